@@ -1,0 +1,111 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resolve a release's source on the controller; the documentation is in plugins/modules/release_source.py."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.flaskops.production.plugins.plugin_utils._directory import EXCLUDE
+from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
+from ansible_collections.flaskops.production.plugins.plugin_utils._source import Request, resolve
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
+
+display = Display()
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "directory": {"type": "str"},
+    "archive": {"type": "str"},
+    "archive_checksum": {"type": "str"},
+    "git_repo": {"type": "str"},
+    "git_ref": {"type": "str", "default": "HEAD"},
+    "name": {"type": "str"},
+    "strip_components": {"type": "int", "default": 0},
+    "subdirectory": {"type": "str"},
+    "exclude": {"type": "list", "elements": "str", "default": list(EXCLUDE)},
+    "requirements": {"type": "list", "elements": "str", "default": []},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "require_hashes": {"type": "bool", "default": False},
+    "static_paths": {"type": "list", "elements": "str", "default": []},
+    "shared_paths": {"type": "list", "elements": "str", "default": []},
+}
+# The roles' variables that these arguments carry: what a user has set, so what a message names.
+OF_VENV = ("requirements", "packages", "require_hashes")
+
+
+def variable(argument: str) -> str:
+    return f"venv_{argument}" if argument in OF_VENV else f"release_{argument}"
+
+
+def in_variables(message: str) -> str:
+    """A message of the argument check with the arguments' names replaced by those of the variables."""
+    return re.sub(
+        r"'([a-z_]+)'", lambda match: f"'{variable(match[1])}'" if match[1] in ARGUMENTS else match[0], message
+    )
+
+
+def check_texts(arguments: dict[str, Any]) -> None:
+    """1.10 without quotes has become 1.1 before anyone could see it: refuse numbers where YAML loses digits."""
+    for name in ("name", "git_ref", "archive_checksum"):
+        if isinstance(arguments.get(name), (float, bool)):
+            raise AnsibleActionFail(
+                f"{variable(name)}: {arguments[name]!r} is not a text; put the value in quotes, so that YAML keeps it."
+            )
+
+
+class ActionModule(ActionBase):
+    """Resolves the source once per run, for every host, batch and play that asks for the same."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        check_texts(self._task.args)
+        try:
+            arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)[1]
+        except AnsibleActionFail as error:
+            raise AnsibleActionFail(in_variables(str(error))) from None
+        # Made by the main process, inherited by its workers, removed at its end: exactly one run long.
+        base = Path(C.DEFAULT_LOCAL_TMP, "flaskops-release-source")
+        try:
+            release = resolve(self._request(arguments), base)
+        except SourceError as error:
+            raise AnsibleActionFail(str(error)) from None
+        for warning in release.pop("warnings"):
+            display.warning(warning)
+        result.update(release, changed=False)
+        return result
+
+    def _request(self, arguments: dict[str, Any]) -> Request:
+        sought: list[str] = []
+        values: dict[str, Any] = {}
+        for name in ARGUMENTS:
+            value = arguments.get(name)
+            if isinstance(value, list):
+                values[name] = tuple(str(item) for item in value)
+            elif isinstance(value, str) or value is None:
+                values[name] = str(value or "").strip()
+            else:
+                values[name] = value
+        values["git_ref"] = values["git_ref"] or "HEAD"
+        for name, elsewhere in (("directory", lambda _: False), ("archive", is_url), ("git_repo", is_remote)):
+            if values[name] and not elsewhere(values[name]) and not values[name].startswith("-"):
+                values[name], tried = self._local(values[name])
+                sought += tried
+        return Request(**values, sought=tuple(sought))
+
+    def _local(self, path: str) -> tuple[str, list[str]]:
+        """(the absolute path, where it was looked for): beside the playbook, as everywhere in Ansible, then in the
+        working directory, because a playbook called by its collection name lies where no user keeps sources."""
+        tried = [str(self._loader.path_dwim(path)), os.path.abspath(os.path.expanduser(path))]
+        return next((place for place in tried if os.path.lexists(place)), tried[0]), tried

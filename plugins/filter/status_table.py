@@ -1,0 +1,62 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs where, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COLUMNS = ("HOST", "APP", "LIVE", "REVISION", "SINCE", "BY", "HEALTHY", "PREVIOUS", "KEPT")
+
+
+def row(host: str, app: str, status: Mapping) -> tuple[str, ...]:
+    """One line of the table."""
+    releases, live = status["releases"], status["live"]
+    revision = (releases.get(live, {}).get("source") or {}).get("revision") or ""
+    healthy = "-" if not live else "no" if status["outdated"] else "yes"
+    cells = (live, revision[:12], status["since"], status["by"], healthy, status["previous"], str(len(releases)))
+    return (host, app, *(cell or "-" for cell in cells))
+
+
+def remarks(fleet: Mapping) -> list[str]:
+    """What an operator has to know beyond the table: what is wrong, and where hosts differ."""
+    found = []
+    apps = sorted({app for statuses in fleet.values() for app in statuses})
+    for host, statuses in fleet.items():
+        if not statuses:
+            found.append(f"{host}: could not be read.")
+        for app, status in statuses.items():
+            if status["outdated"]:
+                found.append(f"{host}: {app} is not well: {status['outdated']}.")
+            if status["lock"]:
+                found.append(f"{host}: {app} is locked by {status['lock']['by']} since {status['lock']['time']}.")
+    for app in apps:
+        live = {
+            host: (status["live"], status["releases"].get(status["live"], {}).get("environment"))
+            for host, status in ((host, statuses[app]) for host, statuses in fleet.items() if app in statuses)
+        }
+        if len(set(live.values())) > 1:
+            parts = [
+                f"{release or 'nothing'} ({environment or 'no environment'}) on "
+                + ", ".join(host for host in live if live[host] == (release, environment))
+                for release, environment in sorted(set(live.values()), key=str)
+            ]
+            found.append(f"{app} differs between hosts: {'; '.join(parts)}.")
+    return found
+
+
+def status_table(fleet: Mapping) -> list[str]:
+    """The table's lines, and what differs below it."""
+    rows = [COLUMNS]
+    rows += [row(host, app, status) for host, statuses in fleet.items() for app, status in statuses.items()]
+    widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in rows]
+    return lines + remarks(fleet)
+
+
+class FilterModule:
+    """The filter for status.yml."""
+
+    def filters(self) -> dict:
+        return {"status_table": status_table}

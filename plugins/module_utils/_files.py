@@ -1,0 +1,110 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Durable replacement of names in a directory: temporary names, sweeping them, flushing. Private to the collection."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import time
+
+# A temporary name lives for a few system calls; one that is older than this belongs to a run that was killed.
+STALE_SECONDS = 60
+
+
+def temporary_name(prefix: str) -> str:
+    """A name that nobody else uses, and from which a later run can tell whether its maker is still alive."""
+    return f"{prefix}{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def open_directory(path: str, dir_fd: int | None = None) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+def sync_directory(fd: int) -> None:
+    """Make the names in the directory durable. A file system without fsync for directories has nothing to flush."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_leftover(name: str, prefix: str, modified: float) -> bool:
+    pid, _separator, token = name[len(prefix) :].partition("-")
+    if not (pid.isdigit() and token):
+        return False
+    return time.time() - modified > STALE_SECONDS or not _is_running(int(pid))
+
+
+def sweep(directory_fd: int, prefix: str) -> list[str]:
+    """Remove the temporary links and files that killed runs left in the directory, and return their names.
+
+    A sweep is housekeeping: a name that can't be removed now waits for the next run.
+    """
+    removed = []
+    for name in os.listdir(directory_fd):
+        if not name.startswith(prefix):
+            continue
+        try:
+            found = os.lstat(name, dir_fd=directory_fd)
+            ours = stat.S_ISLNK(found.st_mode) or stat.S_ISREG(found.st_mode)
+            if ours and _is_leftover(name, prefix, found.st_mtime):
+                os.unlink(name, dir_fd=directory_fd)
+                removed.append(name)
+        except OSError:
+            continue
+    return removed
+
+
+def discard(name: str, directory_fd: int) -> None:
+    """Remove a temporary name, wherever it points; it is fine when it is gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory_fd)
+
+
+def write_file(
+    directory_fd: int,
+    name: str,
+    data: bytes,
+    mode: int,
+    uid: int = -1,
+    gid: int = -1,
+    prefix: str = ".flaskops-write-",
+) -> None:
+    """Put a file with these bytes, owner and mode in place by one rename, and flush it.
+
+    The bytes are readable by nobody else before owner and mode are right, and the name is never a half-written file.
+    """
+    temporary = temporary_name(prefix)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            # chown clears the set-id bits, so the mode comes after it.
+            if uid != -1 or gid != -1:
+                os.fchown(stream.fileno(), uid, gid)
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except BaseException:
+        discard(temporary, directory_fd)
+        raise
+    sync_directory(directory_fd)
+    sweep(directory_fd, prefix)

@@ -1,0 +1,404 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The releases of one application on one host: which there are, which is live, what happened. Private.
+
+Everything is read from the tree itself, so that it is true after any interruption: the link ``app`` says what is live,
+``.deploy/releases/<name>.json`` what a release is, ``.deploy/activations.log`` in which order releases were live, and
+``.deploy/environments/<name>`` which set of dependencies a release is to run with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+import weakref
+
+from ansible_collections.flaskops.production.plugins.module_utils import _symlink
+from ansible_collections.flaskops.production.plugins.module_utils._files import open_directory, write_file
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+ENVIRONMENT = re.compile(r"[0-9a-f]{12,64}\Z")
+# Names under which half of something may lie in releases/ or venvs/; the next run removes it.
+STAGING, REMOVED = ".staging-", ".removed-"
+# Seconds to wait for a step that nobody waits for any more: longer than a candidate may take to start.
+PATIENCE = 300
+
+
+class ReleaseError(Exception):
+    """What is wrong with the releases of a host, as a complete sentence."""
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+class Home:
+    """The tree of one application."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.app = os.path.join(root, "app")
+        self.next = os.path.join(root, "next")
+        self.venv = os.path.join(root, "venv")
+        self.venvs = os.path.join(root, "venvs")
+        self.releases = os.path.join(root, "releases")
+        self.shared = os.path.join(root, "shared")
+        self.static = os.path.join(self.shared, "static")
+        self.env_file = os.path.join(self.shared, ".env")
+        self.socket = os.path.join(root, "run", "gunicorn.sock")
+        self.gunicorn_config = os.path.join(root, "gunicorn.conf.py")
+        self.state = os.path.join(root, ".deploy")
+        self.records = os.path.join(self.state, "releases")
+        self.environments = os.path.join(self.state, "environments")
+        self.log = os.path.join(self.state, "activations.log")
+        self.lock = os.path.join(self.state, "lock")
+
+    # What is there
+
+    def release(self, name: str) -> str:
+        """The directory of a release."""
+        return os.path.join(self.releases, name)
+
+    def linked_release(self, link: str) -> str | None:
+        """The release that a link points at; None when there is no link or when it leads somewhere else."""
+        try:
+            target = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
+        except OSError:
+            return None
+        parent, name = os.path.split(target)
+        return name if parent == self.releases and NAME.match(name) else None
+
+    def live(self) -> str | None:
+        return self.linked_release(self.app)
+
+    def record(self, name: str) -> dict | None:
+        """What is recorded of a release; None when nothing is."""
+        try:
+            with open(os.path.join(self.records, name + ".json"), encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ReleaseError(f"{self.records}/{name}.json can't be read: {error}.") from error
+
+    def known(self) -> dict[str, dict]:
+        """The releases that are complete on this host, by name. A directory without a record is not ours."""
+        found = {}
+        for name in _listed(self.releases):
+            record = self.record(name) if NAME.match(name) and os.path.isdir(self.release(name)) else None
+            if record:
+                found[name] = record
+        return found
+
+    def with_digest(self, digest: str) -> str | None:
+        """The complete release that holds these bits, the live one first."""
+        names = [name for name, record in self.known().items() if record["digest"] == digest]
+        return self.live() if self.live() in names else max(names, default=None)
+
+    def environment(self, name: str) -> str | None:
+        """The set of dependencies that a release is to run with, or runs with."""
+        for link in (os.path.join(self.environments, name), os.path.join(self.release(name), ".venv")):
+            try:
+                return os.path.basename(os.readlink(link))
+            except OSError:
+                continue
+        return None
+
+    def proven_environment(self, name: str) -> str | None:
+        """The set of dependencies that a release has been live with."""
+        return (self.record(name) or {}).get("proven_environment")
+
+    def activations(self) -> list[dict]:
+        """The activations, oldest first. A line that a power cut left half written is not counted."""
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as file:
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def recorded(self) -> str | None:
+        """The complete release that was activated last, as the log has it: app may be ahead of it for a moment."""
+        known = self.known()
+        last = self.activations()[-1:]
+        return last[0]["release"] if last and last[0]["release"] in known else None
+
+    def previous(self) -> str | None:
+        """The release that a rollback returns to: the last good one that was live before the live one."""
+        known, live = self.known(), self.live()
+        before = before_live([(entry["release"], entry["action"]) for entry in self.activations()], live)
+        return next((name for name in reversed(before) if name in known and known[name]["state"] != "bad"), None)
+
+    # What is written
+
+    def prepare(self) -> None:
+        """Make the directories that this collection keeps its state in."""
+        for path in (self.releases, self.state, self.records, self.environments):
+            os.makedirs(path, 0o755, exist_ok=True)
+
+    def write_record(self, name: str, record: dict) -> None:
+        path = os.path.join(self.records, name + ".json")
+        _write(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
+
+    def set_state(self, name: str | None, state: str, **details: str) -> None:
+        record = self.record(name) if name else None
+        if record is None:
+            return
+        kept = {key: value for key, value in record.items() if key != "reason"}
+        if {**kept, "state": state, **details} != record:
+            self.write_record(name, {**kept, "state": state, **details})
+
+    def record_activation(self, release: str | None, action: str, run: dict[str, str]) -> None:
+        """Record which release is live now, unless that is what the log has already."""
+        before = self.recorded()
+        if release is None:
+            return
+        if before != release:
+            self.append_activation(release=release, before=before, action=action, by=run["by"], run=run["run"])
+        for name, record in self.known().items():
+            if name != release and record["state"] == "active":
+                self.set_state(name, "superseded")
+        self.set_state(release, "active", proven_environment=self.environment(release) or "")
+
+    def append_activation(self, **entry: str | None) -> None:
+        """Add one line to the log, on the disk before it counts."""
+        line = (json.dumps({"time": now(), **entry}, sort_keys=True) + "\n").encode()
+        fd = os.open(self.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            os.write(fd, line)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    # What is removed
+
+    def leftovers(self) -> list[str]:
+        """What interrupted runs left half done."""
+        found = [
+            os.path.join(directory, name)
+            for directory in (self.releases, self.venvs)
+            for name in _listed(directory)
+            if name.startswith((STAGING, REMOVED))
+        ]
+        return found + [os.path.join(self.state, name) for name in _listed(self.state) if name.startswith("lock.")]
+
+    def sweep(self) -> None:
+        """Remove what interrupted runs left half done. Only under the lock."""
+        for path in self.leftovers():
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        for name in _listed(self.records):
+            release = name[: -len(".json")] if name.endswith(".json") else None
+            record = self.record(release) if release else None
+            if record and record["state"] != "bad" and not os.path.isdir(self.release(release)):
+                os.unlink(os.path.join(self.records, name))
+        for name in _listed(self.environments):
+            if not os.path.isdir(self.release(name)):
+                os.unlink(os.path.join(self.environments, name))
+
+    def prune(self, keep: int) -> list[str]:
+        """Remove old releases, then the sets of dependencies that no release names; returns what was removed.
+
+        Kept are the live release, the one that a rollback returns to, the last ``keep`` good ones, and every name that
+        is not ours. The order is that of the activations, never that of times in the file system.
+        """
+        known, live, previous = self.known(), self.live(), self.previous()
+        order = [entry["release"] for entry in self.activations()]
+        last = {name: position for position, name in enumerate(order)}
+        good = sorted(
+            (name for name, record in known.items() if record["state"] != "bad"),
+            key=lambda name: (last.get(name, -1), known[name]["staged"]),
+        )
+        kept = set(good[-keep:]) | {live, previous, self.linked_release(self.next)}
+        removed = [name for name in known if name not in kept]
+        for name in removed:
+            self._remove(self.releases, name)
+            _discard(os.path.join(self.environments, name))
+            if known[name]["state"] != "bad":
+                _discard(os.path.join(self.records, name + ".json"))
+        return removed + self._prune_environments()
+
+    def _prune_environments(self) -> list[str]:
+        """Remove the sets that no release names, unless one is being built at this moment."""
+        try:
+            fd = os.open(os.path.join(self.venvs, ".lock"), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return self._prune_unnamed_environments()
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return self._prune_unnamed_environments()
+        except BlockingIOError:
+            return []
+        finally:
+            os.close(fd)
+
+    def _prune_unnamed_environments(self) -> list[str]:
+        links = [self.venv] + [os.path.join(self.environments, name) for name in _listed(self.environments)]
+        links += [os.path.join(self.release(name), ".venv") for name in _listed(self.releases)]
+        named = {os.path.basename(os.path.realpath(link)) for link in links if os.path.islink(link)}
+        removed = [name for name in _listed(self.venvs) if ENVIRONMENT.match(name) and name not in named]
+        for name in removed:
+            self._remove(self.venvs, name)
+        return removed
+
+    def _remove(self, directory: str, name: str) -> None:
+        """Remove a directory so that it is never seen half."""
+        aside = os.path.join(directory, REMOVED + name)
+        os.rename(os.path.join(directory, name), aside)
+        shutil.rmtree(aside)
+
+
+def before_live(activations: list[tuple[str, str]], live: str | None) -> list[str]:
+    """The releases to return to, nearest last: a deploy goes on top, a rollback takes off what is above its target."""
+    stack: list[str] = []
+    for release, action in activations:
+        if action == "rollback" and release in stack:
+            del stack[stack.index(release) :]
+        elif release in stack:
+            stack.remove(release)
+        stack.append(release)
+    return stack[: stack.index(live)] if live in stack else stack
+
+
+class LockedError(ReleaseError):
+    """Another run holds the lock."""
+
+    def __init__(self, path: str, holder: dict) -> None:
+        super().__init__(
+            f"Another deploy holds {path}: {holder['by']} on {holder['controller']} since {holder['time']}, "
+            f"run {holder['run']}. Wait until it ends; if it is dead, run again with -e release_unlock=true."
+        )
+        self.holder = holder
+
+
+class Lock:
+    """At most one deploy of an application at a time on a host: a file that names its holder."""
+
+    def __init__(self, home: Home, run: dict[str, str]) -> None:
+        self.home, self.run = home, run
+        self.guard: weakref.finalize | None = None
+
+    def holder(self) -> dict | None:
+        unknown = dict.fromkeys(("run", "by", "controller", "time"), "unknown")
+        try:
+            with open(self.home.lock, encoding="utf-8") as file:
+                return {**unknown, **json.load(file)}
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            return unknown
+
+    def acquire(self, force: bool = False) -> None:
+        """Take the lock, or go on when this run holds it. It names its holder from the moment it is there."""
+        if self.guard is None:
+            self.guard = self._guard(force)
+        try:
+            self._take(force)
+        except BaseException:
+            self.leave()
+            raise
+
+    def _take(self, force: bool) -> None:
+        if self._may_be_taken(force):
+            _discard(self.home.lock)
+        temporary = f"{self.home.lock}.{os.getpid()}"
+        _write(temporary, json.dumps({**self.run, "time": now()}, sort_keys=True) + "\n")
+        try:
+            os.link(temporary, self.home.lock)
+        except FileExistsError:
+            holder = self.holder()
+            if holder and holder["run"] != self.run["run"]:
+                raise LockedError(self.home.lock, holder) from None
+        finally:
+            os.unlink(temporary)
+
+    def _may_be_taken(self, force: bool) -> bool:
+        holder = self.holder()
+        return holder is not None and (force or holder["run"] == self.run.get("replaces"))
+
+    def _guard(self, force: bool) -> weakref.finalize:
+        """Lock the directory as well, for as long as this process works.
+
+        The step of a run whose controller is gone may still be at work: it ends before this one begins. And of two runs
+        that find a dead holder, only one takes its place.
+        """
+        fd = open_directory(self.home.state)
+        guard = weakref.finalize(self, os.close, fd)
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return guard
+            except BlockingIOError:
+                holder = self.holder()
+                if holder and holder["run"] != self.run["run"] and not self._may_be_taken(force):
+                    raise LockedError(self.home.lock, holder) from None
+                if time.monotonic() > until:
+                    raise ReleaseError(
+                        f"A step of an earlier run has been at work in {self.home.root} for {PATIENCE} s: wait until "
+                        "it ends, or end it, and run again."
+                    ) from None
+            time.sleep(0.1)
+
+    def release(self) -> None:
+        """Give the lock back, if this run holds it."""
+        holder = self.holder()
+        if holder and holder["run"] == self.run["run"]:
+            os.unlink(self.home.lock)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the next step in, of this run or of another one that may take the lock."""
+        if self.guard is not None:
+            self.guard()
+            self.guard = None
+
+
+def link_environment(home: Home, name: str, environment: str) -> None:
+    """Point a release at its set of dependencies."""
+    link = os.path.join(home.release(name), ".venv")
+    target = os.path.join("..", "..", "venvs", environment)
+    if _symlink.read(link) != target:
+        _symlink.swap(link, target)
+
+
+def _write(path: str, text: str) -> None:
+    directory, name = os.path.split(path)
+    fd = open_directory(directory)
+    try:
+        write_file(fd, name, text.encode(), mode=0o644)
+    finally:
+        os.close(fd)
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return []
+        raise
+
+
+def _discard(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

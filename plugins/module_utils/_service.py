@@ -1,0 +1,169 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The processes of one application: what runs, whether it is what should run, what it answers. Private."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import socket
+import subprocess
+import time
+
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+
+_PROPERTIES = (
+    "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths"
+)
+
+# The option health of every module that asks; documented in doc_fragments/health.py.
+HEALTH = {
+    "type": "dict",
+    "options": {
+        "path": {"type": "str", "required": True},
+        "status": {"type": "list", "elements": "int", "default": [200]},
+        "host": {"type": "str", "default": "localhost"},
+        "attempts": {"type": "int", "default": 5},
+        "interval": {"type": "float", "default": 1},
+        "timeout": {"type": "float", "default": 5},
+    },
+}
+
+
+def systemctl(*arguments: str) -> tuple[int, str]:
+    """Run systemctl; its exit status and what it said."""
+    done = _run("systemctl", *arguments)
+    return done.returncode, (done.stderr + done.stdout).decode(errors="replace").strip()
+
+
+def show(unit: str) -> dict[str, str]:
+    """A unit's state, by the names that systemd gives its properties."""
+    done = _run("systemctl", "show", unit, "--property", _PROPERTIES)
+    if done.returncode:
+        raise ReleaseError(f"systemctl show {unit} failed: {done.stderr.decode(errors='replace').strip()}")
+    return dict(line.split("=", 1) for line in done.stdout.decode().splitlines() if "=" in line)
+
+
+def journal(unit: str, since: float, lines: int = 60) -> str:
+    """The last lines that a unit logged since a time, for a message to the operator."""
+    _run("journalctl", "--sync")
+    # With --since, older versions count --lines from the beginning.
+    said = _run("journalctl", f"--unit={unit}", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet")
+    return "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
+
+
+def _run(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def cause(logged: str) -> str:
+    """The exception that ended a start, out of what was logged; empty when there is none."""
+    found = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit)\b.*)$", logged, re.MULTILINE)
+    return found[-1] if found else ""
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def ask(path: str, target: str, host: str, timeout: float) -> int | str:
+    """The status with which the socket answers a GET request, or why it does not answer."""
+    connection = _SocketConnection(path, timeout)
+    try:
+        connection.request("GET", target, headers={"Host": host, "User-Agent": "release-health", "Connection": "close"})
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+
+
+def fault(home: Home, health: dict | None, attempts: int | None = None) -> str | None:
+    """Why the application does not answer as it should, after all attempts of the health gate; None when it does."""
+    if health is None:
+        return None
+    for attempt in range(attempts or health["attempts"]):
+        if attempt:
+            time.sleep(health["interval"])
+        answer = ask(home.socket, health["path"], health["host"], health["timeout"])
+        if answer in health["status"]:
+            return None
+    expected = " or ".join(str(status) for status in health["status"])
+    return f"GET {health['path']} answered {answer}, expected {expected}"
+
+
+def working_directory(pid: str) -> str | None:
+    """The directory that a process runs in; None when there is no such process."""
+    link = f"/proc/{pid}/cwd"
+    try:
+        return os.readlink(link)
+    except PermissionError:
+        # In a container, root may lack CAP_SYS_PTRACE; the process's own user may always look.
+        owner = os.stat(f"/proc/{pid}")
+        return (
+            _run("setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "readlink", link)
+            .stdout.decode()
+            .rstrip("\n")
+            or None
+        )
+    except OSError:
+        return None
+
+
+def prefix(pid: str) -> str | None:
+    """The environment that a process runs in, as its command line names it; None when it renamed itself."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            interpreter = file.read().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return None
+    match = re.fullmatch(r"(/.+)/bin/[^/]+", interpreter)
+    return os.path.realpath(match.group(1)) if match else None
+
+
+def outdated(home: Home, name: str) -> str | None:
+    """Why the service needs a new process to be what the tree describes; None when it is."""
+    unit = show(f"{name}.service")
+    if unit["LoadState"] != "loaded":
+        return f"{name}.service does not exist"
+    if unit["ActiveState"] != "active":
+        return f"{name}.service is {unit['ActiveState']}"
+    if os.path.lexists(home.next):
+        return "an activation was interrupted"
+    if working_directory(unit["MainPID"]) != os.path.realpath(home.app):
+        return f"{name}.service runs {working_directory(unit['MainPID'])}"
+    runs = prefix(unit["MainPID"])
+    if runs and runs != os.path.realpath(os.path.join(home.venv)):
+        return f"{name}.service runs with {runs}"
+    live = home.live()
+    if live and live != home.recorded():
+        return f"the activation of {live} was never recorded"
+    if live and home.environment(live) not in (None, os.path.basename(os.path.realpath(home.venv))):
+        return f"{live} is to run with {home.environment(live)}"
+    if unit["NeedDaemonReload"] == "yes":
+        return f"{name}.service changed on disk"
+    started = time.time() - (
+        time.clock_gettime(time.CLOCK_MONOTONIC) - int(unit["ExecMainStartTimestampMonotonic"]) / 1e6
+    )
+    for path in [unit["FragmentPath"], *unit["DropInPaths"].split(), home.env_file, home.gunicorn_config]:
+        if path and os.path.exists(path) and os.stat(path).st_ctime > started:
+            return f"{path} changed since {name}.service started"
+    return None
+
+
+def observe(home: Home, name: str, health: dict | None) -> dict[str, str]:
+    """What is live, what a rollback returns to, why the process is not as it should be; empty where there is none."""
+    live = home.live()
+    why = (outdated(home, name) or fault(home, health, attempts=1)) if live else None
+    return {"live": live or "", "previous": home.previous() or "", "outdated": why or ""}

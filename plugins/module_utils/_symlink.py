@@ -1,0 +1,260 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The switch: point a symbolic link at another directory by one rename, durably. Private to the collection."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shlex
+import struct
+
+from ansible_collections.flaskops.production.plugins.module_utils._files import (
+    discard,
+    open_directory,
+    sweep,
+    sync_directory,
+    temporary_name,
+)
+
+try:
+    import ctypes
+except ImportError:  # a Python that was built without libffi
+    ctypes = None
+
+TEMPORARY_PREFIX = ".symlink_swap-"
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+# renameat2 by machine and pointer size, for a C library that is older than the call.
+_RENAMEAT2_NUMBERS = {
+    ("x86_64", 8): 316,
+    ("aarch64", 8): 276,
+    ("riscv64", 8): 276,
+    ("loongarch64", 8): 276,
+    ("ppc64le", 8): 357,
+    ("s390x", 8): 347,
+    ("i686", 4): 353,
+    ("armv7l", 4): 382,
+}
+_MAX_LINKS = 40
+_ATTEMPTS = 5
+
+
+class SymlinkError(ValueError):
+    """Why a link was not touched, as a complete sentence."""
+
+
+def read(path: str) -> str | None:
+    """The text of the link at path, or None when nothing is there."""
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise SymlinkError(_in_the_way(path)) from None
+        raise SymlinkError(f"The link {path} can't be read: {_reason(error)}.") from error
+
+
+def swap(path: str, target: str, sync: bool = True) -> str | None:
+    """Point the link at path at the directory target, and return the text it had before (None: there was no link).
+
+    A relative target counts from path's directory. Any reader finds the old or the new directory, never neither.
+    With sync, the file system of the target is flushed before the rename, and path's directory after it: otherwise
+    a power cut can keep the new link and lose the bytes of the files behind it.
+    """
+    parent, name = _split(path)
+    try:
+        parent_fd = open_directory(parent)
+    except OSError as error:
+        raise SymlinkError(
+            f"The directory {parent}, which is to hold the link {name}, can't be opened: {_reason(error)}."
+        ) from error
+    try:
+        directory = os.path.join(parent, target)
+        if not os.path.isdir(directory):
+            raise SymlinkError(f"{directory} is not a directory, so {path} was not pointed at it.")
+        if leads_through(directory, path):
+            raise SymlinkError(
+                f"{directory} is reached through {path} itself; pointing the link there would make it a loop."
+            )
+        previous = read(path)
+        if sync:
+            sync_filesystem(directory)
+        try:
+            _replace(parent_fd, name, target)
+        except OSError as error:
+            raise SymlinkError(f"The link {path} could not be pointed at {target}: {_reason(error)}.") from error
+        if sync:
+            try:
+                sync_directory(parent_fd)
+            except OSError as error:
+                raise SymlinkError(
+                    f"{path} now points at {target}, but {parent} could not be flushed to disk: {_reason(error)}."
+                ) from error
+        sweep(parent_fd, TEMPORARY_PREFIX)
+        return previous
+    finally:
+        os.close(parent_fd)
+
+
+def exchange(a: str, b: str, sync: bool = True) -> None:
+    """Let the names a and b change places in one step, whatever they are; both must exist, on one file system."""
+    code = _renameat2(a, b, _RENAME_EXCHANGE)
+    if code:
+        raise SymlinkError(_exchange_fault(code, a, b))
+    if sync:
+        for parent in sorted({os.path.dirname(os.path.abspath(name)) for name in (a, b)}):
+            try:
+                fd = open_directory(parent)
+                try:
+                    sync_directory(fd)
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                raise SymlinkError(
+                    f"{a} and {b} changed places, but {parent} could not be flushed to disk: {_reason(error)}."
+                ) from error
+
+
+def sync_filesystem(path: str) -> None:
+    """Flush the file system that holds path; all file systems where the C library offers no syncfs."""
+    syncfs = _libc_function("syncfs")
+    if syncfs is None:
+        os.sync()
+        return
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise SymlinkError(f"{path} can't be opened to flush its file system: {_reason(error)}.") from error
+    try:
+        ctypes.set_errno(0)
+        if syncfs(ctypes.c_int(fd)) == 0:
+            return
+        code = ctypes.get_errno()
+    finally:
+        os.close(fd)
+    if code != errno.ENOSYS:
+        raise SymlinkError(f"The file system of {path} could not be flushed to disk: {os.strerror(code)}.")
+    os.sync()
+
+
+def leads_through(start: str, link: str) -> bool:
+    """Whether the way to start reads the name link, so that pointing link at start would make a loop."""
+    link = _own_name(link)
+    pending = start.split("/")[::-1]
+    here, links = "/", 0
+    while pending:
+        name = pending.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        here = os.path.join(here, name)
+        if here == link:
+            return True
+        if os.path.islink(here):
+            links += 1
+            if links > _MAX_LINKS:
+                return False
+            text = os.readlink(here)
+            here = "/" if text.startswith("/") else os.path.dirname(here)
+            pending.extend(text.split("/")[::-1])
+    return False
+
+
+def _split(path: str) -> tuple[str, str]:
+    if not os.path.isabs(path):
+        raise SymlinkError(f"{path!r} is not an absolute path; a link is named from the root, such as /srv/myapp/app.")
+    parent, name = os.path.split(path.rstrip("/"))
+    if name in ("", ".", ".."):
+        raise SymlinkError(f"{path!r} names a directory and not a link in one.")
+    return parent, name
+
+
+def _replace(parent_fd: int, name: str, target: str) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        temporary = temporary_name(TEMPORARY_PREFIX)
+        try:
+            os.symlink(target, temporary, dir_fd=parent_fd)
+            os.replace(temporary, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
+            return
+        except FileNotFoundError:
+            # A run in another process namespace can't see this process and may have swept its temporary name.
+            if attempt == _ATTEMPTS:
+                raise
+        except BaseException:
+            discard(temporary, parent_fd)
+            raise
+
+
+def _in_the_way(path: str) -> str:
+    kind = "a real directory" if os.path.isdir(path) else "a file"
+    aside = f"mv {shlex.quote(path)} {shlex.quote(path + '.before')}"
+    return f"{path} is {kind}, not a symbolic link. It was left as it is: move it away ({aside}) and run again."
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _libc_function(name: str):
+    if ctypes is None:
+        return None
+    try:
+        return getattr(ctypes.CDLL(None, use_errno=True), name)
+    except (AttributeError, OSError):
+        return None
+
+
+def _renameat2(a: str, b: str, flags: int) -> int:
+    """The errno of renameat2(a, b, flags), 0 when it succeeded."""
+    names = [ctypes.c_char_p(os.fsencode(name)) for name in (a, b)] if ctypes is not None else []
+    function = _libc_function("renameat2")
+    if function is not None:
+        arguments = [ctypes.c_int(_AT_FDCWD), names[0], ctypes.c_int(_AT_FDCWD), names[1], ctypes.c_uint(flags)]
+    else:
+        function = _libc_function("syscall")
+        number = _RENAMEAT2_NUMBERS.get((platform.machine(), struct.calcsize("P")))
+        if function is None or number is None:
+            return errno.ENOSYS
+        arguments = [
+            ctypes.c_long(number),
+            ctypes.c_long(_AT_FDCWD),
+            names[0],
+            ctypes.c_long(_AT_FDCWD),
+            names[1],
+            ctypes.c_ulong(flags),
+        ]
+    ctypes.set_errno(0)
+    return ctypes.get_errno() if function(*arguments) == -1 else 0
+
+
+def _exchange_fault(code: int, a: str, b: str) -> str:
+    if code == errno.ENOSYS:
+        return f"{a} and {b} can't change places in one step: this kernel or Python offers no renameat2."
+    if code == errno.EINVAL and _one_holds_the_other(a, b):
+        return f"{a} and {b} can't change places: one of them lies inside the other."
+    if code in (errno.EINVAL, errno.ENOTSUP):
+        return f"{a} and {b} can't change places in one step: their file system does not support RENAME_EXCHANGE."
+    if code == errno.EXDEV:
+        return f"{a} and {b} can't change places: they are on different file systems."
+    if code == errno.ENOENT:
+        missing = [name for name in (a, b) if not os.path.lexists(name)]
+        return f"{a} and {b} can't change places: {' and '.join(missing) or 'one of them'} does not exist."
+    return f"{a} and {b} can't change places: {os.strerror(code)}."
+
+
+def _one_holds_the_other(a: str, b: str) -> bool:
+    first, second = _own_name(a), _own_name(b)
+    return os.path.commonpath([first, second]) in (first, second)
+
+
+def _own_name(path: str) -> str:
+    """The path with its directory resolved, but not the name itself: a link's own place."""
+    parent, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(parent), name)

@@ -1,0 +1,484 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_stage
+short_description: Put a release on a host, complete or not at all
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Tells which releases are on the host, which one is live, and whether the running process is what the tree describes.
+  - Where the release is not there yet, sends its archive, verifies it, unpacks it beside the others, links its shared
+    paths and renames it to its place. Nothing of it is seen before it is complete.
+  - Takes the lock of the application before the first change. The lock is given back when the release is activated, or
+    with O(unlock_only=true) when a run ends before that.
+  - What an interrupted run left half done is removed before the release is unpacked.
+  - Does not touch the live release. M(flaskops.production.release_activate) does that.
+attributes:
+  check_mode:
+    support: full
+    description: Reports whether the release would be sent.
+  diff_mode:
+    support: full
+    description: Shows the release that would be added.
+  platform:
+    support: full
+    platforms: linux
+    description: The kind of host that the module works on.
+  action:
+    support: full
+    description: Sends the archive only where the host lacks the release.
+options:
+  root:
+    description: The application's directory, such as C(/srv/myapp).
+    type: path
+    required: true
+  app:
+    description: The application's name; its service is C(<app>.service).
+    type: str
+    required: true
+  source:
+    description: The release, as M(flaskops.production.release_source) returned it.
+    type: dict
+    required: true
+  shared_paths:
+    description:
+      - Names inside the release that lead to C(shared/). A slash at the end means a directory, which is made for the
+        runtime user when it is missing. Any other name is a file that must be in C(shared/) already.
+      - What the release holds under such a name is replaced by the link.
+    type: list
+    elements: str
+    default: []
+  static_paths:
+    description: Directories of the release whose files are collected into C(shared/static) when it is activated.
+    type: list
+    elements: str
+    default: []
+  build:
+    description: A command that has to be run in the release before it can be activated. Only recorded here.
+    type: str
+    default: ""
+  adopt:
+    description:
+      - Where C(app) is a real directory, keep it as the first release, by one atomic exchange with a link, and C(venv)
+        as its environment.
+      - Shared paths in it that C(shared/) lacks are moved there. Nothing is deleted.
+    type: bool
+    default: false
+  owner:
+    description: The owner of the release.
+    type: str
+    default: root
+  user:
+    description: The user that runs the application. Owns new shared directories.
+    type: str
+    required: true
+  group:
+    description: The group of that user.
+    type: str
+    required: true
+  run:
+    description: Who deploys, C(run), C(by) and C(controller). Set by the action plugin.
+    type: dict
+  archive:
+    description: The archive on the host. Set by the action plugin once it has sent it.
+    type: path
+  unlock:
+    description: Take the lock away from whoever holds it.
+    type: bool
+    default: false
+  unlock_only:
+    description: Only give back the lock, if this run holds it.
+    type: bool
+    default: false
+notes:
+  - Fails, before anything is changed, when C(app) or C(venv) is a real directory, when a file of O(shared_paths) is
+    missing in C(shared/), and when another run holds the lock.
+extends_documentation_fragment:
+  - flaskops.production.health
+seealso:
+  - module: flaskops.production.release_source
+  - module: flaskops.production.release_activate
+"""
+
+EXAMPLES = r"""
+- name: Resolve the release once, on the controller
+  flaskops.production.release_source:
+    directory: "{{ playbook_dir }}/myapp"
+  register: source
+
+- name: Put it on the host
+  flaskops.production.release_stage:
+    root: /srv/myapp
+    app: myapp
+    source: "{{ source.release }}"
+    shared_paths: [instance/]
+    user: www-data
+    group: www-data
+"""
+
+RETURN = r"""
+release:
+  description: The name under which these bits are on the host.
+  returned: always, unless O(unlock_only=true)
+  type: str
+  sample: 2026-04-21-120000-1a2b3c4
+live:
+  description: The release that C(app) points at; empty when there is none.
+  returned: always, unless O(unlock_only=true)
+  type: str
+  sample: 2026-04-20-083000-9f8e7d6
+previous:
+  description: The release that a rollback would return to; empty when there is none.
+  returned: always, unless O(unlock_only=true)
+  type: str
+  sample: 2026-04-18-171500-0a1b2c3
+present:
+  description: Whether the release was on the host before.
+  returned: always, unless O(unlock_only=true)
+  type: bool
+  sample: false
+built:
+  description: Whether O(build) has been run in the release, or there is nothing to run.
+  returned: always, unless O(unlock_only=true)
+  type: bool
+  sample: true
+outdated:
+  description: Why the process is not what the tree describes or does not answer as it should; empty when all is well.
+  returned: always, unless O(unlock_only=true)
+  type: str
+  sample: /srv/myapp/shared/.env changed since myapp.service started
+bad:
+  description: Why the release was rejected before; empty when it was not.
+  returned: always, unless O(unlock_only=true)
+  type: str
+  sample: GET / answered 500, expected 200
+"""
+
+import grp
+import hashlib
+import os
+import pwd
+import shutil
+import tarfile
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+    STAGING,
+    Home,
+    Lock,
+    LockedError,
+    ReleaseError,
+    now,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
+    SymlinkError,
+    exchange,
+    swap,
+    sync_filesystem,
+)
+
+# Settings of a release that its record keeps, so that a change of them is noticed.
+SETTINGS = ("shared_paths", "static_paths", "build")
+
+
+def is_real(path: str) -> bool:
+    """Whether something else than a link stands where a link is to be."""
+    return os.path.lexists(path) and not os.path.islink(path)
+
+
+def check_tree(home: Home, params: dict) -> None:
+    """Refuse a host on which the release could not go live, before anything is changed."""
+    for link, holds in ((home.app, "code"), (home.venv, "an environment")):
+        if is_real(link) and not params["adopt"]:
+            raise ReleaseError(
+                f"{link} is not a link but holds {holds}. Run again with -e release_adopt=true to keep it beside the "
+                f"releases, or move it away: mv {link} {link}.before"
+            )
+    check_shared_paths(params["shared_paths"])
+    for name in params["shared_paths"]:
+        path, adopted = os.path.join(home.shared, name), os.path.join(home.app, name)
+        if name.endswith("/") and os.path.lexists(path.rstrip("/")) and not os.path.isdir(path):
+            raise ReleaseError(f"release_shared_paths has {name}, a directory, but {path[:-1]} is something else.")
+        journals = [adopted + suffix for suffix in ("-wal", "-journal") if os.path.lexists(adopted + suffix)]
+        if params["adopt"] and is_real(home.app) and not name.endswith("/") and journals:
+            raise ReleaseError(
+                f"release_shared_paths has {name}, a database in use ({journals[0]} exists): stop the application "
+                "first, or name its directory."
+            )
+        if not name.endswith("/") and not os.path.isfile(path) and not (params["adopt"] and os.path.isfile(adopted)):
+            raise ReleaseError(
+                f"release_shared_paths has {name}, a file, but {path} does not exist: put it there before the deploy, "
+                f"or write {name}/ if it is a directory."
+            )
+
+
+def check_shared_paths(shared_paths: list[str]) -> None:
+    """Refuse names that would lead out of the release, or through one another into what is shared."""
+    plain = [name.rstrip("/") for name in shared_paths]
+    for name in plain:
+        if os.path.normpath(name) != name or name.startswith(("/", "../")) or name in (".", ".."):
+            raise ReleaseError(f"release_shared_paths has '{name}', but must hold names in the release, without '..'.")
+        above = [other for other in plain if name.startswith(other + "/")]
+        if above or plain.count(name) > 1:
+            raise ReleaseError(f"release_shared_paths has {name} and {(above or [name])[0]}: name only one of them.")
+
+
+def verify(archive: str, sha256: str) -> None:
+    """Make sure that the bytes that arrived are those that the controller sent."""
+    digest = hashlib.sha256()
+    with open(archive, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    if digest.hexdigest() != sha256:
+        raise ReleaseError(
+            f"{archive} has SHA-256 {digest.hexdigest()}, but {sha256} was sent: it was damaged on its way."
+        )
+
+
+def unpack(archive: str, directory: str, owner: str) -> None:
+    """Unpack an archive that the controller has normalised: plain names, links inside the tree, modes 0644 and 0755."""
+    account = pwd.getpwnam(owner)
+    own = (account.pw_uid, account.pw_gid) != (os.geteuid(), os.getegid())
+    os.mkdir(directory, 0o700)
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(directory, filter="data")
+        else:
+            tar.extractall(directory)
+    for path, directories, files in os.walk(directory):
+        for name in directories + files:
+            below = os.path.join(path, name)
+            if own:
+                os.chown(below, account.pw_uid, account.pw_gid, follow_symlinks=False)
+            if not os.path.islink(below):
+                os.chmod(below, 0o755 if name in directories else os.stat(below).st_mode & 0o755 | 0o644)
+    if own:
+        os.chown(directory, account.pw_uid, account.pw_gid)
+    os.chmod(directory, 0o755)
+
+
+def link_shared(home: Home, release: str, shared_paths: list[str], user: str, group: str) -> None:
+    """Let names inside a staged release lead to shared/."""
+    for name in (name.rstrip("/") for name in shared_paths):
+        path, link = os.path.join(home.shared, name), os.path.join(release, name)
+        if name + "/" in shared_paths and not os.path.isdir(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.mkdir(path)
+            os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
+            os.chmod(path, 0o775)
+        parent = os.path.dirname(link)
+        if os.path.realpath(parent) != os.path.normpath(os.path.join(os.path.realpath(release), os.path.dirname(name))):
+            raise ReleaseError(f"release_shared_paths has {name}, but the release reaches it through a link.")
+        os.makedirs(parent, exist_ok=True)
+        if os.path.isdir(link) and not os.path.islink(link):
+            shutil.rmtree(link)
+        elif os.path.lexists(link):
+            os.unlink(link)
+        # A release that is being staged lies as deep as it will in its place.
+        os.symlink(os.path.relpath(path, os.path.dirname(link)), link)
+
+
+def new_record(name: str, source: dict, params: dict) -> dict:
+    """What is recorded of a release when it comes to a host."""
+    return {
+        "release": name,
+        "digest": source["digest"],
+        "time": source["time"],
+        "source": source.get("source"),
+        **{key: params[key] for key in SETTINGS},
+        "built": False,
+        "staged": now(),
+        "by": params["run"]["by"],
+        "state": "staged",
+    }
+
+
+def stage(home: Home, params: dict) -> None:
+    """Unpack the release beside the others and rename it to its place."""
+    source = params["source"]
+    name = source["name"]
+    if os.path.lexists(home.release(name)):
+        raise ReleaseError(
+            f"{home.release(name)} exists, but holds other bits than this release ({source['digest'][:12]}): choose "
+            "another release_name, or remove it."
+        )
+    verify(params["archive"], source["sha256"])
+    staging = os.path.join(home.releases, STAGING + name)
+    try:
+        unpack(params["archive"], staging, params["owner"])
+        link_shared(home, staging, params["shared_paths"], params["user"], params["group"])
+        sync_filesystem(staging)
+        home.write_record(name, new_record(name, source, params))
+        os.rename(staging, home.release(name))
+        sync_filesystem(home.releases)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def adopt(home: Home, params: dict) -> None:
+    """Keep the code that lies in app as the first release, and the environment in venv. Each is one atomic exchange.
+
+    A link is put where the directory is to be, with the text that it needs where the directory is; then the two names
+    change places. The links are absolute, so that they lead to the same place before and after the last exchange.
+    Processes that run in the directories go on.
+    """
+    name = f"adopted-{time.strftime('%Y-%m-%d-%H%M%S', time.gmtime())}"
+    if is_real(home.venv):
+        environment = os.path.join(home.venvs, hashlib.sha256(name.encode()).hexdigest()[:12])
+        change_places(home.venv, environment, environment)
+        if os.path.isdir(home.app) and not os.path.lexists(os.path.join(home.app, ".venv")):
+            os.symlink(environment, os.path.join(home.app, ".venv"))
+    if not is_real(home.app):
+        return
+    for path in (path.rstrip("/") for path in params["shared_paths"]):
+        inside, shared = os.path.join(home.app, path), os.path.join(home.shared, path)
+        if is_real(inside) and not os.path.lexists(shared):
+            os.makedirs(os.path.dirname(shared), exist_ok=True)
+            change_places(inside, shared, shared)
+    record = new_record(name, {"digest": "", "time": now()}, {**params, "static_paths": [], "build": ""})
+    record["source"] = {"kind": "adopted", "location": home.app, "revision": None, "ref": None}
+    home.write_record(name, record)
+    change_places(home.app, home.release(name), os.path.join("releases", name))
+    if os.path.lexists(os.path.join(home.app, ".venv")):
+        swap(home.venv, os.path.join("app", ".venv"))
+    home.record_activation(name, "deploy", params["run"])
+
+
+def change_places(directory: str, new_place: str, link_text: str) -> None:
+    """Move a directory and leave a link in its place, in one step where the kernel can."""
+    os.symlink(link_text, new_place)
+    try:
+        exchange(directory, new_place)
+    except SymlinkError:
+        os.unlink(new_place)
+        os.rename(directory, new_place)
+        os.symlink(link_text, directory)
+
+
+def tidy(home: Home, lock: Lock, force: bool) -> None:
+    """Clean up after a run that is over. One that is not over keeps its lock, and this run ends here."""
+    holder = lock.holder()
+    if home.leftovers() or holder and holder["run"] != lock.run["run"]:
+        lock.acquire(force)
+        home.sweep()
+        lock.release()
+
+
+def refresh(home: Home, lock: Lock, name: str, params: dict) -> bool:
+    """Let a release that is there already follow changed settings; whether there was anything to do."""
+    record = home.record(name) or {}
+    settings = {key: params[key] for key in SETTINGS}
+    if {key: record.get(key) for key in SETTINGS} == settings:
+        return False
+    if not params["check_mode"]:
+        lock.acquire(force=params["unlock"])
+        added = [path for path in params["shared_paths"] if path not in record.get("shared_paths", [])]
+        link_shared(home, home.release(name), added, params["user"], params["group"])
+        home.write_record(
+            name, {**record, **settings, "built": record.get("build") == settings["build"] and record["built"]}
+        )
+    return True
+
+
+def look(home: Home, params: dict) -> dict:
+    """What is on the host."""
+    source = params["source"]
+    present = home.with_digest(source["digest"])
+    record = home.record(present or source["name"]) or {}
+    rejected = record.get("state") == "bad" and record.get("digest") == source["digest"]
+    return {
+        **observe(home, params["app"], params["health"]),
+        "release": present or source["name"],
+        "present": bool(present),
+        "built": not params["build"] or bool(present) and record.get("build") == params["build"] and record["built"],
+        "bad": record.get("reason", "no reason given") if rejected else "",
+    }
+
+
+def argument_spec() -> dict:
+    return {
+        "root": {"type": "path", "required": True},
+        "app": {"type": "str", "required": True},
+        "source": {"type": "dict", "required": True},
+        "shared_paths": {"type": "list", "elements": "str", "default": []},
+        "static_paths": {"type": "list", "elements": "str", "default": []},
+        "build": {"type": "str", "default": ""},
+        "adopt": {"type": "bool", "default": False},
+        "owner": {"type": "str", "default": "root"},
+        "user": {"type": "str", "required": True},
+        "group": {"type": "str", "required": True},
+        "health": HEALTH,
+        "run": {"type": "dict"},
+        "archive": {"type": "path"},
+        "unlock": {"type": "bool", "default": False},
+        "unlock_only": {"type": "bool", "default": False},
+    }
+
+
+def work(home: Home, lock: Lock, params: dict) -> dict:
+    """Look, and stage what is missing once the archive is there; what was found, and whether that is a change."""
+    check_tree(home, params)
+    adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
+    if adoptable and not params["check_mode"]:
+        home.prepare()
+        lock.acquire(force=params["unlock"])
+        adopt(home, params)
+    if not params["check_mode"]:
+        tidy(home, lock, params["unlock"])
+    found = look(home, params)
+    if found["present"]:
+        refreshed = refresh(home, lock, found["release"], params)
+        if refreshed:
+            found["outdated"] = found["outdated"] or "settings of the release changed"
+        return {**found, "changed": refreshed or adoptable}
+    if params["archive"] and not params["check_mode"]:
+        home.prepare()
+        lock.acquire(force=params["unlock"])
+        home.sweep()
+        try:
+            stage(home, params)
+        except BaseException:
+            lock.release()
+            raise
+    return {**found, "changed": True}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    home, params = Home(module.params["root"]), {**module.params, "check_mode": module.check_mode}
+    lock = Lock(home, params["run"])
+    os.umask(0o022)
+    try:
+        if params["unlock_only"]:
+            if not module.check_mode:
+                lock.release()
+            module.exit_json(changed=False)
+        try:
+            result = work(home, lock, params)
+        finally:
+            lock.leave()
+        if result["bad"]:
+            module.warn(f"{result['release']} was rejected on this host before: {result['bad']}")
+    except LockedError as error:
+        module.fail_json(msg=str(error), lock_holder=error.holder)
+    except (ReleaseError, SymlinkError, OSError, tarfile.TarError, KeyError) as error:
+        module.fail_json(msg=str(error))
+    if module._diff and not result["present"]:
+        header = {"before_header": home.releases, "after_header": home.releases}
+        result["diff"] = {**header, "before": "", "after": result["release"] + "\n"}
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

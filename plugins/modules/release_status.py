@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_status
+short_description: Tell which release of an application is live on a host, and how it does
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Reads the releases of one application and asks the running one whether it is healthy. Changes nothing.
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+  platform:
+    support: full
+    platforms: linux
+    description: The kind of host that the module works on; it needs systemd.
+options:
+  name:
+    description: The application's name; its service is C(<name>.service).
+    type: str
+    required: true
+  root:
+    description: The application's directory, such as C(/srv/myapp).
+    type: path
+    required: true
+extends_documentation_fragment:
+  - flaskops.production.health
+seealso:
+  - module: flaskops.production.release_activate
+"""
+
+EXAMPLES = r"""
+- name: Read what is live
+  flaskops.production.release_status:
+    name: myapp
+    root: /srv/myapp
+  register: status
+"""
+
+RETURN = r"""
+live:
+  description: The release that C(app) points at; empty when there is none.
+  returned: success
+  type: str
+  sample: 2026-04-21-120000-1a2b3c4
+previous:
+  description: The release that a rollback returns to; empty when there is none.
+  returned: success
+  type: str
+  sample: 2026-04-20-083000-9f8e7d6
+outdated:
+  description: Why the process is not what the tree describes or does not answer as it should; empty when all is well.
+  returned: success
+  type: str
+  sample: GET / answered 500, expected 200
+since:
+  description: When the live release became live, ISO 8601 in UTC; empty when it is not recorded.
+  returned: success
+  type: str
+  sample: "2026-04-21T12:03:11Z"
+by:
+  description: Who activated it; empty when it is not recorded.
+  returned: success
+  type: str
+  sample: deploy
+releases:
+  description: What is recorded of each complete release on the host, by its name.
+  returned: success
+  type: dict
+  sample: {"2026-04-21-120000-1a2b3c4": {"state": "active", "digest": "1a2b3c4d"}}
+lock:
+  description: Who holds the lock, C(run), C(by), C(controller) and C(time); empty when nobody does.
+  returned: success
+  type: dict
+  sample: {}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
+
+
+def status(home: Home, name: str, health: dict | None) -> dict:
+    """What is live, since when and by whom, and what else is there."""
+    observed = observe(home, name, health)
+    last = next((entry for entry in reversed(home.activations()) if entry["release"] == observed["live"]), {})
+    return {
+        **observed,
+        "since": last.get("time", ""),
+        "by": last.get("by") or "",
+        "releases": {
+            release: {**record, "environment": home.environment(release)} for release, record in home.known().items()
+        },
+        "lock": Lock(home, {}).holder() or {},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "health": HEALTH,
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = status(Home(module.params["root"]), module.params["name"], module.params["health"])
+    except (ReleaseError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

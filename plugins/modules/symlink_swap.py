@@ -1,0 +1,270 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: symlink_swap
+short_description: Point a symbolic link at another directory, atomically and durably
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Creates a symbolic link to a directory, or turns an existing one to another directory by a single rename.
+    Whoever reads the link finds the old directory or the new one, and never neither.
+  - The files behind the link are flushed to disk before the rename and the link itself after it, so that a power cut
+    does not keep the new link and lose what it points at.
+  - A file or a real directory at O(path) is refused and left as it is. A link is never pointed at something that is not
+    a directory, that lies outside O(within), or that is reached through the link itself.
+attributes:
+  check_mode:
+    support: full
+    description: Refuses what a run would refuse, reports exactly what would change, and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows the text of the link before and after.
+  platform:
+    support: full
+    platforms: linux
+    description: The kind of host that the module works on.
+options:
+  path:
+    description:
+      - The absolute path of the link. Its directory must exist.
+    type: path
+    required: true
+  src:
+    description:
+      - The directory to point the link at, absolute or relative to the directory of O(path). It must exist.
+    type: path
+    required: true
+  within:
+    description:
+      - A directory below which O(src) must be once all links are resolved, absolute or relative to the directory of
+        O(path). It must exist.
+    type: path
+  relative:
+    description:
+      - Whether a link that is written gets a relative text, such as C(releases/5), or an absolute one.
+      - It does not matter for a link that names O(src) already. Such a link is left as it is, however it is spelled.
+    type: bool
+    default: true
+  sync:
+    description:
+      - Whether the file system that holds O(src) is flushed to disk before the link is changed, and the directory of
+        O(path) after it.
+      - Turn it off only where a power cut does not matter, such as in a throw-away container.
+    type: bool
+    default: true
+notes:
+  - Spellings that name the same place are the same. Doubled and trailing slashes, C(./), and absolute instead of
+    relative texts are no change.
+  - What counts is the name in the link, not where it ends. A link that reaches O(src) by way of another link is
+    changed, because that other link may be turned elsewhere later. An O(src) that is a link to a directory itself is
+    kept as that name, and not resolved.
+  - A temporary name that a killed run left beside O(path) is removed by the next swap in that directory, when its
+    process has gone or after one minute.
+  - Runs that swap the same link at the same time are safe, and the last one wins. RV(previous_target) is what the link
+    had when the module looked at it.
+seealso:
+  - module: ansible.builtin.file
+  - module: flaskops.production.tree
+"""
+
+EXAMPLES = r"""
+- name: Switch to a release
+  flaskops.production.symlink_swap:
+    path: /srv/myapp/app
+    src: releases/2026-04-21-120000-1a2b3c4
+    within: releases
+  register: switched
+
+- name: Say where to go back to
+  ansible.builtin.debug:
+    msg: "The release before was {{ switched.previous_src }}"
+  when: switched is changed and switched.previous_src is not none
+
+- name: Point a link at a directory elsewhere by its absolute path
+  flaskops.production.symlink_swap:
+    path: /srv/myapp/venv
+    src: /opt/venvs/myapp-3
+    relative: false
+"""
+
+RETURN = r"""
+path:
+  description: The absolute path of the link, without needless slashes and dots.
+  returned: success
+  type: str
+  sample: /srv/myapp/app
+src:
+  description: The absolute path of the directory that the link names.
+  returned: success
+  type: str
+  sample: /srv/myapp/releases/2026-04-21-120000-1a2b3c4
+target:
+  description: The text of the link.
+  returned: success
+  type: str
+  sample: releases/2026-04-21-120000-1a2b3c4
+previous_src:
+  description: The absolute path that the link named before, whether it existed or not. V(null) when there was no link.
+  returned: success
+  type: str
+  sample: /srv/myapp/releases/2026-04-20-093000-9f8e7d6
+previous_target:
+  description: The text of the link before. V(null) when there was no link.
+  returned: success
+  type: str
+  sample: releases/2026-04-20-093000-9f8e7d6
+"""
+
+import os
+from typing import NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
+    SymlinkError,
+    leads_through,
+    read,
+    swap,
+)
+
+
+class Plan(NamedTuple):
+    """Where the link points, and where it is to point. The fields are the module's return values."""
+
+    path: str
+    src: str
+    target: str
+    previous_src: str | None
+    previous_target: str | None
+
+    @property
+    def changed(self) -> bool:
+        return self.target != self.previous_target
+
+
+def plan(path: str, src: str, within: str | None = None, relative: bool = True) -> Plan:
+    """What the link must become. Raises SymlinkError for anything that must not happen."""
+    path = _link_path(path)
+    parent = os.path.dirname(path)
+    if os.path.lexists(parent) and not os.path.isdir(parent):
+        raise SymlinkError(
+            f"{parent}, which is to hold the link {path}, is not a directory. Move it away, or correct path."
+        )
+    if not os.path.isdir(parent):
+        raise SymlinkError(
+            f"The directory {parent}, which is to hold the link {path}, does not exist. "
+            "Create it first, or correct path."
+        )
+    previous = read(path)
+    directory = tidy(os.path.join(parent, src))
+    _check_directory(path, directory)
+    if within is not None:
+        _check_within(directory, tidy(os.path.join(parent, within)))
+    previous_src = None if previous is None else tidy(os.path.join(parent, previous))
+    if previous_src is not None and _from_real(parent, previous_src) == _from_real(parent, directory):
+        return Plan(path, directory, previous, previous_src, previous)
+    return Plan(path, directory, link_text(directory, parent, relative), previous_src, previous)
+
+
+def tidy(path: str) -> str:
+    """The absolute path without needless slashes and dots. Links before a '..' are resolved, as the kernel does."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." not in parts:
+        return "/" + "/".join(parts)
+    climbed = len(parts) - parts[::-1].index("..")
+    return os.path.join(os.path.realpath("/" + "/".join(parts[:climbed])), *parts[climbed:])
+
+
+def link_text(src: str, parent: str, relative: bool) -> str:
+    """The text that makes a link in parent name src."""
+    if not relative:
+        return src
+    if src == parent or src.startswith(parent.rstrip("/") + "/"):
+        return os.path.relpath(src, parent)
+    # The kernel climbs from the real directory, whatever the links on the way to it.
+    return os.path.relpath(src, os.path.realpath(parent))
+
+
+def _link_path(path: str) -> str:
+    if not path.startswith("/"):
+        raise SymlinkError(f"path is {path!r}, which is relative; give it from the root, such as /srv/myapp/app.")
+    plain = path.rstrip("/")
+    while plain.endswith("/."):
+        plain = plain[:-2].rstrip("/")
+    parent, name = os.path.split(plain)
+    if name in ("", ".."):
+        raise SymlinkError(f"path is {path!r}, which names a directory; give the path of a link in one.")
+    return os.path.join(tidy(parent), name)
+
+
+def _from_real(parent: str, path: str) -> str:
+    """The path as it is called from parent's real directory, so that both names of the same place are equal."""
+    inside = path.startswith(parent.rstrip("/") + "/")
+    return os.path.join(os.path.realpath(parent), os.path.relpath(path, parent)) if inside else path
+
+
+def _check_directory(path: str, src: str) -> None:
+    if leads_through(src, path):
+        what = "is path itself" if src == path else f"is reached through {path}"
+        raise SymlinkError(
+            f"src {src} {what}; the link would point at itself. Name a directory that does not need the link."
+        )
+    if not os.path.lexists(src):
+        raise SymlinkError(f"src {src} does not exist. Create the directory first, or correct src.")
+    if not os.path.isdir(src):
+        what = "a link that leads to no directory" if os.path.islink(src) else "not a directory"
+        raise SymlinkError(f"src {src} is {what}. Name a directory.")
+
+
+def _check_within(src: str, within: str) -> None:
+    if not os.path.isdir(within):
+        raise SymlinkError(f"within {within} is not a directory. Name the directory that src must be below.")
+    real, limit = os.path.realpath(src), os.path.realpath(within)
+    if real == limit or not real.startswith(limit.rstrip("/") + "/"):
+        leads = "" if real == src else f" leads to {real}, which"
+        raise SymlinkError(f"src {src}{leads} is not below {limit}. Name a directory below it, or correct within.")
+
+
+def build_diff(planned: Plan) -> dict:
+    def state(target: str | None) -> dict:
+        found = {"state": "absent"} if target is None else {"state": "link", "target": target}
+        return {"path": planned.path, **found}
+
+    return {"before": state(planned.previous_target), "after": state(planned.target)}
+
+
+def argument_spec() -> dict:
+    return {
+        "path": {"type": "path", "required": True},
+        "src": {"type": "path", "required": True},
+        "within": {"type": "path"},
+        "relative": {"type": "bool", "default": True},
+        "sync": {"type": "bool", "default": True},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    options = dict(module.params)
+    sync = options.pop("sync")
+    try:
+        planned = plan(**options)
+        if planned.changed and not module.check_mode:
+            swap(planned.path, planned.target, sync)
+    except (SymlinkError, OSError) as error:
+        module.fail_json(msg=str(error))
+    result = {"changed": planned.changed, **planned._asdict()}
+    if module._diff:
+        result["diff"] = build_diff(planned)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

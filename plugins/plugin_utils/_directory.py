@@ -1,0 +1,110 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read a directory of the controller as a release's files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import BinaryIO
+
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import Entry, SourceError, member_path, quote
+
+# Version control, caches, environments and a developer's own secrets: never part of a release.
+EXCLUDE = (
+    ".git",
+    ".hg",
+    ".svn",
+    "__pycache__",
+    "*.pyc",
+    ".venv",
+    "venv",
+    "node_modules",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".tox",
+    ".nox",
+    ".DS_Store",
+    ".env",
+)
+
+
+def excluded(path: str, patterns: Sequence[str], is_directory: bool) -> bool:
+    """Whether a pattern names this path: one without a slash by its last component at any depth, one with a slash from
+    the source's root. A trailing slash means directories only."""
+    name = path.rpartition("/")[2]
+    for pattern in patterns:
+        if pattern.endswith("/") and not is_directory:
+            continue
+        bare = pattern.rstrip("/")
+        if "/" in bare:
+            if fnmatchcase(path, bare.lstrip("/")):
+                return True
+        elif fnmatchcase(name, bare):
+            return True
+    return False
+
+
+def excluded_within(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a file is left out because of its own name or of a directory above it."""
+    parts = path.rstrip("/").split("/")
+    parents = ("/".join(parts[:n]) for n in range(1, len(parts)))
+    return any(excluded(parent, patterns, True) for parent in parents) or excluded(
+        "/".join(parts), patterns, path.endswith("/")
+    )
+
+
+def _opener(path: str) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+
+
+def read_directory(label: str, root: Path, patterns: Sequence[str]) -> Iterator[Entry]:
+    """Everything below `root` but what the patterns leave out. Links are told, not followed."""
+    yield from _walk(label, str(root), "", patterns)
+
+
+def _walk(label: str, root: str, above: str, patterns: Sequence[str]) -> Iterator[Entry]:
+    try:
+        with os.scandir(os.path.join(root, above)) as scan:
+            children = sorted(scan, key=lambda child: child.name)
+    except OSError as error:
+        raise SourceError(f"{label}: cannot read the directory {quote(above or '.')}: {error.strerror}.") from error
+    kept = 0
+    for child in children:
+        raw = f"{above}/{child.name}" if above else child.name
+        info = child.stat(follow_symlinks=False)
+        is_directory = stat.S_ISDIR(info.st_mode)
+        if excluded(raw, patterns, is_directory):
+            continue
+        kept += 1
+        path = member_path(label, raw)
+        if is_directory:
+            yield from _walk(label, root, raw, patterns)
+        elif stat.S_ISLNK(info.st_mode):
+            yield Entry(path, "link", int(info.st_mtime), target=os.readlink(child.path))
+        elif stat.S_ISREG(info.st_mode):
+            if not os.access(child.path, os.R_OK):
+                raise SourceError(
+                    f"{label}: cannot read {quote(path)}; make it readable or leave it out (release_exclude)."
+                )
+            yield Entry(
+                path,
+                "file",
+                max(int(info.st_mtime), 0),
+                info.st_size,
+                bool(info.st_mode & stat.S_IXUSR),
+                open=lambda where=child.path: _opener(where),
+            )
+        else:
+            raise SourceError(
+                f"{label} holds {quote(path)}, a socket, pipe or device; only files, directories and links are "
+                "accepted (release_exclude leaves it out)."
+            )
+    # A directory that holds nothing but caches is a left-over, not an empty directory of the source.
+    if above and not kept and not children:
+        yield Entry(member_path(label, above), "directory")

@@ -1,0 +1,183 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read a commit out of a git repository, and what a work tree says about itself. Needs git on the controller only."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from ansible_collections.flaskops.production.plugins.plugin_utils._location import public, scrub
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError, listing, quote
+
+SHORT_SHA = re.compile(r"^[0-9a-f]{7,40}$", re.IGNORECASE)
+REF_ACCEPTED = "a branch, a tag, a commit's hash or a full ref (refs/…)"
+# Set by git for its own hooks; a deploy out of a hook must not work on that repository instead.
+INHERITED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES")
+INHERITED += ("GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_CEILING_DIRECTORIES")
+# The bytes of a release must not depend on whose configuration archives them; LFS objects are not fetched.
+NEUTRAL = ("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "tar.umask=0022", "-c", "gc.auto=0")
+NEUTRAL += ("-c", "filter.lfs.smudge=", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false")
+# A server that stops answering must not hold a run for ever.
+PATIENT = ("-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=60", "-c", "protocol.version=2")
+SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15"
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    ok: bool
+    out: str
+    err: str
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkTree:
+    """A directory in a work tree. `commit` and `time` are None unless everything in it is committed; `fault` is why
+    git would not tell."""
+
+    commit: str | None = None
+    time: int | None = None
+    fault: str = ""
+
+
+def git(*arguments: str, environment: dict[str, str] | None = None) -> Answer:
+    """One git command, which never asks for anything."""
+    env = {name: value for name, value in os.environ.items() if name not in INHERITED}
+    env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+    env |= environment or {}
+    try:
+        done = subprocess.run(["git", *arguments], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise SourceError(
+            "release_git_repo: the command git is missing on the controller; install git there."
+        ) from None
+    return Answer(
+        done.returncode == 0, os.fsdecode(done.stdout), done.stderr.decode("utf-8", "backslashreplace").strip()
+    )
+
+
+def check_ref(ref: str) -> None:
+    if ref.startswith(("-", "/", "+")) or ".." in ref or "@{" in ref or re.search(r"[\s:?*\[\]\\^~\x00-\x1f\x7f]", ref):
+        raise SourceError(f"release_git_ref: {quote(ref)} is not accepted; name {REF_ACCEPTED}.")
+
+
+def fetch(repository: str, ref: str, bare: Path) -> dict[str, str | int]:
+    """Fetch one commit into the new repository `bare`; its full hash and time. Shallow where the server allows it."""
+    check_ref(ref)
+    environment = _transport()
+    made = git("-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template=", str(bare))
+    if not made.ok:
+        raise SourceError(f"release_git_repo: git init failed in the run's temporary directory: {_last(made.err)}.")
+
+    def get(*arguments: str) -> Answer:
+        return git(*PATIENT, *NEUTRAL, "--git-dir", str(bare), "fetch", "--quiet", *arguments, environment=environment)
+
+    answer = get("--depth=1", "--no-tags", "--", repository, ref)
+    wanted = "FETCH_HEAD"
+    if not answer.ok and "shallow" in answer.err:
+        answer = get("--no-tags", "--", repository, ref)
+    if not answer.ok and SHORT_SHA.match(ref):
+        # Not every server hands out a bare commit, none an abbreviated one: look in all that it has.
+        every = get("--", repository, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+        answer, wanted = (every if not every.ok else answer), ref
+        if every.ok and _commit(bare, wanted):
+            return _described(bare, wanted)
+    if not answer.ok:
+        raise _fetch_fault(repository, ref, answer.err, environment)
+    if not _commit(bare, wanted):
+        raise SourceError(
+            f"release_git_ref: {quote(ref)} of {public(repository)} is not a commit; name {REF_ACCEPTED}."
+        )
+    return _described(bare, wanted)
+
+
+def _transport() -> dict[str, str]:
+    """ssh without questions, unless the user has configured ssh for git himself."""
+    if os.environ.get("GIT_SSH_COMMAND") or os.environ.get("GIT_SSH") or git("config", "core.sshCommand").ok:
+        return {}
+    return {"GIT_SSH_COMMAND": SSH}
+
+
+def _commit(bare: Path, name: str) -> bool:
+    return git("--git-dir", str(bare), "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").ok
+
+
+def _described(bare: Path, name: str) -> dict[str, str | int]:
+    shown = git("--git-dir", str(bare), "log", "-1", "--no-show-signature", "--format=%H %ct", f"{name}^{{commit}}")
+    commit, time = shown.out.split()
+    return {"commit": commit, "time": int(time)}
+
+
+def _last(message: str) -> str:
+    """The line of git's message that says why."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines or ["git gave no reason"]
+    before = [line for line in lines[: lines.index(telling[0])] if not line.startswith("hint:")][-1:]
+    return " ".join([*before, telling[0]]).rstrip(".")
+
+
+def _fetch_fault(repository: str, ref: str, message: str, environment: dict[str, str]) -> SourceError:
+    shown = public(repository)
+    heads = git(*PATIENT, "ls-remote", "--heads", "--tags", "--refs", "--", repository, environment=environment)
+    if heads.ok:
+        names = [line.split("refs/", 1)[1].split("/", 1)[1] for line in heads.out.splitlines() if "refs/" in line]
+        has = f"it has {listing(names)}" if names else "it has no branch and no tag yet"
+        return SourceError(
+            f"release_git_ref: {quote(ref)} does not exist in {shown} ({has}); name {REF_ACCEPTED} of that repository."
+        )
+    why = scrub(_last(heads.err or message), repository)
+    return SourceError(
+        f"release_git_repo: {shown} cannot be read ({why}); accepted is a repository that git on the controller can "
+        "fetch without a question: a path, or an https or ssh address."
+    )
+
+
+def archive(bare: Path, commit: str, subdirectory: str, destination: Path) -> None:
+    """Write the commit's files (export-ignore and export-subst respected) as a plain tar."""
+    below = ["--", subdirectory] if subdirectory else []
+    answer = git(*NEUTRAL, "--git-dir", str(bare), "archive", "--format=tar", "-o", str(destination), commit, *below)
+    if not answer.ok:
+        raise SourceError(f"release_git_repo: git archive failed for commit {commit}: {_last(answer.err)}.")
+
+
+def has_directory(bare: Path, commit: str, path: str) -> bool:
+    return git("--git-dir", str(bare), "cat-file", "-t", f"{commit}:{path}").out.strip() == "tree"
+
+
+def submodules(bare: Path, commit: str, subdirectory: str) -> list[str]:
+    """The paths of submodules: an archive holds them as empty directories."""
+    below = ["--", subdirectory] if subdirectory else []
+    listed = git("--git-dir", str(bare), "ls-tree", "-r", "-z", "--full-tree", commit, *below).out
+    return [line.split("\t", 1)[1] for line in listed.split("\0") if line.startswith("160000 ")]
+
+
+def work_tree(directory: Path, leaves_out: Callable[[str], bool]) -> WorkTree:
+    """What git says about a directory: its last commit, when nothing in it that counts differs from it."""
+    at = ("-C", str(directory), "-c", "core.fsmonitor=false")
+    try:
+        inside = git(*at, "rev-parse", "--is-inside-work-tree", "--show-prefix")
+    except SourceError:
+        return WorkTree()
+    if not inside.ok and "not a git repository" not in inside.err:
+        return WorkTree(fault=_last(inside.err))
+    answer = inside.out.split("\n")
+    if not inside.ok or answer[0] != "true" or not git(*at, "rev-parse", "--quiet", "--verify", "HEAD").ok:
+        return WorkTree()
+    prefix = answer[1]
+    status = git(*at, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--", ".")
+    if not status.ok:
+        return WorkTree(fault=_last(status.err))
+    changed = [line[3:].removeprefix(prefix) for line in status.out.split("\0") if line]
+    if any(not leaves_out(path) for path in changed):
+        return WorkTree()
+    # At the root it is HEAD itself, merge commits included, so that a git source gives the same name.
+    last = git(*at, "log", "-1", "--no-show-signature", "--format=%H %ct", *(("--", ".") if prefix else ()))
+    if not last.out.strip():
+        return WorkTree()
+    commit, time = last.out.split()
+    return WorkTree(commit, int(time))

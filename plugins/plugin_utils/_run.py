@@ -1,0 +1,61 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who deploys: the run that a lock names, and whether that run is still alive."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from pathlib import Path
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
+
+def this_run() -> dict[str, str]:
+    """This run of Ansible. Its temporary directory is made once, by the main process, and tells runs apart."""
+    return {
+        "run": Path(constants.DEFAULT_LOCAL_TMP).name.removeprefix("ansible-local-"),
+        "by": os.environ.get("SUDO_USER") or getpass.getuser(),
+        "controller": socket.gethostname(),
+        "process": f"{_machine()} {os.getppid()}",
+    }
+
+
+def is_dead(run: dict[str, str]) -> bool:
+    """Whether a run is known to be over: it was started on this very machine, and its process is gone."""
+    machine, _, pid = run.get("process", "").rpartition(" ")
+    if not machine or machine != _machine() or not pid.isdecimal():
+        return False
+    try:
+        # /proc may hide the processes of others; a signal tells the truth.
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+def _machine() -> str:
+    """This boot of this machine, or container on it; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() + os.readlink(
+            "/proc/self/ns/pid"
+        )
+    except OSError:
+        return ""
+
+
+def execute(action: ActionBase, arguments: dict, task_vars: dict) -> dict:
+    """Execute the task's module on the host as this run. A lock whose run is known to be dead is taken over."""
+    name = action._task.resolved_action or action._task.action
+    run = this_run()
+    result = action._execute_module(name, module_args={**arguments, "run": run}, task_vars=task_vars)
+    holder = result.get("lock_holder")
+    if result.get("failed") and holder and is_dead(holder):
+        run["replaces"] = holder["run"]
+        result = action._execute_module(name, module_args={**arguments, "run": run}, task_vars=task_vars)
+    return result

@@ -1,0 +1,56 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures for the tests of modules."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+
+import pytest
+from ansible.module_utils import basic
+
+try:  # ansible-core 2.19 and newer
+    from ansible.module_utils.testing import patch_module_args
+except ImportError:
+
+    @contextlib.contextmanager
+    def patch_module_args(args=None):
+        before = basic._ANSIBLE_ARGS
+        basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": args or {}}).encode()
+        try:
+            yield
+        finally:
+            basic._ANSIBLE_ARGS = before
+
+
+@pytest.fixture
+def run_module():
+    """Run a module's main() as a task does, and return what it prints, which is after hiding secrets.
+
+    `run_module(tree, {"entries": […]}, check=True, diff=True)`; a failed module has `failed` in its result.
+    """
+
+    def run(module, args, check=False, diff=False):
+        internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+        printed = io.StringIO()
+        with (
+            patch_module_args({**args, **internal}),
+            contextlib.redirect_stdout(printed),
+            pytest.raises(SystemExit) as ended,
+        ):
+            module.main()
+        result = json.loads(printed.getvalue())
+        assert (ended.value.code != 0) == bool(result.get("failed")), result
+        return result
+
+    return run
+
+
+@pytest.fixture
+def as_root():
+    if os.geteuid() != 0:
+        pytest.skip("changes owners, which only root may do")

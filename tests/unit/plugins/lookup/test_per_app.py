@@ -1,0 +1,106 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible import constants
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+
+from ansible_collections.flaskops.production.plugins.lookup.per_app import LookupModule, check, wrapper
+
+try:  # ansible-core 2.19 and newer
+    from ansible.template import trust_as_template
+except ImportError:
+    trust_as_template = str
+
+FILE = "/playbooks/tasks/prepare.yml"
+SHOP = {"flask_app_name": "shop", "flask_app_env": {"KEY": "a secret"}, "nginx_site_listen": 8080}
+BLOG = {"flask_app_name": "blog", "release_directory": "/home/me/blog"}
+
+
+@pytest.fixture
+def look(tmp_path, monkeypatch):
+    """Ask the lookup for the file to include; what it writes goes to tmp_path."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+
+    def run(variables: dict) -> str:
+        loader = DataLoader()
+        lookup = LookupModule(loader=loader, templar=Templar(loader=loader, variables=variables))
+        (path,) = lookup.run([FILE], variables)
+        return path
+
+    return run
+
+
+def test_one_application_needs_no_wrapper(look, tmp_path):
+    assert look({"flask_app_name": "shop"}) == FILE
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_is_included_once_for_each_application_with_its_variables(look):
+    tasks = yaml.safe_load(Path(look({"flask_apps": [SHOP, BLOG]})).read_text())
+    assert [task["ansible.builtin.include_tasks"] for task in tasks] == [FILE, FILE]
+    assert ["shop" in tasks[0]["name"], "blog" in tasks[1]["name"]] == [True, True]
+    assert tasks[0]["vars"] == {name: f"{{{{ flask_apps[0].{name} }}}}" for name in SHOP}
+    assert tasks[1]["vars"] == {name: f"{{{{ flask_apps[1].{name} }}}}" for name in BLOG}
+
+
+def test_the_wrapper_refers_to_values_and_leads_to_them():
+    for index, task in enumerate(yaml.safe_load(wrapper(FILE, [SHOP, BLOG]))):
+        templar = Templar(loader=DataLoader(), variables={"flask_apps": [SHOP, BLOG]})
+        for name, value in [SHOP, BLOG][index].items():
+            assert templar.template(trust_as_template(task["vars"][name])) == value
+
+
+def test_the_wrapper_holds_no_value(look, tmp_path):
+    text = Path(look({"flask_apps": [SHOP, BLOG]})).read_text()
+    for value in ("secret", "KEY", "8080", "/home/me"):
+        assert value not in text
+
+
+def test_the_same_applications_share_a_wrapper_and_others_do_not(look, tmp_path):
+    first = look({"flask_apps": [SHOP, BLOG]})
+    assert look({"flask_apps": [SHOP, BLOG]}) == first
+    assert look({"flask_apps": [BLOG]}) != first
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        {Path(first).name, Path(look({"flask_apps": [BLOG]})).name}
+    )
+
+
+@pytest.mark.parametrize("apps", [[], {}, "shop", None, [SHOP, "blog"], SHOP])
+def test_what_is_no_list_of_mappings_is_refused(apps):
+    with pytest.raises(AnsibleError, match="flask_apps must be a list of mappings, one for each application"):
+        check(apps)
+
+
+@pytest.mark.parametrize("app", [{}, {"flask_app_name": ""}, {"flask_app_name": None}, {"flask_app_root": "/srv/x"}])
+def test_an_application_without_a_name_is_refused(app):
+    with pytest.raises(AnsibleError, match="flask_apps has an application without flask_app_name"):
+        check([SHOP, app])
+
+
+def test_two_applications_of_one_name_are_refused():
+    with pytest.raises(AnsibleError, match="flask_apps has shop more than once"):
+        check([SHOP, BLOG, {"flask_app_name": "shop"}])
+
+
+@pytest.mark.parametrize(
+    "key", ["name", "ansible_user", "flask_app", "shop_port", "release_Name", "venv_x y", "x\n", 1]
+)
+def test_a_key_that_is_no_variable_of_the_roles_is_refused(key):
+    with pytest.raises(AnsibleError) as refused:
+        check([SHOP, {**BLOG, key: "a secret"}])
+    assert f"flask_apps has {key}, which is no variable" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("role", ["flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release"])
+def test_variables_of_every_role_are_accepted(role):
+    apps = [{**SHOP, f"{role}_setting": 1}]
+    assert check(apps) == apps

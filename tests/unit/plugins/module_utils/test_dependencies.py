@@ -1,0 +1,253 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
+
+HASH = "--hash=sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("requirements.txt", "requirements"),
+        ("requirements/production.txt", "requirements"),
+        ("pyproject.toml", "pyproject.toml"),
+        ("/srv/x/pyproject.toml", "pyproject.toml"),
+        ("pylock.toml", "pylock.toml"),
+        ("locks/pylock.production.toml", "pylock.toml"),
+        ("uv.lock", "uv.lock"),
+        ("my-pylock.toml", "requirements"),
+    ],
+)
+def test_the_kind_follows_from_the_name(name, kind):
+    assert dependencies.kind(name) == kind
+
+
+@pytest.mark.parametrize("name", ["Flask-SQLAlchemy", "flask_sqlalchemy", "flask.SQLAlchemy", "flask-_.sqlalchemy"])
+def test_names_compare_as_pep_503_says(name):
+    assert dependencies.normalise(name) == "flask-sqlalchemy"
+
+
+def test_lines_are_joined_and_comments_removed():
+    text = "\ufeff# head\nflask==3 \\\n    --hash=sha256:1 \\\n    --hash=sha256:2  # two\n\nx @ https://h/x.whl#sha256=1\n"
+    assert [(line.number, line.text.split()) for line in dependencies.lines(text)] == [
+        (2, ["flask==3", "--hash=sha256:1", "--hash=sha256:2"]),
+        (6, ["x", "@", "https://h/x.whl#sha256=1"]),
+    ]
+
+
+def test_a_comment_ends_a_continued_line_and_a_file_may_end_in_one():
+    assert [line.text for line in dependencies.lines("flask \\\n# why\nclick\\")] == ["flask", "click"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("-r base.txt", ["base.txt"]),
+        ("-rbase.txt", ["base.txt"]),
+        ("--requirement=base.txt", ["base.txt"]),
+        ("--requirement base.txt # why", ["base.txt"]),
+        ("-c 'constraints.txt'", ["constraints.txt"]),
+        ("--constraint=../c.txt", ["../c.txt"]),
+        ("-r a.txt\n-r a.txt\n-c b.txt", ["a.txt", "b.txt"]),
+        ("-r https://example.org/c.txt", []),
+        ("-r ${STAGE}.txt", []),
+        ("# -r base.txt", []),
+        ("--require-hashes", []),
+        ("requests", []),
+    ],
+)
+def test_includes(line, found):
+    assert dependencies.includes(line) == found
+
+
+@pytest.mark.parametrize(
+    ("including", "included", "name"),
+    [
+        ("requirements.txt", "base.txt", "base.txt"),
+        ("requirements/production.txt", "base.txt", "requirements/base.txt"),
+        ("requirements/production.txt", "../constraints.txt", "constraints.txt"),
+        ("requirements.txt", "/etc/pip/c.txt", "/etc/pip/c.txt"),
+    ],
+)
+def test_an_include_is_relative_to_its_file(including, included, name):
+    assert dependencies.include_name(including, included) == name
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("Flask", "flask"),
+        ("Flask_Login[async]>=3,<4 ; python_version >= '3.11'", "flask-login"),
+        ("gunicorn==24.1.1 " + HASH, "gunicorn"),
+        ("gunicorn --hash sha256:1", "gunicorn"),
+        ("gunicorn @ https://example.org/gunicorn-24.tar.gz", "gunicorn"),
+        ("gunicorn[gevent]@https://example.org/x.zip", "gunicorn"),
+        ("git+https://example.org/x.git@main#egg=Gunicorn", "gunicorn"),
+        ("-e git+ssh://git@example.org/x.git#subdirectory=a&egg=my_lib", "my-lib"),
+        ("https://example.org/my_lib-1.0-py3-none-any.whl", "my-lib"),
+        ("https://example.org/my-lib-1.0.tar.gz#sha256=1", "my-lib"),
+        ("./wheels/my_lib-1.0-py3-none-any.whl", "my-lib"),
+        ("wheels/my_lib-1.0.zip", "my-lib"),
+        ("git+https://example.org/x.git", None),
+        (".", None),
+        ("-e .", None),
+    ],
+)
+def test_the_name_of_a_requirement(line, name):
+    assert dependencies.name_of(line) == name
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("flask>=3", None),
+        ("flask @ https://example.org/flask.whl", None),
+        ("git+https://example.org/x.git", None),
+        (".", "."),
+        ("-e .", "."),
+        ("-e ./libs/one[extra]", "./libs/one"),
+        ("libs/one", "libs/one"),
+        ("./wheels/x-1-py3-none-any.whl ; python_version > '3'", "./wheels/x-1-py3-none-any.whl"),
+        ("x @ file:///srv/wheels/x.whl", "/srv/wheels/x.whl"),
+        ("x @ file:./x.whl", "./x.whl"),
+        ("file://localhost/srv/x.whl", "/srv/x.whl"),
+    ],
+)
+def test_local_paths_are_recognised(line, path):
+    assert dependencies.local_path(line) == path
+
+
+def test_hashes_are_fine():
+    files = {
+        "requirements.txt": f"-r more.txt\n-c limits.txt\nflask==3.1.3 \\\n  {HASH}\n",
+        "more.txt": f"x @ https://example.org/x.whl {HASH}\ngunicorn==24.1.1 ; os_name == 'posix' {HASH}\n",
+        "limits.txt": "click<9\n",
+        "pylock.toml": "lock-version = '1.0'",
+        "uv.lock": "version = 1",
+    }
+    assert dependencies.check_hashes(files, ["Gunicorn>=24"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "packages", "fault"),
+    [
+        ("requirements.txt", "flask==3\n", [], "requirements.txt, line 1: 'flask==3' has no --hash."),
+        ("r.txt", "\nflask>=3 " + HASH, [], "r.txt, line 2: 'flask>=3' is not pinned with ==."),
+        ("r.txt", "flask==3.* " + HASH, [], "r.txt, line 1: 'flask==3.*' is not pinned with ==."),
+        ("r.txt", "flask " + HASH, [], "r.txt, line 1: 'flask' is not pinned with ==."),
+        ("r.txt", "x @ https://me:secret@h/x.whl", [], "r.txt, line 1: 'x @ https://****@h/x.whl' has no --hash."),
+        ("r.txt", "-e .", [], "r.txt, line 1: '.' comes from a work tree or a version control system,"),
+        ("r.txt", "git+https://h/x.git " + HASH, [], "r.txt, line 1: 'git+https://h/x.git' comes from a work tree"),
+        ("pyproject.toml", "", [], "pyproject.toml can't hold hashes"),
+        ("r.txt", "", ["gunicorn>=24"], "The added package 'gunicorn>=24' has no --hash; pin it with its hash in"),
+    ],
+)
+def test_missing_hashes_are_named(name, text, packages, fault):
+    faults = dependencies.check_hashes({name: text}, packages)
+    assert len(faults) == 1
+    assert faults[0].startswith(fault)
+
+
+def test_a_file_that_is_both_included_and_a_constraint_is_checked():
+    files = {"a/r.txt": "-r ../b.txt\n-c ../b.txt\n", "b.txt": "flask\n"}
+    assert len(dependencies.check_hashes(files)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [("flask", False), ("flask==3 " + HASH, True), ("--require-hashes", True), ("# --hash=sha256:1", False)],
+)
+def test_whether_pip_will_need_hashes(text, needed):
+    assert dependencies.needs_hashes(text) is needed
+
+
+def test_missing_packages():
+    files = {
+        "r.txt": "Flask_Login\n-c limits.txt\n",
+        "limits.txt": "gunicorn==26.0\n",
+        "pylock.toml": "lock-version = '1.0'\n[[packages]]\nname = 'gevent'\n[[packages.wheels]]\nname = 'six'\n",
+        "uv.lock": '[[package]]\nname = "click"\nversion = "8"\n',
+    }
+    packages = ["flask-login>=1", "gevent", "six", "Click", "gunicorn>=24"]
+    assert dependencies.missing(packages, files) == ["six", "gunicorn>=24"]
+
+
+def test_pyproject_dependencies():
+    assert dependencies.pyproject_requirements({"project": {"dependencies": ["flask>=3"]}}) == ["flask>=3"]
+    assert dependencies.pyproject_requirements({"project": {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [({}, "no .project. table"), ({"project": {"dynamic": ["version", "dependencies"]}}, "dependencies are dynamic")],
+)
+def test_pyproject_faults(data, fault):
+    with pytest.raises(ValueError, match=fault):
+        dependencies.pyproject_requirements(data)
+
+
+def test_pylock_becomes_hashed_lines():
+    data = {
+        "lock-version": "1.0",
+        "packages": [
+            {
+                "name": "colorama",
+                "version": "0.4.6",
+                "marker": "sys_platform == 'win32'",
+                "wheels": [{"hashes": {"sha256": "1", "md5": "2"}}],
+                "sdist": {"hashes": {"sha512": "3"}},
+            },
+            {"name": "x", "archive": {"url": "https://h/x.zip", "hashes": {"sha256": "4"}}},
+        ],
+    }
+    assert dependencies.pylock_requirements(data) == [
+        "colorama==0.4.6 ; sys_platform == 'win32' --hash=sha256:1 --hash=sha512:3",
+        "x @ https://h/x.zip --hash=sha256:4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("package", "fault"),
+    [
+        ({"name": "x", "vcs": {}}, "x comes from a directory or a version control system"),
+        ({"name": "x", "directory": {}}, "x comes from a directory"),
+        ({"name": "x", "version": "1", "marker": "'a' in extras"}, "x depends on an extra"),
+        ({"name": "x", "archive": {"path": "x.zip"}}, "x comes from a local archive"),
+        ({"name": "x"}, "x has no version"),
+        ({"name": "x", "version": "1", "wheels": [{"hashes": {"md5": "1"}}]}, "x has no SHA-2 hash"),
+    ],
+)
+def test_pylock_faults(package, fault):
+    with pytest.raises(ValueError, match=fault):
+        dependencies.pylock_requirements({"lock-version": "1.0", "packages": [package]})
+
+
+def test_pylock_of_an_unknown_version():
+    with pytest.raises(ValueError, match="lock-version is '2.0'"):
+        dependencies.pylock_requirements({"lock-version": "2.0"})
+
+
+def test_the_digest_names_the_inputs():
+    first = dependencies.digest({"a": [1, 2], "b": "x"})
+    assert first == dependencies.digest({"b": "x", "a": [1, 2]})
+    assert first != dependencies.digest({"a": [2, 1], "b": "x"})
+    assert len(first) == 12 and int(first, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden", "left_out"),
+    [
+        ("https://me:secret@h/simple", "https://****@h/simple", "https://h/simple"),
+        ("x https://token@h/ y", "x https://****@h/ y", "x https://h/ y"),
+        ("git+ssh://git@h/x.git@v1", "git+ssh://****@h/x.git@v1", "git+ssh://h/x.git@v1"),
+        ("https://h/a@b", "https://h/a@b", "https://h/a@b"),
+    ],
+)
+def test_credentials_of_urls(text, hidden, left_out):
+    assert dependencies.masked(text) == hidden
+    assert dependencies.without_user_info(text) == left_out

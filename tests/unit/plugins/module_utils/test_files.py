@@ -1,0 +1,80 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _files
+
+
+@pytest.fixture
+def directory(tmp_path):
+    fd = _files.open_directory(str(tmp_path))
+    yield fd
+    os.close(fd)
+
+
+def test_write_file_puts_bytes_and_mode_in_place(tmp_path, directory):
+    _files.write_file(directory, "file", b"one\n", 0o640)
+    _files.write_file(directory, "file", b"two\n", 0o604)
+    assert (tmp_path / "file").read_bytes() == b"two\n"
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o604
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_write_file_replaces_a_link_and_not_what_it_leads_to(tmp_path, directory):
+    (tmp_path / "other").write_text("kept")
+    (tmp_path / "file").symlink_to("other")
+    _files.write_file(directory, "file", b"new", 0o644)
+    assert (tmp_path / "other").read_text() == "kept"
+    assert (tmp_path / "file").read_text() == "new" and not (tmp_path / "file").is_symlink()
+
+
+def test_nobody_else_reads_the_file_before_its_mode_is_set(tmp_path, directory, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fchmod", lambda fd, mode: seen.append(stat.S_IMODE(os.fstat(fd).st_mode)))
+    _files.write_file(directory, "file", b"secret", 0o644)
+    assert seen == [0o600]
+
+
+@pytest.mark.parametrize("step", ["fsync", "fchmod", "replace"])
+def test_a_failed_write_keeps_the_old_file_and_no_temporary(tmp_path, directory, monkeypatch, step):
+    def fail(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="No space left"):
+        _files.write_file(directory, "file", b"new", 0o644)
+    assert (tmp_path / "file").read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_write_file_sweeps_what_a_killed_run_left(tmp_path, directory):
+    (tmp_path / ".flaskops-write-99999999-0123456789abcdef").write_text("half a secr")
+    _files.write_file(directory, "file", b"new", 0o644)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_can_not_flush_a_directory_is_fine(directory, monkeypatch, code):
+    def fail(_fd):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    _files.sync_directory(directory)
+
+
+def test_a_disk_error_at_the_flush_is_not_hidden(directory, monkeypatch):
+    def fail(_fd):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        _files.sync_directory(directory)

@@ -1,0 +1,229 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the socket answers and what a process runs, asked of real sockets and processes."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import shutil
+import socket
+import socketserver
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _service
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+
+HEALTH = {"path": "/health", "status": [200, 204], "host": "example.org", "attempts": 3, "interval": 0, "timeout": 1}
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append((self.path, dict(self.headers)))
+        answers = self.server.answers
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer == "hang":
+            time.sleep(0.5)
+        elif answer == "garbage":
+            self.wfile.write(b"SSH-2.0-OpenSSH\r\n")
+        elif answer != "close":
+            self.send_response(answer)
+            self.end_headers()
+
+    def address_string(self):
+        return "unix"
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def home():
+    with tempfile.TemporaryDirectory(prefix="service-") as directory:
+        os.mkdir(os.path.join(directory, "run"))
+        yield Home(directory)
+
+
+@pytest.fixture
+def server(home):
+    with socketserver.ThreadingUnixStreamServer(home.socket, _Handler) as found:
+        found.asked, found.answers = [], [200]
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+# The socket
+
+
+def test_the_question_is_that_of_a_client(home, server):
+    assert _service.ask(home.socket, "/health?x=1", "example.org", 1) == 200
+    ((path, headers),) = server.asked
+    assert path == "/health?x=1" and headers["Host"] == "example.org"
+
+
+@pytest.mark.parametrize("status", [204, 302, 404, 500, 503])
+def test_the_answer_is_the_status_as_it_is(home, server, status):
+    server.answers = [status]
+    assert _service.ask(home.socket, "/", "localhost", 1) == status
+
+
+@pytest.mark.parametrize("answer", ["hang", "close", "garbage"])
+def test_no_answer_is_told_in_words(home, server, answer):
+    server.answers = [answer]
+    said = _service.ask(home.socket, "/", "localhost", 0.1)
+    assert isinstance(said, str) and said
+
+
+def test_a_socket_that_is_missing_or_that_nobody_listens_on_is_told_in_words(home):
+    assert "No such file" in _service.ask(home.socket, "/", "localhost", 1)
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(home.socket)
+    assert "refused" in _service.ask(home.socket, "/", "localhost", 1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "healthy"),
+    [([200], 1, True), ([500, 204], 2, True), ([500, 500, 200], 3, True), ([500], 3, False), (["close", 200], 2, True)],
+)
+def test_the_gate_asks_until_the_answer_is_right_or_its_patience_ends(home, server, answers, asked, healthy):
+    server.answers = answers
+    seen = _service.fault(home, HEALTH)
+    assert (seen is None) == healthy
+    assert len(server.asked) == asked
+
+
+def test_the_gate_says_what_was_asked_answered_and_expected(home, server):
+    server.answers = [500]
+    assert _service.fault(home, HEALTH) == "GET /health answered 500, expected 200 or 204"
+
+
+def test_without_a_gate_nobody_is_asked(home, server):
+    server.answers = [500]
+    assert _service.fault(home, None) is None and server.asked == []
+
+
+def test_one_attempt_can_be_asked_for(home, server):
+    server.answers = [500, 200]
+    assert _service.fault(home, HEALTH, attempts=1)
+
+
+def test_between_two_attempts_the_gate_waits(home, server):
+    server.answers = [500]
+    before = time.monotonic()
+    _service.fault(home, {**HEALTH, "interval": 0.1})
+    assert time.monotonic() - before >= 0.2
+
+
+# Processes
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Start a program under a name of its own, in a directory."""
+    started = []
+
+    def start(program="bin/python", name=None):
+        (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
+        if not (tmp_path / program).exists():
+            shutil.copy(shutil.which("sleep"), tmp_path / program)
+        running = subprocess.Popen([name or tmp_path / program, "60"], executable=tmp_path / program, cwd=tmp_path)
+        started.append(running)
+        # The kernel tells the command line a moment after the program has started.
+        while not Path(f"/proc/{running.pid}/cmdline").read_bytes():
+            time.sleep(0.001)
+        return str(running.pid)
+
+    yield start
+    for running in started:
+        running.kill()
+        running.wait()
+
+
+def test_a_process_tells_its_directory_also_through_a_link(process, tmp_path):
+    assert _service.working_directory(process()) == str(tmp_path)
+
+
+def test_no_process_has_no_directory():
+    assert _service.working_directory("0") is None
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    assert _service.working_directory(str(ended.pid)) is None
+
+
+def test_a_process_tells_the_environment_that_it_runs_in(process, tmp_path):
+    pid = process("venvs/abc/bin/python3")
+    assert _service.prefix(pid) == str(tmp_path / "venvs/abc")
+    (tmp_path / "venv").symlink_to("venvs/abc")
+    assert _service.prefix(process("venv/bin/python3")) == str(tmp_path / "venvs/abc")
+
+
+@pytest.mark.parametrize("name", ["gunicorn: master [wsgi:app]", "python3", ""])
+def test_a_process_that_renamed_itself_is_not_guessed_about(process, name):
+    assert _service.prefix(process("bin/python", name=name or " ")) is None
+
+
+def test_no_process_has_no_environment():
+    assert _service.prefix("0") is None
+
+
+# systemctl
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Programs of these names, found first."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+
+    def install(name, script):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    return install
+
+
+def test_systemctl_tells_its_status_and_both_streams(programs):
+    programs("systemctl", 'echo "said $*"; echo "Job failed" >&2; exit 3')
+    code, said = _service.systemctl("restart", "myapp.service")
+    assert code == 3 and "Job failed" in said and "said restart myapp.service" in said
+
+
+def test_values_may_hold_equals_signs(programs):
+    programs("systemctl", "echo FragmentPath=/etc/a=b.service; echo MainPID=7; echo DropInPaths=")
+    assert _service.show("a.service") == {"FragmentPath": "/etc/a=b.service", "MainPID": "7", "DropInPaths": ""}
+
+
+def test_a_unit_that_can_not_be_asked_about_is_named(programs):
+    programs("systemctl", "echo 'Failed to connect to bus' >&2; exit 1")
+    with pytest.raises(_service.ReleaseError, match=r"myapp\.service.*Failed to connect"):
+        _service.show("myapp.service")
+
+
+def test_the_journal_is_read_from_a_moment_on(programs, tmp_path):
+    programs("journalctl", f'echo "$@" > {tmp_path}/asked; echo last line')
+    assert _service.journal("myapp.service", 1234.5) == "last line"
+    asked = (tmp_path / "asked").read_text()
+    assert "--unit=myapp.service" in asked and "--since=@1234.5" in asked
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ("LoadState=not-found", "does not exist"),
+        ("LoadState=loaded ActiveState=failed", "failed"),
+        ("LoadState=loaded ActiveState=activating", "activating"),
+    ],
+)
+def test_a_service_that_does_not_run_is_outdated(home, programs, properties, said):
+    programs("systemctl", f"for line in {properties}; do echo $line; done")
+    assert said in _service.outdated(home, "myapp")

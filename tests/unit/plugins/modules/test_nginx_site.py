@@ -1,0 +1,570 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module nginx_site, with a real Nginx on loopback ports where one is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.modules import nginx_site
+
+NGINX = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+needs_nginx = pytest.mark.skipif(
+    NGINX is None, reason="Nginx is not installed; the Molecule scenarios run the module, too"
+)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def until(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Tree:
+    """An Nginx tree like Debian's, below a directory of its own."""
+
+    def __init__(self, root):
+        self.root = root
+        self.config = root / "nginx.conf"
+        self.available = root / "sites-available"
+        self.enabled = root / "sites-enabled"
+        for directory in (self.available, self.enabled, root / "snippets", root / "temp"):
+            directory.mkdir(parents=True)
+        (root / "snippets" / "relative.conf").write_text("# found beside the main file\n")
+        temporary = "".join(
+            f"    {kind}_temp_path {root}/temp/{kind};\n"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        user = "user root;\n" if os.geteuid() == 0 else ""
+        self.config.write_text(
+            f"{user}worker_processes 1;\npid {root}/nginx.pid;\nerror_log {root}/error.log;\n"
+            "events {\n    worker_connections 64;\n}\n"
+            f"http {{\n{temporary}    access_log off;\n"
+            "    # include /nowhere/*.conf;\n"
+            "    include snippets/relative.conf;\n"
+            f"    include {self.enabled}/*;\n"
+            "}\n"
+        )
+        self.port = free_port()
+        self.path = self.available / "app.conf"
+        self.link = self.enabled / "app.conf"
+
+    def site(self, text="one", name="_", port=None, options=""):
+        listen = f"listen 127.0.0.1:{port or self.port}{options};"
+        return f"server {{\n    {listen}\n    server_name {name};\n    return 200 {text};\n}}\n"
+
+    def enable(self, name, content):
+        (self.available / name).write_text(content)
+        (self.enabled / name).symlink_to(f"../sites-available/{name}")
+
+    def args(self, content, **more):
+        return {"path": str(self.path), "link": str(self.link), "config": str(self.config), "content": content, **more}
+
+    def names(self):
+        return sorted(str(found.relative_to(self.root)) for found in self.root.rglob("*"))
+
+    def snapshot(self):
+        """Everything that Nginx reads, and nothing that it writes."""
+        entries = {}
+        for directory in (self.root, self.available, self.enabled, self.root / "snippets"):
+            for found in directory.iterdir():
+                if found.name not in ("error.log", "nginx.pid") and (found.is_symlink() or found.is_file()):
+                    entries[str(found)] = os.readlink(found) if found.is_symlink() else found.read_bytes()
+        return entries
+
+    def start(self):
+        subprocess.run([NGINX, "-c", self.config], check=True, capture_output=True)
+        until(lambda: self.master() and nginx_site.workers(self.master()))
+
+    def master(self):
+        return nginx_site.running_master(str(self.root / "nginx.pid"))
+
+    def stop(self):
+        master = self.master()
+        if master:
+            os.kill(master.pid, signal.SIGTERM)
+            until(lambda: self.master() is None)
+
+    def get(self, host="x", port=None):
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}/", headers={"Host": host})
+        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.read().decode()
+        return None
+
+
+@pytest.fixture
+def tree(tmp_path):
+    tree = Tree(tmp_path / "nginx")
+    yield tree
+    tree.stop()
+
+
+@pytest.fixture
+def no_nginx(monkeypatch):
+    monkeypatch.setattr(nginx_site.AnsibleModule, "get_bin_path", lambda *args, **kwargs: None)
+
+
+# Nginx's language
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("include a;", [["a"]]),
+        ("http{include a;include b ;}", [["a"], ["b"]]),
+        ("include 'a b';", [["a b"]]),
+        ('include\n  "a";', [["a"]]),
+        ("# include a;\ninclude b;", [["b"]]),
+        ("log_format x 'include a;' \"include b;\";", []),
+        ("xinclude a; include_b c;", []),
+        ("return 200 it's; include a;", [["a"]]),
+        ("rewrite ^/a#b$ /c; include d;", [["d"]]),
+    ],
+)
+def test_statements_are_found_where_nginx_finds_them(text, expected):
+    assert list(nginx_site.statements(text, "include")) == expected
+
+
+def test_server_names_are_found():
+    text = "server { server_name a.example  B.example 'c.example'; }"
+    files = {"/x": text, "/y": "# server_name b.example;\nserver_name_in_redirect off;"}
+    assert nginx_site.files_with_server_name("b.example", files) == ["/x"]
+    assert nginx_site.files_with_server_name("d.example", files) == []
+
+
+@pytest.mark.parametrize(
+    ("listen", "port", "expected"),
+    [
+        ("80 default_server", "80", True),
+        ("[::]:80 default_server ssl", "80", True),
+        ("192.0.2.1:8080 ssl default_server", "8080", True),
+        ("localhost default_server", "80", True),
+        ("8080 default_server", "80", False),
+        ("80", "80", False),
+    ],
+)
+def test_default_servers_are_found(listen, port, expected):
+    assert nginx_site.files_with_default_server(port, {"/x": f"server {{ listen {listen}; }}"}) == ["/x"] * expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("/e/sites-enabled/*", "/e/sites-enabled/app.conf", True),
+        ("/e/sites-enabled/*.conf", "/e/sites-enabled/app.conf", True),
+        ("/e/sites-enabled/*.conf", "/e/sites-enabled/app", False),
+        ("/e/sites-*/a?p.conf", "/e/sites-enabled/app.conf", True),
+        ("/e/*", "/e/sites-enabled/app.conf", False),
+        ("/e/sites-enabled/*", "/e/sites-enabled/.app.conf", False),
+        ("/e/x/../sites-enabled/*", "/e/sites-enabled/app.conf", True),
+        ("/e/sites-enabled/app.conf", "/e/sites-enabled/app.conf", True),
+    ],
+)
+def test_an_include_pattern_reads_a_file(pattern, name, expected):
+    assert nginx_site.includes(pattern, name) is expected
+
+
+@pytest.mark.parametrize(
+    ("started", "changed", "expected"),
+    [([10.0], 11.0, True), ([10.0, 12.0], 11.0, False), ([11.0], 11.0, False), ([10.5], 10.505, False)],
+)
+def test_a_process_is_older_only_when_all_workers_are(started, changed, expected):
+    assert nginx_site.is_older(started, changed) is expected
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (
+            '[emerg] unknown directive "b" in /s:2',
+            'says: [emerg] unknown directive "b" in /s:2 (Line 2 of the refused file: b;)',
+        ),
+        ("[emerg] x in /other:2", "says: [emerg] x in /other:2 (That is /other, not this site's file.)"),
+        ("[warn] old in /s:1\n[emerg] no certificate\ntest failed", "says: [emerg] no certificate"),
+        ("[emerg] x in /s:9", "says: [emerg] x in /s:9"),
+        ("killed", "says: killed"),
+    ],
+)
+def test_a_refusal_has_the_words_and_the_line(output, expected):
+    assert nginx_site.refusal("/s", "a;\n  b;\n", output, {}).endswith(expected)
+
+
+# Putting a site in place
+
+
+@needs_nginx
+def test_a_first_site_is_checked_written_and_enabled(tree, run_module):
+    result = run_module(nginx_site, tree.args(tree.site()), diff=True)
+    assert (result["changed"], result["validated"], result["reloaded"]) == (True, True, False)
+    assert "test is successful" in result["nginx_output"]
+    assert tree.path.read_text() == tree.site()
+    assert tree.path.stat().st_mode & 0o7777 == 0o644
+    assert os.readlink(tree.link) == "../sites-available/app.conf"
+    assert [part["after_header"] for part in result["diff"]] == [str(tree.path), f"links of {tree.path}"]
+    again = run_module(nginx_site, tree.args(tree.site()), diff=True)
+    assert (again["changed"], again["validated"]) == (False, False)
+    assert "diff" not in again
+
+
+@needs_nginx
+def test_nothing_temporary_is_left(tree, run_module):
+    before = set(tree.names())
+    run_module(nginx_site, tree.args(tree.site()))
+    run_module(nginx_site, tree.args("nonsense"))
+    added = set(tree.names()) - before
+    assert {name for name in added if not name.startswith(("temp/", "error.log", "nginx.pid"))} == {
+        "sites-available/app.conf",
+        "sites-enabled/app.conf",
+    }
+
+
+@needs_nginx
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("relative", [False, True])
+def test_the_site_may_be_included_in_other_ways(tree, run_module, nested, relative):
+    pattern = "sites-enabled/a*.conf" if relative else f"{tree.enabled}/a*.conf"
+    if nested:
+        (tree.root / "sites.conf").write_text(f"# all sites\ninclude {pattern};\n")
+        pattern = "sites.conf" if relative else f"{tree.root}/sites.conf"
+    tree.config.write_text(tree.config.read_text().replace(f"{tree.enabled}/*", pattern))
+    refused = run_module(nginx_site, tree.args("server {\n    nonsense;\n}\n"))
+    assert refused["failed"]
+    assert f"{tree.path}:2" in refused["msg"]
+    assert not tree.path.exists()
+    assert run_module(nginx_site, tree.args(tree.site()))["validated"]
+
+
+@needs_nginx
+def test_a_site_in_an_included_directory_needs_no_link(tree, run_module):
+    path = tree.enabled / "app.conf"
+    args = {"path": str(path), "config": str(tree.config), "content": tree.site()}
+    assert run_module(nginx_site, args)["changed"]
+    assert not path.is_symlink()
+    assert run_module(nginx_site, {**args, "content": "nonsense"})["failed"]
+    assert path.read_text() == tree.site()
+
+
+@needs_nginx
+def test_a_site_that_nothing_includes_is_refused(tree, run_module):
+    args = tree.args(tree.site())
+    result = run_module(nginx_site, {**args, "link": str(tree.root / "snippets" / "app.conf")})
+    assert result["failed"]
+    assert "has no include that reads" in result["msg"]
+    assert not tree.path.exists()
+
+
+@needs_nginx
+@pytest.mark.parametrize("first", [True, False])
+def test_a_refused_site_changes_nothing(tree, run_module, first):
+    if not first:
+        run_module(nginx_site, tree.args(tree.site()))
+    before = tree.snapshot()
+    result = run_module(nginx_site, tree.args("server {\n    listen 80;\n    proxy_pas http://x;\n}\n"))
+    assert result["failed"]
+    assert 'unknown directive "proxy_pas"' in result["msg"]
+    assert f"{tree.path}:3" in result["msg"]
+    assert "Line 3 of the refused file: proxy_pas http://x;" in result["msg"]
+    assert "the old configuration is still in place" in result["msg"]
+    assert nginx_site.PREFIX not in result["msg"]
+    assert tree.snapshot() == before
+
+
+@needs_nginx
+def test_a_fault_in_another_file_is_named(tree, run_module):
+    tree.enable("other.conf", "server {\n\n    nonsense on;\n}\n")
+    result = run_module(nginx_site, tree.args(tree.site()))
+    assert result["failed"]
+    assert f"{tree.enabled}/other.conf:3" in result["msg"]
+    assert "not this site's file" in result["msg"]
+    assert not tree.path.exists()
+
+
+@needs_nginx
+def test_a_fault_that_only_the_whole_tree_has_is_found(tree, run_module):
+    tree.enable("default", tree.site(name="other", options=" default_server"))
+    result = run_module(nginx_site, tree.args(tree.site(options=" default_server")))
+    assert result["failed"]
+    assert "a duplicate default server" in result["msg"]
+    assert f"The default server is in {tree.enabled}/default already" in result["msg"]
+    assert tree.link.is_symlink() is False
+
+
+@needs_nginx
+@pytest.mark.parametrize("other", ["a.conf", "z.conf"])
+def test_a_server_name_that_another_file_has_is_an_error(tree, run_module, other):
+    tree.enable(other, tree.site(name="www.example.org a.example.org"))
+    before = tree.snapshot()
+    result = run_module(nginx_site, tree.args(tree.site(name="b.example.org www.example.org")))
+    assert result["failed"]
+    assert '"www.example.org"' in result["msg"]
+    assert f"is also in {tree.enabled}/{other}:" in result["msg"]
+    assert tree.snapshot() == before
+
+
+@needs_nginx
+def test_a_server_name_twice_in_the_same_file_is_an_error(tree, run_module):
+    result = run_module(nginx_site, tree.args(tree.site() + tree.site()))
+    assert result["failed"]
+    assert f"is also in {tree.path}:" in result["msg"]
+
+
+@needs_nginx
+def test_the_conflict_of_others_is_not_ours(tree, run_module):
+    tree.enable("a.conf", tree.site(name="a.example.org"))
+    tree.enable("z.conf", tree.site(name="a.example.org"))
+    result = run_module(nginx_site, tree.args(tree.site(name="b.example.org")))
+    assert result["changed"]
+    assert "conflicting server name" in result["nginx_output"]
+
+
+@needs_nginx
+def test_links_are_removed_in_the_same_step(tree, run_module):
+    tree.enable("default", tree.site(options=" default_server"))
+    args = tree.args(tree.site(options=" default_server"), remove_links=[str(tree.enabled / "default")])
+    refused = run_module(nginx_site, {**args, "content": "nonsense"})
+    assert refused["failed"]
+    assert (tree.enabled / "default").is_symlink()
+    result = run_module(nginx_site, args, diff=True)
+    assert not (tree.enabled / "default").is_symlink()
+    assert (tree.available / "default").is_file()
+    assert result["diff"][1]["before"].splitlines() == [
+        f"{tree.link} -> (absent)",
+        f"{tree.enabled}/default -> ../sites-available/default",
+    ]
+    assert run_module(nginx_site, args)["changed"] is False
+
+
+@needs_nginx
+@pytest.mark.parametrize("target", ["/nowhere", "../sites-available/other.conf"])
+def test_a_link_that_points_elsewhere_is_replaced(tree, run_module, target):
+    tree.link.symlink_to(target)
+    assert run_module(nginx_site, tree.args(tree.site()))["changed"]
+    assert os.readlink(tree.link) == "../sites-available/app.conf"
+
+
+@needs_nginx
+def test_an_absolute_link_to_the_file_is_right(tree, run_module):
+    run_module(nginx_site, tree.args(tree.site()))
+    tree.link.unlink()
+    tree.link.symlink_to(tree.path)
+    assert run_module(nginx_site, tree.args(tree.site()))["changed"] is False
+
+
+@needs_nginx
+def test_mode_is_put_right(tree, run_module):
+    run_module(nginx_site, tree.args(tree.site()))
+    tree.path.chmod(0o666)
+    result = run_module(nginx_site, tree.args(tree.site()), diff=True)
+    assert result["changed"]
+    assert result["diff"][0]["before"].startswith("mode: 0666")
+    assert tree.path.stat().st_mode & 0o7777 == 0o644
+
+
+@needs_nginx
+def test_new_log_files_are_not_for_everyone(tree, run_module):
+    log = tree.root / "app.access.log"
+    run_module(nginx_site, tree.args(tree.site().replace("return", f"access_log {log};\n    return")))
+    assert log.stat().st_mode & 0o7777 == 0o640
+
+
+@needs_nginx
+def test_what_killed_runs_left_is_ignored_and_swept(tree, run_module):
+    old, young = tree.available / ".flaskops-old.conf", tree.root / ".flaskops-young.conf"
+    for leftover in (old, young):
+        leftover.write_text("nonsense")
+    os.utime(old, (1, 1))
+    assert run_module(nginx_site, tree.args(tree.site()))["changed"]
+    assert not old.exists()
+    assert young.exists()
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("prepare", "more", "message"),
+    [
+        (lambda tree: tree.link.write_text(""), {}, "sites-enabled/app.conf is not a symbolic link"),
+        (lambda tree: tree.link.mkdir(), {}, "sites-enabled/app.conf is not a symbolic link"),
+        (lambda tree: tree.path.symlink_to("x"), {}, "sites-available/app.conf is a symbolic link"),
+        (lambda tree: tree.path.mkdir(), {}, "sites-available/app.conf is not a regular file"),
+        (lambda tree: None, {"path": "relative.conf"}, "relative.conf must be an absolute path"),
+        (lambda tree: None, {"link": "/etc/nginx/../x"}, "/etc/nginx/../x must be an absolute path"),
+        (lambda tree: None, {"remove_links": ["x"]}, "x must be an absolute path"),
+    ],
+)
+def test_bad_input_is_refused(tree, run_module, monkeypatch, prepare, more, message):
+    prepare(tree)
+    before = tree.snapshot()
+    result = run_module(nginx_site, tree.args(tree.site(), **more))
+    assert result["failed"]
+    assert message in result["msg"]
+    assert tree.snapshot() == before
+
+
+def test_a_file_is_not_removed_as_a_link(tree, run_module):
+    (tree.enabled / "default").write_text("server {}")
+    result = run_module(nginx_site, tree.args(tree.site(), remove_links=[str(tree.enabled / "default")]))
+    assert result["failed"]
+    assert (tree.enabled / "default").is_file()
+
+
+def test_the_link_itself_is_not_removed(tree, run_module):
+    result = run_module(nginx_site, tree.args(tree.site(), remove_links=[str(tree.link)]))
+    assert "is both link and one of remove_links" in result["msg"]
+
+
+def test_without_nginx_the_run_fails(tree, run_module, no_nginx):
+    result = run_module(nginx_site, tree.args(tree.site()))
+    assert result["msg"].startswith("nginx was not found on this host")
+    assert not tree.path.exists()
+
+
+@needs_nginx
+def test_a_missing_directory_is_named(tree, run_module):
+    result = run_module(nginx_site, tree.args(tree.site(), path=str(tree.root / "missing" / "app.conf")))
+    assert f"The directory {tree.root}/missing does not exist" in result["msg"]
+
+
+@needs_nginx
+def test_a_missing_main_file_is_named(tree, run_module):
+    result = run_module(nginx_site, tree.args(tree.site(), config=str(tree.root / "missing.conf")))
+    assert f"{tree.root}/missing.conf: No such file" in result["msg"]
+
+
+# Check mode
+
+
+def test_check_mode_works_on_an_empty_host(tmp_path, run_module, no_nginx):
+    args = {
+        "path": f"{tmp_path}/etc/nginx/sites-available/a.conf",
+        "link": f"{tmp_path}/etc/nginx/sites-enabled/a.conf",
+    }
+    args |= {"content": "server {}", "remove_links": [f"{tmp_path}/etc/nginx/sites-enabled/default"]}
+    result = run_module(nginx_site, args, check=True, diff=True)
+    assert (result["changed"], result["installed"], result["validated"]) == (True, False, False)
+    assert result["diff"][0]["after"] == "server {}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_nginx
+def test_check_mode_changes_nothing(tree, run_module):
+    tree.enable("default", tree.site(name="other"))
+    before = tree.names()
+    args = tree.args(tree.site(), remove_links=[str(tree.enabled / "default")])
+    predicted = run_module(nginx_site, args, check=True, diff=True)
+    assert tree.names() == before
+    done = run_module(nginx_site, args, diff=True)
+    assert predicted["diff"] == done["diff"]
+    assert run_module(nginx_site, args, check=True)["changed"] is False
+
+
+# A running Nginx
+
+
+@needs_nginx
+def test_a_running_nginx_serves_the_new_site_when_the_module_returns(tree, run_module):
+    tree.enable("first.conf", tree.site("first", name="first"))
+    tree.start()
+    for text in ("one", "two"):
+        assert run_module(nginx_site, tree.args(tree.site(text)), check=True)["reloaded"]
+        assert run_module(nginx_site, tree.args(tree.site(text)))["reloaded"]
+        assert tree.get("_") == text
+        again = run_module(nginx_site, tree.args(tree.site(text)))
+        assert (again["changed"], again["reloaded"]) == (False, False)
+
+
+@needs_nginx
+def test_a_run_that_was_interrupted_before_the_reload_is_completed(tree, run_module):
+    run_module(nginx_site, tree.args(tree.site("one")))
+    tree.start()
+    assert run_module(nginx_site, tree.args(tree.site("one")))["changed"] is False
+    time.sleep(0.1)
+    run_module(nginx_site, tree.args(tree.site("two"), reload=False))
+    assert tree.get() == "one"
+    result = run_module(nginx_site, tree.args(tree.site("two")))
+    assert (result["changed"], result["validated"], result["reloaded"]) == (True, True, True)
+    assert tree.get() == "two"
+    assert run_module(nginx_site, tree.args(tree.site("two")))["changed"] is False
+
+
+@needs_nginx
+def test_a_running_nginx_keeps_serving_when_the_new_site_is_refused(tree, run_module):
+    run_module(nginx_site, tree.args(tree.site("one")))
+    tree.start()
+    master = tree.master()
+    assert run_module(nginx_site, tree.args(tree.site("two") + "}"))["failed"]
+    assert tree.get() == "one"
+    assert tree.master() == master
+
+
+@needs_nginx
+def test_the_old_site_comes_back_when_nginx_cannot_take_the_new_one_over(tree, run_module, monkeypatch):
+    monkeypatch.setattr(nginx_site, "RELOAD_TIMEOUT", 4.0)
+    tree.enable("default", tree.site("default", name="other"))
+    run_module(nginx_site, tree.args(tree.site("one")))
+    tree.start()
+    before = tree.snapshot()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        site = tree.site("two", port=other.getsockname()[1])
+        result = run_module(nginx_site, tree.args(site, remove_links=[str(tree.enabled / "default")]))
+    assert result["failed"]
+    assert "Address already in use" in result["msg"]
+    assert "The old configuration is back in place" in result["msg"]
+    assert tree.snapshot() == before
+    assert tree.get() == "one"
+
+
+@needs_nginx
+def test_a_stale_pid_file_is_no_running_nginx(tree, run_module):
+    (tree.root / "nginx.pid").write_text(f"{os.getpid()}\n")
+    result = run_module(nginx_site, tree.args(tree.site()))
+    assert (result["changed"], result["reloaded"]) == (True, False)
+
+
+@needs_nginx
+def test_no_bad_file_is_ever_where_nginx_reads(tree, run_module, monkeypatch):
+    """Whenever the module is killed, the tree on disk is one that Nginx accepts."""
+    tree.enable("default", tree.site(options=" default_server"))
+    verdicts = []
+
+    def watched(name):
+        original = getattr(os, name)
+
+        def call(*args, **kwargs):
+            result = original(*args, **kwargs)
+            test = subprocess.run([NGINX, "-t", "-c", tree.config], check=False, capture_output=True, text=True)
+            verdicts.append((name, args, test.returncode, test.stderr))
+            return result
+
+        return call
+
+    for name in ("replace", "unlink", "symlink", "fsync"):
+        monkeypatch.setattr(nginx_site.os, name, watched(name))
+    args = tree.args(tree.site(options=" default_server"), remove_links=[str(tree.enabled / "default")])
+    assert run_module(nginx_site, {**args, "content": "nonsense"})["failed"]
+    assert run_module(nginx_site, args)["changed"]
+    assert run_module(nginx_site, {**args, "content": tree.site("two")})["changed"]
+    assert len(verdicts) > 10
+    assert [verdict for verdict in verdicts if verdict[2] != 0] == []

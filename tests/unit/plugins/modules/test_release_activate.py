@@ -1,0 +1,795 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The switch, with real trees, links, processes and a real socket; only systemd is played by a small program."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import socketserver
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
+from ansible_collections.flaskops.production.plugins.modules import release_activate
+
+MAIN, CANDIDATE = "myapp.service", "myapp-next.service"
+RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
+OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
+HEALTH = {"path": "/health", "status": [200], "host": "example.org", "attempts": 2, "interval": 0, "timeout": 2}
+
+# Plays systemctl: a unit is a process in the directory that its link names, and the file plan says what goes wrong.
+SYSTEMCTL = r"""
+verb=$1 unit=${{2:-}} state={state} root={root}
+case $unit in *-next.service) link=next ;; *) link=app ;; esac
+directory=$(readlink -f "$root/$link")
+release=${{directory##*/}} pid=0 started=0 active=inactive
+if [ -e "$state/$unit" ]; then . "$state/$unit"; fi
+
+keep() {{
+    # Rounded up: the kernel's clock of files is behind by less than a hundredth of a second.
+    read -r uptime rest < /proc/uptime
+    echo "pid=$1 started=$(( ${{uptime%.*}}${{uptime#*.}}0000 + 10000 - {suspended} )) active=$2" > "$state/$unit"
+}}
+
+stop() {{
+    if [ "$pid" != 0 ]; then kill -KILL "$pid"; fi
+    keep 0 inactive
+}}
+
+planned() {{
+    grep -qxF "$1 $verb $unit $release" "$state/plan"
+}}
+
+if [ "$verb" != show ]; then
+    live=$(readlink "$root/app") told=$release locked=
+    if [ "$verb" != restart ]; then told=; fi
+    if [ -e "$root/.deploy/lock" ]; then locked=lock; fi
+    echo "$verb $unit $told app=${{live#releases/}} $locked" >> "$state/calls"
+fi
+(cd "$root" && sh -ec "$(sed -n "s|^do $verb $unit $release ||p" "$state/plan")") || exit 1
+if planned fail; then
+    if [ "$verb" = restart ]; then stop; fi
+    echo "Job for $unit failed because the control process exited with error code." >&2
+    exit 1
+fi
+case $verb in
+restart)
+    stop
+    if planned oneshot; then exit 0; fi
+    if planned elsewhere; then directory=/; fi
+    cd "$directory" || exit 1
+    setsid sleep 60 < /dev/null > /dev/null 2>&1 &
+    keep $! active
+    ;;
+stop) stop ;;
+show)
+    reload=no type=notify
+    if grep -q "^oneshot restart $unit " "$state/plan"; then type=oneshot; fi
+    if planned reload; then reload=yes; fi
+    printf '%s\n' Type=$type LoadState=loaded ActiveState=$active MainPID=$pid \
+        ExecMainStartTimestampMonotonic=$started NeedDaemonReload=$reload FragmentPath=$state/unit DropInPaths=
+    ;;
+esac
+"""
+
+JOURNALCTL = r"""
+case "$*" in *--unit=myapp*) echo "ModuleNotFoundError: No module named 'flask'" ;; esac
+"""
+
+
+class Host:
+    """A host with an application, its socket, and somebody who plays systemd."""
+
+    def __init__(self, directory, run_module):
+        self.run_module = run_module
+        self.root, self.state = directory / "myapp", directory / "systemd"
+        self.env_file = directory / "myapp-next.env"
+        for path in (self.root / "venvs", self.root / "shared/static", self.root / "run", self.state):
+            path.mkdir(parents=True)
+        (self.root / "shared/.env").write_text("")
+        self.home = Home(str(self.root))
+        self.home.prepare()
+        self.answers = {}
+        self.asked = []
+        self.plan()
+
+    def plan(self, *lines):
+        """What goes wrong, or happens beside: a word, the call of systemctl with the release that it finds."""
+        (self.state / "plan").write_text("".join(f"{line}\n" for line in lines))
+
+    def process(self, unit):
+        path = self.state / unit
+        return int(re.search(r"pid=(\d+)", path.read_text())[1]) if path.exists() else 0
+
+    def stage(self, name, static=None, environment="e" * 12, **record):
+        release = self.root / "releases" / name
+        release.mkdir()
+        for path, text in (static or {}).items():
+            (release / "static" / path).parent.mkdir(parents=True, exist_ok=True)
+            (release / "static" / path).write_text(text)
+        self.want(name, environment)
+        given = {"release": name, "digest": name, "state": "staged", "staged": name, "static_paths": ["static"]}
+        self.home.write_record(name, {**given, **record})
+
+    def want(self, name, environment):
+        """As the role venv does: build it, and say that the release is to run with it."""
+        (self.root / "venvs" / environment).mkdir(exist_ok=True)
+        link = self.root / ".deploy/environments" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"../../venvs/{environment}")
+
+    def activate(self, release=None, check=False, diff=False, **params):
+        args = {"name": "myapp", "root": str(self.root), "health": HEALTH, "run": RUN, **params}
+        return self.run_module(release_activate, {**args, "release": release} if release else args, check, diff)
+
+    def deploy(self, *names):
+        for name in names:
+            self.stage(name)
+            result = self.activate(name)
+            assert result["changed"] and not result.get("failed"), result
+        self.forget()
+
+    def forget(self):
+        (self.state / "calls").unlink(missing_ok=True)
+
+    def calls(self, *verbs):
+        """What systemd was told, without questions."""
+        path = self.state / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line.split() for line in lines if line.split()[0] in (verbs or ("daemon-reload", "restart", "stop"))]
+
+    def running(self, unit=MAIN):
+        """The release whose directory the unit's process runs in."""
+        pid = self.process(unit)
+        return os.path.basename(os.readlink(f"/proc/{pid}/cwd")) if pid else None
+
+    def environment(self, name):
+        return os.path.basename(os.readlink(self.root / "releases" / name / ".venv"))
+
+    def assert_serves(self, release):
+        assert self.home.live() == release
+        assert self.running() == release
+        self.assert_no_candidate()
+
+    def assert_no_candidate(self):
+        assert not os.path.lexists(self.home.next)
+        assert not self.env_file.exists()
+        assert self.running(CANDIDATE) is None
+        assert not os.path.exists(self.home.lock)
+
+
+class _Application(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        host = self.server.host
+        host.asked.append((self.path, self.headers["Host"]))
+        release = host.running() or host.running(CANDIDATE)
+        self.send_response(host.answers.get(release) or host.answers.get(host.environment(release), 200))
+        self.end_headers()
+
+    def address_string(self):
+        return "unix"
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def host(run_module, monkeypatch, tmp_path):
+    # A short path, for the socket, in memory, where flushing the file system takes no time.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
+    directory = Path(tempfile.mkdtemp(prefix="release-", dir=memory))
+    found = Host(directory, run_module)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    suspended = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    systemctl = SYSTEMCTL.format(state=found.state, root=found.root, suspended=round(suspended * 1e6))
+    for name, text in (("systemctl", systemctl), ("journalctl", JOURNALCTL)):
+        program = programs / name
+        program.write_text(f"#!/bin/sh{text}")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    # Where a test may write, instead of in /run.
+    initialise = release_activate.Activation.__init__
+
+    def elsewhere(activation, *arguments, **keywords):
+        initialise(activation, *arguments, **keywords)
+        assert activation.candidate_env == "/run/myapp-next.env"
+        activation.candidate_env = str(found.env_file)
+
+    monkeypatch.setattr(release_activate.Activation, "__init__", elsewhere)
+    hangup = signal.getsignal(signal.SIGHUP)
+    server = socketserver.ThreadingUnixStreamServer(found.home.socket, _Application)
+    server.host = found
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield found
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    signal.signal(signal.SIGHUP, hangup)
+    for unit in (MAIN, CANDIDATE):
+        if found.process(unit):
+            os.kill(found.process(unit), signal.SIGKILL)
+    shutil.rmtree(directory)
+
+
+# The order of steps
+
+
+def test_the_first_release_goes_live(host):
+    host.stage("v1")
+    result = host.activate("v1")
+    assert (result["changed"], result["release"], result["previous"]) == (True, "v1", "")
+    host.assert_serves("v1")
+    assert os.readlink(host.home.app) == "releases/v1"
+    assert os.readlink(host.home.venv) == "app/.venv"
+    assert host.home.record("v1")["state"] == "active"
+
+
+def test_the_candidate_serves_before_and_until_the_service_is_the_new_release(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.activate("v2")
+    assert host.calls()[:4] == [
+        ["daemon-reload", "app=v1", "lock"],
+        ["restart", CANDIDATE, "v2", "app=v1", "lock"],
+        ["restart", MAIN, "v2", "app=v2", "lock"],
+        ["stop", CANDIDATE, "app=v2", "lock"],
+    ]
+    assert host.calls("restart")[2:] == []
+    host.assert_serves("v2")
+
+
+def test_the_service_is_asked_over_the_socket_as_a_client_asks(host):
+    host.deploy("v1")
+    host.asked.clear()
+    host.stage("v2")
+    host.activate("v2")
+    assert ("/health", "example.org") in host.asked
+
+
+def test_a_release_that_is_live_and_well_is_left_alone(host):
+    host.deploy("v1")
+    result = host.activate("v1", diff=True)
+    assert not result["changed"] and result["reason"] == "" and "diff" not in result
+    assert host.calls() == []
+
+
+def test_check_mode_tells_and_changes_nothing(host):
+    host.deploy("v1")
+    host.stage("v2")
+    result = host.activate("v2", check=True, diff=True)
+    assert result["changed"]
+    assert (result["diff"]["before"], result["diff"]["after"]) == ("releases/v1\n", "releases/v2\n")
+    assert host.calls() == []
+    host.assert_serves("v1")
+
+
+def test_the_candidate_is_told_what_it_must_answer(host):
+    host.stage("v1")
+    host.plan(f"do restart {CANDIDATE} v1 cp {host.env_file} {host.state}/given")
+    host.activate("v1", health={**HEALTH, "path": '/a"$b\\`c%20'})
+    (line,) = (host.state / "given").read_text().splitlines()
+    name, value = line.split("=", 1)
+    assert name == "RELEASE_HEALTH" and value[0] == value[-1] == '"'
+    # Read it as systemd does: a backslash keeps the next character as it is.
+    inside, text = iter(value[1:-1]), ""
+    for character in inside:
+        text += next(inside) if character == "\\" else character
+    assert json.loads(text) == {"path": '/a"$b\\`c%20', "host": "example.org", "status": [200]}
+
+
+def test_a_hang_up_is_ignored_from_the_first_change_on(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(f"do restart {MAIN} v2 kill -HUP {os.getpid()}")
+    assert not host.activate("v2").get("failed")
+    host.assert_serves("v2")
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("plan", "phase"),
+    [
+        ([f"fail restart {CANDIDATE} v2"], "candidate"),
+        ([f"elsewhere restart {CANDIDATE} v2"], "candidate"),
+    ],
+)
+def test_a_candidate_that_fails_leaves_the_live_release_untouched(host, plan, phase):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(*plan)
+    before = host.process(MAIN)
+    result = host.activate("v2")
+    assert result["failed"] and result["phase"] == phase and result["release"] == "v1"
+    for word in ("v2", phase, "v1 is still live", "No module named 'flask'"):
+        assert word in result["msg"]
+    assert host.process(MAIN) == before, "the very same process serves"
+    assert [call for call in host.calls() if MAIN in call] == []
+    host.assert_serves("v1")
+    assert host.home.record("v2")["state"] == "bad" and phase in host.home.record("v2")["reason"]
+    assert host.home.record("v1")["state"] == "active"
+    assert [entry["release"] for entry in host.home.activations()] == ["v1"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "answers", "phase"),
+    [
+        ([f"fail restart {MAIN} v2"], {}, "service"),
+        ([f"elsewhere restart {MAIN} v2"], {}, "service"),
+        ([], {"v2": 500}, "health"),
+        ([], {"v2": 302}, "health"),
+    ],
+)
+def test_a_failure_after_the_switch_swaps_back(host, plan, answers, phase):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(*plan)
+    host.answers = answers
+    result = host.activate("v2")
+    assert result["failed"] and result["phase"] == phase and result["release"] == "v1"
+    assert host.calls("restart") == [
+        ["restart", CANDIDATE, "v2", "app=v1", "lock"],
+        ["restart", MAIN, "v2", "app=v2", "lock"],
+        ["restart", MAIN, "v1", "app=v1", "lock"],
+    ]
+    assert host.calls()[-1][:2] == ["stop", CANDIDATE], "the candidate serves until the old release does"
+    host.assert_serves("v1")
+    assert host.home.record("v2")["state"] == "bad"
+    assert [entry["release"] for entry in host.home.activations()] == ["v1"]
+
+
+def test_a_rejected_release_is_no_way_back_and_the_next_good_one_works(host):
+    host.deploy("v1", "v2")
+    host.stage("v3")
+    host.answers = {"v3": 500}
+    host.activate("v3")
+    assert host.home.previous() == "v1"
+    host.deploy("v4")
+    assert host.home.previous() == "v2"
+
+
+@pytest.mark.parametrize(
+    ("plan", "answers"),
+    [
+        ([f"fail restart {CANDIDATE} v1"], {}),
+        ([f"fail restart {MAIN} v1"], {}),
+        ([], {"v1": 500}),
+    ],
+)
+def test_a_first_release_that_fails_leaves_nothing_live(host, plan, answers):
+    host.stage("v1")
+    host.plan(*plan)
+    host.answers = answers
+    result = host.activate("v1")
+    assert result["failed"] and "Nothing is live" in result["msg"]
+    assert not os.path.lexists(host.home.app) and host.running() is None
+    host.assert_no_candidate()
+    assert host.home.record("v1")["state"] == "bad"
+    assert host.home.activations() == []
+
+
+def test_when_the_way_back_fails_too_both_are_told_and_the_link_is_back(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
+    result = host.activate("v2")
+    assert result["failed"] and "v1" in result["msg"] and "v2" in result["msg"]
+    assert host.home.live() == "v1"
+    host.assert_no_candidate()
+
+
+def test_a_release_is_bad_also_when_the_way_back_fails(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
+    host.activate("v2")
+    assert host.home.record("v2")["state"] == "bad"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("rm app.css && mkdir app.css && touch app.css/x", id="conflict"),
+        pytest.param("cd .. && mv static old && touch static", id="not a directory"),
+    ],
+)
+def test_static_files_that_can_not_be_collected_do_not_keep_the_old_release_from_coming_back(host, command):
+    """Such as on a full disk: what matters is that the release that served serves again."""
+    host.stage("v1", static={"app.css": "one"})
+    host.activate("v1")
+    host.stage("v2", static={"app.css": "two"})
+    host.answers = {"v2": 500}
+    host.plan(f"do restart {MAIN} v2 cd shared/static && {command}")
+    assert host.activate("v2")["failed"]
+    host.assert_serves("v1")
+
+
+def test_an_error_of_the_system_between_switch_and_proof_swaps_back(host, monkeypatch):
+    """An error that is no verdict on the release, such as a full disk when the link venv is to be written."""
+    host.deploy("v1")
+    host.stage("v2")
+    os.unlink(host.home.venv)
+    os.mkdir(host.home.venv)
+    assert host.activate("v2")["failed"]
+    host.assert_serves("v1")
+
+
+def test_a_question_that_systemd_does_not_answer_swaps_back(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(f"fail show {MAIN} v2")
+    assert host.activate("v2")["failed"]
+    assert host.home.live() == "v1"
+    host.assert_no_candidate()
+
+
+def test_without_systemd_nothing_is_switched(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan("fail daemon-reload  v1")
+    result = host.activate("v2")
+    assert result["failed"] and "systemd" in result["msg"]
+    assert host.home.live() == "v1" and not os.path.exists(host.home.lock)
+
+
+def test_a_small_host_checks_the_candidate_without_running_it(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(f"oneshot restart {CANDIDATE} v2")
+    assert not host.activate("v2").get("failed")
+    host.assert_serves("v2")
+    host.stage("v3")
+    host.plan(f"oneshot restart {CANDIDATE} v3", f"fail restart {CANDIDATE} v3")
+    assert host.activate("v3")["phase"] == "candidate"
+    host.assert_serves("v2")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda host: shutil.rmtree(host.home.release("v2")), "not on this host"),
+        (lambda host: os.unlink(os.path.join(host.home.records, "v2.json")), "not on this host"),
+        (lambda host: shutil.rmtree(os.path.join(host.home.venvs, "f" * 12)), "no set of dependencies"),
+    ],
+)
+def test_a_release_that_is_not_complete_is_refused_before_anything(host, spoil, said):
+    host.deploy("v1")
+    host.stage("v2", environment="f" * 12)
+    spoil(host)
+    result = host.activate("v2")
+    assert result["failed"] and said in result["msg"] and "v2" in result["msg"]
+    assert host.calls() == [] and not os.path.exists(host.home.lock)
+    assert host.home.live() == "v1" and host.running() == "v1"
+
+
+def test_another_run_holds_the_lock(host):
+    host.deploy("v1")
+    host.stage("v2")
+    Lock(host.home, OTHER_RUN).acquire()
+    result = host.activate("v2")
+    assert result["failed"] and "grace on laptop" in result["msg"] and result["lock_holder"]["run"] == "run-2"
+    assert host.calls() == [] and host.running() == "v1"
+    assert Lock(host.home, {}).holder()["run"] == "run-2", "it is still theirs"
+    assert not host.activate("v2", unlock=True).get("failed")
+    host.assert_serves("v2")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_the_lock_of_this_run_is_given_back_when_there_is_nothing_to_do(host, check):
+    host.deploy("v1")
+    Lock(host.home, RUN).acquire()
+    host.activate("v1", check=check)
+    assert os.path.exists(host.home.lock) == check
+
+
+# Static files
+
+
+def test_static_files_are_collected_and_those_of_old_pages_stay(host):
+    host.stage("v1", static={"app.css": "one", "old.js": "old", "img/deep/logo.svg": "logo"})
+    os.utime(host.root / "releases/v1/static/old.js", (1_700_000_000, 1_700_000_000))
+    host.activate("v1")
+    host.stage("v2", static={"app.css": "two", "new.js": "new", "img/deep/logo.svg": "logo"})
+    static = host.root / "shared/static"
+    same = (static / "img/deep/logo.svg").stat().st_ino
+    host.activate("v2")
+    found = {path.relative_to(static).as_posix(): path.read_text() for path in static.rglob("*") if path.is_file()}
+    assert found == {"app.css": "two", "old.js": "old", "new.js": "new", "img/deep/logo.svg": "logo"}
+    assert (static / "old.js").stat().st_mtime == 1_700_000_000
+    assert (static / "img/deep/logo.svg").stat().st_ino == same, "the same bytes are not written again"
+    assert {path.stat().st_mode & 0o777 for path in static.rglob("*") if path.is_file()} == {0o644}
+
+
+def test_new_static_files_are_there_before_the_page_that_names_them(host):
+    host.deploy("v1")
+    host.stage("v2", static={"new.js": "new"})
+    host.plan(f"do restart {MAIN} v2 test -f shared/static/new.js")
+    assert not host.activate("v2").get("failed")
+
+
+def test_a_candidate_that_fails_replaces_no_static_file_of_the_live_release(host):
+    host.stage("v1", static={"app.js": "one"})
+    host.activate("v1")
+    host.stage("v2", static={"app.js": "broken"})
+    host.plan(f"fail restart {CANDIDATE} v2")
+    host.activate("v2")
+    assert (host.root / "shared/static/app.js").read_text() == "one"
+
+
+@pytest.mark.parametrize("action", ["deploy", "rollback"])
+def test_static_files_fit_the_release_again_after_a_way_back(host, action):
+    host.stage("v1", static={"app.css": "one"})
+    host.activate("v1")
+    host.stage("v2", static={"app.css": "two"})
+    if action == "deploy":
+        host.answers = {"v2": 500}
+        assert host.activate("v2")["phase"] == "health"
+    else:
+        host.activate("v2")
+        host.activate("v1", action="rollback")
+    assert (host.root / "shared/static/app.css").read_text() == "one"
+
+
+def test_a_static_directory_that_is_missing_is_skipped(host):
+    host.stage("v1", static_paths=["static", "frontend/dist"])
+    assert not host.activate("v1").get("failed")
+    assert os.listdir(host.root / "shared/static") == []
+
+
+def test_directories_of_static_files_can_be_entered_by_nginx_whatever_the_umask(host):
+    host.stage("v1", static={"img/logo.svg": "logo"})
+    before = os.umask(0o077)
+    try:
+        host.activate("v1")
+    finally:
+        os.umask(before)
+    assert (host.root / "shared/static/img").stat().st_mode & 0o777 == 0o755
+
+
+def test_half_copied_static_files_of_a_killed_run_do_not_stay(host):
+    host.stage("v1", static={"app.css": "one"})
+    left = host.root / "shared/static" / (".flaskops-static-999999999-" + "a" * 16)
+    left.write_text("half")
+    os.utime(left, (1, 1))
+    host.activate("v1")
+    assert os.listdir(host.root / "shared/static") == ["app.css"]
+
+
+# History
+
+
+def test_an_activation_is_one_line_of_history(host):
+    host.deploy("v1", "v2")
+    host.activate("v1", action="rollback")
+    told = [
+        {key: entry[key] for key in ("release", "before", "action", "by", "run")} for entry in host.home.activations()
+    ]
+    assert told == [
+        {"release": "v1", "before": None, "action": "deploy", "by": "ada", "run": "run-1"},
+        {"release": "v2", "before": "v1", "action": "deploy", "by": "ada", "run": "run-1"},
+        {"release": "v1", "before": "v2", "action": "rollback", "by": "ada", "run": "run-1"},
+    ]
+    states = {name: record["state"] for name, record in host.home.known().items()}
+    assert states == {"v1": "active", "v2": "superseded"}
+
+
+def test_old_releases_are_removed_when_the_new_one_is_live(host):
+    host.deploy("v1", "v2")
+    host.stage("v3")
+    result = host.activate("v3", keep=1)
+    assert result["removed"] == ["v1"]
+    assert sorted(os.listdir(host.home.releases)) == ["v2", "v3"]
+
+
+def test_a_removal_that_fails_only_warns(host, monkeypatch):
+    host.deploy("v1", "v2")
+    host.stage("v3")
+
+    def refuse(_path):
+        raise OSError(16, "Device or resource busy")
+
+    warned = []
+    # Where the controller's half of Ansible is loaded too, as by other tests, a warning is not part of the result.
+    monkeypatch.setattr(release_activate.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", refuse)
+        result = host.activate("v3", keep=1)
+    assert result["changed"] and not result.get("failed")
+    assert any("busy" in text for text in warned)
+    host.assert_serves("v3")
+
+
+# Another process without another release
+
+
+@pytest.mark.parametrize("release", ["v1", None])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda host: (host.root / "shared/.env").write_text("A=2"),
+        lambda host: (host.root / "gunicorn.conf.py").write_text("workers = 2"),
+        lambda host: (host.state / "unit").write_text("[Service]"),
+        lambda host: host.plan(f"reload show {MAIN} v1"),
+        lambda host: os.symlink("releases/v1", host.home.next),
+        lambda host: (os.kill(host.process(MAIN), signal.SIGKILL), (host.state / MAIN).unlink()),
+    ],
+    ids=["environment", "configuration", "unit", "unit not reloaded", "interrupted activation", "not running"],
+)
+def test_a_process_that_is_not_what_the_tree_describes_is_replaced(host, release, change):
+    host.deploy("v1")
+    change(host)
+    result = host.activate(release)
+    assert result["changed"] and result["reason"], result
+    assert [call[:2] for call in host.calls("restart")] == [["restart", CANDIDATE], ["restart", MAIN]]
+    host.assert_serves("v1")
+    assert [entry["release"] for entry in host.home.activations()] == ["v1"], "nothing else went live"
+
+
+def test_another_environment_of_the_live_release_goes_live_with_a_new_process(host):
+    host.deploy("v1")
+    host.want("v1", "f" * 12)
+    assert "f" * 12 in host.activate("v1")["reason"]
+    assert host.environment("v1") == "f" * 12
+    assert os.path.basename(os.path.realpath(host.home.venv)) == "f" * 12
+    assert not host.activate("v1")["changed"]
+
+
+def test_an_environment_that_fails_leaves_the_live_release_with_its_own(host):
+    host.deploy("v1")
+    host.want("v1", "f" * 12)
+    host.plan(f"fail restart {CANDIDATE} v1")
+    result = host.activate("v1")
+    assert result["failed"] and result["phase"] == "candidate"
+    assert host.environment("v1") == "e" * 12
+    host.assert_serves("v1")
+    assert host.home.record("v1")["state"] == "active", "the release is not at fault"
+
+
+def test_an_environment_that_fails_after_the_restart_is_swapped_back_with_the_process(host):
+    host.deploy("v1")
+    host.want("v1", "f" * 12)
+    host.answers = {"f" * 12: 500}
+    host.plan(f"do restart {MAIN} v1 readlink app/.venv >> {host.state}/started")
+    result = host.activate("v1")
+    assert result["failed"] and result["phase"] == "health"
+    assert host.environment("v1") == "e" * 12
+    started = (host.state / "started").read_text().splitlines()
+    assert [os.path.basename(line) for line in started] == ["f" * 12, "e" * 12], "the process runs with the good one"
+    host.assert_serves("v1")
+
+
+def test_an_environment_that_was_never_proven_is_not_kept_after_a_kill(host):
+    """Killed while the candidate starts: the next run must still know what the release ran well with."""
+    host.deploy("v1")
+    host.want("v1", "f" * 12)
+    assert killed(host, "v1", at=f"restart {CANDIDATE} v1")
+    host.plan(f"fail restart {CANDIDATE} v1")
+    assert host.activate("v1", run={**OTHER_RUN, "replaces": "run-1"})["failed"]
+    assert host.environment("v1") == "e" * 12
+
+
+def test_renewing_removes_no_release(host):
+    """The role gunicorn_systemd renews; only the role release knows how many releases its user keeps."""
+    host.deploy("v1", "v2", "v3")
+    for name in ("v4", "v5", "v6", "v7"):
+        host.stage(name)
+        host.activate(name, keep=20)
+    (host.root / "shared/.env").write_text("A=2")
+    assert host.activate()["changed"]
+    assert sorted(os.listdir(host.home.releases)) == [f"v{number}" for number in range(1, 8)]
+
+
+def test_nothing_is_renewed_where_nothing_is_live(host):
+    assert not host.activate()["changed"]
+    assert host.calls() == []
+
+
+# Interruptions
+
+
+def _activate(host, release):
+    os.setsid()
+    host.activate(release)
+
+
+def killed(host, release, at):
+    """Activate in a process that is killed when systemd is told something; whether it came that far."""
+    process = multiprocessing.get_context("fork").Process(target=_activate, args=(host, release))
+    marker = host.state / "reached"
+    host.plan(f"do {at} touch {marker}; exec sleep 60")
+    process.start()
+    while not marker.exists() and process.is_alive():
+        process.join(0.02)
+    reached = marker.exists()
+    if process.is_alive():
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    host.plan()
+    return reached
+
+
+POINTS = {
+    "while the candidate starts": f"restart {CANDIDATE} v2",
+    "after the switch": f"restart {MAIN} v2",
+    "before the candidate stops": f"stop {CANDIDATE} v2",
+}
+
+
+@pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
+def test_an_activation_that_was_killed_is_completed_by_the_next_run(host, at):
+    host.deploy("v1")
+    host.stage("v2")
+    assert killed(host, "v2", at)
+    assert host.home.live() in ("v1", "v2") and host.running() in ("v1", "v2")
+    result = host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
+    assert result["changed"] and not result.get("failed")
+    host.assert_serves("v2")
+    assert not host.activate("v2")["changed"]
+    assert sorted(path.name for path in host.root.iterdir()) == [
+        ".deploy", "app", "releases", "run", "shared", "venv", "venvs",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
+def test_the_history_has_an_activation_that_was_killed_and_completed(host, at):
+    host.deploy("v1")
+    host.stage("v2")
+    assert killed(host, "v2", at)
+    host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
+    assert [entry["release"] for entry in host.home.activations()] == ["v1", "v2"]
+    assert host.home.record("v1")["state"] == "superseded"
+    host.deploy("v3")
+    assert host.home.previous() == "v2", "the way back leads to what was live, not further"
+
+
+@pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
+def test_a_release_that_was_never_proven_gives_way_to_the_last_good_one(host, at):
+    """Killed while a bad release is asked for its health: the next run rejects it and the old one serves again."""
+    host.deploy("v1")
+    host.stage("v2")
+    assert killed(host, "v2", at)
+    host.answers = {"v2": 500}
+    result = host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
+    assert result["failed"]
+    host.assert_serves("v1")
+    assert host.home.record("v2")["state"] == "bad"
+
+
+@pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
+def test_after_a_kill_another_release_can_go_live(host, at):
+    host.deploy("v1")
+    host.stage("v2")
+    assert killed(host, "v2", at)
+    host.stage("v3")
+    assert not host.activate("v3", run={**OTHER_RUN, "replaces": "run-1"}).get("failed")
+    host.assert_serves("v3")
+
+
+def test_history_that_could_not_be_written_is_completed_by_the_next_run(host, monkeypatch):
+    """A full disk at the very end: the release is live and serves, and a later rollback must know it."""
+    host.deploy("v1")
+    host.stage("v2")
+
+    def full(_home, **_entry):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Home, "append_activation", full)
+        host.activate("v2")
+    host.activate("v2")
+    host.deploy("v3")
+    assert host.home.previous() == "v2"

@@ -1,0 +1,518 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Staging: complete or not at all, beside what is live, and never at the cost of what is shared."""
+
+from __future__ import annotations
+
+import grp
+import json
+import multiprocessing
+import os
+import pwd
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _releases
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
+from ansible_collections.flaskops.production.plugins.modules import release_stage
+from ansible_collections.flaskops.production.plugins.plugin_utils import _source
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+MY_GROUP = grp.getgrgid(os.getegid()).gr_name
+RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
+OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
+
+FILES = {"wsgi.py": "app = 1\n", "static/app.css": "body {}\n", "bin/tool": "#!/bin/sh\n"}
+
+
+class Host:
+    """A host as the role layout leaves it, and a controller that resolves releases for it."""
+
+    def __init__(self, tmp_path, run_module):
+        self.tmp_path, self.run_module = tmp_path, run_module
+        self.root = tmp_path / "srv/myapp"
+        for name in ("venvs", "shared/static", "shared/media", "run"):
+            (self.root / name).mkdir(parents=True)
+        self.home = Home(str(self.root))
+        self.resolved = 0
+
+    def resolve(self, name="v1", files=FILES, links=()):
+        self.resolved += 1
+        directory = self.tmp_path / f"source-{self.resolved}"
+        for path, text in files.items():
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            (directory / path).write_text(text)
+        for path, target in dict(links).items():
+            (directory / path).symlink_to(target)
+        if (directory / "bin/tool").exists():
+            (directory / "bin/tool").chmod(0o700)
+        request = _source.Request(directory=str(directory), name=name)
+        return _source.resolve(request, self.tmp_path / f"run-{self.resolved}")
+
+    def stage(self, source, archive=True, check=False, diff=False, **params):
+        args = {"root": str(self.root), "app": "myapp", "source": source, "user": ME, "group": MY_GROUP, "owner": ME}
+        if archive:
+            args["archive"] = source["archive"]
+        return self.run_module(release_stage, {**args, "run": RUN, **params}, check=check, diff=diff)
+
+    def tree(self):
+        """Every name below the root with what it holds, to show that nothing changed."""
+        found = {}
+        for path in sorted(self.root.rglob("*")):
+            what = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+            found[str(path.relative_to(self.root))] = (what, oct(path.lstat().st_mode))
+        return found
+
+
+@pytest.fixture
+def host(tmp_path, run_module, monkeypatch):
+    """A host whose systemd knows no service."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "systemctl").write_text("#!/bin/sh\necho LoadState=not-found\n")
+    (programs / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    return Host(tmp_path, run_module)
+
+
+# Look
+
+
+def test_a_host_that_lacks_the_release_says_so_and_stays_as_it_is(host):
+    before = host.tree()
+    result = host.stage(host.resolve(), archive=False)
+    assert result["changed"]
+    assert (result["release"], result["present"]) == ("v1", False)
+    assert (result["live"], result["previous"], result["outdated"], result["bad"]) == ("", "", "", "")
+    assert host.tree() == before, "without the archive nothing is touched, not even the lock"
+
+
+def test_check_mode_tells_the_change_and_makes_none(host):
+    before = host.tree()
+    result = host.stage(host.resolve(), check=True, diff=True)
+    assert result["changed"] and not result["present"]
+    assert "v1" in result["diff"]["after"] and result["diff"]["before"] == ""
+    assert host.tree() == before
+
+
+def test_a_release_that_is_there_is_not_staged_again(host):
+    source = host.resolve()
+    host.stage(source)
+    before = host.tree()
+    result = host.stage(source, diff=True)
+    assert (result["changed"], result["present"], result["release"]) == (False, True, "v1")
+    assert "diff" not in result
+    assert host.tree() == before
+
+
+def test_the_same_bits_under_another_name_are_the_release_that_is_there(host):
+    host.stage(host.resolve("v1"))
+    result = host.stage(host.resolve("v2"))
+    assert (result["changed"], result["release"]) == (False, "v1")
+    assert os.listdir(host.home.releases) == ["v1"]
+
+
+def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
+    source = host.resolve()
+    host.stage(source)
+    host.home.set_state("v1", "bad", reason="candidate: GET / answered 500, expected 200")
+    assert "answered 500" in host.stage(source)["bad"]
+    shutil.rmtree(host.home.release("v1"))
+    assert "answered 500" in host.stage(source, archive=False)["bad"], "also when its files are gone"
+    assert host.stage(host.resolve(files={"wsgi.py": "fixed"}), archive=False)["bad"] == ""
+
+
+# Stage
+
+
+def test_a_release_is_staged_whole(host):
+    source = host.resolve()
+    assert host.stage(source)["changed"]
+    release = Path(host.home.release("v1"))
+    assert {name: (release / name).read_text() for name in FILES} == FILES
+    modes = {path.relative_to(release).as_posix(): path.stat().st_mode & 0o7777 for path in release.rglob("*")}
+    assert {name for name, mode in modes.items() if mode == 0o755} == {"static", "bin", "bin/tool"}
+    assert {name for name, mode in modes.items() if mode == 0o644} == {"wsgi.py", "static/app.css"}
+    assert release.stat().st_mode & 0o7777 == 0o755
+    assert os.listdir(host.home.releases) == ["v1"], "no half of it stays beside it"
+    assert host.home.live() is None, "staging switches nothing"
+
+
+def test_what_it_is_is_recorded(host):
+    source = host.resolve()
+    host.stage(source, static_paths=["static"])
+    record = host.home.record("v1")
+    told = {key: record[key] for key in ("release", "digest", "time", "source", "static_paths", "by", "state")}
+    assert told == {
+        "release": "v1",
+        "digest": source["digest"],
+        "time": source["time"],
+        "source": source["source"],
+        "static_paths": ["static"],
+        "by": "ada",
+        "state": "staged",
+    }
+    assert record["staged"].endswith("Z")
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0])
+def test_modes_do_not_depend_on_the_umask(host, umask):
+    before = os.umask(umask)
+    try:
+        source = host.resolve()
+        host.stage(source, shared_paths=["data/uploads/", "var/deep/cache/"])
+    finally:
+        os.umask(before)
+    release = Path(host.home.release("v1"))
+    wrong = {
+        str(path.relative_to(host.root)): oct(path.stat().st_mode)
+        for top in (release, host.root / "shared/data", host.root / "shared/var")
+        for path in [top, *top.rglob("*")]
+        if path.is_dir() and path.stat().st_mode & 0o055 != 0o055
+    }
+    assert wrong == {}, "the user that runs the application could not enter"
+
+
+def test_the_owner_is_the_one_that_was_named(host, as_root):
+    host.stage(host.resolve(links={"link": "wsgi.py"}), owner="nobody", shared_paths=["instance/"])
+    release = Path(host.home.release("v1"))
+    nobody = pwd.getpwnam("nobody").pw_uid
+    assert {path.lstat().st_uid for path in [release, *release.rglob("*")] if path.name != "instance"} == {nobody}
+    assert (host.root / "shared/instance").stat().st_uid == os.geteuid(), "shared data belongs to the runtime user"
+
+
+def test_links_inside_the_release_stay_links(host):
+    host.stage(host.resolve(links={"current.py": "wsgi.py"}))
+    assert os.readlink(os.path.join(host.home.release("v1"), "current.py")) == "wsgi.py"
+
+
+def test_an_archive_that_was_damaged_on_its_way_is_refused(host):
+    source = host.resolve()
+    with open(source["archive"], "r+b") as archive:
+        archive.seek(-9, os.SEEK_END)
+        archive.write(b"!")
+    result = host.stage(source)
+    assert result["failed"] and source["sha256"] in result["msg"] and source["archive"] in result["msg"]
+    assert os.listdir(host.home.releases) == []
+    assert not os.path.exists(host.home.lock), "a failed staging gives the lock back"
+
+
+def test_a_name_that_holds_other_bits_is_refused(host):
+    host.stage(host.resolve())
+    before = (Path(host.home.release("v1")) / "wsgi.py").read_bytes()
+    Lock(host.home, RUN).release()
+    result = host.stage(host.resolve(files={"wsgi.py": "app = 2\n"}))
+    assert result["failed"] and "release_name" in result["msg"] and "v1" in result["msg"]
+    assert (Path(host.home.release("v1")) / "wsgi.py").read_bytes() == before
+    assert not os.path.exists(host.home.lock)
+
+
+def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
+    host.home.prepare()
+    foreign = host.root / "releases/v1"
+    foreign.mkdir()
+    (foreign / "precious").write_text("data")
+    assert "v1" in host.stage(host.resolve())["msg"]
+    assert (foreign / "precious").read_text() == "data"
+
+
+# The lock
+
+
+def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
+    source = host.resolve()
+    host.stage(source)
+    assert Lock(host.home, {}).holder()["run"] == "run-1"
+    refused = host.stage(host.resolve("v2", {"wsgi.py": "2"}), run=OTHER_RUN)
+    assert refused["failed"] and "ada on ci" in refused["msg"] and "release_unlock=true" in refused["msg"]
+    assert refused["lock_holder"]["run"] == "run-1"
+    assert os.listdir(host.home.releases) == ["v1"]
+    assert not host.stage(host.resolve("v2", {"wsgi.py": "2"})).get("failed"), "its own run goes on"
+    host.stage(source, archive=False, unlock_only=True, run=OTHER_RUN)
+    assert os.path.exists(host.home.lock)
+    host.stage(source, archive=False, unlock_only=True, check=True)
+    assert os.path.exists(host.home.lock)
+    assert host.stage(source, archive=False, unlock_only=True)["changed"] is False
+    assert not os.path.exists(host.home.lock)
+
+
+@pytest.mark.parametrize("how", [{"unlock": True}, {"run": {**OTHER_RUN, "replaces": "run-1"}}])
+def test_the_lock_of_a_dead_run_is_taken(host, how):
+    host.stage(host.resolve())
+    assert not host.stage(host.resolve("v2", {"wsgi.py": "2"}), **{"run": OTHER_RUN, **how}).get("failed")
+    assert Lock(host.home, {}).holder()["run"] == "run-2"
+
+
+# Shared paths
+
+
+def test_shared_paths_lead_to_shared(host):
+    (host.root / "shared/local.db").write_text("rows")
+    host.stage(host.resolve(), shared_paths=["instance/", "data/uploads/", "local.db"])
+    release = Path(host.home.release("v1"))
+    for name in ("instance", "data/uploads", "local.db"):
+        assert (release / name).is_symlink() and not os.readlink(release / name).startswith("/")
+        assert (release / name).resolve() == host.root / "shared" / name
+    assert (release / "local.db").read_text() == "rows"
+    assert (host.root / "shared/instance").stat().st_mode & 0o777 == 0o775
+
+
+def test_a_missing_shared_file_is_refused_before_anything(host):
+    before = host.tree()
+    for archive in (False, True):
+        result = host.stage(host.resolve(), archive=archive, shared_paths=["instance/", "app.db"])
+        assert result["failed"] and "app.db" in result["msg"] and "app.db/" in result["msg"]
+    assert host.tree() == before
+
+
+def test_a_file_where_a_shared_directory_is_to_be_is_refused(host):
+    (host.root / "shared/instance").write_text("")
+    before = host.tree()
+    result = host.stage(host.resolve(), shared_paths=["instance/"])
+    assert result["failed"] and "release_shared_paths" in result["msg"]
+    assert host.tree() == before
+
+
+@pytest.mark.parametrize("links", [{}, {"latest": "static"}])
+def test_what_the_release_ships_at_a_shared_path_is_replaced_by_the_link(host, links):
+    kept = host.root / "shared/uploads"
+    kept.mkdir()
+    (kept / "photo").write_text("precious")
+    shipped = {"uploads/.gitkeep": "", "uploads/deep/x": "x", "settings.py": "shipped"}
+    (host.root / "shared/settings.py").write_text("ours")
+    host.stage(
+        host.resolve(files={**FILES, **shipped}, links=links), shared_paths=["uploads/", "settings.py", "latest/"]
+    )
+    release = Path(host.home.release("v1"))
+    assert os.listdir(release / "uploads") == ["photo"]
+    assert (release / "settings.py").read_text() == "ours"
+    assert (kept / "photo").read_text() == "precious"
+    assert (release / "static/app.css").exists()
+
+
+def test_data_that_is_shared_survives_every_release(host):
+    (host.root / "shared/data/uploads").mkdir(parents=True)
+    (host.root / "shared/data/uploads/photo").write_text("precious")
+    for number in range(3):
+        host.stage(host.resolve(f"v{number}", {"wsgi.py": str(number)}), shared_paths=["data/"])
+    assert (host.root / "shared/data/uploads/photo").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["data/"], ["data/uploads/"]),
+        (["data/"], ["data/app.db"]),
+        (["data/uploads/"], ["data/"]),
+        (["data/uploads/"], ["data/uploads/", "instance/"]),
+        (["data/"], []),
+    ],
+)
+def test_no_change_of_the_shared_paths_removes_shared_data(host, before, after):
+    """The release that is there links data/ to shared/data: a name below it is the data itself."""
+    (host.root / "shared/data/uploads").mkdir(parents=True)
+    (host.root / "shared/data/uploads/photo").write_text("precious")
+    (host.root / "shared/data/app.db").write_text("rows")
+    source = host.resolve()
+    host.stage(source, shared_paths=before)
+    host.stage(source, shared_paths=after)
+    assert (host.root / "shared/data/uploads/photo").read_text() == "precious"
+    assert (host.root / "shared/data/app.db").read_text() == "rows"
+
+
+@pytest.mark.parametrize(
+    "paths", [["data/", "data/uploads/"], ["data/", "data/app.db"], ["../../precious/"], ["/{root}/precious/"]]
+)
+def test_shared_paths_that_would_remove_data_are_refused_by_the_module_too(host, paths):
+    """The controller refuses them first; a module that is called directly must not be the way around it."""
+    outside = host.root / "precious"
+    (host.root / "shared/data/uploads").mkdir(parents=True)
+    outside.mkdir()
+    for directory in (host.root / "shared/data/uploads", outside):
+        (directory / "photo").write_text("precious")
+    (host.root / "shared/data/app.db").write_text("rows")
+    host.stage(host.resolve(), shared_paths=[path.format(root=host.root).replace("//", "/") for path in paths])
+    for directory in (host.root / "shared/data/uploads", outside):
+        assert (directory / "photo").read_text() == "precious"
+    assert (host.root / "shared/data/app.db").read_text() == "rows"
+
+
+def test_a_link_in_the_way_of_a_shared_path_is_not_followed(host):
+    host.stage(host.resolve(links={"instance": "static"}), shared_paths=["instance/"])
+    release = Path(host.home.release("v1"))
+    assert (release / "instance").resolve() == host.root / "shared/instance"
+    assert (release / "static/app.css").exists()
+
+
+# What is in the way
+
+
+@pytest.mark.parametrize("name", ["app", "venv"])
+def test_a_real_directory_in_the_way_is_refused_with_what_to_do(host, name):
+    (host.root / name).mkdir()
+    (host.root / name / "wsgi.py").write_text("code")
+    before = host.tree()
+    for archive in (False, True):
+        result = host.stage(host.resolve(), archive=archive)
+        assert result["failed"] and str(host.root / name) in result["msg"] and "mv " in result["msg"]
+    assert host.tree() == before
+
+
+# Interruptions
+
+
+def test_what_an_interrupted_run_left_is_replaced(host):
+    host.home.prepare()
+    for name in (".staging-v1", ".removed-v0"):
+        (host.root / "releases" / name / "below").mkdir(parents=True)
+    host.stage(host.resolve())
+    assert os.listdir(host.home.releases) == ["v1"]
+    assert not os.path.exists(os.path.join(host.home.release("v1"), "below"))
+
+
+KILL_POINTS = ("unpack", "link_shared", "sync_filesystem", "write_record", "rename")
+
+
+def _killed_staging(host, source, point):
+    """Stage in a process that is killed at, or right after, a step."""
+    step, when = point
+
+    def kill(*_arguments, **_keywords):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    owner = {"write_record": Home, "rename": os}.get(step, release_stage)
+    real = getattr(owner, step)
+
+    def then_kill(*arguments, **keywords):
+        real(*arguments, **keywords)
+        kill()
+
+    setattr(owner, step, kill if when == "at" else then_kill)
+    host.stage(source, shared_paths=["instance/"])
+
+
+@pytest.mark.parametrize("point", [(step, when) for step in KILL_POINTS for when in ("at", "after")], ids="-".join)
+def test_a_staging_that_was_killed_is_completed_by_the_next_run(host, point):
+    host.home.prepare()
+    source = host.resolve()
+    process = multiprocessing.get_context("fork").Process(target=_killed_staging, args=(host, source, point))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    known = host.home.known()
+    assert list(known) == (["v1"] if point == ("rename", "after") else []), "complete or not there"
+    assert host.home.live() is None and host.home.previous() is None
+    again = {**OTHER_RUN, "replaces": "run-1"}
+    assert not host.stage(source, shared_paths=["instance/"], run=again).get("failed")
+    release = Path(host.home.release("v1"))
+    assert {name: (release / name).read_text() for name in FILES} == FILES
+    assert (release / "instance").is_dir()
+    assert os.listdir(host.home.releases) == ["v1"]
+    assert os.listdir(host.home.records) == ["v1.json"]
+
+
+def test_a_full_disk_leaves_nothing_behind(host, monkeypatch):
+    def full(_path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(release_stage, "sync_filesystem", full)
+    result = host.stage(host.resolve())
+    assert result["failed"] and "No space left" in result["msg"]
+    assert os.listdir(host.home.releases) == [] and not os.path.exists(host.home.lock)
+
+
+def test_an_unreadable_record_is_named(host):
+    host.stage(host.resolve())
+    (Path(host.home.records) / "v1.json").write_text("{")
+    result = host.stage(host.resolve("v2", {"wsgi.py": "2"}))
+    assert result["failed"] and "v1.json" in result["msg"]
+
+
+def test_a_record_is_plain_json(host):
+    host.stage(host.resolve())
+    text = (Path(host.home.records) / "v1.json").read_text()
+    assert text.endswith("}\n") and json.loads(text)["release"] == "v1"
+    assert _releases.NAME.match("v1")
+
+
+# Adopting what is there
+
+
+def guide_tree(host, **files):
+    """Code directly in app/, with the environment in venv/, as guides have it."""
+    written = {"app/wsgi.py": "code", "venv/bin/gunicorn": "#!", **files}
+    for path, text in written.items():
+        (host.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (host.root / path).write_text(text)
+    return written
+
+
+def test_code_and_environment_become_the_first_release(host):
+    guide_tree(host, **{"app/instance/app.db": "rows"})
+    result = host.stage(host.resolve(), adopt=True, shared_paths=["instance/"])
+    assert result["changed"] and not result.get("failed")
+    adopted = host.home.live()
+    assert adopted and adopted != "v1"
+    for path, text in (("app/wsgi.py", "code"), ("venv/bin/gunicorn", "#!"), ("app/instance/app.db", "rows")):
+        assert (host.root / path).read_text() == text, f"{path} is where it was"
+    assert os.readlink(host.home.venv) == "app/.venv"
+    assert (host.root / "shared/instance/app.db").read_text() == "rows"
+    assert (Path(host.home.release("v1")) / "instance/app.db").read_text() == "rows"
+    assert [entry["release"] for entry in host.home.activations()] == [adopted]
+
+
+@pytest.mark.parametrize("path", ["data/uploads/", "local.db"])
+def test_nested_directories_and_files_are_adopted_too(host, path):
+    inside = f"app/{path}photo" if path.endswith("/") else f"app/{path}"
+    guide_tree(host, **{inside: "precious"})
+    result = host.stage(host.resolve(), adopt=True, shared_paths=[path])
+    assert not result.get("failed"), result["msg"]
+    assert (host.root / inside).read_text() == "precious"
+    assert (host.root / "venv/bin/gunicorn").read_text() == "#!"
+
+
+def test_a_refused_adoption_changes_nothing(host):
+    guide_tree(host)
+    before = host.tree()
+    assert host.stage(host.resolve(), adopt=True, shared_paths=["missing.db"])["failed"]
+    assert host.tree() == before
+
+
+def test_what_is_said_about_an_environment_in_the_way_helps(host):
+    (host.root / "venv/bin").mkdir(parents=True)
+    refused = host.stage(host.resolve())
+    if "release_adopt=true" in refused["msg"]:
+        assert not host.stage(host.resolve(), adopt=True).get("failed")
+
+
+def _killed_adoption(host, source, left):
+    """Adopt in a process that is killed after a number of exchanges."""
+    real, done = release_stage.exchange, []
+
+    def exchange(*names, **keywords):
+        real(*names, **keywords)
+        done.append(names)
+        if len(done) == left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    release_stage.exchange = exchange
+    host.stage(source, adopt=True, shared_paths=["instance/"])
+
+
+@pytest.mark.parametrize("exchanges", [1, 2, 3])
+def test_the_application_finds_its_code_data_and_packages_at_any_moment_of_an_adoption(host, exchanges):
+    files = guide_tree(host, **{"app/instance/app.db": "rows"})
+    source = host.resolve()
+    process = multiprocessing.get_context("fork").Process(target=_killed_adoption, args=(host, source, exchanges))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert {path: (host.root / path).exists() for path in files} == dict.fromkeys(files, True)
+    again = {**OTHER_RUN, "replaces": "run-1"}
+    assert not host.stage(source, adopt=True, shared_paths=["instance/"], run=again).get("failed")
+    assert {path: (host.root / path).read_text() for path in files} == files
+    assert (Path(host.home.release("v1")) / "instance/app.db").read_text() == "rows"

@@ -1,0 +1,618 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import socket
+import stat
+import tempfile
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange
+from ansible_collections.flaskops.production.plugins.modules import tree
+
+NOBODY = 65534
+USER, GROUP = tree.user_name(os.geteuid()), tree.group_name(os.getegid())
+OWN = f"{USER}:{GROUP}"
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app").chmod(0o755)
+    return tmp_path / "app"
+
+
+@pytest.fixture
+def make(run_module, root):
+    """Run the module on entries whose paths may begin with {root}; short for a dictionary is (path, mode).
+
+    A "secret" of an entry is passed apart from the entries.
+    """
+
+    def run(*entries, check=False, diff=True):
+        given, secrets = [], {}
+        for entry in entries:
+            entry = dict(zip(("path", "mode"), entry, strict=True)) if isinstance(entry, tuple) else entry
+            path = entry["path"].replace("{root}", str(root))
+            if "secret" in entry:
+                secrets[path] = entry["secret"]
+            kept = {name: value for name, value in entry.items() if name != "secret"}
+            given.append({"mode": "0755", **kept, "path": path})
+        return run_module(tree, {"entries": given, "secret_contents": secrets}, check=check, diff=diff)
+
+    return run
+
+
+def mode(path):
+    return f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
+
+
+def owner(path):
+    found = os.lstat(path)
+    return found.st_uid, found.st_gid
+
+
+def snapshot(directory):
+    """Everything below a directory that the module could change."""
+    found = {}
+    for place, directories, files in os.walk(directory):
+        for name in [*directories, *files]:
+            path = os.path.join(place, name)
+            status = os.lstat(path)
+            found[path] = (status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns)
+    return found
+
+
+def test_check_apply_again_and_change(root, make):
+    entries = [
+        {"path": "{root}", "mode": "0755"},
+        {"path": "{root}/run", "mode": "2775"},
+        {"path": "{root}/empty", "mode": "0600", "type": "file"},
+        {"path": "{root}/page", "mode": "0640", "content": "one\n"},
+    ]
+    paths = [f"{root}/run", f"{root}/empty", f"{root}/page"]
+    nothing = snapshot(root)
+    checked = make(*entries, check=True)
+    assert snapshot(root) == nothing
+    applied = make(*entries)
+    for result in (checked, applied):
+        assert result["changed"] is True
+        assert result["changed_paths"] == paths
+        listed, page = result["diff"]
+        assert listed["before"] == "".join(f"{path}  absent\n" for path in paths)
+        assert listed["after"] == (
+            f"{root}/run  directory {OWN} 2775\n{root}/empty  file {OWN} 0600\n{root}/page  file {OWN} 0640\n"
+        )
+        assert page == {"before_header": paths[2], "after_header": paths[2], "before": "", "after": "one\n"}
+    assert [mode(path) for path in paths] == ["2775", "0600", "0640"]
+    assert (root / "page").read_text() == "one\n"
+    assert (root / "empty").read_bytes() == b""
+
+    made = snapshot(root)
+    again = make(*entries)
+    assert (again["changed"], again["changed_paths"], again["diff"]) == (False, [], [])
+    assert snapshot(root) == made
+
+    entries[1]["mode"] = "0700"
+    entries[3]["content"] = "two\n"
+    checked = make(*entries, check=True)
+    assert snapshot(root) == made
+    changed = make(*entries)
+    for result in (checked, changed):
+        assert result["changed_paths"] == [paths[0], paths[2]]
+        listed, page = result["diff"]
+        assert listed["before"] == f"{root}/run  directory {OWN} 2775\n{root}/page  file {OWN} 0640\n"
+        assert listed["after"] == f"{root}/run  directory {OWN} 0700\n{root}/page  file {OWN} 0640\n"
+        assert (page["before"], page["after"]) == ("one\n", "two\n")
+    assert mode(root / "run") == "0700"
+    assert (root / "page").read_text() == "two\n"
+    assert make(*entries)["changed"] is False
+    assert sorted(os.listdir(root)) == ["empty", "page", "run"]
+
+
+def test_without_diff_mode_no_diff_is_returned(make):
+    assert "diff" not in make(("{root}/run", "0755"), diff=False)
+
+
+def test_owner_and_group_are_set_and_shown(root, make, as_root):
+    entries = [
+        {"path": "{root}/run", "mode": "0775", "owner": "nobody", "group": str(NOBODY)},
+        {"path": "{root}/page", "mode": "0640", "group": "nogroup", "content": "x"},
+        {"path": "{root}/log", "mode": "4750", "owner": str(NOBODY), "type": "file"},
+    ]
+    result = make(*entries)
+    assert owner(root / "run") == (NOBODY, NOBODY)
+    assert owner(root / "page") == (0, NOBODY)
+    assert (owner(root / "log"), mode(root / "log")) == ((NOBODY, 0), "4750")
+    assert result["diff"][0]["after"] == (
+        f"{root}/run  directory nobody:nogroup 0775\n"
+        f"{root}/page  file root:nogroup 0640\n"
+        f"{root}/log  file nobody:root 4750\n"
+    )
+    assert make(*entries)["changed"] is False
+
+
+def test_omitted_owner_and_group_are_kept(root, make, as_root):
+    for name in ("run", "data"):
+        (root / name).mkdir()
+    (root / "page").write_text("old")
+    for name in ("run", "page"):
+        os.chown(root / name, NOBODY, NOBODY)
+        os.chmod(root / name, 0o700)
+    make(("{root}/run", "0750"), {"path": "{root}/page", "mode": "0640", "content": "new"})
+    assert (owner(root / "run"), mode(root / "run")) == ((NOBODY, NOBODY), "0750")
+    assert (owner(root / "page"), mode(root / "page")) == ((NOBODY, NOBODY), "0640")
+
+
+def test_a_new_path_takes_no_group_or_bit_from_its_directory(root, make, as_root):
+    os.chown(root, 0, NOBODY)
+    os.chmod(root, 0o2775)
+    make(("{root}/run", "0755"), {"path": "{root}/page", "mode": "0644", "content": "x"})
+    assert (owner(root / "run"), mode(root / "run")) == ((0, 0), "0755")
+    assert owner(root / "page") == (0, 0)
+
+
+def test_the_umask_does_not_matter(root, make):
+    before = os.umask(0o077)
+    try:
+        make(("{root}/run", "0777"), {"path": "{root}/page", "mode": "0666", "type": "file"})
+    finally:
+        os.umask(before)
+    assert (mode(root / "run"), mode(root / "page")) == ("0777", "0666")
+
+
+def test_what_lies_below_is_left_alone(root, make):
+    (root / "media" / "deep").mkdir(parents=True)
+    (root / "media" / "deep" / "upload").write_text("data")
+    before = snapshot(root / "media")
+    make(("{root}/media", "0700"))
+    assert snapshot(root / "media") == before
+
+
+def test_the_bytes_of_a_file_without_content_are_left_alone(root, make):
+    (root / "page").write_text("kept")
+    os.chmod(root / "page", 0o600)
+    number = os.stat(root / "page").st_ino
+    result = make({"path": "{root}/page", "mode": "0644", "type": "file"})
+    assert result["changed"] is True
+    assert (root / "page").read_text() == "kept"
+    assert (mode(root / "page"), os.stat(root / "page").st_ino) == ("0644", number)
+
+
+def test_equal_content_with_another_mode_is_no_rewrite(root, make):
+    (root / "page").write_text("same")
+    os.chmod(root / "page", 0o600)
+    number = os.stat(root / "page").st_ino
+    result = make({"path": "{root}/page", "mode": "0644", "content": "same"})
+    assert (mode(root / "page"), os.stat(root / "page").st_ino) == ("0644", number)
+    assert len(result["diff"]) == 1
+
+
+@pytest.mark.parametrize("content", ["", "no newline", "ünïcode\n", "a\r\nb\r\n", "  spaces  \n\n"])
+def test_content_is_exact(root, make, content):
+    entry = {"path": "{root}/page", "mode": "0644", "content": content}
+    assert make(entry)["changed"] is True
+    assert (root / "page").read_bytes() == content.encode()
+    assert make(entry)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("old", "shown"),
+    [
+        (b"\0\1\2", "(3 bytes that are not text, not shown)\n"),
+        (b"x" * 200_000, "(more than 102400 bytes, not shown)\n"),
+        (b"caf\xe9\n", "caf\N{REPLACEMENT CHARACTER}\n"),
+    ],
+)
+def test_the_diff_shows_only_text_of_a_sensible_length(root, make, old, shown):
+    (root / "page").write_bytes(old)
+    result = make({"path": "{root}/page", "mode": "0644", "content": "new\n"})
+    assert (result["diff"][1]["before"], result["diff"][1]["after"]) == (shown, "new\n")
+    assert (root / "page").read_text() == "new\n"
+
+
+def test_a_longer_file_that_begins_the_same_is_a_change(root, make):
+    (root / "page").write_text("same and more")
+    assert make({"path": "{root}/page", "mode": "0644", "content": "same"})["changed"] is True
+    assert (root / "page").read_text() == "same"
+
+
+def test_secret_content_is_written_and_in_no_output(root, make):
+    entry = {"path": "{root}/.env", "mode": "0640", "secret": "SECRET_KEY=first-hidden\n"}
+    results = [make(entry, check=True), make(entry)]
+    assert (root / ".env").read_text() == "SECRET_KEY=first-hidden\n"
+    for result in results:
+        assert result["diff"][0]["after"] == f"{root}/.env  file {OWN} 0640  secret content, new\n"
+        assert len(result["diff"]) == 1
+    results.append(make(entry))
+    assert results[-1]["changed"] is False
+    entry["secret"] = "SECRET_KEY=second-hidden\n"
+    results.append(make(entry))
+    assert results[-1]["diff"][0]["before"] == f"{root}/.env  file {OWN} 0640  secret content, as it was\n"
+    assert results[-1]["diff"][0]["after"] == f"{root}/.env  file {OWN} 0640  secret content, new\n"
+    assert "hidden" not in json.dumps(results)
+
+
+def test_missing_parents_are_made_when_asked(root, make):
+    entry = {"path": "{root}/srv/sites/blog", "mode": "0700", "parents": True}
+    paths = [f"{root}/srv", f"{root}/srv/sites", f"{root}/srv/sites/blog"]
+    checked = make(entry, check=True)
+    assert os.listdir(root) == []
+    applied = make(entry)
+    for result in (checked, applied):
+        assert result["changed_paths"] == paths
+        assert result["diff"][0]["after"] == (
+            f"{paths[0]}  directory {OWN} 0755\n{paths[1]}  directory {OWN} 0755\n{paths[2]}  directory {OWN} 0700\n"
+        )
+    assert [mode(path) for path in paths] == ["0755", "0755", "0700"]
+    os.chmod(paths[0], 0o711)
+    assert make(entry)["changed"] is False
+
+
+def test_parents_shared_by_two_entries_are_made_once(root, make):
+    result = make(
+        {"path": "{root}/a/b/one", "parents": True},
+        {"path": "{root}/a/b/two", "parents": True},
+        {"path": "{root}/a/c/d", "parents": True},
+    )
+    names = ["a", "a/b", "a/b/one", "a/b/two", "a/c", "a/c/d"]
+    assert result["changed_paths"] == [f"{root}/{name}" for name in names]
+
+
+def test_slashes_and_dots_are_no_other_path(root, make):
+    result = make(("{root}//./run/", "0755"))
+    assert result["changed_paths"] == [f"{root}/run"]
+
+
+REFUSALS = {
+    "relative": (
+        [("srv/app", "0755")],
+        "The path 'srv/app' in entries is relative; give it from the root, such as /srv/myapp.",
+    ),
+    "dots": ([("{root}/../x", "0755")], "The path '{root}/../x' in entries contains '..'; give it without."),
+    "the root": (
+        [("//", "0755")],
+        "The path '/' in entries is the root directory, which this module does not change.",
+    ),
+    "twice": (
+        [("{root}/run", "0755"), ("{root}/run/", "0700")],
+        "{root}/run is listed twice in entries; list each path once.",
+    ),
+    "content of a directory": (
+        [{"path": "{root}/run", "type": "directory", "content": "x"}],
+        "The entry {root}/run is a directory with content; leave the content out or set type to file.",
+    ),
+    "both contents": (
+        [{"path": "{root}/x", "content": "x", "secret": "yyyy"}],
+        "The entry {root}/x has content and stands in secret_contents too; leave one of them out.",
+    ),
+    "unknown owner": (
+        [("{root}/run", "0755"), {"path": "{root}/log", "owner": "nosuchuser"}],
+        "The owner 'nosuchuser' of {root}/log does not exist on this host. "
+        "Create the user first, or name one that exists. Nothing was changed.",
+    ),
+    "unknown group": (
+        [{"path": "{root}/log", "group": "nosuchgroup"}],
+        "The group 'nosuchgroup' of {root}/log does not exist on this host. "
+        "Create the group first, or name one that exists. Nothing was changed.",
+    ),
+    "parent missing": (
+        [("{root}/run", "0755"), ("{root}/a/b/c", "0755")],
+        "{root}/a/b/c can't be made: the directory {root}/a is missing. "
+        "List it earlier in entries, or set parents to true for {root}/a/b/c.",
+    ),
+    "parent later": (
+        [("{root}/a/b", "0755"), ("{root}/a", "0755")],
+        "{root}/a/b can't be made: the directory {root}/a is missing. "
+        "List it earlier in entries, or set parents to true for {root}/a/b.",
+    ),
+    "parent is a file": (
+        [("{root}/run", "0755"), ("{root}/file/x", "0755")],
+        "{root}/file/x can't be made: {root}/file is not a directory. Move it away, or choose another path.",
+    ),
+    "parent is listed as a file": (
+        [{"path": "{root}/new", "type": "file"}, ("{root}/new/x", "0755")],
+        "{root}/new/x can't be made: {root}/new is listed as a file above it.",
+    ),
+    "file for a directory": (
+        [("{root}/run", "0755"), ("{root}/file", "0755")],
+        "{root}/file is a file and not a directory. It was left as it is: "
+        "move it away, or set type to match what is there.",
+    ),
+    "directory for a file": (
+        [{"path": "{root}/dir", "content": "x"}],
+        "{root}/dir is a directory and not a file. It was left as it is: "
+        "move it away, or set type to match what is there.",
+    ),
+    "pipe for a file": (
+        [{"path": "{root}/pipe", "content": "x"}],
+        "{root}/pipe is a named pipe and not a file. It was left as it is: "
+        "move it away, or set type to match what is there.",
+    ),
+    "socket for a directory": (
+        [("{root}/socket", "0755")],
+        "{root}/socket is a socket and not a directory. It was left as it is: "
+        "move it away, or set type to match what is there.",
+    ),
+    "link to a directory": (
+        [("{root}/run", "0755"), ("{root}/link", "0700")],
+        "{root}/link is a symbolic link to dir. It was left as it is: "
+        "remove the link, or list the path that it leads to.",
+    ),
+    "link for a file": (
+        [{"path": "{root}/filelink", "content": "x"}],
+        "{root}/filelink is a symbolic link to file. It was left as it is: "
+        "remove the link, or list the path that it leads to.",
+    ),
+    "link below a listed path": (
+        [("{root}", "0700"), ("{root}/link/sub", "0700")],
+        "{root}/link, on the way to {root}/link/sub, is a symbolic link to dir. No change is made through a link: "
+        "put a directory in its place, or list the path that it leads to.",
+    ),
+    "dangling link above": (
+        [("{root}/dangling/sub", "0700")],
+        "{root}/dangling/sub can't be made: {root}/dangling is a symbolic link that leads to no directory.",
+    ),
+    "hard links": (
+        [{"path": "{root}/hard", "mode": "0600", "type": "file"}],
+        "{root}/hard has 2 hard links, and a change of owner or mode would reach all of them. "
+        "Replace it by a copy of its own (cp, then mv).",
+    ),
+}
+
+
+# Check mode reports an account that does not exist yet as a change instead.
+CASES = [(case, check) for case in REFUSALS for check in (False, True) if not (check and case.startswith("unknown"))]
+
+
+@pytest.mark.parametrize(("case", "check"), CASES, ids=[f"{case}-{check}".replace(" ", "-") for case, check in CASES])
+def test_refusals_come_before_the_first_change(root, make, case, check):
+    entries, message = REFUSALS[case]
+    (root / "dir" / "sub").mkdir(parents=True)
+    (root / "file").write_text("kept")
+    (root / "one").write_text("kept")
+    os.link(root / "one", root / "hard")
+    os.mkfifo(root / "pipe")
+    (root / "link").symlink_to("dir")
+    (root / "filelink").symlink_to("file")
+    (root / "dangling").symlink_to("gone")
+    here = os.getcwd()
+    os.chdir(root)  # a socket's path may not be long
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        os.chdir(here)
+        before = snapshot(root.parent)
+        result = make(*entries, check=check)
+    assert result["failed"] is True
+    assert result["msg"] == message.format(root=root)
+    assert snapshot(root.parent) == before
+    if "exclusive" not in message:
+        assert (result["changed"], result["changed_paths"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    "value", [755, 493, 0o755, "0o755", "u+x", "789", "7", "", "00755 ", "0888", True, None, ["0755"]]
+)
+def test_a_mode_that_is_not_a_quoted_octal_number_is_refused(root, value):
+    with pytest.raises(tree.TreeError) as refused:
+        tree.parse([{"path": "/srv/app", "mode": value}])
+    assert str(refused.value) == (
+        f"The mode {value!r} of /srv/app is not a quoted octal number; "
+        'give three or four digits from 0 to 7 in quotes, such as "0755".'
+    )
+
+
+def test_an_unquoted_mode_reaches_the_module_as_a_number(root, make):
+    result = make({"path": "{root}/run", "mode": 420})
+    assert result["msg"].startswith(f"The mode 420 of {root}/run is not a quoted octal number;")
+
+
+@pytest.mark.parametrize(("text", "number"), [("755", 0o755), ("0755", 0o755), ("2750", 0o2750), ("02750", 0o2750)])
+def test_octal_modes(text, number):
+    assert tree.parse_mode("/srv/app", text) == number
+
+
+def test_check_mode_reports_accounts_that_do_not_exist_yet(root, make, as_root):
+    (root / "log").mkdir(mode=0o755)
+    result = make({"path": "{root}/log", "owner": "nosuchuser", "group": "nosuchgroup"}, check=True)
+    assert result["changed"] is True
+    assert result["diff"][0]["after"] == f"{root}/log  directory nosuchuser:nosuchgroup 0755\n"
+    assert owner(root / "log") == (0, 0)
+
+
+def test_a_link_above_that_root_owns_is_followed(root, make, as_root):
+    (root / "real").mkdir()
+    (root / "alias").symlink_to(root / "real")
+    entries = [("{root}/alias/app", "0755"), ("{root}/alias/app/run", "0750")]
+    assert make(*entries)["changed_paths"] == [f"{root}/alias/app", f"{root}/alias/app/run"]
+    assert mode(root / "real" / "app" / "run") == "0750"
+    assert make(*entries)["changed"] is False
+
+
+def test_parents_are_made_behind_a_link_that_root_owns(root, make, as_root):
+    (root / "far" / "real").mkdir(parents=True)
+    (root / "alias").symlink_to("far/real")
+    result = make({"path": "{root}/alias/a/b/c", "mode": "0700", "parents": True})
+    assert result["changed_paths"] == [f"{root}/alias/a", f"{root}/alias/a/b", f"{root}/alias/a/b/c"]
+    assert mode(root / "far/real/a/b/c") == "0700"
+
+
+@pytest.mark.parametrize("planted", ["link", "directory"])
+def test_a_link_above_that_another_user_can_turn_is_refused(root, make, as_root, planted):
+    (root / "home").mkdir()
+    (root / "target").mkdir()
+    (root / "home" / "app").symlink_to(root / "target")
+    if planted == "link":
+        os.lchown(root / "home" / "app", NOBODY, NOBODY)
+    else:
+        os.chown(root / "home", NOBODY, NOBODY)
+    result = make(("{root}/home/app/run", "0755"))
+    assert result["msg"] == (
+        f"{root}/home/app, on the way to {root}/home/app/run, is a symbolic link that a user other than root can turn "
+        "elsewhere. List the path that it leads to, or let root own the link and its directory."
+    )
+    assert os.listdir(root / "target") == []
+
+
+def redirect(victim, target):
+    """What the owner of a directory can do between plan and change."""
+    os.rename(victim, f"{victim}.aside")
+    os.symlink(target, victim)
+
+
+@pytest.mark.parametrize(
+    ("victim", "entry"),
+    [
+        ("media", {"path": "{root}/media", "mode": "0777", "owner": str(NOBODY)}),
+        ("media", {"path": "{root}/media/thumbs", "mode": "0777", "owner": str(NOBODY)}),
+        ("media", {"path": "{root}/media/new", "mode": "0777", "owner": str(NOBODY)}),
+        ("media", {"path": "{root}/media/page", "mode": "0666", "owner": str(NOBODY), "content": "x"}),
+        ("media", {"path": "{root}/media/file", "mode": "0666", "owner": str(NOBODY), "type": "file"}),
+        ("media/file", {"path": "{root}/media/file", "mode": "0666", "owner": str(NOBODY), "type": "file"}),
+    ],
+    ids=["itself", "a directory in it", "a new directory", "a new file", "a file in it", "the file itself"],
+)
+def test_a_link_planted_after_the_plan_redirects_nothing(root, make, monkeypatch, as_root, victim, entry):
+    for place in (root / "media", root / "precious"):
+        (place / "thumbs").mkdir(parents=True)
+        (place / "file").write_text("kept")
+    target = root / "precious" / ("file" if victim.endswith("file") else "")
+    before, top = snapshot(root / "precious"), os.lstat(root / "precious")
+    apply = tree.apply
+
+    def race(change):
+        redirect(str(root / victim), str(target))
+        apply(change)
+
+    monkeypatch.setattr(tree, "apply", race)
+    result = make(entry)
+    assert result["failed"] is True
+    assert result["msg"].startswith(entry["path"].format(root=root) + " could not be changed: ")
+    assert snapshot(root / "precious") == before
+    after = os.lstat(root / "precious")
+    assert (after.st_mode, after.st_uid) == (top.st_mode, top.st_uid)
+
+
+def test_new_content_replaces_a_link_planted_after_the_plan(root, make, monkeypatch):
+    (root / "page").write_text("old")
+    (root / "precious").write_text("kept")
+    apply = tree.apply
+
+    def race(change):
+        redirect(str(root / "page"), str(root / "precious"))
+        apply(change)
+
+    monkeypatch.setattr(tree, "apply", race)
+    make({"path": "{root}/page", "mode": "0600", "content": "new"})
+    assert (root / "precious").read_text() == "kept"
+    assert not (root / "page").is_symlink() and (root / "page").read_text() == "new"
+
+
+def test_a_hard_link_planted_after_the_plan_is_not_changed(root, make, monkeypatch):
+    (root / "page").write_text("old")
+    (root / "precious").write_text("kept")
+    os.chmod(root / "precious", 0o600)
+    apply = tree.apply
+
+    def race(change):
+        os.unlink(root / "page")
+        os.link(root / "precious", root / "page")
+        apply(change)
+
+    monkeypatch.setattr(tree, "apply", race)
+    result = make({"path": "{root}/page", "mode": "0666", "type": "file"})
+    assert result["msg"] == f"{root}/page got another hard link while the module ran, so it was left as it is."
+    assert mode(root / "precious") == "0600"
+
+
+def _flip(directory, link, ready, stop):
+    """Let a directory and a link change places as fast as the owner of both can."""
+    ready.set()
+    while not stop.is_set():
+        exchange(directory, link, sync=False)
+
+
+def test_an_attacker_in_a_loop_redirects_nothing(root, make, as_root):
+    (root / "media" / "thumbs").mkdir(parents=True)
+    (root / "precious" / "thumbs").mkdir(parents=True)
+    (root / "link").symlink_to("precious")
+    before, top = snapshot(root / "precious"), mode(root / "precious")
+    context = multiprocessing.get_context("fork")
+    ready, stop = context.Event(), context.Event()
+    attacker = context.Process(target=_flip, args=(str(root / "media"), str(root / "link"), ready, stop))
+    attacker.start()
+    outcomes = set()
+    try:
+        assert ready.wait(30)
+        for turn in range(200):
+            wanted = "0700" if turn % 2 else "0711"
+            result = make(("{root}", "0755"), ("{root}/media", wanted), ("{root}/media/thumbs", wanted), diff=False)
+            outcomes.add(bool(result.get("failed")))
+    finally:
+        stop.set()
+        attacker.join(30)
+    assert attacker.exitcode == 0
+    assert outcomes == {True, False}  # the attack was seen, and did not always come first
+    assert (snapshot(root / "precious"), mode(root / "precious")) == (before, top)
+
+
+def test_a_failure_halfway_names_what_was_changed(root, make, monkeypatch):
+    apply = tree.apply
+
+    def fail_second(change):
+        if change.entry.path.endswith("two"):
+            raise tree.TreeError("The disk is full.")
+        apply(change)
+
+    monkeypatch.setattr(tree, "apply", fail_second)
+    result = make(("{root}/one", "0755"), ("{root}/two", "0755"), ("{root}/three", "0755"))
+    assert (result["msg"], result["changed"], result["changed_paths"]) == ("The disk is full.", True, [f"{root}/one"])
+    assert os.listdir(root) == ["one"]
+
+
+@contextlib.contextmanager
+def nobody():
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def test_another_user_is_told_to_become_root(run_module, as_root):
+    # pytest's own directory is closed to others
+    with tempfile.TemporaryDirectory() as place:
+        os.chown(place, NOBODY, NOBODY)
+        os.mkdir(f"{place}/theirs", 0o755)
+
+        def make(**entry):
+            return run_module(tree, {"entries": [entry]})
+
+        with nobody():
+            given = make(path=f"{place}/new", mode="0755", owner="root")
+            foreign = make(path=f"{place}/theirs", mode="0700")
+            own = make(path=f"{place}/own", mode="0700")
+        advice = f"the user {tree.user_name(NOBODY)} may not change it. Run the task with become: true."
+        assert given["msg"] == f"{place}/new can't become root:{tree.group_name(NOBODY)} 0755: {advice}"
+        assert foreign["msg"] == f"{place}/theirs can't become root:root 0700: {advice}"
+        assert (own["changed"], mode(f"{place}/own")) == (True, "0700")
+        assert sorted(os.listdir(place)) == ["own", "theirs"]
+
+
+def test_a_secret_for_a_path_that_is_not_listed_is_refused(run_module, root):
+    arguments = {"entries": [{"path": str(root), "mode": "0755"}], "secret_contents": {f"{root}/.env": "hidden"}}
+    result = run_module(tree, arguments)
+    assert result["msg"] == f"secret_contents has {root}/.env, which entries does not list; list the path there too."
+    assert not (root / ".env").exists()

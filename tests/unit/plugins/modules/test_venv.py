@@ -1,0 +1,633 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE
+from ansible_collections.flaskops.production.plugins.modules import venv
+
+PYTHON = os.path.realpath(sys.executable)
+
+
+def make_wheel(directory, name, version, requires=(), script=False):
+    """A small pure wheel, and its SHA-256."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"VERSION = '{version}'\n\n\ndef main():\n    print(VERSION)\n",
+        f"{info}/METADATA": "\n".join(
+            [
+                "Metadata-Version: 2.1",
+                f"Name: {name}",
+                f"Version: {version}",
+                *[f"Requires-Dist: {r}" for r in requires],
+            ]
+        )
+        + "\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if script:
+        files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {name}:main\n"
+    record = []
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record.append(f"{path},sha256={digest},{len(text.encode())}")
+    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,"]) + "\n"
+    wheel = directory / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(zipfile.ZipInfo(path, (2026, 1, 1, 0, 0, 0)), text)
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    """A directory of wheels and their hashes by name==version."""
+    directory = tmp_path_factory.mktemp("wheels")
+    hashes = {
+        "web==1.0": make_wheel(directory, "web", "1.0", ["base>=1"], script=True),
+        "web==2.0": make_wheel(directory, "web", "2.0", ["base>=2"], script=True),
+        "base==1.0": make_wheel(directory, "base", "1.0"),
+        "base==2.0": make_wheel(directory, "base", "2.0"),
+        "server==24.1": make_wheel(directory, "server", "24.1", ["base"], script=True),
+        "server==25.0": make_wheel(directory, "server", "25.0", ["base"], script=True),
+    }
+    return directory, {name: f"--hash=sha256:{value}" for name, value in hashes.items()}
+
+
+@pytest.fixture(scope="session")
+def empty_environment(tmp_path_factory):
+    path = tmp_path_factory.mktemp("template") / "env"
+    subprocess.run([PYTHON, "-I", "-m", "venv", str(path)], check=True)
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch, empty_environment):
+    """Copy an empty environment instead of making one, which takes seconds. The installer is the real one."""
+    monkeypatch.setattr(
+        venv.Builder,
+        "_create_with_pip",
+        lambda self, path: shutil.copytree(empty_environment, path, symlinks=True),
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_configuration(monkeypatch):
+    for name in os.environ:
+        if name.startswith(("PIP_", "UV_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "app").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def arguments(root, wheels):
+    return {
+        "directory": str(root / "venvs"),
+        "source": str(root / "app"),
+        "link": str(root / "venv"),
+        "python": PYTHON,
+        "find_links": [str(wheels[0])],
+        "environment": {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"},
+    }
+
+
+@pytest.fixture
+def build(run_module, arguments):
+    def run(check=False, **options):
+        return run_module(venv, {**arguments, **options}, check=check, diff=True)
+
+    return run
+
+
+@pytest.fixture
+def settings(arguments):
+    """Settings of a call, for the functions that decide."""
+
+    def make(**options):
+        defaults = {
+            "link": None,
+            "requirements": ["requirements.txt"],
+            "packages": [],
+            "installer": "pip",
+            "uv": None,
+            "index_url": None,
+            "extra_index_urls": [],
+            "require_hashes": False,
+            "only_binary": False,
+            "timeout": 60,
+        }
+        return venv.Settings(**{**defaults, **arguments, **options})
+
+    return make
+
+
+def write(root, text, name="requirements.txt"):
+    path = root / "app" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def names(result):
+    return [name for name in result["packages"] if not name.startswith(("pip==", "setuptools=="))]
+
+
+def sets(root):
+    return sorted(name for name in os.listdir(root / "venvs") if not name.startswith("."))
+
+
+def test_check_build_again_and_change(root, build):
+    """With the interpreter's own venv, under a narrow umask."""
+    write(root, "web==1.0\n")
+    checked = build(check=True, packages=["server>=24"])
+    assert (checked["changed"], checked["built"], checked["packages"]) == (True, True, [])
+    assert os.listdir(root) == ["app"]
+
+    umask = os.umask(0o077)
+    try:
+        first = build(packages=["server>=24"])
+    finally:
+        os.umask(umask)
+    assert (first["changed"], first["built"]) == (True, True)
+    assert names(first) == ["base==2.0", "server==25.0", "web==1.0"]
+    assert first["digest"] == checked["digest"]
+    assert first["path"] == f"{root}/venvs/{first['digest']}"
+    assert first["interpreter"] == PYTHON
+    assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
+    assert first["diff"]["before"] == {"link": None, "set": None}
+    assert first["diff"]["after"]["link"] == f"venvs/{first['digest']}"
+    assert "web==1.0" in first["diff"]["after"]["packages"]
+
+    script = root / "venv" / "bin" / "server"
+    assert script.read_text().startswith(f"#!{first['path']}/bin/python")
+    assert subprocess.run([script], capture_output=True, text=True, check=True).stdout == "25.0\n"
+    compiled = list((root / "venv").glob("lib/python*/site-packages/__pycache__/web.*.pyc"))
+    assert len(compiled) == 1
+    for parent, directories, files in os.walk(root / "venvs"):
+        for name in [*directories, *files]:
+            path = os.path.join(parent, name)
+            mode = os.lstat(path).st_mode
+            if not os.path.islink(path) and name != venv.LOCK:
+                assert mode & 0o444 == 0o444 and not mode & 0o022, f"{path} {stat.filemode(mode)}"
+
+    before = {path: path.stat().st_mtime_ns for path in (root / "venvs").rglob("*") if not path.is_symlink()}
+    again = build(packages=["server>=24"])
+    assert (again["changed"], again["built"], again["packages"]) == (False, False, first["packages"])
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert before == {path: path.stat().st_mtime_ns for path in (root / "venvs").rglob("*") if not path.is_symlink()}
+    assert build(check=True, packages=["server>=24"])["changed"] is False
+
+
+def test_another_set_leaves_the_first_alone_and_comes_back(root, build, quick):
+    write(root, "web==1.0\n")
+    first = build()
+    write(root, "web==2.0\n")
+    checked = build(check=True)
+    assert (checked["changed"], checked["built"]) == (True, True)
+    second = build()
+    assert names(second) == ["base==2.0", "web==2.0"]
+    assert sets(root) == sorted([first["digest"], second["digest"]])
+    assert second["diff"]["before"]["link"] == f"venvs/{first['digest']}"
+
+    write(root, "web==1.0\n")
+    back = build()
+    assert (back["changed"], back["built"], back["digest"]) == (True, False, first["digest"])
+    assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
+
+
+def test_a_set_without_a_link_and_with_packages_only(root, build, quick):
+    result = build(link=None, requirements=[], source=None, packages=["base<2"])
+    assert (names(result), result["link"]) == (["base==1.0"], "")
+    assert not os.path.lexists(root / "venv")
+
+
+def test_the_link_of_a_release_leads_out_of_it(root, build, quick):
+    (root / "releases" / "1").mkdir(parents=True)
+    write(root, "base\n")
+    result = build(link=str(root / "releases" / "1" / ".venv"))
+    assert os.readlink(root / "releases" / "1" / ".venv") == f"../../venvs/{result['digest']}"
+
+
+def test_an_interrupted_build_is_built_again(root, build, quick):
+    write(root, "base==1.0\n")
+    digest = build(check=True)["digest"]
+    (root / "venvs" / digest / "lib").mkdir(parents=True)
+    (root / "venvs" / digest / "lib" / "half").touch()
+    result = build()
+    assert (result["built"], names(result)) == (True, ["base==1.0"])
+    assert not (root / "venvs" / digest / "lib" / "half").exists()
+    assert (root / "venvs" / digest / COMPLETE).is_file()
+
+
+def test_two_runs_at_once_build_once(root, settings, quick, tmp_path_factory):
+    write(root, "web==1.0\n")
+
+    def one(number):
+        return venv.run(settings(), False, str(tmp_path_factory.mktemp(f"work{number}")))
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(one, range(4)))
+    assert sorted(result["built"] for result in results) == [False, False, False, True]
+    assert len({json.dumps(result["packages"]) for result in results}) == 1
+    assert sets(root) == [results[0]["digest"]]
+
+
+def test_a_build_that_another_run_holds_up_gives_up_in_time(root, build):
+    write(root, "base\n")
+    (root / "venvs").mkdir()
+    with open(root / "venvs" / venv.LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        message = build(timeout=1)["msg"]
+    assert message.startswith(f"Another run has been building in {root}/venvs for 1 s (venv_timeout)")
+
+
+def test_the_installer_keeps_the_lock_of_a_killed_run(root, settings):
+    builder = venv.Builder(settings(), [], venv.find_interpreter(PYTHON), str(root / "x"), str(root))
+    (root / "venvs").mkdir()
+    with builder._locked():
+        inherited = builder._call(["/bin/ls", "-l", "/proc/self/fd"], "/")[1]
+    assert str(root / "venvs" / venv.LOCK) in inherited
+
+
+def test_a_build_that_hangs_is_ended(root, settings):
+    builder = venv.Builder(settings(timeout=1), [], venv.find_interpreter(PYTHON), str(root / "x"), str(root))
+    (root / "venvs").mkdir()
+    with builder._locked(), pytest.raises(venv.VenvError, match=r"could not be built within 1 s \(venv_timeout\)"):
+        builder._call(["/bin/sh", "-c", "sleep 30 & wait"], "/")
+
+
+def test_a_failed_build_names_files_and_changes_nothing(root, build, quick):
+    write(root, "base==1.0\n")
+    first = build()
+    write(root, "base==3.0\n", "requirements/production.txt")
+    result = build(requirements=["requirements/production.txt"])
+    assert result["failed"] is True
+    assert "(requirements/production.txt) could not be built: pip install ended with 1." in result["msg"]
+    assert "No matching distribution found for base==3.0" in result["msg"]
+    assert sets(root) == [first["digest"]]
+    assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
+
+
+def test_incompatible_packages_are_refused_by_the_check(root, build, quick, wheels, tmp_path):
+    extra = tmp_path / "extra"
+    extra.mkdir()
+    make_wheel(extra, "broken", "1.0", ["base>=2"])
+    write(root, "base==1.0\n")
+
+    environment = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_NO_DEPENDENCIES": "1"}
+    result = build(packages=["broken"], find_links=[str(wheels[0]), str(extra)], environment=environment)
+    assert "pip check ended with 1" in result["msg"]
+    assert "broken 1.0 has requirement base>=2, but you have base 1.0" in result["msg"]
+    assert sets(root) == []
+
+
+def test_hashes_are_checked(root, build, quick, wheels):
+    write(root, f"base==1.0 {wheels[1]['base==2.0']}\n")
+    assert "DO NOT MATCH THE HASHES" in build()["msg"]
+    assert sets(root) == []
+
+
+def test_a_package_without_a_hash_is_added_to_hashed_files(root, build, quick, wheels):
+    write(root, f"base==1.0 {wheels[1]['base==1.0']}\n")
+    assert names(build(packages=["server>=24"])) == ["base==1.0", "server==25.0"]
+
+
+def test_required_hashes(root, build, quick, wheels):
+    hashes = wheels[1]
+    write(root, f"web==1.0 \\\n  {hashes['web==1.0']}\nbase==1.0 {hashes['base==1.0']}\n")
+    result = build(require_hashes=True, packages=["server>=24"])
+    assert result["msg"].startswith("The added package 'server>=24' has no --hash")
+    result = build(require_hashes=True, packages=[f"server==24.1 {hashes['server==24.1']}"])
+    assert names(result) == ["base==1.0", "server==24.1", "web==1.0"]
+    write(root, "base==1.0\n")
+    assert build(require_hashes=True)["msg"] == "requirements.txt, line 1: 'base==1.0' has no --hash."
+
+
+def test_includes_constraints_and_packages_that_are_named_already(root, build, quick):
+    write(root, "-r more/base.txt\n-c limits.txt\n")
+    write(root, "web\nServer==24.1\n", "more/base.txt")
+    write(root, "base<2\nweb<2\n", "limits.txt")
+    first = build(packages=["server>=25"])
+    assert names(first) == ["base==1.0", "server==24.1", "web==1.0"]
+    write(root, "base<3\nweb<2\n", "limits.txt")
+    assert build(check=True, packages=["server>=25"])["digest"] != first["digest"]
+
+
+def test_a_package_that_is_named_for_another_platform_only_is_added(root, build, quick):
+    write(root, "server==24.1 ; sys_platform == 'win32'\n")
+    assert names(build(packages=["server"])) == ["base==2.0", "server==25.0"]
+
+
+def test_pyproject(root, build, quick):
+    write(root, "[project]\nname = 'x'\ndependencies = ['web<2', 'Server<25']\n", "pyproject.toml")
+    result = build(requirements=["pyproject.toml"], packages=["server>=25", "base<2"])
+    assert names(result) == ["base==1.0", "server==24.1", "web==1.0"]
+
+
+@pytest.mark.parametrize("reader", [True, False])
+def test_dynamic_dependencies_are_refused(root, build, quick, monkeypatch, reader):
+    """With this Python's TOML reader, and with that of the environment's interpreter."""
+    if not reader:
+        monkeypatch.setattr(venv, "tomllib", None)
+    write(root, "[project]\nname = 'x'\ndynamic = ['dependencies']\n", "pyproject.toml")
+    message = build(requirements=["pyproject.toml"])["msg"]
+    assert message.startswith(f"{root}/app/pyproject.toml can't be used: its dependencies are dynamic")
+    write(root, "[project", "pyproject.toml")
+    assert f"{root}/app/pyproject.toml can't be used" in build(requirements=["pyproject.toml"])["msg"]
+
+
+def test_pylock(root, build, quick, wheels):
+    def package(name, version, spoiled=""):
+        value = wheels[1][f"{name}=={version}"].partition(":")[2]
+        value = spoiled or value
+        return (
+            f'[[packages]]\nname = "{name}"\nversion = "{version}"\n'
+            f'wheels = [{{ url = "https://example.org/{name}.whl", hashes = {{ sha256 = "{value}" }} }}]\n'
+        )
+
+    write(root, 'lock-version = "1.0"\n' + package("base", "1.0") + package("server", "24.1"), "pylock.toml")
+    result = build(requirements=["pylock.toml"], packages=["server>=25", "web<2"])
+    assert names(result) == ["base==1.0", "server==24.1", "web==1.0"]
+    write(root, 'lock-version = "1.0"\n' + package("base", "1.0", "0" * 64), "pylock.toml")
+    assert "DO NOT MATCH THE HASHES" in build(requirements=["pylock.toml"])["msg"]
+
+
+def test_no_secret_is_shown(root, build, quick):
+    write(root, "base==3.0\n")
+    secrets = {
+        "index_url": "http://me:s3cret-one@127.0.0.1:9/simple",
+        "extra_index_urls": ["http://you:s3cret%2Dtwo@127.0.0.1:9/simple"],
+        "environment": {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "TOKEN": "s3cret-three", "SHORT": "1"},
+        "find_links": ["http://us:s3cret-four@127.0.0.1:9/links"],
+    }
+    failed = build(**secrets)
+    assert failed["failed"] is True
+    checked = build(check=True, **secrets)
+    assert "1" in checked["path"] + checked["interpreter"], "a short value must not hide parts of a path"
+    for result in (failed, checked):
+        assert "s3cret" not in json.dumps(result)
+    assert checked["invocation"]["module_args"]["find_links"] == ["http://****@127.0.0.1:9/links"]
+
+
+def test_credentials_do_not_decide_and_indexes_do(root, settings):
+    write(root, "--index-url https://me:one@example.org/simple\nbase\n")
+    interpreter = venv.find_interpreter(PYTHON)
+
+    def digest(**options):
+        given = settings(**options)
+        return venv.dependencies.digest(
+            venv.digest_inputs(given, venv.read_files(given.source, given.requirements), interpreter)
+        )
+
+    first = digest(index_url="https://me:one@example.org/simple", extra_index_urls=["https://a@example.org/"])
+    write(root, "--index-url https://me:two@example.org/simple\nbase\n")
+    assert digest(index_url="https://example.org/simple", extra_index_urls=["https://b:c@example.org/"]) == first
+    different = [
+        digest(),
+        digest(index_url="https://example.org/other"),
+        digest(packages=["x"]),
+        digest(installer="uv"),
+        digest(only_binary=True),
+        digest(require_hashes=True),
+        digest(find_links=["wheels"]),
+    ]
+    assert len({first, *different}) == 8
+    assert digest(packages=["x", "y"]) == digest(packages=["y", "x"])
+    assert digest(environment={"HTTPS_PROXY": "x"}, timeout=1) == digest()
+
+
+def test_wheels_of_the_release_decide(root, settings, wheels):
+    (root / "app" / "wheels").mkdir()
+    make_wheel(root / "app" / "wheels", "own", "1.0")
+    write(root, "./wheels/own-1.0-py3-none-any.whl\n")
+    interpreter = venv.find_interpreter(PYTHON)
+
+    def digest(**options):
+        given = settings(**options)
+        return venv.dependencies.digest(
+            venv.digest_inputs(given, venv.read_files(given.source, given.requirements), interpreter)
+        )
+
+    named, listed = digest(), digest(requirements=[], find_links=["wheels"])
+    make_wheel(root / "app" / "wheels", "own", "1.0", ["base"])
+    assert digest() != named
+    assert digest(requirements=[], find_links=["wheels"]) != listed
+
+
+def test_wheels_of_the_release_are_installed(root, build, quick):
+    (root / "app" / "wheels").mkdir()
+    make_wheel(root / "app" / "wheels", "own", "1.0")
+    make_wheel(root / "app" / "wheels", "other", "1.0")
+    write(root, "./wheels/own-1.0-py3-none-any.whl\nother\n")
+    assert names(build(find_links=["wheels"])) == ["other==1.0", "own==1.0"]
+
+
+def test_modules_of_the_release_do_not_disturb_the_installer(root, build, quick):
+    for name in ("email.py", "logging.py", "pip.py"):
+        write(root, "raise SystemExit('imported')\n", name)
+    write(root, "base==1.0\n")
+    assert names(build()) == ["base==1.0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "files", "fault"),
+    [
+        (
+            {},
+            {},
+            "The requirement file {root}/app/requirements.txt does not exist. Create it, or set venv",
+        ),
+        (
+            {"requirements": ["a.txt"]},
+            {"a.txt": "-r b.txt"},
+            "a.txt includes b.txt, but {root}/app/b.txt does not exist.",
+        ),
+        ({"requirements": ["uv.lock"], "installer": "uv"}, {"uv.lock": ""}, "uv.lock includes pyproject.toml, but"),
+        (
+            {"requirements": ["uv.lock"]},
+            {"uv.lock": "", "pyproject.toml": ""},
+            "Only uv reads uv.lock: set venv_installer",
+        ),
+        ({}, {"requirements.txt": "\n-e ."}, "requirements.txt, line 2: '-e .' names a directory."),
+        ({}, {"requirements.txt": "."}, "requirements.txt, line 1: '.' names a directory."),
+        ({"packages": ["-r x"], "requirements": []}, {}, "The package '-r x' (venv_packages) is not a requirement"),
+        (
+            {"python": "/no/python3"},
+            {"requirements.txt": ""},
+            "The interpreter '/no/python3' (venv_python) is not on this",
+        ),
+        (
+            {"python": "python3.99"},
+            {"requirements.txt": ""},
+            "The interpreter 'python3.99' (venv_python) is not on this",
+        ),
+        ({"python": "/bin/ls"}, {"requirements.txt": ""}, "'/bin/ls' (venv_python) is not a Python 3 interpreter: "),
+        (
+            {"source": "/no/source"},
+            {},
+            "The directory /no/source (venv_source), which is to hold requirements.txt, does not",
+        ),
+        ({"source": None}, {}, "The requirement file 'requirements.txt' is relative: set 'source'"),
+        (
+            {"installer": "uv", "uv": "/no/uv"},
+            {"requirements.txt": ""},
+            "'/no/uv' (venv_uv) is not an executable file.",
+        ),
+        ({"link": "venv"}, {}, "link is 'venv', but must be an absolute path."),
+        (
+            {"link": "/no/parent/venv"},
+            {"requirements.txt": ""},
+            "/no/parent, which is to hold the link, is not a directory.",
+        ),
+    ],
+)
+def test_refused(root, build, options, files, fault):
+    for name, text in files.items():
+        write(root, text, name)
+    result = build(**options)
+    assert result["msg"].startswith(fault.format(root=root))
+    assert not (root / "venvs").exists() or sets(root) == []
+
+
+def test_an_interpreter_without_ensurepip(root, build):
+    write(root, "base\n")
+    crippled = root / "python"
+    # Debian's python3 without python3-venv.
+    crippled.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {PYTHON} "$@"\n')
+    crippled.chmod(0o755)
+    probe = venv.find_interpreter
+
+    def keep_path(python):
+        return probe(python)._replace(path=python)
+
+    venv.find_interpreter = keep_path
+    try:
+        message = build(python=str(crippled))["msg"]
+    finally:
+        venv.find_interpreter = probe
+    assert message.startswith(f"{crippled} can't create environments")
+    assert "Install python3-venv" in message
+    assert sets(root) == []
+
+
+@pytest.mark.parametrize("what", ["directory", "file", "foreign link"])
+@pytest.mark.parametrize("check", [True, False])
+def test_what_is_in_the_place_of_the_link_stays(root, build, what, check):
+    write(root, "base\n")
+    place = root / "venv"
+    if what == "directory":
+        (place / "bin").mkdir(parents=True)
+    elif what == "file":
+        place.touch()
+    else:
+        place.symlink_to("app/.venv")
+    message = build(check=check)["msg"]
+    if what == "foreign link":
+        assert place.is_symlink() and os.readlink(place) == "app/.venv"
+        assert f"{place} leads to app/.venv, which is not a set of dependencies in {root}/venvs" in message
+    else:
+        assert not place.is_symlink() and place.exists()
+        assert f"{place} is a" in message and "not a symbolic link" in message
+    assert not (root / "venvs").exists()
+
+
+@pytest.mark.parametrize("missing", [{"source": "/no/such/source"}, {"python": "/no/such/python3"}])
+def test_check_mode_before_the_host_is_prepared(root, build, missing):
+    write(root, "base\n")
+    result = build(check=True, **missing)
+    assert (result["changed"], result["built"], result["digest"], result["path"]) == (True, True, "", "")
+    assert os.listdir(root) == ["app"]
+
+
+def test_check_mode_still_refuses_a_missing_file(root, build):
+    assert "does not exist" in build(check=True)["msg"]
+
+
+def test_the_environment_of_the_installer(settings):
+    given = settings(
+        environment={"HTTPS_PROXY": "http://proxy:3128", "PIP_INDEX_URL": "x"},
+        index_url="https://me:one@example.org/simple",
+        extra_index_urls=["https://a/", "https://b/"],
+    )
+    result = venv.installer_environment(
+        given, {"PATH": "/bin", "PYTHONPATH": "x", "PIP_TARGET": "x", "VIRTUAL_ENV": "x", "HOME": "/nowhere"}
+    )
+    assert not {"PYTHONPATH", "PIP_TARGET", "VIRTUAL_ENV"} & set(result)
+    assert result["HOME"] == os.path.expanduser("~" + venv.pwd.getpwuid(os.geteuid()).pw_name)
+    assert result["PIP_INDEX_URL"] == result["UV_DEFAULT_INDEX"] == "https://me:one@example.org/simple"
+    assert result["PIP_EXTRA_INDEX_URL"] == result["UV_INDEX"] == "https://a/ https://b/"
+    assert result["HTTPS_PROXY"] == "http://proxy:3128"
+
+
+def test_a_narrow_mode_of_a_wheel_is_opened(tmp_path):
+    (tmp_path / "set" / "lib").mkdir(parents=True)
+    (tmp_path / "set" / "lib" / "module.py").touch(0o600)
+    (tmp_path / "set" / "script").touch(0o700)
+    (tmp_path / "set" / "shared").touch()
+    (tmp_path / "set" / "shared").chmod(0o666)
+    (tmp_path / "set" / "lib").chmod(0o700)
+    (tmp_path / "set" / "link").symlink_to("/nowhere")
+    venv.make_readable(str(tmp_path / "set"))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "set").rglob("[!l]*")}
+    assert modes == {"module.py": 0o644, "script": 0o755, "shared": 0o644}
+    assert stat.S_IMODE((tmp_path / "set" / "lib").stat().st_mode) == 0o755
+
+
+def test_an_interpreter_that_the_application_cannot_reach(tmp_path):
+    (tmp_path / "open" / "closed" / "bin").mkdir(parents=True)
+    (tmp_path / "open" / "bin").mkdir()
+    (tmp_path / "open" / "closed").chmod(0o750)
+    # pytest's own directories are closed to others.
+    first = venv.closed_directory(f"{tmp_path}/open/bin/python")
+    assert venv.closed_directory(f"{tmp_path}/open/closed/bin/python") == (first or f"{tmp_path}/open/closed")
+    assert venv.closed_directory("/usr/bin/python3") is None
+
+
+@pytest.mark.skipif(not shutil.which("uv"), reason="uv is not installed")
+class TestUv:
+    def test_hashes_and_added_packages(self, root, build, wheels):
+        hashes = wheels[1]
+        environment = {"UV_NO_INDEX": "1", "UV_NO_CONFIG": "1"}
+        write(root, f"base==1.0 {hashes['base==1.0']}\n")
+        result = build(installer="uv", packages=["server>=24"], environment=environment)
+        assert names(result) == ["base==1.0", "server==25.0"]
+        assert (root / "venv" / "bin" / "server").read_text().startswith("#!" + result["path"])
+        assert build(installer="uv", packages=["server>=24"], environment=environment)["changed"] is False
+        write(root, f"base==1.0 {hashes['base==2.0']}\n")
+        assert "Hash mismatch" in build(installer="uv", environment=environment)["msg"]
+
+    def test_lock_files(self, root, build, wheels):
+        environment = {"UV_NO_INDEX": "1", "UV_NO_CONFIG": "1", "UV_FIND_LINKS": str(wheels[0])}
+        write(
+            root,
+            "[project]\nname = 'x'\nversion = '1'\nrequires-python = '>=3.8'\ndependencies = ['web<2', 'base<2']\n"
+            "[dependency-groups]\ndev = ['server']\n",
+            "pyproject.toml",
+        )
+        call = {"cwd": root / "app", "env": {**os.environ, **environment}, "check": True, "capture_output": True}
+        subprocess.run(["uv", "lock", "--python", PYTHON], **call)
+        export = ["uv", "export", "--python", PYTHON, "--frozen", "--no-dev", "--no-emit-project"]
+        subprocess.run([*export, "--format", "pylock.toml", "-o", "pylock.toml"], **call)
+        for name in ("uv.lock", "pylock.toml", "pyproject.toml"):
+            result = build(installer="uv", requirements=[name], environment=environment, packages=["web>=2"])
+            assert names(result) == ["base==1.0", "web==1.0"], name
+            result = build(installer="uv", requirements=[name], environment=environment, packages=["server<25"])
+            assert names(result) == ["base==1.0", "server==24.1", "web==1.0"], name

@@ -1,0 +1,117 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import subprocess
+import types
+
+import pytest
+from ansible import constants
+
+from ansible_collections.flaskops.production.plugins.plugin_utils import _run
+
+THIS = "this-run"
+
+
+@pytest.fixture(autouse=True)
+def run_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path / f"ansible-local-{THIS}"))
+
+
+@pytest.fixture
+def ended() -> str:
+    """The id of a process that has been, and is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return str(process.pid)
+
+
+class Action:
+    """An action whose module answers what it is told to."""
+
+    def __init__(self, *answers: dict) -> None:
+        self._task = types.SimpleNamespace(resolved_action="flaskops.production.release_stage", action="release_stage")
+        self.answers = list(answers)
+        self.calls: list[tuple[str, dict]] = []
+
+    def _execute_module(self, name: str, module_args: dict, task_vars: dict) -> dict:
+        self.calls.append((name, {**module_args, "run": dict(module_args["run"])}))
+        return self.answers.pop(0)
+
+
+def locked(process: str) -> dict:
+    return {"failed": True, "msg": "locked", "lock_holder": {"run": "other-run", "process": process}}
+
+
+def test_a_run_says_who_and_where_it_is(monkeypatch):
+    monkeypatch.setenv("SUDO_USER", "admin")
+    run = _run.this_run()
+    assert run["run"] == THIS
+    assert run["by"] == "admin"
+    assert run["controller"]
+    assert run["process"].endswith(f" {os.getppid()}")
+
+
+def test_without_sudo_it_is_the_user_of_the_process(monkeypatch):
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setenv("LOGNAME", "deployer")
+    assert _run.this_run()["by"] == "deployer"
+
+
+def test_a_run_whose_process_lives_is_not_dead():
+    assert not _run.is_dead(_run.this_run())
+
+
+def test_a_run_whose_process_is_gone_is_dead(ended):
+    assert _run.is_dead({"process": f"{_run._machine()} {ended}"})
+
+
+@pytest.mark.parametrize("machine", ["another-machine", ""])
+def test_nothing_is_known_of_other_machines(ended, machine):
+    assert not _run.is_dead({"process": f"{machine} {ended}"})
+
+
+@pytest.mark.parametrize("run", [{}, {"process": ""}, {"run": "other-run"}])
+def test_nothing_is_known_of_a_run_that_does_not_say(run):
+    assert not _run.is_dead(run)
+
+
+def test_where_the_system_does_not_tell_no_run_is_dead(monkeypatch, ended):
+    monkeypatch.setattr(_run, "_machine", lambda: "")
+    assert not _run.is_dead({"process": f" {ended}"})
+
+
+def test_the_module_is_told_which_run_it_serves():
+    action = Action({"changed": True})
+    assert _run.execute(action, {"root": "/srv/myapp"}, {}) == {"changed": True}
+    ((name, arguments),) = action.calls
+    assert name == "flaskops.production.release_stage"
+    assert arguments["root"] == "/srv/myapp"
+    assert arguments["run"]["run"] == THIS
+    assert "replaces" not in arguments["run"]
+
+
+def test_the_lock_of_a_dead_run_is_taken_over(ended):
+    action = Action(locked(f"{_run._machine()} {ended}"), {"changed": True})
+    assert _run.execute(action, {}, {}) == {"changed": True}
+    assert [arguments["run"].get("replaces") for _, arguments in action.calls] == [None, "other-run"]
+
+
+def test_the_lock_of_a_living_run_is_respected():
+    action = Action(locked(f"{_run._machine()} {os.getpid()}"))
+    assert _run.execute(action, {}, {})["msg"] == "locked"
+    assert len(action.calls) == 1
+
+
+def test_the_lock_of_another_controller_is_respected(ended):
+    action = Action(locked(f"another-machine {ended}"))
+    assert _run.execute(action, {}, {})["failed"]
+    assert len(action.calls) == 1
+
+
+def test_another_failure_is_no_reason_to_try_again():
+    action = Action({"failed": True, "msg": "no space left"})
+    assert _run.execute(action, {}, {})["msg"] == "no space left"
+    assert len(action.calls) == 1

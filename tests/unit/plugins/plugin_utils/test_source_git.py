@@ -1,0 +1,267 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.plugin_utils import _git
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
+
+NOON = 1_776_772_800  # 2026-04-21 12:00:00 UTC
+APP = {"wsgi.py": "app = 1\n", "requirements.txt": "flask==3.1.0\n", "main.py": ("link", "wsgi.py")}
+
+
+def names(release) -> list[str]:
+    with tarfile.open(release["archive"]) as archive:
+        return archive.getnames()
+
+
+@pytest.fixture
+def history(repository):
+    """main: two commits; feature: one more; the tags v1 (annotated) and old on the first."""
+    repository.first = repository.commit(APP)
+    repository.run("tag", "old")
+    repository.run("tag", "--annotate", "--message=one", "v1", time=NOON + 5)
+    repository.second = repository.commit({"second.py": ""}, NOON + 60)
+    repository.run("checkout", "--quiet", "-b", "feature/x")
+    repository.third = repository.commit({"third.py": ""}, NOON + 120)
+    repository.run("checkout", "--quiet", "main")
+    return repository
+
+
+REFS = {
+    "default": ("HEAD", "second", "120100"),
+    "branch": ("main", "second", "120100"),
+    "branch with a slash": ("feature/x", "third", "120200"),
+    "full ref": ("refs/heads/feature/x", "third", "120200"),
+    "tag": ("old", "first", "120000"),
+    "annotated tag": ("v1", "first", "120000"),
+    "commit": ("{first}", "first", "120000"),
+    "commit of a branch": ("{third}", "third", "120200"),
+    "short commit": ("{first:.8}", "first", "120000"),
+}
+
+
+@pytest.mark.parametrize(("ref", "commit", "clock"), REFS.values(), ids=REFS)
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_ref(resolve, history, ref, commit, clock, scheme):
+    ref = ref.format(first=history.first, third=history.third)
+    release = resolve(git_repo=f"{scheme}{history.path}", git_ref=ref)
+    wanted = getattr(history, commit)
+    assert release["source"] == {"kind": "git", "location": f"{scheme}{history.path}", "revision": wanted, "ref": ref}
+    assert release["name"] == f"2026-04-21-{clock}-{release['digest'][:7]}"
+    assert ("third.py" in names(release)) == (commit == "third")
+    assert release["warnings"] == []
+
+
+def test_commit_that_no_branch_has_any_more(resolve, history):
+    history.run("branch", "--force", "feature/x", "main")
+    assert resolve(git_repo=history.path, git_ref=history.third)["source"]["revision"] == history.third
+
+
+MISSING = {
+    "branch": ("nope", ['release_git_ref: "nope"', "feature/x, main, old, v1", "a branch, a tag"]),
+    "commit": ("0123456789" * 4, ["release_git_ref: ", "0123456789" * 4]),
+    "short commit": ("0123456", ['release_git_ref: "0123456"']),
+}
+
+
+@pytest.mark.parametrize(("ref", "said"), MISSING.values(), ids=MISSING)
+def test_refused_missing_ref(resolve, history, ref, said):
+    with pytest.raises(SourceError) as refusal:
+        resolve(git_repo=history.path, git_ref=ref)
+    message = str(refusal.value)
+    assert [word for word in [*said, f"does not exist in {history.path}"] if word not in message] == []
+
+
+def test_refused_tag_of_a_file(resolve, history):
+    history.run("tag", "blob", "main:wsgi.py")
+    with pytest.raises(SourceError, match='release_git_ref: "blob" of .* is not a commit'):
+        resolve(git_repo=history.path, git_ref="blob")
+
+
+def test_refused_repository_without_a_commit(resolve, repository):
+    with pytest.raises(SourceError, match="no branch and no tag yet"):
+        resolve(git_repo=repository.path)
+
+
+def test_refused_directory_without_a_repository(resolve, tmp_path):
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(SourceError, match=f"release_git_repo: {tmp_path}/plain cannot be read .*accepted is"):
+        resolve(git_repo=tmp_path / "plain")
+
+
+def test_refused_server_that_does_not_answer(resolve):
+    with pytest.raises(SourceError) as refusal:
+        resolve(git_repo="https://bob:hunter22@127.0.0.1:1/x.git", git_ref="main")
+    message = str(refusal.value)
+    assert "release_git_repo: https://127.0.0.1:1/x.git cannot be read" in message
+    assert "hunter22" not in message
+    assert "bob" not in message
+
+
+def test_refused_subdirectory(resolve, history):
+    with pytest.raises(SourceError, match='release_subdirectory: "web" is not a directory in .* at main'):
+        resolve(git_repo=history.path, git_ref="main", subdirectory="web")
+
+
+def test_refused_link_out(resolve, repository):
+    repository.commit({"x": ("link", "/etc/passwd")})
+    with pytest.raises(SourceError, match=r'release_git_repo: .* at HEAD .* "x" to "/etc/passwd", which leads out'):
+        resolve(git_repo=repository.path)
+
+
+def test_refused_without_git(resolve, repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceError, match="git is missing on the controller"):
+        resolve(git_repo=repository.path)
+
+
+def test_subdirectory(resolve, repository):
+    repository.commit({f"apps/web/{name}": content for name, content in APP.items()} | {"apps/api/x.py": ""})
+    release = resolve(git_repo=repository.path, subdirectory="apps/web")
+    assert names(release) == ["main.py", "requirements.txt", "wsgi.py"]
+
+
+def test_a_branch_does_not_move_within_a_run(resolve, history):
+    before = resolve(git_repo=history.path, git_ref="main", requirements=("requirements.txt",))
+    history.commit({"new.py": ""}, NOON + 180)
+    assert resolve(git_repo=history.path, git_ref="main", requirements=("requirements.txt",)) == before
+    other_app = resolve(git_repo=history.path, git_ref="main", name="other")
+    assert other_app["source"]["revision"] == history.second
+    assert resolve("next run", git_repo=history.path, git_ref="main")["source"]["revision"] != history.second
+
+
+def test_submodules_are_told(resolve, history, tmp_path):
+    history.run("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(history.path), "vendor/lib")
+    history.run("commit", "--quiet", "--message=submodule")
+    (warning,) = resolve(git_repo=history.path)["warnings"]
+    assert "submodules" in warning
+    assert "vendor/lib" in warning
+
+
+def test_export_ignore_is_respected_and_configuration_is_not(resolve, repository, monkeypatch, tmp_path):
+    repository.commit(
+        {"a.txt": "one\ntwo\n", "tests/t.py": "", ".gitattributes": "tests export-ignore\n*.txt text filter=lfs\n"}
+    )
+    config = tmp_path / "gitconfig"
+    config.write_text('[core]\n autocrlf = true\n[filter "lfs"]\n smudge = false\n process = false\n required = true\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    release = resolve(git_repo=repository.path)
+    assert names(release) == [".gitattributes", "a.txt"]
+    with tarfile.open(release["archive"]) as archive:
+        assert archive.extractfile("a.txt").read() == b"one\ntwo\n"
+
+
+# The name of a directory in a work tree
+
+
+def test_a_clean_work_tree_is_named_after_its_commit(resolve, history):
+    os.utime(history.path / "wsgi.py", (NOON + 9999, NOON + 9999))
+    git = resolve(git_repo=history.path)
+    directory = resolve(directory=history.path)
+    assert (directory["name"], directory["sha256"]) == (git["name"], git["sha256"])
+    assert directory["source"] == {
+        "kind": "directory",
+        "location": str(history.path),
+        "revision": history.second,
+        "ref": None,
+    }
+
+
+def test_a_hook_of_another_repository_does_not_confuse(resolve, history, monkeypatch):
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"):
+        monkeypatch.setenv(name, "/nowhere")
+    assert resolve(directory=history.path)["source"]["revision"] == history.second
+    assert resolve(git_repo=history.path)["source"]["revision"] == history.second
+
+
+def test_a_merge_is_the_commit_of_a_whole_work_tree(resolve, history):
+    history.run("merge", "--quiet", "--no-ff", "--message=merge", "feature/x", time=NOON + 600)
+    assert resolve(directory=history.path)["name"].startswith("2026-04-21-121000-")
+
+
+def test_a_directory_is_named_after_the_last_commit_that_touched_it(resolve, repository):
+    commit = repository.commit({"apps/web/wsgi.py": "1"})
+    repository.commit({"apps/api/x.py": "1"}, NOON + 60)
+    (repository.path / "apps/api/x.py").write_text("changed")
+    for values in (
+        {"directory": repository.path / "apps/web"},
+        {"directory": repository.path, "subdirectory": "apps/web"},
+    ):
+        release = resolve(**values)
+        assert release["name"].startswith("2026-04-21-120000-")
+        assert release["source"]["revision"] == commit
+
+
+DIRT = {
+    "changed": lambda path: (path / "wsgi.py").write_text("changed"),
+    "untracked": lambda path: (path / "new.py").write_text(""),
+    "deleted": lambda path: (path / "second.py").unlink(),
+    "staged": lambda path: (
+        (path / "wsgi.py").write_text("staged"),
+        subprocess.run(["git", "-C", path, "add", "wsgi.py"], check=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", DIRT.values(), ids=DIRT)
+def test_a_dirty_work_tree_is_named_after_its_newest_file(resolve, history, change):
+    for path in history.path.rglob("*"):
+        os.utime(path, (NOON, NOON), follow_symlinks=False)
+    change(history.path)
+    newest = history.path / "requirements.txt"
+    os.utime(newest, (4_000_000_000, 4_000_000_000))
+    release = resolve(directory=history.path)
+    assert release["name"].startswith("2096-10-02-070640-")
+    assert release["source"]["revision"] is None
+
+
+def test_what_is_left_out_is_no_dirt(resolve, history):
+    (history.path / ".env").write_text("SECRET=1")
+    (history.path / "node_modules/x").mkdir(parents=True)
+    (history.path / "node_modules/x/y.js").write_text("")
+    assert resolve(directory=history.path)["source"]["revision"] == history.second
+
+
+def test_an_ignored_directory_has_no_commit(resolve, repository):
+    repository.commit({".gitignore": "build/\n"})
+    (repository.path / "build").mkdir()
+    (repository.path / "build/wsgi.py").write_text("")
+    os.utime(repository.path / "build/wsgi.py", (NOON + 60, NOON + 60))
+    release = resolve(directory=repository.path / "build")
+    assert release["name"].startswith("2026-04-21-120100-")
+    assert release["source"]["revision"] is None
+
+
+def test_a_work_tree_that_git_refuses_is_told(resolve, history, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    release = resolve(directory=history.path)
+    assert "dubious ownership" in release["warnings"][0]
+    assert "newest file" in release["warnings"][0]
+    assert release["source"]["revision"] is None
+
+
+def test_without_git_a_directory_still_resolves(resolve, history, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert resolve(directory=history.path)["source"]["revision"] is None
+
+
+def test_nothing_is_asked(monkeypatch, tmp_path):
+    """A server that wants a password is an error, not a question on the terminal."""
+    seen = tmp_path / "environment"
+    fake = tmp_path / "bin/git"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\nenv > {seen}\n[ "$1" = config ] && exit 1\nexit 0\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    assert _git.git("fetch", environment=_git._transport()).ok
+    lines = Path(seen).read_text().splitlines()
+    assert "GIT_TERMINAL_PROMPT=0" in lines
+    assert any(line.startswith("GIT_SSH_COMMAND=ssh -o BatchMode=yes") for line in lines)
