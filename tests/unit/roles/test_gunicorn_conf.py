@@ -1,0 +1,334 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gunicorn's configuration file, rendered by Ansible and executed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.modules import release_activate
+
+# Not resolved: the collection must be found under its real name.
+COLLECTION = Path(release_activate.__file__).parents[2]
+COLLECTIONS = COLLECTION.parents[2]
+
+
+# Each is a host, so that one run of Ansible renders all.
+SETTINGS = {
+    "default": {},
+    "everything": {
+        "gunicorn_systemd_workers": "2",
+        "gunicorn_systemd_threads": 1,
+        "gunicorn_systemd_worker_class": "sync",
+        "gunicorn_systemd_timeout": 31,
+        "gunicorn_systemd_graceful_timeout": "32",
+        "gunicorn_systemd_max_requests": 1000,
+        "gunicorn_systemd_max_requests_jitter": 50,
+        "gunicorn_systemd_log_level": "debug",
+        "gunicorn_systemd_log_files": True,
+    },
+    "settings": {
+        "gunicorn_systemd_settings": {
+            "proc_name": 'a "quoted" \\ name\n',
+            "keepalive": 75,
+            "sendfile": False,
+            "raw_env": ["A=1", "B=$x"],
+            "forwarded_allow_ips": "*",
+        }
+    },
+    "nested": {
+        "gunicorn_systemd_settings": {
+            "logconfig_dict": {"version": 1, "disable_existing_loggers": False, "filters": None},
+        }
+    },
+    "nothing": {"gunicorn_systemd_settings": {"statsd_host": None}},
+    "not ASCII": {"gunicorn_systemd_settings": {"proc_name": "Grüße 🚀"}},
+}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """The rendered file of each case."""
+    directory = tmp_path_factory.mktemp("conf")
+    (directory / "templates").symlink_to(COLLECTION / "roles/gunicorn_systemd/templates")
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "flask_app_name": "my-app"}
+    hosts = {f"case{number}": case for number, case in enumerate(SETTINGS.values())}
+    (directory / "inventory.yml").write_text(json.dumps({"all": {"vars": common, "hosts": hosts}}))
+    entries = "{{ __gunicorn_systemd_entries | map(attribute='content') | list }}"
+    tasks = [
+        {"include_role": {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate", "public": True}},
+        {"copy": {"content": "{{ entries | to_json }}", "dest": f"{directory}/{{{{ inventory_hostname }}}}"},
+         "vars": {"entries": entries}},
+    ]  # fmt: skip
+    (directory / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([str(COLLECTIONS), os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")]),
+        "ANSIBLE_LOCAL_TEMP": str(directory / "local"),
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "ANSIBLE_NOCOLOR": "true",
+    }
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.yml", "play.yml"]
+    done = subprocess.run(command, cwd=directory, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: json.loads((directory / f"case{number}").read_text())[0] for number, name in enumerate(SETTINGS)}
+
+
+@pytest.fixture
+def execute(texts, tmp_path, monkeypatch):
+    """Execute a rendered file as Gunicorn does, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.delenv("RELEASE_HEALTH", raising=False)
+
+    def run(name="default", notify=None, health=None):
+        if notify:
+            monkeypatch.setenv("NOTIFY_SOCKET", notify)
+        if health:
+            monkeypatch.setenv("RELEASE_HEALTH", json.dumps(health))
+        conf = {"__name__": "gunicorn.conf"}
+        exec(compile(texts[name], "gunicorn.conf.py", "exec"), conf)
+        return conf
+
+    return run
+
+
+# Settings
+
+
+def test_the_header_says_who_manages_the_file(texts):
+    assert texts["default"].startswith("#\n# Ansible managed\n#\n")
+
+
+def test_numbers_are_numbers_and_logs_go_to_the_journal(execute):
+    conf = execute()
+    told = {name: conf[name] for name in ("workers", "threads", "timeout", "graceful_timeout", "max_requests")}
+    assert told == {"workers": 3, "threads": 4, "timeout": 30, "graceful_timeout": 30, "max_requests": 0}
+    assert (conf["worker_class"], conf["loglevel"], conf["errorlog"]) == ("gthread", "info", "-")
+    assert "accesslog" not in conf
+    assert conf["control_socket_disable"] is True and conf["worker_tmp_dir"] == "/dev/shm"
+
+
+def test_every_setting_arrives(execute):
+    conf = execute("everything")
+    told = {name: conf[name] for name in ("workers", "threads", "timeout", "graceful_timeout", "max_requests")}
+    assert told == {"workers": 2, "threads": 1, "timeout": 31, "graceful_timeout": 32, "max_requests": 1000}
+    assert (conf["worker_class"], conf["loglevel"], conf["max_requests_jitter"]) == ("sync", "debug", 50)
+    assert conf["errorlog"] == "/srv/my-app/shared/logs/gunicorn.error.log"
+    assert conf["accesslog"] == "/srv/my-app/shared/logs/gunicorn.access.log"
+
+
+@pytest.mark.parametrize("name", ["settings", "nested", "nothing", "not ASCII"])
+def test_further_settings_arrive_as_they_were_written(execute, name):
+    conf = execute(name)
+    given = SETTINGS[name]["gunicorn_systemd_settings"]
+    assert {key: conf[key] for key in given} == given
+
+
+# Code and interpreter belong together
+
+
+def test_without_an_environment_in_the_release_nothing_is_compared(execute):
+    execute()
+
+
+def test_the_own_environment_of_the_release_is_accepted(execute, tmp_path):
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    execute()
+
+
+@pytest.mark.parametrize("target", ["other", "missing"])
+def test_another_environment_than_that_of_the_release_is_refused(execute, tmp_path, target):
+    (tmp_path / "other").mkdir()
+    (tmp_path / ".venv").symlink_to(target)
+    with pytest.raises(SystemExit) as refused:
+        execute()
+    for word in (str(tmp_path), str(tmp_path / target), sys.prefix):
+        assert word in str(refused.value.code)
+
+
+# Readiness
+
+
+class Worker:
+    def __init__(self, application=None):
+        self.wsgi = application
+        self.log = logging.getLogger("test")
+
+
+@pytest.fixture
+def systemd():
+    """A socket to report readiness to, in a short path, and what arrived there."""
+    with (
+        tempfile.TemporaryDirectory(prefix="notify-") as directory,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end,
+    ):
+        end.setblocking(False)
+        end.bind(os.path.join(directory, "notify"))
+        yield end
+
+
+def received(end):
+    try:
+        return end.recv(100)
+    except BlockingIOError:
+        return None
+
+
+def test_gunicorn_itself_finds_no_socket_to_report_to(execute, systemd):
+    execute(notify=systemd.getsockname(), health={"path": "/", "host": "localhost", "status": [200]})
+    assert "NOTIFY_SOCKET" not in os.environ
+    assert "RELEASE_HEALTH" not in os.environ, "the application's environment is that of the service"
+    assert received(systemd) is None, "reading the configuration is no readiness"
+
+
+def test_a_worker_that_has_imported_the_application_reports_readiness(execute, systemd):
+    conf = execute(notify=systemd.getsockname())
+    conf["post_worker_init"](Worker(application=None))
+    assert received(systemd) == b"READY=1"
+
+
+def test_readiness_reaches_an_abstract_socket(execute):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        name = f"flaskops-{os.getpid()}"
+        end.bind("\0" + name)
+        execute(notify="@" + name)["post_worker_init"](Worker())
+        assert end.recv(100) == b"READY=1"
+
+
+def test_outside_of_systemd_nobody_is_told(execute):
+    execute()["post_worker_init"](Worker())
+
+
+HEALTH = {"path": "/health", "host": "example.org", "status": [200, 204]}
+
+
+@pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
+def test_a_candidate_reports_readiness_when_the_health_path_answers(execute, systemd, status):
+    def application(environ, start_response):
+        start_response(status, [])
+        return [b""]
+
+    execute(notify=systemd.getsockname(), health=HEALTH)["post_worker_init"](Worker(application))
+    assert received(systemd) == b"READY=1"
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "302 Found", "404 Not Found"])
+def test_a_candidate_that_answers_otherwise_is_never_ready(execute, systemd, status):
+    def application(environ, start_response):
+        start_response(status, [])
+        return [b""]
+
+    conf = execute(notify=systemd.getsockname(), health=HEALTH)
+    with pytest.raises(RuntimeError, match=f"GET /health answered {status[:3]}"):
+        conf["post_worker_init"](Worker(application))
+    assert received(systemd) is None
+
+
+def test_a_candidate_that_raises_is_never_ready(execute, systemd):
+    def application(environ, start_response):
+        raise KeyError("DATABASE_URL")
+
+    conf = execute(notify=systemd.getsockname(), health=HEALTH)
+    with pytest.raises(KeyError, match="DATABASE_URL"):
+        conf["post_worker_init"](Worker(application))
+    assert received(systemd) is None
+
+
+# The question
+
+
+def test_the_application_is_asked_as_a_server_asks(execute):
+    asked = []
+
+    def application(environ, start_response):
+        asked.append(environ)
+        assert environ["wsgi.input"].read() == b""
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"ok"]
+
+    assert execute("everything")["answer"](application, "/a/b?x=1&y=%20", "example.org") == 200
+    told = asked[0]
+    assert (told["REQUEST_METHOD"], told["SCRIPT_NAME"]) == ("GET", "")
+    assert (told["PATH_INFO"], told["QUERY_STRING"]) == ("/a/b", "x=1&y=%20")
+    assert (told["HTTP_HOST"], told["SERVER_NAME"], told["SERVER_PORT"]) == ("example.org", "example.org", "80")
+    assert (told["wsgi.multithread"], told["wsgi.multiprocess"]) == (False, True)
+    assert told["wsgi.version"] == (1, 0) and told["wsgi.url_scheme"] == "http"
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [("/a%20b", "/a b"), ("/gr%C3%BC%C3%9Fe", "/grüße".encode().decode("latin-1"))]
+)
+def test_the_path_is_decoded_as_a_server_decodes_it(execute, target, path):
+    asked = []
+
+    def application(environ, start_response):
+        asked.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return []
+
+    execute()["answer"](application, target, "localhost")
+    assert asked == [path]
+
+
+def test_the_whole_body_is_read_and_closed(execute):
+    class Body:
+        closed, parts = False, 0
+
+        def __iter__(self):
+            for _part in range(3):
+                Body.parts += 1
+                yield b"part"
+
+        def close(self):
+            Body.closed = True
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return Body()
+
+    assert execute()["answer"](application, "/", "localhost") == 200
+    assert (Body.parts, Body.closed) == (3, True)
+
+
+def test_a_body_that_breaks_off_is_closed_and_counts_as_a_failure(execute):
+    closed = []
+
+    class Body:
+        def __iter__(self):
+            yield b"part"
+            raise OSError("connection to the database lost")
+
+        def close(self):
+            closed.append(True)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return Body()
+
+    with pytest.raises(OSError, match="database"):
+        execute()["answer"](application, "/", "localhost")
+    assert closed == [True]
+
+
+def test_an_application_may_answer_late_and_change_its_mind(execute):
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        try:
+            raise ValueError
+        except ValueError:
+            write = start_response("500 Internal Server Error", [], sys.exc_info())
+        write(b"sorry")
+        yield b""
+
+    assert execute()["answer"](application, "/", "localhost") == 500
