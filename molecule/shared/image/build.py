@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Build the images of the test hosts, where they are not there yet: build.py [debian12] [debian13]
+
+The base is Docker Hub's debian image, or, where no registry answers, one that debootstrap makes (as root).
+An image is tagged flaskops-target:debian12-<digest of this directory>, and flaskops-target:debian12 follows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
+
+import target
+from docker_up import docker_up, install
+from environment import docker, fail, say
+
+HERE = Path(__file__).resolve().parent
+SUITES = {"debian12": "bookworm", "debian13": "trixie"}
+MIRROR = "http://deb.debian.org"
+RECIPE = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in ("Dockerfile", "build.py"))).hexdigest()[:12]
+
+
+def image(name: str) -> str:
+    return f"flaskops-target:{name}-{RECIPE}"
+
+
+def exists(tag: str) -> bool:
+    return subprocess.run(["docker", "image", "inspect", tag], capture_output=True).returncode == 0
+
+
+def bootstrap(name: str, tag: str) -> None:
+    """Make the base image out of Debian's own packages."""
+    suite = SUITES[name]
+    with tempfile.TemporaryDirectory(prefix=f"{suite}-") as temporary:
+        root = Path(temporary) / "root"
+        command = ["debootstrap", "--variant=minbase", suite, str(root), f"{MIRROR}/debian"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            fail(f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr}")
+        lines = [(suite, "debian"), (f"{suite}-updates", "debian"), (f"{suite}-security", "debian-security")]
+        (root / "etc/apt/sources.list").write_text("".join(f"deb {MIRROR}/{path} {s} main\n" for s, path in lines))
+        shutil.rmtree(root / "var/cache/apt/archives")
+        tar = subprocess.Popen(["tar", "-C", root, "--numeric-owner", "-c", "."], stdout=subprocess.PIPE)
+        identity = docker("import", "-", stdin=tar.stdout)
+        if tar.wait():
+            fail(f"tar failed on {root}")
+        docker("tag", identity, tag)
+
+
+def base(name: str) -> str:
+    """The tag of a plain Debian image that is on this machine."""
+    official, own = name.replace("debian", "debian:"), f"flaskops-base:{name}"
+    if exists(own):
+        return own
+    if exists(official) or subprocess.run(["docker", "pull", "-q", official], capture_output=True).returncode == 0:
+        return official
+    if os.geteuid() != 0 or not shutil.which("debootstrap"):
+        fail(f"No registry gives {official}, and making it here takes root and the command debootstrap.")
+    bootstrap(name, own)
+    return own
+
+
+def build(name: str) -> None:
+    if not exists(image(name)):
+        say(f"Building the image of a {name} host (a minute or two, once) …")
+        # The classic builder is in every Docker; this recipe needs nothing newer.
+        environment = os.environ | {"DOCKER_BUILDKIT": "0"}
+        identity = docker("build", "--quiet", f"--build-arg=BASE={base(name)}", str(HERE), env=environment)
+        # A target that does not boot is told here, not by the first role that needs systemd.
+        target.remove(target.start(identity))
+        docker("tag", identity, image(name))
+    docker("tag", image(name), f"flaskops-target:{name}")
+
+
+def build_images(*names: str) -> None:
+    docker_up()
+    wanted = names or tuple(SUITES)
+    missing = [name for name in wanted if not exists(image(name))]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get") and not shutil.which("debootstrap"):
+        install("debootstrap", "debian-archive-keyring")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(build, wanted))
+
+
+if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(SUITES)
+    if unknown:
+        fail(f"{', '.join(sorted(unknown))}: not known; there are {', '.join(SUITES)}.")
+    build_images(*sys.argv[1:])

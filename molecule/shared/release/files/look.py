@@ -1,0 +1,115 @@
+"""Tell, as JSON, what an application's host looks like from outside and inside: look.py ROOT SERVICE URL."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import pwd
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+
+def fetch(path: str) -> bytes | None:
+    """What a visitor gets; None when it is not a page."""
+    try:
+        with urllib.request.urlopen(URL + path, timeout=10) as response:
+            return response.read()
+    except urllib.error.HTTPError:
+        return None
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def process() -> dict:
+    """The service's main process: its number, its directory and the environment that it runs in."""
+    said = subprocess.run(
+        ["systemctl", "show", SERVICE, "--property=MainPID,ActiveState"], capture_output=True, text=True, check=True
+    )
+    unit = dict(line.split("=", 1) for line in said.stdout.splitlines())
+    found = {"state": unit["ActiveState"], "pid": int(unit["MainPID"])}
+    if found["pid"]:
+        # A container's root may not look into other users' processes, but they themselves may.
+        place = os.stat(f"/proc/{found['pid']}")
+        owner = {"user": place.st_uid, "group": place.st_gid, "extra_groups": []}
+        readlink = ["readlink", f"/proc/{found['pid']}/cwd"]
+        found["cwd"] = subprocess.run(readlink, capture_output=True, text=True, **owner).stdout.strip()
+        parents = [path.read_text().rpartition(")")[2].split()[1] for path in Path("/proc").glob("[0-9]*/stat")]
+        found["workers"] = parents.count(unit["MainPID"])
+        found["user"] = pwd.getpwuid(place.st_uid).pw_name
+    return found
+
+
+def packages(prefix: str) -> dict[str, str]:
+    """Names and versions of what is installed in an environment."""
+    found = glob.glob(f"{prefix}/lib/python*/site-packages/*.dist-info")
+    return dict(os.path.basename(path)[: -len(".dist-info")].lower().split("-", 1) for path in found)
+
+
+def data() -> dict:
+    """What no deploy may change."""
+    shared, env = ROOT / "shared", ROOT / "shared/.env"
+    found = {
+        "env": [env.stat().st_uid, env.stat().st_gid, oct(env.stat().st_mode)],
+        "media": {path.name: digest(path.read_bytes()) for path in sorted((shared / "media").iterdir())},
+        "logs": {path.name: path.stat().st_ino for path in sorted((shared / "logs").iterdir())},
+        "rows": [],
+    }
+    database = shared / "instance/demo.sqlite3"
+    if database.exists():
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+        found["rows"] = connection.execute("SELECT * FROM entry ORDER BY id").fetchall()
+        connection.close()
+    return found
+
+
+def listed(path: Path) -> list[str]:
+    return sorted(os.listdir(path)) if path.is_dir() else []
+
+
+def main() -> dict:
+    state = ROOT / ".deploy"
+    records = {path.stem: json.loads(path.read_bytes()) for path in sorted(state.glob("releases/*.json"))}
+    log, found = read(state / "activations.log"), process()
+    live = os.path.islink(ROOT / "app") and found["state"] == "active"
+    info = json.loads(fetch("/info") or "null") if live else None
+    return {
+        "app": os.readlink(ROOT / "app") if os.path.islink(ROOT / "app") else None,
+        "next": os.path.lexists(ROOT / "next"),
+        "candidate": subprocess.run(["systemctl", "is-active", f"{SERVICE}-next"], capture_output=True).returncode == 0,
+        "locked": os.path.lexists(state / "lock"),
+        "venv": os.path.realpath(ROOT / "venv"),
+        "process": found,
+        "info": info,
+        "page": (fetch("/") or b"").decode() if live else None,
+        "packages": packages(info["prefix"]) if info else {},
+        "static": [name for name in listed(ROOT / "shared/static") if fetch(f"/static/{name}") is not None],
+        "css": (fetch("/static/demo.css") or b"").decode().rpartition("/*")[2].strip(" */\n"),
+        "build": (fetch("/static/build.txt") or b"").decode().split(),
+        "data": data(),
+        "env": digest((ROOT / "shared/.env").read_bytes()),
+        "migrations": (read(ROOT / "shared/instance/migrations") or b"").decode().splitlines(),
+        "releases": listed(ROOT / "releases"),
+        "venvs": [name for name in listed(ROOT / "venvs") if not name.startswith(".")],
+        "states": {name: record["state"] for name, record in records.items()},
+        "reasons": {name: record.get("reason", "") for name, record in records.items()},
+        "story": [
+            f"{entry['action']} {entry['before'] or '-'} {entry['release']}"
+            for entry in map(json.loads, (log or b"").decode().splitlines())
+        ],
+    }
+
+
+ROOT, SERVICE, URL = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+print(json.dumps(main()))

@@ -1,0 +1,22 @@
+"""Visit a site over and over until a file appears, and tell, as JSON, what answered: visitor.py URL STOP_FILE."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import sys
+import time
+import urllib.request
+
+url, stop = sys.argv[1:]
+answers, failures = collections.Counter(), []
+while not os.path.exists(stop):
+    try:
+        # No retries and no kept connections: one failure is one visitor who saw it.
+        with urllib.request.urlopen(url, timeout=30) as response:
+            answers[json.load(response)["release"]] += 1
+    except (OSError, ValueError, KeyError) as error:
+        failures.append(f"{time.strftime('%H:%M:%S')} {error}")
+    time.sleep(0.05)
+print(json.dumps({"answers": answers, "failures": failures[:20], "failed": len(failures)}))

@@ -1,0 +1,221 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One host that site.yml has been run on, with secrets in every place where a user may write one."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import target
+from build import image
+from environment import ROOT, docker, tool_environment
+
+APP = ROOT / "molecule/shared/files/demo"
+APP_ROOT = "/srv/myapp"
+# Long enough to occur nowhere by chance, plain enough that no quoting changes them.
+SECRETS = {
+    name: f"plantedsecret{name}"
+    for name in ("KEY", "DATABASE", "INDEXUSER", "INDEXPASSWORD", "INSTALLER", "GITUSER", "GITPASSWORD")
+}
+# No secret: to be found where the secrets are looked for.
+PLAIN = "plainlyvisible5e8a"
+
+
+class Site:
+    """A host, and the application's repository, which asks for a user and a password."""
+
+    def __init__(self, container: str, place: Path, port: int) -> None:
+        self.container = container
+        self.place = place
+        self.repository = Repository(place / "app")
+        git = f"http://{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}@127.0.0.1:{port}/app/.git"
+        self.variables = {
+            "ansible_connection": "community.docker.docker",
+            "ansible_user": "root",
+            # Looking for the interpreter would be one more execution per run.
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "flask_app_name": "myapp",
+            "flask_app_root": APP_ROOT,
+            "flask_app_env": {
+                "SECRET_KEY": SECRETS["KEY"],
+                "SERVICE_URL": f"postgresql://app:{SECRETS['DATABASE']}@db.example.org/app",
+            },
+            "gunicorn_systemd_settings": {"proc_name": PLAIN},
+            "release_git_repo": git,
+            "release_git_ref": "main",
+            "release_health_path": "/health",
+            "release_shared_paths": ["instance/"],
+            # PyPI asks nobody for a name, so that it serves who gives one.
+            "venv_index_url": f"https://{SECRETS['INDEXUSER']}:{SECRETS['INDEXPASSWORD']}@pypi.org/simple",
+            "venv_environment": {"INSTALLER_TOKEN": SECRETS["INSTALLER"]},
+        }
+
+    def play(self, name: str, *options: str, environment: dict[str, str] | None = None, **variables) -> Played:
+        """Run a playbook, one of the collection's by its name.
+
+        Variables go through a file: a command line is no place for a secret.
+        """
+        inventory = self.place / "inventory.json"
+        hosts = {self.container: {**self.variables, **variables}}
+        inventory.write_text(json.dumps({"flask": {"hosts": hosts}}))
+        playbook = name if name.startswith("/") else f"flaskops.production.{name}"
+        return Played(
+            subprocess.run(
+                ["ansible-playbook", "-i", str(inventory), *options, playbook],
+                env=tool_environment(
+                    ANSIBLE_INJECT_FACT_VARS="false",
+                    ANSIBLE_NOCOLOR="true",
+                    ANSIBLE_PIPELINING="true",
+                    NO_PROXY="127.0.0.1",
+                    **(environment or {}),
+                ),
+                cwd=self.place,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+
+    def python(self, script: str, data: object) -> object:
+        """Run a script on the host as root: JSON in, JSON out."""
+        command = ["exec", "--interactive", self.container, "python3", "-c", script]
+        return json.loads(docker(*command, input=json.dumps(data)))
+
+
+class Played:
+    def __init__(self, done: subprocess.CompletedProcess) -> None:
+        self.failed = done.returncode != 0
+        self.output = done.stdout
+
+    @property
+    def changed(self) -> int:
+        return sum(int(count) for count in re.findall(r" changed=(\d+) ", self.output))
+
+
+class Repository:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shutil.copytree(APP, path, ignore=shutil.ignore_patterns("__pycache__"))
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.commit()
+
+    def git(self, *arguments: str) -> None:
+        author = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
+        environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        subprocess.run(["git", *author, *arguments], cwd=self.path, env=environment, check=True)
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message=Change")
+        # What a plain web server needs to serve a repository.
+        self.git("update-server-info")
+
+
+class Guarded(http.server.SimpleHTTPRequestHandler):
+    """Files for who gives the right user and password."""
+
+    def do_GET(self) -> None:
+        wanted = base64.b64encode(f"{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}".encode()).decode()
+        if self.headers.get("Authorization") == f"Basic {wanted}":
+            super().do_GET()
+            return
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="git"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving(directory: Path) -> Iterator[int]:
+    """Serve a directory to this machine; the port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Guarded, directory=directory)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+class CommandLines:
+    """The command lines of all processes, as every user of a machine may read them, of the host's and of the others."""
+
+    def __init__(self, container: str) -> None:
+        self.container = container
+        self.seen: dict[str, bool] = {}
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> CommandLines:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_reason) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def of_host(self) -> list[str]:
+        return [line for line, on_host in self.seen.items() if on_host]
+
+    def _watch(self) -> None:
+        since: dict[str, float] = {}
+        whole = 0.0
+        while not self.over.wait(0.02):
+            now = time.monotonic()
+            processes = {entry for entry in os.listdir("/proc") if entry.isdigit()}
+            since = {process: since.get(process, now) for process in processes}
+            # A command line comes with the program, which a new process starts soon. All are read again now and then.
+            if now - whole > 0.5:
+                whole = now
+            else:
+                processes = {process for process in processes if now - since[process] < 1}
+            for process in processes:
+                self._read(process)
+
+    def _read(self, process: str) -> None:
+        # It may end meanwhile.
+        with contextlib.suppress(OSError):
+            line = Path("/proc", process, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if line not in self.seen:
+                self.seen[line] = self.container in Path("/proc", process, "cgroup").read_text()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """A host as an installer leaves it."""
+    place = tmp_path_factory.mktemp("site")
+    with serving(place) as port:
+        container = target.start(image("debian12"))
+        try:
+            yield Site(container, place, port)
+        finally:
+            target.remove(container)
+
+
+@pytest.fixture(scope="session")
+def checked(site):
+    """What check mode says about the empty host."""
+    return site.play("site", "--check", "--diff", "-vvv")
+
+
+@pytest.fixture(scope="session")
+def converged(site, checked):
+    """The first run, and the command lines that were to be seen meanwhile."""
+    with CommandLines(site.container) as lines:
+        played = site.play("site", "--diff", "-vvv")
+    assert not played.failed, played.output
+    return played, lines

@@ -1,0 +1,465 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input is refused before a host is touched, in words that name the variable, its value and what is accepted."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from environment import tool_environment
+
+FATAL = re.compile(r"^fatal: \[(\S+)\]: (FAILED|UNREACHABLE)! => (\{.*\})$", re.MULTILINE)
+RECAP = re.compile(r"^(\S+)\s+: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
+# What a message for people never holds: Python's and Jinja's own words, and placeholders.
+NOISE = re.compile(r"Traceback|\{\{|\bundefined variable\b|object at 0x|An unhandled exception")
+
+GOOD = {"flask_app_name": "myapp", "release_directory": "SOURCES/app"}
+A_SUM = "0" * 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What a user sets beside GOOD (None: leaves out), and what the message then says."""
+
+    title: str
+    variables: dict
+    fragments: tuple[str, ...]
+
+    @property
+    def host(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+def row(title: str, variables: dict, *fragments: str) -> Row:
+    return Row(title, variables, fragments)
+
+
+def archive(name: str, **more: str) -> dict:
+    """A release out of an archive and nothing else."""
+    return {"release_directory": None, "release_archive": f"SOURCES/{name}", **more}
+
+
+def repository(location: str, **more: str) -> dict:
+    return {"release_directory": None, "release_git_repo": location, **more}
+
+
+ROOT_ACCEPTED = ("an absolute path of at least two levels", "/srv/myapp")
+ROOT_REACHED = ("outside /root, /home, /tmp", "/srv/myapp")
+ONE_SOURCE = "set exactly one of release_directory, release_archive and release_git_repo"
+A_NAME = "1 to 32 characters: a lower-case letter, then lower-case letters, digits, '_' or '-'"
+
+ROWS = [
+    # The application
+    row("No name", {"flask_app_name": None}, "flask_app_name"),
+    row("Name with a slash", {"flask_app_name": "my/app"}, "flask_app_name", "'my/app'", A_NAME),
+    row("Name with a space", {"flask_app_name": "my app"}, "flask_app_name", "'my app'", A_NAME),
+    row("Name in upper case", {"flask_app_name": "MyApp"}, "flask_app_name", "'MyApp'", A_NAME),
+    row("Name with a digit first", {"flask_app_name": "1app"}, "flask_app_name", "'1app'", A_NAME),
+    row("Name with a line break", {"flask_app_name": "app\n"}, "flask_app_name", A_NAME),
+    row("Empty name", {"flask_app_name": ""}, "flask_app_name", "''", A_NAME),
+    row("Name too long", {"flask_app_name": "a" * 33}, "flask_app_name", "a" * 33, A_NAME),
+    row("Name that is a number", {"flask_app_name": 42}, "flask_app_name", "'42'", A_NAME),
+    row("Root is the file system", {"flask_app_root": "/"}, "flask_app_root", "'/'", *ROOT_ACCEPTED),
+    row("Root of one level", {"flask_app_root": "/myapp"}, "flask_app_root", "'/myapp'", *ROOT_ACCEPTED),
+    row("Root below root", {"flask_app_root": "/root/x"}, "flask_app_root", "'/root/x'", *ROOT_REACHED),
+    row("Root below home", {"flask_app_root": "/home/x"}, "flask_app_root", "'/home/x'", *ROOT_REACHED),
+    row("Root below tmp", {"flask_app_root": "/tmp/x"}, "flask_app_root", "'/tmp/x'", *ROOT_REACHED),
+    row("Root below etc", {"flask_app_root": "/etc/x"}, "flask_app_root", "'/etc/x'", *ROOT_REACHED),
+    row("Relative root", {"flask_app_root": "srv/x"}, "flask_app_root", "'srv/x'", *ROOT_ACCEPTED),
+    row("Root with two dots", {"flask_app_root": "/srv/../x"}, "flask_app_root", "'/srv/../x'", *ROOT_ACCEPTED),
+    row("Root with a space", {"flask_app_root": "/srv/my app"}, "flask_app_root", "'/srv/my app'", *ROOT_ACCEPTED),
+    row("Root with a line break", {"flask_app_root": "/srv/x\n"}, "flask_app_root", *ROOT_ACCEPTED),
+    row("User root", {"flask_app_user": "root"}, "flask_app_user", "'root'", "a user name other than root"),
+    row("User with a space", {"flask_app_user": "web server"}, "flask_app_user", "'web server'", "a user name"),
+    row("Group root", {"flask_app_group": "root"}, "flask_app_group", "'root'", "a group name other than root"),
+    row(
+        "Owner is the runtime user",
+        {"flask_app_owner": "www-data"},
+        *("flask_app_owner", "'www-data'", "a user name other than flask_app_user"),
+    ),
+    row("WSGI without a colon", {"flask_app_wsgi": "wsgi"}, "flask_app_wsgi", "'wsgi'", "module:callable"),
+    row("WSGI as a path", {"flask_app_wsgi": "web/wsgi.py:app"}, "flask_app_wsgi", "'web/wsgi.py:app'", "wsgi:app"),
+    row("Environment with a line break", {"flask_app_env": {"MOTD": "a\nb"}}, "flask_app_env.MOTD", "one line of text"),
+    row(
+        "Environment name with a dash",
+        {"flask_app_env": {"MY-KEY": "x"}},
+        "flask_app_env",
+        "'MY-KEY'",
+        "digits and '_'",
+    ),
+    row(
+        "Environment value is a list",
+        {"flask_app_env": {"HOSTS": ["a"]}},
+        "flask_app_env.HOSTS",
+        "a string or a number",
+    ),
+    row(
+        "Environment value is a boolean", {"flask_app_env": {"DEBUG": True}}, "flask_app_env.DEBUG", "put it in quotes"
+    ),
+    row("Environment is a list", {"flask_app_env": ["A=1"]}, "flask_app_env", "list", "dict"),
+    # Its units
+    row("No worker", {"gunicorn_systemd_workers": 0}, "gunicorn_systemd_workers", " 0,", "at least 1"),
+    row("Many workers", {"gunicorn_systemd_workers": "many"}, "gunicorn_systemd_workers", "'many'", "int"),
+    row("No thread", {"gunicorn_systemd_threads": 0}, "gunicorn_systemd_threads", " 0,", "at least 1"),
+    row("No timeout", {"gunicorn_systemd_timeout": -1}, "gunicorn_systemd_timeout", "-1", "at least 1"),
+    row(
+        "Unknown handover",
+        {"gunicorn_systemd_handover": "blue"},
+        "gunicorn_systemd_handover",
+        "blue",
+        "overlap, restart",
+    ),
+    row(
+        "Setting that the units decide",
+        {"gunicorn_systemd_settings": {"bind": "0.0.0.0:80"}},
+        *("gunicorn_systemd_settings", "bind", "leave out"),
+    ),
+    # Its site
+    row("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen", "'0'", "1 to 65535"),
+    row("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen", "'70000'", "1 to 65535"),
+    row("Port in words", {"nginx_site_listen": "http"}, "nginx_site_listen", "'http'", "int"),
+    row(
+        "Server names with a comma",
+        {"nginx_site_server_name": "a.org, b.org"},
+        *("nginx_site_server_name", "'a.org, b.org'", "separated by single spaces"),
+    ),
+    row(
+        "Server name with a semicolon",
+        {"nginx_site_server_name": "a.org; return 200"},
+        *("nginx_site_server_name", "'a.org; return 200'", "host names"),
+    ),
+    row(
+        "Body size in words",
+        {"nginx_site_client_max_body_size": "big"},
+        *("nginx_site_client_max_body_size", "'big'", "such as 16m"),
+    ),
+    row(
+        "Static URL without slashes",
+        {"nginx_site_static_url": "static"},
+        "nginx_site_static_url",
+        "'static'",
+        "/static/",
+    ),
+    row(
+        "Certificate without a key",
+        {"nginx_site_tls_certificate": "/etc/ssl/a.pem"},
+        *("nginx_site_tls_certificate", "'/etc/ssl/a.pem'", "nginx_site_tls_certificate_key", "TLS needs both"),
+    ),
+    row(
+        "Key without a certificate",
+        {"nginx_site_tls_certificate_key": "/etc/ssl/a.key"},
+        *("nginx_site_tls_certificate", "'/etc/ssl/a.key'", "TLS needs both"),
+    ),
+    row(
+        "Relative certificate",
+        {"nginx_site_tls_certificate": "a.pem", "nginx_site_tls_certificate_key": "/etc/ssl/a.key"},
+        *("nginx_site_tls_certificate", "'a.pem'", "absolute path"),
+    ),
+    # Its environment
+    row("Unknown interpreter", {"venv_python": "pypy"}, "venv_python", "'pypy'", "python3", "absolute path"),
+    row("Unknown installer", {"venv_installer": "conda"}, "venv_installer", "conda", "pip, uv"),
+    row(
+        "uv.lock without uv",
+        {"venv_requirements": ["uv.lock"]},
+        "venv_requirements",
+        "uv.lock",
+        "venv_installer",
+        "'pip'",
+    ),
+    row("Requirements outside", {"venv_requirements": ["../r.txt"]}, "venv_requirements", "../r.txt", "without '..'"),
+    row(
+        "Requirements missing", {"venv_requirements": ["prod.txt"]}, "venv_requirements", "prod.txt", "requirements.txt"
+    ),
+    row(
+        "Include missing", {"release_directory": "SOURCES/include"}, "venv_requirements", "base.txt", "requirements.txt"
+    ),
+    row("Requirement without a hash", {"venv_require_hashes": True}, "venv_require_hashes", "flask", "--hash"),
+    row("Packages in a string", {"venv_packages": "gevent"}, "venv_packages", "a string is set", "in brackets"),
+    row("Indexes in a string", {"venv_extra_index_urls": "https://a.org/simple"}, "venv_extra_index_urls", "brackets"),
+    row(
+        "Index without a scheme",
+        {"venv_index_url": "pypi.example.org"},
+        "venv_index_url",
+        "pypi.example.org",
+        "https://",
+    ),
+    row(
+        "Index with a line break",
+        {"venv_index_url": "https://a.org/simple\n"},
+        "venv_index_url",
+        "https://a.org/simple",
+    ),
+    row("Installer's environment", {"venv_environment": {"MY-CA": "x"}}, "venv_environment", "MY-CA", "digits and '_'"),
+    # Its release
+    row("No source", {"release_directory": None}, "no source is set", "release_directory", ONE_SOURCE),
+    row(
+        "Two sources",
+        {"release_archive": "SOURCES/app.tar"},
+        *("release_directory", "SOURCES/app", "release_archive", "SOURCES/app.tar", "2 sources are set", ONE_SOURCE),
+    ),
+    row(
+        "Three sources",
+        {"release_archive": "SOURCES/app.tar", "release_git_repo": "SOURCES/git"},
+        *("release_directory", "release_archive", "release_git_repo", "SOURCES/git", "3 sources are set", ONE_SOURCE),
+    ),
+    row(
+        "Directory missing",
+        {"release_directory": "SOURCES/none"},
+        *("release_directory", "SOURCES/none", "does not exist", "a directory on the controller"),
+    ),
+    row(
+        "Directory is a file",
+        {"release_directory": "SOURCES/app.tar"},
+        *("release_directory", "SOURCES/app.tar", "is not a directory", "release_archive"),
+    ),
+    row(
+        "Directory is empty",
+        {"release_directory": "SOURCES/empty"},
+        "release_directory",
+        "SOURCES/empty",
+        "at least one file",
+    ),
+    row("Archive missing", archive("none.tar"), "release_archive", "SOURCES/none.tar", "does not exist", "a tar"),
+    row(
+        "Archive with another checksum",
+        archive("app.tar", release_archive_checksum=A_SUM),
+        *("release_archive_checksum", "SOURCES/app.tar", A_SUM, "correct the checksum"),
+    ),
+    row(
+        "Checksum malformed",
+        archive("app.tar", release_archive_checksum="md5:123"),
+        *("release_archive_checksum", '"md5:123"', "sha256:<64 hexadecimal digits>"),
+    ),
+    row(
+        "URL without a checksum",
+        {"release_directory": None, "release_archive": "https://example.org/app.tar.gz"},
+        *("release_archive_checksum", "not set", "https://example.org/app.tar.gz", "sha256:<64 hexadecimal digits>"),
+    ),
+    row(
+        "URL of another kind",
+        {
+            "release_directory": None,
+            "release_archive": "ftp://example.org/app.tar.gz",
+            "release_archive_checksum": A_SUM,
+        },
+        *("release_archive", "ftp://example.org/app.tar.gz", "an https URL"),
+    ),
+    row(
+        "URL that nobody answers",
+        {"release_directory": None, "release_archive": "https://127.0.0.1:1/a.tar", "release_archive_checksum": A_SUM},
+        *("release_archive", "https://127.0.0.1:1/a.tar", "cannot be fetched"),
+    ),
+    row("Not an archive", archive("app/wsgi.py"), "release_archive", "SOURCES/app/wsgi.py", "not an archive", "a tar"),
+    row("Archive cut short", archive("short.tar"), "release_archive", "SOURCES/short.tar", "cut short"),
+    row("Absolute member", archive("absolute.tar"), "release_archive", '"/etc/cron.d/x"', "only relative paths"),
+    row("Member with two dots", archive("dots.tar"), "release_archive", '"app/../../x"', "'..' are not accepted"),
+    row(
+        "Symbolic link out",
+        archive("link.tar"),
+        "release_archive",
+        '"../../etc/passwd"',
+        "only relative links inside it",
+    ),
+    row(
+        "Absolute symbolic link",
+        archive("absolute-link.tar"),
+        "release_archive",
+        '"/etc/passwd"',
+        "only relative links",
+    ),
+    row("Hard link out", archive("hard-link.tar"), "release_archive", '"etc/shadow"', "only links inside it"),
+    row("Device", archive("device.tar"), "release_archive", '"console"', "only files, directories and links"),
+    row(
+        "Repository missing",
+        repository("SOURCES/none"),
+        *("release_git_repo", "SOURCES/none", "does not exist", "https or ssh address"),
+    ),
+    row(
+        "Repository that nobody answers for",
+        repository("https://127.0.0.1:1/app.git"),
+        *("release_git_repo", "https://127.0.0.1:1/app.git", "cannot be read", "a path, or an https or ssh address"),
+    ),
+    row(
+        "Ref missing",
+        repository("SOURCES/git", release_git_ref="v9"),
+        *("release_git_ref", '"v9"', "does not exist", "it has main", "a branch, a tag, a commit's hash"),
+    ),
+    row(
+        "Ref with a space",
+        repository("SOURCES/git", release_git_ref="a b"),
+        *("release_git_ref", '"a b"', "a branch, a tag, a commit's hash"),
+    ),
+    row("Subdirectory missing", {"release_subdirectory": "web"}, "release_subdirectory", '"web"', "not a directory in"),
+    row("Release name with a slash", {"release_name": "1/2"}, "release_name", '"1/2"', "1 to 64 letters"),
+    row("Release name that YAML reads", {"release_name": 1.10}, "release_name", "1.1", "in quotes"),
+    row(
+        "Absolute shared path",
+        {"release_shared_paths": ["/var/x/"]},
+        "release_shared_paths",
+        '"/var/x/"',
+        "inside the release",
+    ),
+    row(
+        "Shared path with two dots",
+        {"release_shared_paths": ["../x"]},
+        "release_shared_paths",
+        '"../x"',
+        "without '.' and '..'",
+    ),
+    row(
+        "Static path outside",
+        {"release_static_paths": ["../x"]},
+        "release_static_paths",
+        '"../x"',
+        "inside the release",
+    ),
+    row(
+        "Health path without a slash",
+        {"release_health_path": "health"},
+        "release_health_path",
+        "'health'",
+        "starts with '/'",
+    ),
+    row("Health status 42", {"release_health_status": [42]}, "release_health_status", "[42]", "100 to 599"),
+    row("Health status in words", {"release_health_status": ["ok"]}, "release_health_status", "'ok'", "int"),
+    row("Nothing kept", {"release_keep": 0}, "release_keep", " 0,", "at least 1"),
+    # Several of them
+    row("No application", {"flask_apps": []}, "flask_apps", "a list of mappings"),
+    row("Applications not in a list", {"flask_apps": {"flask_app_name": "shop"}}, "flask_apps", "a list of mappings"),
+    row("Application without a name", {"flask_apps": [{"flask_app_root": "/srv/x"}]}, "flask_apps", "flask_app_name"),
+    row(
+        "Two applications of one name",
+        {"flask_apps": [{"flask_app_name": "shop"}, {"flask_app_name": "shop"}]},
+        *("flask_apps", "shop more than once", "a flask_app_name of its own"),
+    ),
+    row(
+        "Unknown key of an application",
+        {"flask_apps": [{"flask_app_name": "shop", "domain": "example.org"}]},
+        *("flask_apps", "domain", "no variable of this collection"),
+    ),
+    row(
+        "Bad second application",
+        {"flask_apps": [{"flask_app_name": "shop"}, {"flask_app_name": "blog", "flask_app_root": "/home/blog"}]},
+        *("flask_app_root", "'/home/blog'", *ROOT_REACHED),
+    ),
+]
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def write_tar(path: Path, *members: tarfile.TarInfo) -> None:
+    with tarfile.open(path, "w") as tar:
+        for info in (member("wsgi.py"), member("requirements.txt"), *members):
+            tar.addfile(info, io.BytesIO())
+
+
+def write_sources(place: Path) -> None:
+    for name, requirements in (("app", "flask==3.1.0\n"), ("include", "-r base.txt\n"), ("git", "flask\n")):
+        (place / name).mkdir()
+        (place / name / "wsgi.py").write_text("app = None\n")
+        (place / name / "requirements.txt").write_text(requirements)
+    (place / "empty").mkdir()
+    write_tar(place / "app.tar")
+    (place / "short.tar").write_bytes((place / "app.tar").read_bytes()[:600])
+    write_tar(place / "absolute.tar", member("/etc/cron.d/x"))
+    write_tar(place / "dots.tar", member("app/../../x"))
+    write_tar(place / "link.tar", member("passwd", tarfile.SYMTYPE, "../../etc/passwd"))
+    write_tar(place / "absolute-link.tar", member("passwd", tarfile.SYMTYPE, "/etc/passwd"))
+    write_tar(place / "hard-link.tar", member("shadow", tarfile.LNKTYPE, "etc/shadow"))
+    write_tar(place / "device.tar", member("console", tarfile.CHRTYPE))
+    author = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
+    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "First"]):
+        environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        subprocess.run(["git", *author, *arguments], cwd=place / "git", env=environment, check=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the run said of each host, its recap (changed, unreachable, failed), and which hosts were called."""
+
+    messages: dict[str, str]
+    recap: dict[str, tuple[int, int, int]]
+    called: str
+    output: str
+
+
+def run_site(place: Path, hosts: dict[str, dict], **environment: str) -> Run:
+    """Run site.yml on hosts whose only way in is a command that notes the call and can't connect."""
+    log, ssh = place / "called", place / "ssh"
+    log.write_text("")
+    ssh.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexit 255\n')
+    ssh.chmod(0o755)
+    variables = {
+        host: {name: value for name, value in {**GOOD, **given}.items() if value is not None}
+        for host, given in hosts.items()
+    }
+    text = json.dumps({"flask": {"hosts": variables, "vars": {"ansible_ssh_executable": str(ssh)}}})
+    inventory = place / "inventory.json"
+    inventory.write_text(text.replace("SOURCES", str(place)))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(inventory), "--forks=8", "flaskops.production.site"],
+        env=tool_environment(
+            ANSIBLE_INJECT_FACT_VARS="false",
+            ANSIBLE_STDOUT_CALLBACK="default",
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+            ANSIBLE_NOCOLOR="true",
+            **environment,
+        ),
+        cwd=place,
+        capture_output=True,
+        text=True,
+    )
+    messages = {host: json.loads(result)["msg"] for host, _, result in FATAL.findall(done.stdout)}
+    recap = {host: tuple(int(number) for number in numbers) for host, *numbers in RECAP.findall(done.stdout)}
+    return Run(messages, recap, log.read_text(), done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("sources")
+    write_sources(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(place):
+    # With the strategy "free", a failed host stops itself and no other, so one process serves all rows.
+    hosts = {row.host: row.variables for row in ROWS}
+    return run_site(place, {**hosts, "good-input": {}}, ANSIBLE_STRATEGY="free")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.host)
+def test_bad_input(run, place, row):
+    assert row.host in run.recap, run.output
+    message = run.messages.get(row.host, "no message")
+    assert run.recap[row.host] == (0, 0, 1), f"{row.host} has (changed, unreachable, failed): {message}"
+    assert f" {row.host} " not in run.called
+    missing = [part for part in row.fragments if part.replace("SOURCES", str(place)) not in message]
+    assert not missing, message
+    assert not NOISE.search(message), message
+
+
+def test_good_input_reaches_the_host(run):
+    """What all rows share is accepted, and a host that is touched is noticed."""
+    assert run.recap["good-input"] == (0, 1, 0), run.output
+    assert " good-input " in run.called
+
+
+def test_one_bad_host_keeps_the_whole_fleet_untouched(place):
+    run = run_site(place, {"good-1": {}, "bad": {"flask_app_name": "my/app"}, "good-2": {}})
+    assert run.recap["bad"] == (0, 0, 1), run.output
+    assert run.recap["good-1"] == run.recap["good-2"] == (0, 0, 0), run.output
+    assert " good-1 " not in run.called and " good-2 " not in run.called

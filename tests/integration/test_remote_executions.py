@@ -1,0 +1,71 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many remote executions a run takes; benchmarks/README.md says what counts as one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from environment import ROOT
+
+PLUGINS = ROOT / "benchmarks/callback_plugins"
+
+
+@pytest.fixture
+def count(site, tmp_path):
+    """Run something on the host, and return what each of its tasks started there."""
+
+    def run(name: str) -> dict[str, int]:
+        report = tmp_path / "report.json"
+        environment = {
+            "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS),
+            "ANSIBLE_CALLBACKS_ENABLED": "remote_executions",
+            "REMOTE_EXECUTIONS_REPORT": str(report),
+        }
+        played = site.play(name, environment=environment)
+        assert not played.failed, played.output
+        (counts,) = json.loads(report.read_text()).values()
+        print(f"{name}: {sum(counts.values())} remote executions", json.dumps(counts, indent=2), sep="\n")
+        return counts
+
+    return run
+
+
+PROBE = [
+    {"name": "Command", "ansible.builtin.command": "true"},
+    {"name": "Commands", "ansible.builtin.command": "true", "loop": [1, 2]},
+    {"name": "Script", "ansible.builtin.script": "probe.sh"},
+    {"name": "Controller", "ansible.builtin.command": "true", "delegate_to": "localhost"},
+    {"name": "Message", "ansible.builtin.debug": {"msg": "Nothing remote"}},
+]
+
+
+def test_the_counter_counts_what_reaches_the_host_and_nothing_else(count, tmp_path):
+    (tmp_path / "probe.sh").write_text("true\n")
+    (tmp_path / "probe.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": PROBE}]))
+    counts = count(str(tmp_path / "probe.yml"))
+    assert counts["Command (exec_command)"] == 1
+    assert counts["Commands (exec_command)"] == 2
+    assert counts["Script (put_file)"] == 1
+    # Its directory is made, the script is made executable and run, and the directory is removed.
+    assert counts["Script (exec_command)"] >= 4
+    assert {task.split()[0] for task in counts} == {"Command", "Commands", "Script"}
+
+
+def test_a_site_that_is_right(count, converged):
+    assert sum(count("site").values()) <= 10
+
+
+def test_a_release_that_is_live(count, converged):
+    assert sum(count("deploy").values()) <= 2
+
+
+def test_a_new_release_with_known_dependencies(site, count, converged):
+    template = site.repository.path / "demo/templates/index.html"
+    template.write_text(template.read_text().replace("</body>", "<p>Changed</p></body>") + "\n")
+    site.repository.commit()
+    counts = count("deploy")
+    assert any("put_file" in task for task in counts), "The archive was not sent: nothing new was deployed."
+    assert sum(counts.values()) <= 8

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Deploy the demo application to a container that stands in for a server, and say where it answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import target
+from docker_up import docker_up
+from environment import ROOT, docker, fail, say, tool_environment
+from setup import setup
+
+sys.path.insert(0, str(ROOT / "molecule/shared/image"))
+from build import build_images, image
+
+HOST = "flaskops-demo"
+PLATFORM = "debian13"
+CONFIGURATION = ROOT / "tools/demo/ansible.cfg"
+
+ANSWERS = """
+The application answers:   {url}
+
+On the host ({host}, Debian 13), under /srv/demo:
+  app -> releases/…        the live release; a deploy replaces this one link
+  venv -> app/.venv        its Python environment, kept in venvs/
+  shared/                  .env, static, media, instance (SQLite) and logs: what outlives releases
+  run/gunicorn.sock        where Nginx reaches Gunicorn
+
+What to try next:
+  $EDITOR molecule/shared/files/demo/demo/templates/index.html; make demo      deploy a change
+  docker exec {host} journalctl -u demo -n 20                           read the application's log
+  docker exec {host} ls -l /srv/demo /srv/demo/releases                 look at the releases
+  docker exec -it {host} bash                                           look around
+  make demo-destroy                                                            remove it all
+"""
+
+
+def inspect() -> dict:
+    done = subprocess.run(["docker", "inspect", HOST], capture_output=True, text=True)
+    return json.loads(done.stdout)[0] if done.returncode == 0 else {}
+
+
+def free_port(wanted: int = 8080) -> int:
+    """The port that is wanted, or any free one where something else listens there."""
+    for port in (wanted, 0):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return listener.getsockname()[1]
+    fail("No port is free on 127.0.0.1.")
+
+
+def start_host() -> None:
+    container = inspect()
+    if not container:
+        build_images(PLATFORM)
+        say(f"Starting the host {HOST} …")
+        target.start(image(PLATFORM), f"--name={HOST}", f"--hostname={HOST}", f"--publish=127.0.0.1:{free_port()}:80")
+    elif not container["State"]["Running"]:
+        docker("start", HOST)
+        target.wait_for_boot(HOST)
+
+
+def url() -> str:
+    return f"http://{docker('port', HOST, '80/tcp').splitlines()[0]}/"
+
+
+def wait_until_it_answers(address: str) -> None:
+    trouble = ""
+    for _ in range(60):
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError) as error:
+            trouble = str(error)
+        time.sleep(0.5)
+    fail(f"{address} does not answer with 200: {trouble}\nThe log: docker exec {HOST} journalctl -u demo -n 50")
+
+
+def deploy() -> None:
+    docker_up()
+    setup()
+    start_host()
+    playbook = ["ansible-playbook", str(ROOT / "playbooks/site.yml")]
+    if subprocess.run(playbook, cwd=ROOT, env=tool_environment(ANSIBLE_CONFIG=str(CONFIGURATION))).returncode:
+        fail("The playbook failed; the message above says why. `make demo` goes on from there.")
+    wait_until_it_answers(url())
+    print(ANSWERS.format(url=url(), host=HOST))
+
+
+def destroy() -> None:
+    if shutil.which("docker") and inspect():
+        target.remove(HOST)
+        say(f"Removed {HOST}.")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--destroy", action="store_true", help="remove the container")
+    destroy() if parser.parse_args().destroy else deploy()

@@ -1,0 +1,68 @@
+"""Where the tools are, and what they and the target containers run with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+VENV = CACHE / "venv"
+COLLECTIONS = CACHE / "collections"
+
+
+def fail(message: str) -> None:
+    sys.exit(f"\n{message}")
+
+
+def say(message: str) -> None:
+    """Progress goes to stderr at once, so that it is seen while it is true."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def docker(*arguments: str, **options) -> str:
+    """Run a docker command to its end and return what it printed."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, **options)
+    if done.returncode:
+        fail(f"docker {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+def ca_bundle() -> str:
+    """The CA bundle that this machine's own tools are told to use, for a network that re-signs TLS; else ''."""
+    for name in ("PIP_CERT", "SSL_CERT_FILE"):
+        if os.path.isfile(os.environ.get(name, "")):
+            return os.path.realpath(os.environ[name])
+    return ""
+
+
+def target_volumes() -> list[str]:
+    """Mounts of a container that runs systemd."""
+    # systemd needs the version 2 hierarchy, which a machine in hybrid mode mounts one level down.
+    hybrid = Path("/sys/fs/cgroup/unified")
+    volumes = [f"{hybrid if hybrid.is_dir() else hybrid.parent}:/sys/fs/cgroup:rw"]
+    if ca_bundle():
+        volumes.append(f"{ca_bundle()}:/etc/ssl/test-ca.pem:ro")
+    return volumes
+
+
+def target_environment() -> dict[str, str]:
+    return dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE"), "/etc/ssl/test-ca.pem") if ca_bundle() else {}
+
+
+def tool_environment(**more: str) -> dict[str, str]:
+    """The environment in which Ansible, Molecule and the linters find this work tree as flaskops.production."""
+    environment = os.environ | {
+        "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_HOME": str(CACHE / "ansible"),
+        "FLASKOPS_TARGET_VOLUMES": json.dumps(target_volumes()),
+        "FLASKOPS_TARGET_ENVIRONMENT": json.dumps(target_environment()),
+    }
+    # A collection installed for the user, or an activated environment, must not be what is tested.
+    for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATHS", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        environment.pop(name, None)
+    return environment | more

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Write the tables of README.md and roles/*/README.md from meta/argument_specs.yml; with --check, only compare.
+
+A table stands between two comments, and the first one says what is in it:
+
+    <!-- roles:begin -->                              every role
+    <!-- variables:begin -->                          every variable of the role that the file belongs to
+    <!-- variables:begin flask_app_name … -->         these variables, with the first sentence of each description
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
+BLOCK = re.compile(r"(<!-- (roles|variables):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
+# Ansible's semantic markup: a letter, and what is in parentheses, in which a backslash keeps the next character.
+MARKUP = re.compile(r"\b([BCEIMOPUV]|RV)\(((?:\\.|[^\\)])*)\)")
+
+
+def argument_spec(role: str) -> dict:
+    text = (ROOT / "roles" / role / "meta/argument_specs.yml").read_text()
+    return yaml.safe_load(text)["argument_specs"]["main"]
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", *(ROOT / "roles" / role / "README.md" for role in ROLES)]
+
+
+def code(text: str) -> str:
+    """Text as Markdown code. A pipe would end the table's cell, in code too."""
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{text}{fence}".replace("|", "\\|")
+
+
+def markdown(text: str, document: Path) -> str:
+    """A description in Ansible's markup as one line of Markdown."""
+
+    def render(match: re.Match) -> str:
+        kind, value = match[1], re.sub(r"\\(.)", r"\1", match[2])
+        if kind == "P" and value.startswith("flaskops.production.") and value.endswith("#role"):
+            role = value.split(".")[2].removesuffix("#role")
+            path = "roles/" if document.parent == ROOT else "../"
+            return f"[{role}]({path}{role}/README.md)"
+        if kind in ("B", "I"):
+            return f"**{value}**" if kind == "B" else f"*{value}*"
+        if kind in ("O", "RV"):
+            # Another role's option is named with the role in front of it.
+            value = value.rpartition(":")[2].replace("=", ": ", 1)
+        return code(value.split("#")[0] if kind in ("M", "P") else value)
+
+    return MARKUP.sub(render, " ".join(text.split()))
+
+
+def description(option: dict) -> list[str]:
+    found = option["description"]
+    return [found] if isinstance(found, str) else found
+
+
+def default(option: dict) -> str:
+    if option.get("required"):
+        return "required"
+    if "default" not in option:
+        return "none"
+    value = option["default"]
+    plain = isinstance(value, str) and value and not value.isdigit()
+    return code(value if plain else json.dumps(value, ensure_ascii=False))
+
+
+def kind(option: dict) -> str:
+    return f"list of {option['elements']}" if "elements" in option else option["type"]
+
+
+def choices(option: dict) -> str:
+    return f" One of {', '.join(code(choice) for choice in option['choices'])}." if "choices" in option else ""
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def role_table(document: Path) -> str:
+    rows = []
+    for role in ROLES:
+        path = "roles/" if document.parent == ROOT else "../"
+        rows.append([f"[{role}]({path}{role}/README.md)", markdown(argument_spec(role)["short_description"], document)])
+    return table(["Role", "What it is for"], rows)
+
+
+def variable_table(document: Path, names: list[str]) -> str:
+    """All variables of the document's role, or the named ones of all roles, in brief."""
+    if not names:
+        rows = []
+        for name, option in argument_spec(document.parent.name)["options"].items():
+            text = " ".join(markdown(sentence, document) for sentence in description(option))
+            rows.append([code(name), kind(option), default(option), text + choices(option)])
+        return table(["Variable", "Type", "Default", "Description"], rows)
+    options = {name: option for role in ROLES for name, option in argument_spec(role)["options"].items()}
+    rows = []
+    for name in names:
+        if name not in options:
+            sys.exit(f"{document}: {name} is no variable of a role.")
+        first = re.split(r"(?<=[.]) (?=[A-Z])", " ".join(description(options[name])[0].split()))[0]
+        rows.append([code(name), default(options[name]), markdown(first, document) + choices(options[name])])
+    return table(["Variable", "Default", "Meaning"], rows)
+
+
+def generate(document: Path) -> str:
+    """The document's text with its tables as they should be."""
+
+    def fill(match: re.Match) -> str:
+        names = match[3].split()
+        content = role_table(document) if match[2] == "roles" else variable_table(document, names)
+        return f"{match[1]}{content}{match[5]}"
+
+    return BLOCK.sub(fill, document.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a table is stale")
+    check = parser.parse_args().check
+    stale = {document: text for document in documents() if (text := generate(document)) != document.read_text()}
+    for document, text in stale.items():
+        print(f"{document.relative_to(ROOT)} {'is stale' if check else 'written'}")
+        if not check:
+            document.write_text(text)
+    if check and stale:
+        sys.exit("Write the tables again: python3 tools/generate_docs.py")
+
+
+if __name__ == "__main__":
+    main()
