@@ -1,0 +1,243 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on the host: a visitor who asks all the time, and somebody who watches the files and strikes at a moment.
+
+    agent.py <application> <its directory> <port>
+
+Reads one command as JSON per line, and answers each with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+APP, ROOT, PORT = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+COMPLETE = ".complete"
+
+
+class Visitor(threading.Thread):
+    """Asks through Nginx, one request after the other, and notes what was answered."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.answered, self.faults, self.worst = 0, [], 0.0
+        self.seen: dict[str, int] = {}
+
+    def run(self) -> None:
+        while True:
+            started = time.monotonic()
+            answer, release = ask()
+            if answer == 200:
+                self.answered += 1
+                self.worst = max(self.worst, time.monotonic() - started)
+                self.seen[release] = self.seen.get(release, 0) + 1
+            else:
+                self.faults.append(f"{time.strftime('%H:%M:%S')} {answer}")
+            time.sleep(0.02)
+
+
+def ask() -> tuple[int | str, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+    try:
+        connection.request("GET", "/health", headers={"Host": "localhost"})
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.getheader("X-Demo-Release") or ""
+    except (OSError, http.client.HTTPException) as error:
+        return f"{type(error).__name__}: {error}", ""
+    finally:
+        connection.close()
+
+
+def link(path: Path) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def names(path: Path) -> list[str]:
+    return sorted(os.listdir(path)) if path.is_dir() else []
+
+
+def unit(name: str) -> dict[str, str]:
+    said = subprocess.run(
+        ["systemctl", "show", name, "--property=ActiveState,SubState,MainPID"], capture_output=True, text=True
+    )
+    return dict(line.split("=", 1) for line in said.stdout.splitlines())
+
+
+def directory_of(pid: str) -> str | None:
+    """Where a process runs. In a container, root may not look, but the process's own user may."""
+    if pid in ("", "0"):
+        return None
+    try:
+        owner = os.stat(f"/proc/{pid}")
+    except OSError:
+        return None
+    command = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "readlink"]
+    return subprocess.run([*command, f"/proc/{pid}/cwd"], capture_output=True, text=True).stdout.strip() or None
+
+
+def modules() -> list[int]:
+    """Modules that run: interpreters that read their program from a pipe."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            command = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")[:-1]
+            state = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if len(command) == 1 and re.search(rb"/python3[.\d]*$", command[0]) and state != "Z":
+            found.append(int(pid))
+    return found
+
+
+def complete(environment: Path) -> bool:
+    return (environment / COMPLETE).is_file()
+
+
+def state() -> dict:
+    """What an administrator would find."""
+    release = (ROOT / "app").resolve()
+    main, candidate = unit(f"{APP}.service"), unit(f"{APP}-next.service")
+    log = []
+    if (ROOT / ".deploy/activations.log").exists():
+        log = [json.loads(line)["release"] for line in (ROOT / ".deploy/activations.log").read_text().splitlines()]
+    records = {path.stem: json.loads(path.read_text()) for path in (ROOT / ".deploy/releases").glob("*.json")}
+    return {
+        "app": link(ROOT / "app"),
+        "live": release.name,
+        # What a visitor relies on: the code, and the environment that it runs in.
+        "complete": (release / "wsgi.py").is_file() and complete((release / ".venv").resolve()),
+        "main": main["ActiveState"],
+        "pid": main["MainPID"],
+        "runs": directory_of(main["MainPID"]),
+        "candidate": candidate["ActiveState"],
+        "next": link(ROOT / "next"),
+        "lock": (ROOT / ".deploy/lock").exists(),
+        "log": log,
+        "states": {name: record["state"] for name, record in records.items()},
+        "modules": modules(),
+        "leftovers": leftovers(records),
+    }
+
+
+def leftovers(records: dict[str, dict]) -> list[str]:
+    """Everything that has no place on a host on which nothing is going on."""
+    known = {"app", "venv", "venvs", "releases", "shared", "run", "gunicorn.conf.py", ".deploy"}
+    found = [str(ROOT / name) for name in names(ROOT) if name not in known]
+    releases = names(ROOT / "releases")
+    found += [str(ROOT / "releases" / name) for name in releases if name.startswith(".") or name not in records]
+    wanted = {(path / ".venv").resolve().name for path in (ROOT / "releases").iterdir()}
+    for path in sorted((ROOT / "venvs").iterdir()):
+        if path.name not in (".lock", ".uv") and not (path.name in wanted and complete(path)):
+            found.append(str(path))
+    state_files = {"activations.log", "environments", "releases"}
+    found += [str(ROOT / ".deploy" / name) for name in names(ROOT / ".deploy") if name not in state_files]
+    for name in names(ROOT / ".deploy/releases"):
+        stem = name.removesuffix(".json")
+        if name.startswith(".") or (stem not in releases and records[stem]["state"] != "bad"):
+            found.append(str(ROOT / ".deploy/releases" / name))
+    wishes = [name for name in names(ROOT / ".deploy/environments") if name not in releases]
+    found += [str(ROOT / ".deploy/environments" / name) for name in wishes]
+    for below, _directories, files in os.walk(ROOT / "shared"):
+        found += [os.path.join(below, name) for name in files if name.startswith(".") and name != ".env"]
+    found += [str(path) for path in (Path(f"/run/{APP}-next.env"),) if path.exists()]
+    return found
+
+
+def moment(name: str, before: dict, release: str) -> bool:
+    """Whether a deploy of the release has come to a point that can be seen from outside."""
+    swapped = (link(ROOT / "app") or "").endswith("/" + release)
+    if name == "unpacking":
+        return any(entry.startswith(".staging-") for entry in names(ROOT / "releases"))
+    if name == "building":
+        return any(not complete(ROOT / "venvs" / entry) for entry in names(ROOT / "venvs") if entry[0] != ".")
+    if name == "pointed":
+        return link(ROOT / "next") is not None
+    if name == "starting":
+        return unit(f"{APP}-next.service")["ActiveState"] == "activating"
+    if name == "ready":
+        return unit(f"{APP}-next.service")["ActiveState"] == "active"
+    if name == "switched":
+        return swapped
+    if name == "restarting":
+        return swapped and unit(f"{APP}.service")["MainPID"] != before["pid"]
+    if name == "restarted":
+        main = unit(f"{APP}.service") if swapped else {}
+        return main.get("ActiveState") == "active" and main["MainPID"] != before["pid"]
+    if name == "leaving":
+        return swapped and link(ROOT / "next") is None
+    if name == "pruning":
+        return any(entry.startswith(".removed-") for entry in names(ROOT / "releases") + names(ROOT / "venvs"))
+    raise ValueError(name)
+
+
+def strike(name: str, release: str, how: str, seconds: float) -> dict:
+    """Wait for the moment, then stop (STOP) or kill (KILL) the module that is at work."""
+    before, until = state(), time.monotonic() + seconds
+    while time.monotonic() < until:
+        if moment(name, before, release):
+            struck = modules()
+            for pid in struck:
+                os.kill(pid, getattr(signal, f"SIG{how}"))
+            return {"struck": struck}
+        time.sleep(0.001)
+    return {"struck": [], "late": True}
+
+
+def fill(leave: int) -> dict:
+    """Leave so many bytes on the application's file system."""
+    found = os.statvfs(ROOT)
+    with open(ROOT / "shared/media/ballast", "wb") as file:
+        file.write(b"\0" * (found.f_bavail * found.f_frsize - leave))
+    return {"free": os.statvfs(ROOT).f_bavail * found.f_frsize}
+
+
+def journal() -> dict:
+    units = [f"--unit={APP}.socket", f"--unit={APP}.service", f"--unit={APP}-next.service", "--unit=nginx.service"]
+    commands = [
+        ["journalctl", "--no-pager", "--lines=150", *units],
+        ["tail", "--lines=20", "/var/log/nginx/error.log"],
+        ["ls", "-lA", str(ROOT), str(ROOT / "venvs"), str(ROOT / "releases"), str(ROOT / ".deploy")],
+    ]
+    said = [subprocess.run(command, capture_output=True, text=True).stdout for command in commands]
+    return {"text": "\n".join(said)}
+
+
+def main() -> None:
+    visitor = Visitor()
+    visitor.start()
+    for line in sys.stdin:
+        command = json.loads(line)
+        do = command.pop("do")
+        if do == "visits":
+            answer = {key: getattr(visitor, key) for key in ("answered", "faults", "worst", "seen")}
+            visitor.seen = {}
+        elif do == "ask":
+            answer = {"answers": [ask() for _ in range(command["times"])]}
+        elif do == "signal":
+            for pid in command["pids"]:
+                os.kill(pid, getattr(signal, f"SIG{command['how']}"))
+            answer = {}
+        elif do == "free":
+            os.unlink(ROOT / "shared/media/ballast")
+            answer = {}
+        else:
+            answer = {"state": state, "strike": strike, "fill": fill, "journal": journal}[do](**command)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

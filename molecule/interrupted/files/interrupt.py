@@ -1,0 +1,479 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Interrupt deploys to one host at many points, and hold the collection to its promise after each.
+
+    interrupt.py <host> <inventory> <application> <port> <source> <directory for what is made here> <part> <parts>
+
+After each interruption: no request through Nginx has failed, `app` leads to a complete release, and the process runs
+in a complete release. The next plain run makes the intended release the only one that answers, and leaves nothing of
+the interrupted one behind. The first broken promise ends the test, with what the host knows.
+
+With several hosts, each takes its part: INTERRUPT_ONLY=<part of a name> narrows it down to points of points_of().
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PATIENCE = 300
+HELD = r"Another deploy holds \S+/lock: \S+ on \S+ since \S+, run \S+\. [^\"]*release_unlock=true"
+
+
+class Broken(Exception):
+    """A promise that was not kept."""
+
+
+def check(kept: bool, promise: str, *evidence: object) -> None:
+    if not kept:
+        shown = [part if isinstance(part, str) else json.dumps(part, indent=1) for part in evidence]
+        raise Broken("\n".join([promise, *shown]))
+
+
+class Agent:
+    """The visitor and observer on the host (agent.py)."""
+
+    def __init__(self, host: str, app: str, root: str, port: int) -> None:
+        source = (HERE / "agent.py").read_text()
+        command = ["docker", "exec", "-i", host, "python3", "-u", "-c", source, app, root, str(port)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def send(self, do: str, **details: object) -> None:
+        self.process.stdin.write(json.dumps({"do": do, **details}) + "\n")
+        self.process.stdin.flush()
+
+    def receive(self) -> dict:
+        line = self.process.stdout.readline()
+        check(bool(line), "the observer on the host has died")
+        return json.loads(line)
+
+    def __call__(self, do: str, **details: object) -> dict:
+        self.send(do, **details)
+        return self.receive()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Run:
+    """One run of a playbook, that can be killed."""
+
+    def __init__(self, playbook: str, host: str, inventory: str, work: Path, at: int = 0, **variables: object) -> None:
+        self.started = time.monotonic()
+        self.tasks = work / "tasks"
+        self.tasks.unlink(missing_ok=True)
+        self.log = open(work / f"{playbook}-{variables['release_name']}.log", "w+")  # noqa: SIM115 - closed in output()
+        environment = os.environ | {
+            "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callbacks"),
+            "ANSIBLE_CALLBACKS_ENABLED": "boundary",
+            "ANSIBLE_NOCOLOR": "true",
+            "INTERRUPT_AT": str(at),
+            "INTERRUPT_TASKS": str(self.tasks),
+        }
+        command = ["ansible-playbook", "--inventory", inventory, "--limit", host, f"flaskops.production.{playbook}"]
+        self.process = subprocess.Popen(
+            [*command, "--extra-vars", json.dumps(variables)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait(self) -> int:
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Broken(f"the run did not end within {PATIENCE} s\n{self.output()}") from None
+        self.seconds = time.monotonic() - self.started
+        return code
+
+    def kill(self) -> None:
+        """End the controller as a power cut would: with every process that it has started."""
+        for pid in [self.process.pid, *descendants(self.process.pid)]:
+            with_pid(os.kill, pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+
+    def cut(self) -> None:
+        """Cut the connection to the host, and nothing else."""
+        for pid in descendants(self.process.pid):
+            if Path("/proc", str(pid), "comm").read_text().strip() == "docker":
+                with_pid(os.kill, pid, signal.SIGKILL)
+
+    def output(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
+
+
+def with_pid(act: Callable, pid: int, *arguments: object) -> None:
+    """Act on a process, which may be gone by now."""
+    with contextlib.suppress(ProcessLookupError):
+        act(pid, *arguments)
+
+
+def descendants(of: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parent = int(Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(pid))
+    found, pending = [], [of]
+    while pending:
+        below = children.get(pending.pop(), [])
+        found += below
+        pending += below
+    return found
+
+
+class Test:
+    """The points, one after the other, on one host."""
+
+    points = 0
+
+    def __init__(self, host: str, inventory: str, app: str, port: int, source: Path, work: Path, **variables) -> None:
+        self.host, self.inventory, self.app, self.port = host, inventory, app, port
+        self.source, self.work, self.variables = source, work, variables
+        self.releases, self.answered, self.live = 0, 0, ""
+        # A release of an earlier test on the same host is another one.
+        self.token = os.urandom(2).hex()
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+
+    def watch(self) -> None:
+        """Have the site visited and the files observed from now on."""
+        self.agent = Agent(self.host, self.app, f"/srv/{self.app}", self.port)
+        self.answered = 0
+        until = time.monotonic() + PATIENCE
+        while not self.agent("visits")["answered"]:
+            check(time.monotonic() < until, "nobody is answered", self.agent("journal")["text"])
+            time.sleep(0.1)
+
+    def release(self) -> dict[str, str]:
+        """A new release, as variables; every other one asks for another set of dependencies."""
+        self.releases += 1
+        name = f"r{self.releases:03}-{self.token}"
+        tree = self.work / name
+        shutil.copytree(self.source, tree, ignore=shutil.ignore_patterns("__pycache__"))
+        (tree / "static/release.txt").write_text(name)
+        with (tree / "requirements.txt").open("a") as file:
+            file.write(f"# {self.releases // 2}\n")
+        return {"release_directory": str(tree), "release_name": name}
+
+    def run(self, release: dict[str, str], playbook: str = "deploy", at: int = 0, **variables: object) -> Run:
+        if playbook == "deploy":
+            # What every set of dependencies holds is in the cache since the first run of site.yml.
+            variables["venv_environment"] = {"UV_OFFLINE": "1"}
+        return Run(playbook, self.host, self.inventory, self.work, at=at, **self.variables, **release, **variables)
+
+    def serves(self) -> dict:
+        """What has to be true at any time."""
+        visits, state = self.agent("visits"), self.agent("state")
+        check(not visits["faults"], f"{len(visits['faults'])} requests failed", {**visits, **state})
+        check(visits["answered"] > 0, "nobody asked")
+        check(state["complete"], "app does not lead to a complete release", state)
+        self.answered = visits["answered"]
+        return state
+
+    def healthy(self) -> dict:
+        """serves(), and the main process is in one release, whole."""
+        state = self.serves()
+        check(bool(state["runs"]), "the service has no process", state)
+        release = Path(state["runs"]).name
+        check(release in state["states"], "the process runs in no release", state)
+        return state
+
+    def converge(self, release: dict[str, str], playbook: str = "deploy") -> float:
+        """A plain run, and what it leaves."""
+        run = self.run(release, playbook)
+        code = run.wait()
+        check(code == 0, f"the next run ended with {code}", run.output())
+        self.converged(release["release_name"], run.output())
+        return run.seconds
+
+    def converged(self, name: str, output: str) -> None:
+        state = self.serves()
+        home = f"/srv/{self.app}"
+        active = [key for key, value in state["states"].items() if value == "active"]
+        answers = self.agent("ask", times=10)["answers"]
+        for kept, broken in (
+            (state["app"] == f"releases/{name}", f"{name} is not live"),
+            (state["main"] == "active" and state["runs"] == f"{home}/releases/{name}", f"{name} does not run"),
+            (state["candidate"] == "inactive", "the candidate is still there"),
+            (not state["lock"], "the lock is still there"),
+            (not state["leftovers"], f"something is left over: {state['leftovers']}"),
+            (not state["modules"], "a module still runs"),
+            (active == [name], f"recorded as active: {active}"),
+            (state["log"][-1:] == [name] and state["log"].count(name) == 1, f"the log ends with {state['log'][-3:]}"),
+            (all(answer == [200, name] for answer in answers), f"not only {name} answers: {answers}"),
+        ):
+            check(kept, broken, state, output)
+        self.live = name
+
+    def interrupted(self, what: str, release: dict[str, str], other: bool = False) -> None:
+        """The host right after an interruption, and the next run: of the same release, or of another one."""
+        before = self.answered
+        state = self.healthy()
+        found = f"app {Path(state['app']).name}, process {Path(state['runs']).name}, candidate {state['candidate']}"
+        left = ", ".join(path.removeprefix(f"/srv/{self.app}/") for path in state["leftovers"][:4]) or "nothing"
+        seconds = self.converge(self.release() if other else release)
+        self.point(
+            f"{what}: {found}; left over: {left}; the next run took {seconds:.1f} s "
+            f"and left {self.live}; {self.answered - before} requests, 0 failed"
+        )
+
+    def point(self, text: str) -> None:
+        Test.points += 1
+        print(f"{Test.points:>3} {text}", flush=True)
+
+    # The points
+
+    def boundary(self, number: int, task: str) -> None:
+        release, before = self.release(), self.healthy()
+        run = self.run(release, at=number)
+        code = run.wait()
+        check(code == -signal.SIGKILL, f"the run was not killed but ended with {code}", run.output())
+        what = f"controller killed before '{task}'"
+        if self.healthy() == before:
+            # The next run finds what this one has found.
+            self.point(f"{what}: nothing was done on the host")
+        else:
+            self.interrupted(what, release)
+
+    def struck(self, moment: str, how: str) -> tuple[dict[str, str], Run, list[int]]:
+        """A deploy whose module is struck at a moment; again, when the moment was over too quickly."""
+        for _attempt in range(3):
+            release = self.release()
+            # Its own set of dependencies, so that there is something to build and, later, something to prune.
+            with Path(release["release_directory"], "requirements.txt").open("a") as file:
+                file.write(f"# {release['release_name']} alone\n")
+            self.agent.send("strike", name=moment, release=release["release_name"], how=how, seconds=PATIENCE / 2)
+            run = self.run(release)
+            pids = self.agent.receive()["struck"]
+            if pids:
+                return release, run, pids
+            run.wait()
+        raise Broken(f"no module was at work when it was '{moment}', three times\n{run.output()}")
+
+    def module_killed(self, moment: str, other: bool = False) -> None:
+        release, run, _pids = self.struck(moment, "KILL")
+        code = run.wait()
+        check(code not in (0, -signal.SIGKILL), f"the run ended with {code}", run.output())
+        self.interrupted(f"module killed while {moment}", release, other)
+
+    def controller_killed(self, moment: str, other: bool = False) -> None:
+        """The module goes on, without anybody to report to, while the next run is on its way."""
+        release, run, pids = self.struck(moment, "STOP")
+        run.kill()
+        self.agent("signal", pids=pids, how="CONT")
+        self.interrupted(f"controller killed while {moment}", release, other)
+
+    def everything_killed(self, moment: str, other: bool = False) -> None:
+        release, run, pids = self.struck(moment, "STOP")
+        run.kill()
+        self.agent("signal", pids=pids, how="KILL")
+        self.interrupted(f"controller and module killed while {moment}", release, other)
+
+    def overtaken(self, moment: str) -> None:
+        """The module of a run whose controller is gone is still at work when the next run has long begun."""
+        _release, run, pids = self.struck(moment, "STOP")
+        run.kill()
+        following = self.release()
+        run = self.run(following)
+        until = time.monotonic() + PATIENCE
+        while len(self.agent("state")["modules"]) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+        # Long enough to do harm, if it could.
+        time.sleep(3)
+        self.agent("signal", pids=pids, how="CONT")
+        code = run.wait()
+        check(code == 0, f"the next run ended with {code}", run.output())
+        self.converged(following["release_name"], run.output())
+        self.interrupted(f"controller killed while {moment}, and the module still at work in the next run", following)
+
+    def connection_cut(self, moment: str) -> None:
+        """The activation needs nobody: it is complete before the next run."""
+        release, run, pids = self.struck(moment, "STOP")
+        run.cut()
+        code = run.wait()
+        check(code > 0, f"the run ended with {code}", run.output())
+        self.agent("signal", pids=pids, how="CONT")
+        until = time.monotonic() + PATIENCE
+        while self.agent("state")["modules"] and time.monotonic() < until:
+            time.sleep(0.2)
+        self.converged(release["release_name"], run.output())
+        self.interrupted(f"connection cut while {moment}", release)
+
+    def reboot(self, moment: str) -> None:
+        """No request is answered by a host that is off; what counts is what it serves when it is back."""
+        release, run, _pids = self.struck(moment, "STOP")
+        state = self.healthy()
+        check(state["candidate"] == "active", "the candidate does not serve", state)
+        self.agent.end()
+        run.kill()
+        for command in (["kill"], ["start"]):
+            subprocess.run(["docker", *command, self.host], check=True, stdout=subprocess.DEVNULL)
+        until = time.monotonic() + PATIENCE
+        ask = ["docker", "exec", self.host, "python3", "-c", f"import urllib.request as r; r.urlopen('{self.url()}')"]
+        while subprocess.run(ask, capture_output=True).returncode and time.monotonic() < until:
+            time.sleep(0.3)
+        self.watch()
+        self.interrupted(f"host restarted while {moment}", release)
+
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/health"
+
+    def concurrent(self) -> None:
+        """Two deploys at once: one wins, the other one says who holds the lock."""
+        both = [self.release(), self.release()]
+        runs = [self.run(release) for release in both]
+        codes = [run.wait() for run in runs]
+        outputs = [run.output() for run in runs]
+        check(sorted(code == 0 for code in codes) == [False, True], f"the runs ended with {codes}", "\n".join(outputs))
+        winner, loser = (codes.index(0), 1 - codes.index(0))
+        said = re.search(HELD, " ".join(outputs[loser].split()))
+        check(bool(said), "the other one does not say who holds the lock and how to clear it", outputs[loser])
+        self.healthy()
+        self.converged(both[winner]["release_name"], outputs[winner])
+        self.point(f"two deploys at once: one went live, the other one said: {said[0]}")
+        self.converge(both[loser])
+
+    def full(self, where: str, leave: int = 0, **variables: object) -> None:
+        """A deploy to a file system without room for it."""
+        release = self.release()
+        if where == "the release":
+            Path(release["release_directory"], "large").write_bytes(os.urandom(4 << 20))
+        if where == "the environment":
+            Path(release["release_directory"], "requirements.txt").write_text(f"# {release['release_name']}\n")
+        if leave:
+            self.agent("fill", leave=leave)
+        run = self.run(release, **variables)
+        code = run.wait()
+        check(code > 0, f"the run ended with {code}", run.output())
+        said = re.search(r"[^\n]*No space left on device[^\n]*", run.output())
+        check(bool(said), "it does not say that there is no space left", run.output())
+        state = self.healthy()
+        check(not state["lock"], "the lock is still there", state)
+        self.agent("free")
+        self.interrupted(f"no room for {where} ({said[0].strip()})", release)
+
+
+WSGI = """import os
+
+RELEASE = os.path.basename(os.path.realpath(os.getcwd()))
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Demo-Release", RELEASE)])
+    return [b"ok"]
+"""
+
+
+def small(host: str, inventory: str, work: Path) -> None:
+    """A second application, whose file system is small."""
+    source = work / "small"
+    (source / "static").mkdir(parents=True)
+    (source / "wsgi.py").write_text(WSGI)
+    (source / "requirements.txt").write_text("")
+    command = "mkdir -p /srv/small && mount -t tmpfs -o size=24m,mode=755 tmpfs /srv/small"
+    subprocess.run(["docker", "exec", host, "sh", "-c", command], check=True)
+    uv = "/srv/myapp/venvs/.uv/bin/uv"
+    variables = {"flask_app_name": "small", "flask_app_root": "/srv/small", "nginx_site_listen": 8081, "venv_uv": uv}
+    test = Test(host, inventory, "small", 8081, source, work / "releases of small", **variables)
+    hook = work / "fill.yml"
+    filler = 'python3 -c \'import os; s = os.statvfs("/srv/small"); '
+    filler += 'open("/srv/small/shared/media/ballast", "wb").write(bytes(s.f_bavail * s.f_frsize))\''
+    hook.write_text(json.dumps([{"name": "Fill the file system", "ansible.builtin.command": filler}]))
+    first = test.release()
+    run = test.run(first, "site")
+    check(run.wait() == 0, "the small application can't be deployed", run.output())
+    test.watch()
+    try:
+        test.converged(first["release_name"], run.output())
+        test.full("the release", leave=1 << 20)
+        test.full("the environment", leave=1 << 20)
+        test.full("the switch", release_before_activate=[str(hook)])
+    except Broken as broken:
+        raise Broken(f"{broken}\n\n{test.agent('journal')['text']}") from None
+    test.agent.end()
+
+
+def points_of(test: Test, tasks: list[str], part: int, parts: int) -> dict[str, Callable[[], None]]:
+    """What this host is put through, by name."""
+    mine = [
+        {
+            "module unpacking": lambda: test.module_killed("unpacking"),
+            "module building": lambda: test.module_killed("building"),
+            "module starting": lambda: test.module_killed("starting"),
+            "module switched": lambda: test.module_killed("switched"),
+            "module leaving": lambda: test.module_killed("leaving"),
+            "controller starting": lambda: test.controller_killed("starting", other=True),
+            "both restarting": lambda: test.everything_killed("restarting", other=True),
+            "overtaken starting": lambda: test.overtaken("starting"),
+            "both pruning": lambda: test.everything_killed("pruning"),
+            "connection switched": lambda: test.connection_cut("switched"),
+            "reboot switched": lambda: test.reboot("switched"),
+        },
+        {
+            "module pointed": lambda: test.module_killed("pointed"),
+            "module ready": lambda: test.module_killed("ready"),
+            "module switched": lambda: test.module_killed("switched"),
+            "module restarted": lambda: test.module_killed("restarted"),
+            "module pruning": lambda: test.module_killed("pruning"),
+            "both unpacking": lambda: test.everything_killed("unpacking", other=True),
+            "both leaving": lambda: test.everything_killed("leaving", other=True),
+            "controller building": lambda: test.controller_killed("building"),
+            "controller switched": lambda: test.controller_killed("switched", other=True),
+            "connection ready": lambda: test.connection_cut("ready"),
+            "reboot ready": lambda: test.reboot("ready"),
+        },
+    ]
+    boundaries = {
+        f"boundary {number}": lambda number=number, task=task: test.boundary(number, task)
+        for number, task in enumerate(tasks, 1)
+        if number % parts == part
+    }
+    once = {"full": lambda: small(test.host, test.inventory, test.work)} if part == 0 else {}
+    if part == parts - 1:
+        once["concurrent"] = test.concurrent
+    return {**boundaries, **mine[part % len(mine)], **once}
+
+
+def main() -> None:
+    host, inventory, app, port, source, work, part, parts = sys.argv[1:]
+    started = time.monotonic()
+    test = Test(host, inventory, app, int(port), Path(source), Path(work) / host)
+    test.watch()
+    try:
+        first = test.release()
+        run = test.run(first)
+        check(run.wait() == 0, "the deploy without interruption failed", run.output())
+        test.converged(first["release_name"], run.output())
+        tasks = run.tasks.read_text().splitlines()
+        for name, point in points_of(test, tasks, int(part), int(parts)).items():
+            # For whoever looks into one of them.
+            if os.environ.get("INTERRUPT_ONLY", "") in name:
+                point()
+    except Broken as broken:
+        print(f"\nAfter {Test.points} points, on {host}: {broken}\n\n{test.agent('journal')['text']}")
+        sys.exit(1)
+    print(f"{Test.points} points on {host} in {time.monotonic() - started:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from demo import create_app
+
+app = create_app()
+
+
+def health():
+    raise RuntimeError("the table of this release is not in the database")
+
+
+app.view_functions["health.health"] = health
