@@ -1,0 +1,157 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the documentation says is what the roles, the playbooks and the examples are."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import generate_docs
+import pytest
+import yaml
+
+ROOT = generate_docs.ROOT
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("roles/*/README.md"), *ROOT.glob("examples/**/*.md")]
+)
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/site.yml"))
+# What the playbooks and hooks offer beside the roles' own settings.
+OTHER_VARIABLES = {"flask_apps", "flask_app_hosts", "flask_app_serial", "release_facts"}
+
+
+def options(role: str) -> dict:
+    return generate_docs.argument_spec(role)["options"]
+
+
+def load(path: Path) -> dict:
+    return yaml.safe_load(path.read_text()) or {}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_every_role_is_documented():
+    assert sorted(generate_docs.ROLES) == ROLES
+
+
+@pytest.mark.parametrize("document", generate_docs.documents(), ids=name)
+def test_tables_are_fresh(document):
+    text = document.read_text()
+    assert ":begin" in text, "the document has no place for a table"
+    assert generate_docs.generate(document) == text, "run: python3 tools/generate_docs.py"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_are_those_of_the_specification(role):
+    defaults = load(ROOT / "roles" / role / "defaults/main.yml")
+    specified = {key: option["default"] for key, option in options(role).items() if "default" in option}
+    if role == "flask_app":
+        assert "undef(" in defaults.pop("flask_app_name")
+        assert set(options(role)) - set(specified) == {"flask_app_name", "flask_app_env"}
+    else:
+        assert set(specified) == set(options(role))
+    assert defaults == specified
+    types = {key: type(value) for key, value in defaults.items()}
+    assert types == {key: type(value) for key, value in specified.items()}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_variables_carry_the_name_of_their_role(role):
+    assert [key for key in options(role) if not key.startswith(f"{role}_")] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_variables_in_the_text_exist(document):
+    known = (
+        OTHER_VARIABLES
+        | {key for role in ROLES for key in options(role)}
+        | set(load(ROOT / "roles/flask_app/vars/main.yml"))
+    )
+    words = re.findall(rf"\b(?:{'|'.join(ROLES)})_[a-z0-9_]+", document.read_text())
+    assert sorted(set(words) - known - modules()) == []
+
+
+def modules() -> set[str]:
+    return {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_names_in_the_collection_exist(document):
+    playbooks = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
+    words = re.findall(r"\bflaskops\.production\.([a-z_]+)", document.read_text())
+    assert sorted(set(words) - playbooks - set(ROLES) - modules()) == []
+
+
+def test_every_playbook_is_named_in_the_readme():
+    text = (ROOT / "README.md").read_text()
+    playbooks = [path.stem for path in (ROOT / "playbooks").glob("*.yml")]
+    assert [playbook for playbook in playbooks if f"`flaskops.production.{playbook}`" not in text] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_links_lead_somewhere(document):
+    missing = []
+    for target, fragment in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)", document.read_text()):
+        path = document.parent / target if target else document
+        if not path.exists() or (fragment and fragment not in anchors(path)):
+            missing.append(f"{target}#{fragment}" if fragment else target)
+    assert missing == []
+
+
+def anchors(document: Path) -> list[str]:
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return [re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_yaml_in_the_text_parses(document):
+    for block in re.findall(r"```yaml\n(.*?)```", document.read_text(), re.DOTALL):
+        assert yaml.safe_load(block)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/*.yml")), ids=name)
+def test_examples_parse(path):
+    assert load(path)
+
+
+@pytest.mark.parametrize("variables", sorted(ROOT.glob("examples/*/group_vars/*.yml")), ids=name)
+def test_examples_set_variables_that_exist(variables):
+    assert sorted(set(load(variables)) - {key for role in ROLES for key in options(role)}) == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name)
+def test_examples_are_playbooks(example, tmp_path):
+    collection = tmp_path / "ansible_collections/flaskops/production"
+    collection.parent.mkdir(parents=True)
+    collection.symlink_to(ROOT)
+    environment = os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.yml", "--syntax-check", "site.yml"]
+    done = subprocess.run(command, cwd=example, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "playbook: site.yml" in done.stdout
+
+
+def test_there_are_examples():
+    assert [path.name for path in EXAMPLES] == ["existing-repo", "quickstart"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Set O(venv_installer=uv).", "Set `venv_installer: uv`."),
+        ("O(flaskops.production.flask_app#role:flask_app_user)", "`flask_app_user`"),
+        (r"C(f(\)) and V(a|b)", r"`f()` and `a\|b`"),
+        ("P(flaskops.production.venv#role)", "[venv](../venv/README.md)"),
+        ("M(ansible.builtin.apt)", "`ansible.builtin.apt`"),
+        ("B(before) a\n  line ends", "**before** a line ends"),
+    ],
+)
+def test_markup_becomes_markdown(text, expected):
+    assert generate_docs.markdown(text, ROOT / "roles/release/README.md") == expected
