@@ -21,6 +21,15 @@ def temporary_name(prefix: str) -> str:
     return f"{prefix}{os.getpid()}-{secrets.token_hex(8)}"
 
 
+def sentence(error: Exception, directory: str) -> str:
+    """The error as an operator should read it. Where a write fails for lack of room, the kernel names no path."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    path = error.filename2 or error.filename or directory
+    remedy = " Make room on its file system, and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{path}: {error.strerror}.{remedy}"
+
+
 def open_directory(path: str, dir_fd: int | None = None) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
 

@@ -130,7 +130,12 @@ from typing import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import open_directory, sweep, temporary_name
+from ansible_collections.flaskops.production.plugins.module_utils._files import (
+    open_directory,
+    sentence,
+    sweep,
+    temporary_name,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
     Lock,
@@ -454,7 +459,7 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), lock_holder=error.holder)
     except (ReleaseError, SymlinkError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=sentence(error, home.root))
     module.exit_json(**result)
 
 
@@ -463,7 +468,7 @@ def prune(module: AnsibleModule, home: Home, keep: int) -> list[str]:
     try:
         return home.prune(keep)
     except (ReleaseError, OSError) as error:
-        module.warn(f"Old releases could not be removed: {error}")
+        module.warn(f"Old releases could not be removed: {sentence(error, home.root)}")
         return []
 
 

@@ -87,6 +87,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import systemctl
 
@@ -181,7 +182,7 @@ def main() -> None:
             )
         home.write_record(params["release"], {**record, done: True})
     except (ReleaseError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=sentence(error, home.root))
     module.exit_json(changed=True, output=output)
 
 

@@ -931,7 +931,7 @@ def main() -> None:
     except (VenvError, _symlink.SymlinkError) as error:
         module.fail_json(msg=str(error), invocation=invocation)
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or settings.directory}: {error.strerror}.", invocation=invocation)
+        module.fail_json(msg=_files.sentence(error, settings.directory), invocation=invocation)
     closed = closed_directory(result["interpreter"]) if result["built"] and result["interpreter"] else None
     if closed:
         module.warn(

@@ -78,3 +78,20 @@ def test_a_disk_error_at_the_flush_is_not_hidden(directory, monkeypatch):
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
         _files.sync_directory(directory)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "/srv/a: No space left on device. Make room"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/srv/a/b"), "/srv/a/b: Disk quota exceeded. Make room"),
+        (OSError(errno.EACCES, "Permission denied", "/srv/a/b"), "/srv/a/b: Permission denied."),
+        (OSError(errno.EXDEV, "Invalid cross-device link", "/x", None, "/y"), "/y: Invalid cross-device link."),
+        (OSError("a text of its own"), "a text of its own"),
+        (ValueError("another kind"), "another kind"),
+    ],
+)
+def test_an_error_names_a_path_and_what_to_do_where_there_is_something_to_do(error, text):
+    said = _files.sentence(error, "/srv/a")
+    assert said.startswith(text)
+    assert ("Make room" in said) == ("Make room" in text)
