@@ -36,7 +36,16 @@ def is_dead(run: dict[str, str]) -> bool:
         return True
     except (PermissionError, OverflowError):
         return False
-    return False
+    return _is_zombie(pid)
+
+
+def _is_zombie(pid: str) -> bool:
+    """Whether nobody has asked yet how the process ended, as under a job runner that does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(") ")[2].startswith(("Z", "X"))
 
 
 def _machine() -> str:

@@ -68,6 +68,12 @@ def test_a_run_whose_process_is_gone_is_dead(ended):
     assert _run.is_dead({"process": f"{_run._machine()} {ended}"})
 
 
+def test_a_run_that_nobody_has_collected_yet_is_dead():
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert _run.is_dead({"process": f"{_run._machine()} {process.pid}"})
+
+
 @pytest.mark.parametrize("machine", ["another-machine", ""])
 def test_nothing_is_known_of_other_machines(ended, machine):
     assert not _run.is_dead({"process": f"{machine} {ended}"})
