@@ -307,6 +307,12 @@ class Lock:
         except (ValueError, TypeError):
             return unknown
 
+    def check(self, force: bool = False) -> None:
+        """Refuse while another run holds the lock, and leave it as it is."""
+        holder = self.holder()
+        if holder and not force and holder["run"] not in (self.run["run"], self.run.get("replaces")):
+            raise LockedError(self.home.lock, holder)
+
     def acquire(self, force: bool = False) -> None:
         """Take the lock, or go on when this run holds it. It names its holder from the moment it is there."""
         if self.guard is None:

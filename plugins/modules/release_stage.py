@@ -44,9 +44,8 @@ options:
     type: str
     required: true
   source:
-    description: The release, as M(flaskops.production.release_source) returned it.
+    description: The release, as M(flaskops.production.release_source) returned it. Required unless O(only) is given.
     type: dict
-    required: true
   shared_paths:
     description:
       - Names inside the release that lead to C(shared/). A slash at the end means a directory, which is made for the
@@ -93,10 +92,14 @@ options:
     description: Take the lock away from whoever holds it.
     type: bool
     default: false
-  unlock_only:
-    description: Only give back the lock, if this run holds it.
-    type: bool
-    default: false
+  only:
+    description:
+      - Do no more than this, whatever else is asked for.
+      - V(check) fails when C(app) or C(venv) is a real directory that O(adopt) does not allow to move, and when another
+        run holds the lock. It changes nothing.
+      - V(unlock) gives back the lock, if this run holds it.
+    type: str
+    choices: [check, unlock]
 notes:
   - Fails, before anything is changed, when C(app) or C(venv) is a real directory, when a file of O(shared_paths) is
     missing in C(shared/), and when another run holds the lock.
@@ -126,37 +129,37 @@ EXAMPLES = r"""
 RETURN = r"""
 release:
   description: The name under which these bits are on the host.
-  returned: always, unless O(unlock_only=true)
+  returned: always, unless O(only) is given
   type: str
   sample: 2026-04-21-120000-1a2b3c4
 live:
   description: The release that C(app) points at; empty when there is none.
-  returned: always, unless O(unlock_only=true)
+  returned: always, unless O(only) is given
   type: str
   sample: 2026-04-20-083000-9f8e7d6
 previous:
   description: The release that a rollback would return to; empty when there is none.
-  returned: always, unless O(unlock_only=true)
+  returned: always, unless O(only) is given
   type: str
   sample: 2026-04-18-171500-0a1b2c3
 present:
   description: Whether the release was on the host before.
-  returned: always, unless O(unlock_only=true)
+  returned: always, unless O(only) is given
   type: bool
   sample: false
 built:
   description: Whether O(build) has been run in the release, or there is nothing to run.
-  returned: always, unless O(unlock_only=true)
+  returned: always, unless O(only) is given
   type: bool
   sample: true
 outdated:
   description: Why the process is not what the tree describes or does not answer as it should; empty when all is well.
-  returned: always, unless O(unlock_only=true)
+  returned: always, unless O(only) is given
   type: str
   sample: /srv/myapp/shared/.env changed since myapp.service started
 bad:
   description: Why the release was rejected before; empty when it was not.
-  returned: always, unless O(unlock_only=true)
+  returned: always, unless O(only) is given
   type: str
   sample: GET / answered 500, expected 200
 """
@@ -171,6 +174,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     STAGING,
     Home,
@@ -196,14 +200,19 @@ def is_real(path: str) -> bool:
     return os.path.lexists(path) and not os.path.islink(path)
 
 
-def check_tree(home: Home, params: dict) -> None:
-    """Refuse a host on which the release could not go live, before anything is changed."""
+def check_links(home: Home, params: dict) -> None:
+    """Refuse a host whose code or environment was put there by hand, unless it may be adopted."""
     for link, holds in ((home.app, "code"), (home.venv, "an environment")):
         if is_real(link) and not params["adopt"]:
             raise ReleaseError(
                 f"{link} is not a link but holds {holds}. Run again with -e release_adopt=true to keep it beside the "
                 f"releases, or move it away: mv {link} {link}.before"
             )
+
+
+def check_tree(home: Home, params: dict) -> None:
+    """Refuse a host on which the release could not go live, before anything is changed."""
+    check_links(home, params)
     check_shared_paths(params["shared_paths"])
     for name in params["shared_paths"]:
         path, adopted = os.path.join(home.shared, name), os.path.join(home.app, name)
@@ -410,7 +419,7 @@ def argument_spec() -> dict:
     return {
         "root": {"type": "path", "required": True},
         "app": {"type": "str", "required": True},
-        "source": {"type": "dict", "required": True},
+        "source": {"type": "dict"},
         "shared_paths": {"type": "list", "elements": "str", "default": []},
         "static_paths": {"type": "list", "elements": "str", "default": []},
         "build": {"type": "str", "default": ""},
@@ -422,7 +431,7 @@ def argument_spec() -> dict:
         "run": {"type": "dict"},
         "archive": {"type": "path"},
         "unlock": {"type": "bool", "default": False},
-        "unlock_only": {"type": "bool", "default": False},
+        "only": {"type": "str", "choices": ["check", "unlock"]},
     }
 
 
@@ -455,12 +464,18 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec(), required_one_of=[("source", "only")], supports_check_mode=True
+    )
     home, params = Home(module.params["root"]), {**module.params, "check_mode": module.check_mode}
     lock = Lock(home, params["run"])
     os.umask(0o022)
     try:
-        if params["unlock_only"]:
+        if params["only"] == "check":
+            check_links(home, params)
+            lock.check(force=params["unlock"])
+            module.exit_json(changed=False)
+        if params["only"] == "unlock":
             if not module.check_mode:
                 lock.release()
             module.exit_json(changed=False)
@@ -473,7 +488,7 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), lock_holder=error.holder)
     except (ReleaseError, SymlinkError, OSError, tarfile.TarError, KeyError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=sentence(error, home.root))
     if module._diff and not result["present"]:
         header = {"before_header": home.releases, "after_header": home.releases}
         result["diff"] = {**header, "before": "", "after": result["release"] + "\n"}

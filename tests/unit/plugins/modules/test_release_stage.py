@@ -54,7 +54,9 @@ class Host:
         return _source.resolve(request, self.tmp_path / f"run-{self.resolved}")
 
     def stage(self, source, archive=True, check=False, diff=False, **params):
-        args = {"root": str(self.root), "app": "myapp", "source": source, "user": ME, "group": MY_GROUP, "owner": ME}
+        args = {"root": str(self.root), "app": "myapp", "user": ME, "group": MY_GROUP, "owner": ME}
+        if source:
+            args["source"] = source
         if archive:
             args["archive"] = source["archive"]
         return self.run_module(release_stage, {**args, "run": RUN, **params}, check=check, diff=diff)
@@ -232,11 +234,11 @@ def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
     assert refused["lock_holder"]["run"] == "run-1"
     assert os.listdir(host.home.releases) == ["v1"]
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"})).get("failed"), "its own run goes on"
-    host.stage(source, archive=False, unlock_only=True, run=OTHER_RUN)
+    host.stage(source, archive=False, only="unlock", run=OTHER_RUN)
     assert os.path.exists(host.home.lock)
-    host.stage(source, archive=False, unlock_only=True, check=True)
+    host.stage(source, archive=False, only="unlock", check=True)
     assert os.path.exists(host.home.lock)
-    assert host.stage(source, archive=False, unlock_only=True)["changed"] is False
+    assert host.stage(source, archive=False, only="unlock")["changed"] is False
     assert not os.path.exists(host.home.lock)
 
 
@@ -245,6 +247,31 @@ def test_the_lock_of_a_dead_run_is_taken(host, how):
     host.stage(host.resolve())
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"}), **{"run": OTHER_RUN, **how}).get("failed")
     assert Lock(host.home, {}).holder()["run"] == "run-2"
+
+
+def test_a_host_is_checked_without_a_source_and_without_a_change(host):
+    assert host.stage(None, archive=False, only="check")["changed"] is False
+    host.stage(host.resolve())
+    before = host.tree()
+    assert not host.stage(None, archive=False, only="check").get("failed"), "its own lock is in nobody's way"
+    refused = host.stage(None, archive=False, only="check", run=OTHER_RUN)
+    assert refused["failed"] and refused["lock_holder"]["run"] == "run-1" and "ada on ci" in refused["msg"]
+    for how in ({"unlock": True}, {"run": {**OTHER_RUN, "replaces": "run-1"}}):
+        assert not host.stage(None, archive=False, only="check", **{"run": OTHER_RUN, **how}).get("failed")
+    assert host.tree() == before
+
+
+@pytest.mark.parametrize("name", ["app", "venv"])
+def test_a_check_refuses_what_would_have_to_be_adopted(host, name):
+    (host.root / name).mkdir()
+    refused = host.stage(None, archive=False, only="check")
+    assert refused["failed"] and f"{host.root}/{name} is not a link" in refused["msg"]
+    assert not host.stage(None, archive=False, only="check", adopt=True).get("failed")
+
+
+def test_there_is_nothing_to_do_without_a_source(host):
+    refused = host.stage(None, archive=False)
+    assert refused["failed"] and "source" in refused["msg"]
 
 
 # Shared paths
