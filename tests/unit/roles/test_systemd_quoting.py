@@ -105,13 +105,18 @@ def split(command):
     return words + ([] if word is None else [word])
 
 
-@pytest.mark.parametrize("unit", ["my-app.service", "my-app-next.service"])
+@pytest.mark.parametrize(
+    ("unit", "program"),
+    [
+        ("my-app.service", ["/srv/my-app/venv/bin/gunicorn"]),
+        ("my-app-next.service", ["/srv/my-app/next/.venv/bin/python", "/srv/my-app/next/.venv/bin/gunicorn"]),
+    ],
+)
 @pytest.mark.parametrize("wsgi", FACTORIES)
-def test_the_factory_reaches_gunicorn_as_it_was_written(units, wsgi, unit):
+def test_the_factory_reaches_gunicorn_as_it_was_written(units, wsgi, unit, program):
     words = split(setting(units[wsgi][f"/etc/systemd/system/{unit}"], "ExecStart"))
     assert words[-1] == wsgi
-    link = "next/.venv" if "-next" in unit else "venv"
-    assert words[:-1] == [f"/srv/my-app/{link}/bin/gunicorn", "--config", "/srv/my-app/gunicorn.conf.py"]
+    assert words[:-1] == [*program, "--config", "/srv/my-app/gunicorn.conf.py"]
 
 
 @pytest.mark.skipif(ANALYZE is None, reason="systemd is not installed; the Molecule scenarios start the units, too")
