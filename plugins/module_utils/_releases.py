@@ -190,7 +190,10 @@ class Home:
     # What is removed
 
     def leftovers(self) -> list[str]:
-        """What interrupted runs left half done."""
+        """What interrupted runs left half done, and the sets of dependencies that no release names any more."""
+        return self._half_done() + [os.path.join(self.venvs, name) for name in self._unnamed_environments()]
+
+    def _half_done(self) -> list[str]:
         found = [
             os.path.join(directory, name)
             for directory in (self.releases, self.venvs)
@@ -201,7 +204,7 @@ class Home:
 
     def sweep(self) -> None:
         """Remove what interrupted runs left half done. Only under the lock."""
-        for path in self.leftovers():
+        for path in self._half_done():
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             else:
@@ -214,6 +217,7 @@ class Home:
         for name in _listed(self.environments):
             if not os.path.isdir(self.release(name)):
                 os.unlink(os.path.join(self.environments, name))
+        self._prune_environments()
 
     def prune(self, keep: int) -> list[str]:
         """Remove old releases, then the sets of dependencies that no release names; returns what was removed.
@@ -237,27 +241,27 @@ class Home:
                 _discard(os.path.join(self.records, name + ".json"))
         return removed + self._prune_environments()
 
-    def _prune_environments(self) -> list[str]:
-        """Remove the sets that no release names, unless one is being built at this moment."""
-        try:
-            fd = os.open(os.path.join(self.venvs, ".lock"), os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return self._prune_unnamed_environments()
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return self._prune_unnamed_environments()
-        except BlockingIOError:
-            return []
-        finally:
-            os.close(fd)
-
-    def _prune_unnamed_environments(self) -> list[str]:
+    def _unnamed_environments(self) -> list[str]:
         links = [self.venv] + [os.path.join(self.environments, name) for name in _listed(self.environments)]
         links += [os.path.join(self.release(name), ".venv") for name in _listed(self.releases)]
         named = {os.path.basename(os.path.realpath(link)) for link in links if os.path.islink(link)}
-        removed = [name for name in _listed(self.venvs) if ENVIRONMENT.match(name) and name not in named]
-        for name in removed:
-            self._remove(self.venvs, name)
+        return [name for name in _listed(self.venvs) if ENVIRONMENT.match(name) and name not in named]
+
+    def _prune_environments(self) -> list[str]:
+        """Remove the sets that no release names, unless one is being built at this moment."""
+        removed = self._unnamed_environments()
+        if not removed:
+            return []
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(FileNotFoundError):
+                fd = os.open(os.path.join(self.venvs, ".lock"), os.O_RDWR | os.O_CLOEXEC)
+                stack.callback(os.close, fd)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return []
+            for name in removed:
+                self._remove(self.venvs, name)
         return removed
 
     def _remove(self, directory: str, name: str) -> None:

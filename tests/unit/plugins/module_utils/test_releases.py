@@ -451,6 +451,9 @@ def test_leftovers_of_killed_runs_are_swept_and_nothing_else(host):
         (host.root / name / "below").mkdir(parents=True)
     (host.root / "releases/foreign").mkdir()
     (host.root / "releases/.mine").mkdir()
+    # A prune that was killed between a release and its set of dependencies.
+    (host.root / "venvs" / ("e" * 12)).mkdir()
+    assert str(host.root / "venvs" / ("e" * 12)) in host.home.leftovers()
     host.home.write_record("v4", {"release": "v4", "digest": "d", "state": "staged", "staged": ""})
     (host.root / ".deploy/environments/v4").symlink_to("../../venvs/" + "d" * 12)
     host.home.sweep()
@@ -458,6 +461,7 @@ def test_leftovers_of_killed_runs_are_swept_and_nothing_else(host):
     assert host.environments() == [ENVIRONMENTS[name] for name in ("v1", "v2", "v3")]
     assert sorted(os.listdir(host.home.records)) == ["v1.json", "v2.json", "v3.json"]
     assert sorted(os.listdir(host.home.environments)) == ["v1", "v2", "v3"]
+    assert host.home.leftovers() == []
 
 
 # The lock
