@@ -2,7 +2,8 @@
 """Build the images of the test hosts, where they are not there yet: build.py [debian12] [debian13]
 
 The base is Docker Hub's debian image, or, where no registry answers, one that debootstrap makes (as root).
-An image is tagged flaskops-target:debian12-<digest of this directory>, and flaskops-target:debian12 follows it.
+An image is tagged flaskops-target:debian12-<digest of this directory>, and flaskops-target:debian12 follows it; the
+one with an SSH server is flaskops-target:debian12-ssh.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ MIRROR = "http://deb.debian.org"
 RECIPE = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in ("Dockerfile", "build.py"))).hexdigest()[:12]
 
 
-def image(name: str) -> str:
-    return f"flaskops-target:{name}-{RECIPE}"
+def image(name: str, ssh: bool = False) -> str:
+    return f"flaskops-target:{name}-{'ssh-' if ssh else ''}{RECIPE}"
 
 
 def exists(tag: str) -> bool:
@@ -68,22 +69,33 @@ def base(name: str) -> str:
     return own
 
 
+def build_stage(name: str, stage: str) -> str:
+    # The classic builder is in every Docker; this recipe needs nothing newer.
+    environment = os.environ | {"DOCKER_BUILDKIT": "0"}
+    options = ["--quiet", f"--target={stage}", f"--build-arg=BASE={base(name)}"]
+    return docker("build", *options, str(HERE), env=environment)
+
+
 def build(name: str) -> None:
-    if not exists(image(name)):
-        say(f"Building the image of a {name} host (a minute or two, once) …")
-        # The classic builder is in every Docker; this recipe needs nothing newer.
-        environment = os.environ | {"DOCKER_BUILDKIT": "0"}
-        identity = docker("build", "--quiet", f"--build-arg=BASE={base(name)}", str(HERE), env=environment)
+    if not built(name):
+        say(f"Building the images of a {name} host (a minute or two, once) …")
+        identity = build_stage(name, "target")
         # A target that does not boot is told here, not by the first role that needs systemd.
         target.remove(target.start(identity))
         docker("tag", identity, image(name))
+        docker("tag", build_stage(name, "ssh"), image(name, ssh=True))
     docker("tag", image(name), f"flaskops-target:{name}")
+    docker("tag", image(name, ssh=True), f"flaskops-target:{name}-ssh")
+
+
+def built(name: str) -> bool:
+    return exists(image(name)) and exists(image(name, ssh=True))
 
 
 def build_images(*names: str) -> None:
     docker_up()
     wanted = names or tuple(SUITES)
-    missing = [name for name in wanted if not exists(image(name))]
+    missing = [name for name in wanted if not built(name)]
     if missing and os.geteuid() == 0 and shutil.which("apt-get") and not shutil.which("debootstrap"):
         install("debootstrap", "debian-archive-keyring")
     with ThreadPoolExecutor() as pool:

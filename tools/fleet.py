@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Make containers reachable over SSH, and write the inventory: fleet.py <directory> <container> ...
+
+The containers come from the images with an SSH server. Each gets a host key of its own, which the inventory has checked,
+and lets the user `deploy` in with a key that is made in the directory. Run again, it brings addresses up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from environment import docker
+
+USER = "deploy"
+LET_IN = f"""set -eu
+ssh-keygen -A >/dev/null
+install -d -o {USER} -g {USER} -m 700 /home/{USER}/.ssh
+install -o {USER} -g {USER} -m 600 /dev/stdin /home/{USER}/.ssh/authorized_keys
+# What the tools on this host are told by its environment holds for a session over SSH, too.
+printenv | grep -E '^(PIP_CERT|SSL_CERT_FILE)=' > /etc/environment || true
+systemctl restart ssh
+cat /etc/ssh/ssh_host_ed25519_key.pub
+"""
+
+
+def address(container: str) -> str:
+    return docker("inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
+
+
+def let_in(container: str, public_key: str) -> str:
+    """Let the key in; the host's own public key."""
+    command = ["docker", "exec", "--interactive", container, "sh", "-c", LET_IN]
+    done = subprocess.run(command, input=public_key, capture_output=True, text=True, check=True)
+    return " ".join(done.stdout.split()[:2])
+
+
+def connect(containers: list[str], directory: Path) -> Path:
+    """Make the containers a fleet; the path of its inventory, with all of them in the group flask."""
+    directory.mkdir(parents=True, exist_ok=True)
+    key, known, inventory = (directory / name for name in ("key", "known_hosts", "fleet.json"))
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    public = key.with_suffix(".pub").read_text()
+    known.write_text("".join(f"{name} {let_in(name, public)}\n" for name in containers))
+    hosts = {name: {"ansible_host": address(name)} for name in containers}
+    options = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes -o HostKeyAlias={{{{ inventory_hostname }}}}"
+    variables = {
+        "ansible_connection": "ssh",
+        "ansible_user": USER,
+        "ansible_ssh_private_key_file": str(key),
+        "ansible_ssh_common_args": f"{options} -o ConnectTimeout=5",
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+    inventory.write_text(json.dumps({"flask": {"hosts": hosts, "vars": variables}}, indent=2))
+    return inventory
+
+
+if __name__ == "__main__":
+    print(connect(sys.argv[2:], Path(sys.argv[1]).resolve()))
