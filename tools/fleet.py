@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Make containers reachable over SSH, and write the inventory: fleet.py <directory> <container> ...
 
-The containers come from the images with an SSH server. Each gets a host key of its own, which the inventory has checked,
-and lets the user `deploy` in with a key that is made in the directory. Run again, it brings addresses up to date.
+The containers come from the images with an SSH server. Each gets a host key of its own, which the inventory has
+checked, and lets the user `deploy` in with a key that is made in the directory. Run again, it corrects addresses.
 """
 
 from __future__ import annotations
@@ -45,16 +45,20 @@ def connect(containers: list[str], directory: Path) -> Path:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     public = key.with_suffix(".pub").read_text()
     known.write_text("".join(f"{name} {let_in(name, public)}\n" for name in containers))
-    hosts = {name: {"ansible_host": address(name)} for name in containers}
-    options = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes -o HostKeyAlias={{{{ inventory_hostname }}}}"
-    variables = {
-        "ansible_connection": "ssh",
-        "ansible_user": USER,
-        "ansible_ssh_private_key_file": str(key),
-        "ansible_ssh_common_args": f"{options} -o ConnectTimeout=5",
-        "ansible_python_interpreter": "/usr/bin/python3",
+    options = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes -o ConnectTimeout=5"
+    # As variables of the hosts, because those win over what another inventory says of how to reach them.
+    hosts = {
+        name: {
+            "ansible_connection": "ssh",
+            "ansible_host": address(name),
+            "ansible_user": USER,
+            "ansible_ssh_private_key_file": str(key),
+            "ansible_ssh_common_args": f"{options} -o HostKeyAlias={name}",
+            "ansible_python_interpreter": "/usr/bin/python3",
+        }
+        for name in containers
     }
-    inventory.write_text(json.dumps({"flask": {"hosts": hosts, "vars": variables}}, indent=2))
+    inventory.write_text(json.dumps({"flask": {"hosts": hosts}}, indent=2))
     return inventory
 
 

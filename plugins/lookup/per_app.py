@@ -14,6 +14,7 @@ description:
   - Returns the path of a task file to include. It includes O(_terms) once for each mapping in the variable
     C(flask_apps), with the mapping's variables, so that roles for one application serve a host that has several.
   - Without C(flask_apps), returns O(_terms) itself.
+  - Where C(flask_app_only) names one or more of the applications, separated by commas, the others are left out.
   - The variables of one application are not seen by the next one.
   - The file that is made holds names of variables, never their values. It lies in the run's temporary directory.
 options:
@@ -69,7 +70,20 @@ def check(apps: object) -> list[Mapping]:
     return list(apps)
 
 
-def wrapper(task_file: str, apps: list[Mapping]) -> str:
+def chosen(only: object, names: list[str]) -> list[str]:
+    """The names of the applications to take; refuses a name that there is not."""
+    wanted = only.split(",") if isinstance(only, str) else only if isinstance(only, (list, tuple)) else [only]
+    wanted = [str(name).strip() for name in wanted]
+    unknown = [name for name in wanted if name not in names]
+    if unknown or not wanted:
+        raise AnsibleError(
+            f"flask_app_only is '{', '.join(wanted)}', but must name one or more of the applications of this host: "
+            f"{', '.join(names)}."
+        )
+    return wanted
+
+
+def wrapper(task_file: str, apps: list[Mapping], names: list[str]) -> str:
     """Tasks that include the task file for each application. Values stay where they are and are only referred to."""
     tasks = [
         {
@@ -78,6 +92,7 @@ def wrapper(task_file: str, apps: list[Mapping]) -> str:
             "vars": {str(key): f"{{{{ flask_apps[{index}].{key} }}}}" for key in app},
         }
         for index, app in enumerate(apps)
+        if app["flask_app_name"] in names
     ]
     return yaml.safe_dump(tasks, sort_keys=False)
 
@@ -88,9 +103,18 @@ class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
         (task_file,) = terms
-        if "flask_apps" not in variables:
+
+        def value(name: str) -> object:
+            return self._templar.template(variables[name]) if name in variables else None
+
+        several = "flask_apps" in variables
+        apps = check(value("flask_apps")) if several else [{"flask_app_name": value("flask_app_name")}]
+        names = [app["flask_app_name"] for app in apps]
+        if "flask_app_only" in variables:
+            names = chosen(value("flask_app_only"), names)
+        if not several:
             return [task_file]
-        text = wrapper(task_file, check(self._templar.template(variables["flask_apps"])))
+        text = wrapper(task_file, apps, names)
         path = Path(constants.DEFAULT_LOCAL_TMP, f"per_app-{hashlib.sha256(text.encode()).hexdigest()[:16]}.yml")
         if not path.exists():
             beside = path.with_suffix(f".{os.getpid()}")

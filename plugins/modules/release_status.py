@@ -74,6 +74,13 @@ by:
   returned: success
   type: str
   sample: deploy
+rollout:
+  description:
+    - The last rollout that this host took part in, C(run), C(time) and C(before), the release that was live before it;
+      empty when there was none.
+  returned: success
+  type: dict
+  sample: {"run": "81532a6xk2f", "time": "2026-04-21T12:03:11Z", "before": "2026-04-20-083000-9f8e7d6"}
 releases:
   description: What is recorded of each complete release on the host, by its name.
   returned: success
@@ -92,14 +99,25 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
 
 
+def rollout(activations: list[dict]) -> dict[str, str]:
+    """The last run that activated something here, and what was live before it; empty where there was none."""
+    if not activations:
+        return {}
+    last = activations[-1]
+    first = next(entry for entry in activations if entry.get("run") == last.get("run"))
+    return {"run": last.get("run") or "", "time": last["time"], "before": first["before"] or ""}
+
+
 def status(home: Home, name: str, health: dict | None) -> dict:
     """What is live, since when and by whom, and what else is there."""
     observed = observe(home, name, health)
-    last = next((entry for entry in reversed(home.activations()) if entry["release"] == observed["live"]), {})
+    activations = home.activations()
+    last = next((entry for entry in reversed(activations) if entry["release"] == observed["live"]), {})
     return {
         **observed,
         "since": last.get("time", ""),
         "by": last.get("by") or "",
+        "rollout": rollout(activations),
         "releases": {
             release: {**record, "environment": home.environment(release)} for release, record in home.known().items()
         },

@@ -52,7 +52,7 @@ def test_the_file_is_included_once_for_each_application_with_its_variables(look)
 
 
 def test_the_wrapper_refers_to_values_and_leads_to_them():
-    for index, task in enumerate(yaml.safe_load(wrapper(FILE, [SHOP, BLOG]))):
+    for index, task in enumerate(yaml.safe_load(wrapper(FILE, [SHOP, BLOG], ["shop", "blog"]))):
         templar = Templar(loader=DataLoader(), variables={"flask_apps": [SHOP, BLOG]})
         for name, value in [SHOP, BLOG][index].items():
             assert templar.template(trust_as_template(task["vars"][name])) == value
@@ -104,3 +104,30 @@ def test_a_key_that_is_no_variable_of_the_roles_is_refused(key):
 def test_variables_of_every_role_are_accepted(role):
     apps = [{**SHOP, f"{role}_setting": 1}]
     assert check(apps) == apps
+
+
+# Only some of them
+
+
+@pytest.mark.parametrize("only", ["blog", ["blog"], " blog"])
+def test_the_others_are_left_out_and_values_still_lead_to_their_places(look, only):
+    path = look({"flask_apps": [SHOP, BLOG], "flask_app_only": only})
+    (task,) = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    assert task["name"] == "Take blog"
+    assert task["vars"]["release_directory"] == "{{ flask_apps[1].release_directory }}"
+
+
+def test_several_can_be_named(look):
+    path = look({"flask_apps": [SHOP, BLOG], "flask_app_only": "blog,shop"})
+    assert [task["name"] for task in yaml.safe_load(Path(path).read_text())] == ["Take shop", "Take blog"]
+
+
+@pytest.mark.parametrize("variables", [{"flask_apps": [SHOP, BLOG]}, {"flask_app_name": "shop"}])
+@pytest.mark.parametrize("only", ["shoop", "shop,shoop", "", 7])
+def test_an_application_that_there_is_not_is_refused(look, variables, only):
+    with pytest.raises(AnsibleError, match="flask_app_only is '.*', but must name one or more .*: shop"):
+        look({**variables, "flask_app_only": only})
+
+
+def test_one_application_may_name_itself(look):
+    assert look({"flask_app_name": "shop", "flask_app_only": "shop"}) == FILE

@@ -1,0 +1,43 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts run which release, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# A line for every host of a large fleet would bury what matters.
+NAMED = 20
+
+
+def hosts_named(hosts: list[str]) -> str:
+    more = len(hosts) - NAMED
+    count = "1 host" if len(hosts) == 1 else f"{len(hosts)} hosts"
+    return f"{count}: {', '.join(hosts[:NAMED])}{f' and {more} more' if more > 0 else ''}"
+
+
+def release_hosts(fleet: Mapping[str, Mapping[str, str | None]], app: str) -> list[str]:
+    """A sentence for each release that is live somewhere, the most frequent first.
+
+    fleet: for each host, the live release of each of its applications: '' where nothing is live, None where it is not
+    known. Nothing at all is known of a host without applications; one that has only others is left out.
+    """
+    hosts: dict[str | None, list[str]] = {}
+    for host, live in fleet.items():
+        if app in live or not live:
+            hosts.setdefault(live.get(app), []).append(host)
+    known = sorted((release for release in hosts if release), key=lambda release: (-len(hosts[release]), release))
+    sentences = [f"{app}: {release} is live on {hosts_named(hosts[release])}." for release in known]
+    if "" in hosts:
+        sentences.append(f"{app}: nothing is live on {hosts_named(hosts[''])}.")
+    if None in hosts:
+        sentences.append(f"{app}: it is not known what is live on {hosts_named(hosts[None])}.")
+    return sentences
+
+
+class FilterModule:
+    """The filter for the end of a rollout."""
+
+    def filters(self) -> dict:
+        return {"release_hosts": release_hosts}

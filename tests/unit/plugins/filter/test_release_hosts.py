@@ -1,0 +1,35 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.flaskops.production.plugins.filter.release_hosts import NAMED, release_hosts
+
+
+def test_each_release_has_a_sentence_the_most_frequent_first():
+    fleet = {"web1": {"shop": "v2"}, "web2": {"shop": "v3"}, "web3": {"shop": "v3"}}
+    assert release_hosts(fleet, "shop") == [
+        "shop: v3 is live on 2 hosts: web2, web3.",
+        "shop: v2 is live on 1 host: web1.",
+    ]
+
+
+def test_nothing_and_the_unknown_come_last():
+    fleet = {"web1": {}, "web2": {"shop": None}, "web3": {"shop": ""}, "web4": {"shop": "v1"}}
+    assert release_hosts(fleet, "shop") == [
+        "shop: v1 is live on 1 host: web4.",
+        "shop: nothing is live on 1 host: web3.",
+        "shop: it is not known what is live on 2 hosts: web1, web2.",
+    ]
+
+
+def test_a_host_of_other_applications_is_left_out():
+    fleet = {"web1": {"blog": "v1"}, "web2": {"shop": "v1"}}
+    assert release_hosts(fleet, "shop") == ["shop: v1 is live on 1 host: web2."]
+
+
+def test_a_large_fleet_stays_readable():
+    (sentence,) = release_hosts({f"web{number}": {"shop": "v1"} for number in range(NAMED + 3)}, "shop")
+    assert sentence.startswith(f"shop: v1 is live on {NAMED + 3} hosts: web0, web1,")
+    assert sentence.endswith(f", web{NAMED - 1} and 3 more.")
