@@ -1,13 +1,22 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stage a release: look first, and send the archive only to a host that lacks it."""
+"""Stage a release: look first, and send the archive only to a host that lacks it, unless hosts fetch it themselves."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.flaskops.production.plugins.module_utils._releases import archive_name
+from ansible_collections.flaskops.production.plugins.plugin_utils._location import credentials, public
+from ansible_collections.flaskops.production.plugins.plugin_utils._once import once
+from ansible_collections.flaskops.production.plugins.plugin_utils._publish import publish
 from ansible_collections.flaskops.production.plugins.plugin_utils._run import execute
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
 
 class ActionModule(ActionBase):
@@ -19,13 +28,39 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None) -> dict:
         result = super().run(tmp, task_vars)
         del tmp
-        result.update(execute(self, self._task.args, task_vars))
-        if result.get("failed") or result.get("present", True) or self._task.check_mode:
+        arguments = self._arguments()
+        result.update(execute(self, arguments, task_vars))
+        settled = result.get("failed") or result.get("present", True) or self._task.check_mode
+        if settled or arguments.get("pull_url"):
             return result
         try:
             remote = self._connection._shell.join_path(self._make_tmp_path(), "release.tar.gz")
-            self._transfer_file(self._task.args["source"]["archive"], remote)
+            self._transfer_file(arguments["source"]["archive"], remote)
             self._fixup_perms2((self._connection._shell.tmpdir, remote), execute=False)
-            return execute(self, {**self._task.args, "archive": remote}, task_vars)
+            return execute(self, {**arguments, "archive": remote}, task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
+
+    def _arguments(self) -> dict:
+        """What the module is told. Where the host fetches, the archive is published before the host is asked."""
+        arguments = dict(self._task.args)
+        directory, url = arguments.pop("pull_directory", ""), arguments.get("pull_url")
+        if not url:
+            return arguments
+        if directory and not self._task.check_mode:
+            self._publish(arguments["source"], directory)
+        # The URL is shown; user and password are not.
+        return {**arguments, "pull_url": public(url), "pull_credentials": credentials(url)}
+
+    def _publish(self, source: dict, directory: str) -> None:
+        """Put the archive into the directory, once for all hosts of the run."""
+        name = archive_name(source)
+
+        def work(_inside: Path) -> dict:
+            publish(source["archive"], directory, name)
+            return {}
+
+        try:
+            once(Path(constants.DEFAULT_LOCAL_TMP, "flaskops-publish"), {"in": directory, "name": name}, work)
+        except SourceError as error:
+            raise AnsibleActionFail(str(error)) from None

@@ -40,6 +40,11 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def archive_name(source: dict) -> str:
+    """The file name under which a web server has the archive of a release: that of its bytes."""
+    return source["sha256"] + ".tar.gz"
+
+
 class Home:
     """The tree of one application."""
 

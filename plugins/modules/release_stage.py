@@ -16,6 +16,8 @@ description:
   - Tells which releases are on the host, which one is live, and whether the running process is what the tree describes.
   - Where the release is not there yet, sends its archive, verifies it, unpacks it beside the others, links its shared
     paths and renames it to its place. Nothing of it is seen before it is complete.
+  - With O(pull_url), the host fetches the archive from a web server instead, with the proxy and the certificate
+    authorities that its system has for others too.
   - Takes the lock of the application before the first change. The lock is given back when the release is activated, or
     with O(unlock_only=true) when a run ends before that.
   - What an interrupted run left half done is removed before the release is unpacked.
@@ -23,7 +25,7 @@ description:
 attributes:
   check_mode:
     support: full
-    description: Reports whether the release would be sent.
+    description: Reports whether the release would be sent or fetched. Does neither, and publishes nothing.
   diff_mode:
     support: full
     description: Shows the release that would be added.
@@ -33,7 +35,7 @@ attributes:
     description: The kind of host that the module works on.
   action:
     support: full
-    description: Sends the archive only where the host lacks the release.
+    description: Sends the archive only where the host lacks the release, and publishes it for O(pull_url).
 options:
   root:
     description: The application's directory, such as C(/srv/myapp).
@@ -88,6 +90,24 @@ options:
   archive:
     description: The archive on the host. Set by the action plugin once it has sent it.
     type: path
+  pull_url:
+    description:
+      - The C(http) or C(https) URL of the directory from which the host fetches the archive. Its file name is the
+        SHA-256 of its bytes and V(.tar.gz), and is added here. What arrives is compared with that SHA-256.
+      - User and password in it are used for that server and never shown.
+      - When it is empty, the archive is sent.
+    type: str
+    default: ""
+  pull_directory:
+    description:
+      - A directory on the controller that the server serves as O(pull_url). The archive is put there by one rename,
+        with mode 0644, unless it is there already.
+      - When it is empty, the archive has to be there already.
+    type: path
+  pull_credentials:
+    description: User and password of O(pull_url). Set by the action plugin.
+    type: str
+    default: ""
   unlock:
     description: Take the lock away from whoever holds it.
     type: bool
@@ -120,8 +140,18 @@ EXAMPLES = r"""
   flaskops.production.release_stage:
     root: /srv/myapp
     app: myapp
-    source: "{{ source.release }}"
+    source: "{{ source }}"
     shared_paths: [instance/]
+    user: www-data
+    group: www-data
+
+- name: Let the host fetch it from the server that serves /srv/www/releases
+  flaskops.production.release_stage:
+    root: /srv/myapp
+    app: myapp
+    source: "{{ source }}"
+    pull_url: https://releases.example.org/
+    pull_directory: /srv/www/releases
     user: www-data
     group: www-data
 """
@@ -164,6 +194,7 @@ bad:
   sample: GET / answered 500, expected 200
 """
 
+import contextlib
 import grp
 import hashlib
 import os
@@ -171,6 +202,7 @@ import pwd
 import shutil
 import tarfile
 import time
+from collections.abc import Iterator
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -181,6 +213,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     Lock,
     LockedError,
     ReleaseError,
+    archive_name,
     now,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
@@ -254,6 +287,26 @@ def verify(archive: str, sha256: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def verified(params: dict, place: str) -> Iterator[str]:
+    """The verified archive: the one that was sent, or one that is fetched to a place and removed after its use."""
+    source = params["source"]
+    if params["archive"]:
+        verify(params["archive"], source["sha256"])
+        yield params["archive"]
+        return
+    # Here, because it takes as long as all the rest, and a host that has the release fetches nothing.
+    from ansible_collections.flaskops.production.plugins.module_utils._fetch import fetch
+
+    url = params["pull_url"].rstrip("/") + "/" + archive_name(source)
+    try:
+        fetch(url, params["pull_credentials"], place, source["sha256"], int(source["size"]))
+        yield place
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)
+
+
 def unpack(archive: str, directory: str, owner: str) -> None:
     """Unpack an archive that the controller has normalised: plain names, links inside the tree, modes 0644 and 0755."""
     account = pwd.getpwnam(owner)
@@ -321,10 +374,10 @@ def stage(home: Home, params: dict) -> None:
             f"{home.release(name)} exists, but holds other bits than this release ({source['digest'][:12]}): choose "
             "another release_name, or remove it."
         )
-    verify(params["archive"], source["sha256"])
     staging = os.path.join(home.releases, STAGING + name)
     try:
-        unpack(params["archive"], staging, params["owner"])
+        with verified(params, staging + ".tar.gz") as archive:
+            unpack(archive, staging, params["owner"])
         link_shared(home, staging, params["shared_paths"], params["user"], params["group"])
         sync_filesystem(staging)
         home.write_record(name, new_record(name, source, params))
@@ -430,13 +483,16 @@ def argument_spec() -> dict:
         "health": HEALTH,
         "run": {"type": "dict"},
         "archive": {"type": "path"},
+        "pull_url": {"type": "str", "default": ""},
+        "pull_directory": {"type": "path"},
+        "pull_credentials": {"type": "str", "default": "", "no_log": True},
         "unlock": {"type": "bool", "default": False},
         "only": {"type": "str", "choices": ["check", "unlock"]},
     }
 
 
 def work(home: Home, lock: Lock, params: dict) -> dict:
-    """Look, and stage what is missing once the archive is there; what was found, and whether that is a change."""
+    """Look, and stage what is missing once there is an archive; what was found, and whether that is a change."""
     check_tree(home, params)
     adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
     if adoptable and not params["check_mode"]:
@@ -451,7 +507,7 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
         if refreshed:
             found["outdated"] = found["outdated"] or "settings of the release changed"
         return {**found, "changed": refreshed or adoptable}
-    if params["archive"] and not params["check_mode"]:
+    if (params["archive"] or params["pull_url"]) and not params["check_mode"]:
         home.prepare()
         lock.acquire(force=params["unlock"])
         home.sweep()

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from urllib.parse import unquote
 
 URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 # host:path, as git reads it: the colon comes before the first slash.
@@ -62,3 +64,9 @@ def scrub(text: str, location: str) -> str:
         if len(secret) > 3 or (secret and secret == user):
             text = text.replace(secret, "***")
     return re.sub(r"(https?://)[^/@\s]+@", r"\1", text)
+
+
+def credentials(location: str) -> str:
+    """User and password of a URL as `user:password` in base64, for its host alone; empty when there are none."""
+    user, _, password = _authority(location)[1].partition(":")
+    return base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode() if user or password else ""

@@ -26,6 +26,7 @@ from environment import ROOT, docker, tool_environment
 
 APP = ROOT / "molecule/shared/files/demo"
 APP_ROOT = "/srv/myapp"
+PLUGINS = ROOT / "benchmarks/callback_plugins"
 # Long enough to occur nowhere by chance, plain enough that no quoting changes them.
 SECRETS = {
     name: f"plantedsecret{name}"
@@ -142,10 +143,25 @@ class Guarded(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Archives(Guarded):
+    """Archives, of which the last byte may be changed on their way."""
+
+    asked: list[str]
+    tampering: bool
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def copyfile(self, source, outputfile) -> None:
+        body = source.read()
+        outputfile.write(body[:-1] + b"!" if self.tampering else body)
+
+
 @contextlib.contextmanager
-def serving(directory: Path) -> Iterator[int]:
-    """Serve a directory to this machine; the port."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Guarded, directory=directory)) as server:
+def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] = Guarded) -> Iterator[int]:
+    """Serve a directory at an address of this machine; the port."""
+    with http.server.ThreadingHTTPServer((address, 0), functools.partial(handler, directory=directory)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
         server.shutdown()
@@ -219,3 +235,43 @@ def converged(site, checked):
         played = site.play("site", "--diff", "-vvv")
     assert not played.failed, played.output
     return played, lines
+
+
+@pytest.fixture
+def count(site, tmp_path):
+    """Run something on the host, and return what each of its tasks started there."""
+
+    def run(name: str, **variables) -> dict[str, int]:
+        report = tmp_path / "report.json"
+        environment = {
+            "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS),
+            "ANSIBLE_CALLBACKS_ENABLED": "remote_executions",
+            "REMOTE_EXECUTIONS_REPORT": str(report),
+        }
+        played = site.play(name, environment=environment, **variables)
+        assert not played.failed, played.output
+        (counts,) = json.loads(report.read_text()).values()
+        print(f"{name}: {sum(counts.values())} remote executions", json.dumps(counts, indent=2), sep="\n")
+        return counts
+
+    return run
+
+
+@pytest.fixture
+def releases(site, tmp_path):
+    """A server that the host fetches releases from: what it is asked, whether it tampers, and what to set for it."""
+
+    class Server(Archives):
+        asked = []
+        tampering = False
+
+    gateway = "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}"
+    address = docker("inspect", "--format", gateway, site.container)
+    with serving(tmp_path, address, Server) as port:
+        Server.url = f"http://{address}:{port}/"
+        Server.variables = {
+            "release_transfer": "pull",
+            "release_pull_url": f"http://{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}@{address}:{port}/",
+            "release_pull_directory": str(tmp_path),
+        }
+        yield Server

@@ -52,6 +52,7 @@ def repository(location: str, **more: str) -> dict:
     return {"release_directory": None, "release_git_repo": location, **more}
 
 
+PULL = {"release_transfer": "pull", "release_pull_url": "https://releases.example.org/"}
 ROOT_ACCEPTED = ("an absolute path of at least two levels", "/srv/myapp")
 ROOT_REACHED = ("outside /root, /home, /tmp", "/srv/myapp")
 ONE_SOURCE = "set exactly one of release_directory, release_archive and release_git_repo"
@@ -301,6 +302,23 @@ ROWS = [
     row("Subdirectory missing", {"release_subdirectory": "web"}, "release_subdirectory", '"web"', "not a directory in"),
     row("Release name with a slash", {"release_name": "1/2"}, "release_name", '"1/2"', "1 to 64 letters"),
     row("Release name that YAML reads", {"release_name": 1.10}, "release_name", "1.1", "in quotes"),
+    row("Unknown transfer", {"release_transfer": "torrent"}, "release_transfer", "torrent", "push, pull"),
+    row("Pull without a URL", {"release_transfer": "pull"}, "release_pull_url", "not set", "https://"),
+    row(
+        "Pull over another scheme",
+        {"release_transfer": "pull", "release_pull_url": "ftp://ada:p@ss@example.org/x?key"},
+        *("release_pull_url", "'ftp://****@example.org/x?****'", "an http or https URL"),
+    ),
+    row(
+        "Pull directory missing",
+        {**PULL, "release_pull_directory": "SOURCES/none"},
+        *("release_pull_directory", "SOURCES/none", "an existing directory on the controller"),
+    ),
+    row(
+        "Pull directory relative",
+        {**PULL, "release_pull_directory": "www"},
+        *("release_pull_directory", "'www'", "the absolute path"),
+    ),
     row(
         "Absolute shared path",
         {"release_shared_paths": ["/var/x/"]},

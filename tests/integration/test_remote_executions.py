@@ -7,32 +7,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-from environment import ROOT
-
-PLUGINS = ROOT / "benchmarks/callback_plugins"
-
-
-@pytest.fixture
-def count(site, tmp_path):
-    """Run something on the host, and return what each of its tasks started there."""
-
-    def run(name: str) -> dict[str, int]:
-        report = tmp_path / "report.json"
-        environment = {
-            "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS),
-            "ANSIBLE_CALLBACKS_ENABLED": "remote_executions",
-            "REMOTE_EXECUTIONS_REPORT": str(report),
-        }
-        played = site.play(name, environment=environment)
-        assert not played.failed, played.output
-        (counts,) = json.loads(report.read_text()).values()
-        print(f"{name}: {sum(counts.values())} remote executions", json.dumps(counts, indent=2), sep="\n")
-        return counts
-
-    return run
-
-
 PROBE = [
     {"name": "Command", "ansible.builtin.command": "true"},
     {"name": "Commands", "ansible.builtin.command": "true", "loop": [1, 2]},

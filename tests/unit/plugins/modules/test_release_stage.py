@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import grp
+import http.server
 import json
 import multiprocessing
 import os
 import pwd
 import shutil
 import signal
+import ssl
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -464,6 +470,184 @@ def test_a_record_is_plain_json(host):
     text = (Path(host.home.records) / "v1.json").read_text()
     assert text.endswith("}\n") and json.loads(text)["release"] == "v1"
     assert _releases.NAME.match("v1")
+
+
+# Fetching the archive
+
+
+class Releases(http.server.SimpleHTTPRequestHandler):
+    """A web server that has archives, and answers a path in another way where a test says so."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers.get("Authorization")))
+        answer = self.server.answers.get(self.path)
+        answer(self) if answer else super().do_GET()
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments) -> None:
+        pass
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """Start a web server on this machine, with a certificate if one is given."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    started = []
+
+    def start(certificate=None):
+        handler = functools.partial(Releases, directory=tmp_path / "www")
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.asked, server.answers, scheme = [], {}, "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket, scheme = context.wrap_socket(server.socket, server_side=True), "https"
+        server.url = f"{scheme}://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+def publish(host, source):
+    """Put the archive where the server has it; its path in the URL."""
+    path = host.tmp_path / "www" / f"{source['sha256']}.tar.gz"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(source["archive"], path)
+    return f"/{path.name}"
+
+
+def test_a_host_fetches_the_release_that_it_lacks_once(host, serve):
+    server, source = serve(), host.resolve()
+    path = publish(host, source)
+    result = host.stage(source, archive=False, diff=True, pull_url=server.url + "/")
+    assert (result["changed"], result["present"], result["release"]) == (True, False, "v1")
+    assert "v1" in result["diff"]["after"]
+    release = Path(host.home.release("v1"))
+    assert {name: (release / name).read_text() for name in FILES} == FILES
+    assert os.listdir(host.home.releases) == ["v1"], "the archive does not stay"
+    assert host.home.known()["v1"]["state"] == "staged" and os.path.exists(host.home.lock)
+    assert not host.stage(source, archive=False, pull_url=server.url)["changed"]
+    assert server.asked == [(path, None)]
+
+
+def test_check_mode_fetches_nothing(host, serve):
+    server, source, before = serve(), host.resolve(), host.tree()
+    result = host.stage(source, archive=False, check=True, pull_url=server.url)
+    assert result["changed"] and not result["present"]
+    assert server.asked == [] and host.tree() == before
+
+
+def test_a_host_that_another_run_is_at_fetches_nothing(host, serve):
+    server = serve()
+    host.stage(host.resolve("v0", {"wsgi.py": "0"}), run=OTHER_RUN)
+    result = host.stage(host.resolve(), archive=False, pull_url=server.url)
+    assert result["failed"] and "grace" in result["msg"]
+    assert server.asked == []
+
+
+def cut_short(handler, body):
+    handler.answer(200, body[:100], Content_Length=str(len(body)))
+
+
+def cut_short_in_chunks(handler, body):
+    handler.protocol_version = "HTTP/1.1"
+    handler.answer(200, b"64\r\n" + body[:100] + b"\r\n", Content_Length="", Transfer_Encoding="chunked")
+    handler.close_connection = True
+
+
+ANSWERS = {
+    "missing": (lambda h, _: h.answer(404), "answered 404 Not Found: publish the archive there"),
+    "forbidden": (lambda h, _: h.answer(403), "answered 403 Forbidden: let this host read it"),
+    "broken": (lambda h, _: h.answer(503), "answered 503 Service Unavailable: look at the server"),
+    "other bytes": (lambda h, body: h.answer(200, body[:-1] + b"!"), "has SHA-256"),
+    "too long": (lambda h, body: h.answer(200, body + b"!"), "is larger than the"),
+    "something else": (lambda h, _: h.answer(200, b"<html>Sign in</html>"), "ended after 20 of"),
+    "cut short": (cut_short, "ended after 100 of"),
+    "cut short in chunks": (cut_short_in_chunks, "ended after 100 of"),
+    "hung up": (lambda h, _: h.wfile.close(), "can't be fetched (Remote end closed connection"),
+    "redirected in a circle": (
+        lambda h, _: h.answer(302, Location=h.path),
+        "answered 302 Found: it redirects without end",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
+def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, answer, said):
+    server, source = serve(), host.resolve()
+    host.home.prepare()
+    path, before, body = publish(host, source), host.tree(), Path(source["archive"]).read_bytes()
+    server.answers[path] = lambda handler: answer(handler, body)
+    result = host.stage(source, archive=False, pull_url=server.url)
+    assert result["failed"] and result["msg"].startswith(server.url + path) and said in result["msg"]
+    assert result["msg"].endswith(".") and "\n" not in result["msg"]
+    assert host.tree() == before, "nothing is staged, and the lock is given back"
+    server.answers.clear()
+    assert not host.stage(source, archive=False, pull_url=server.url).get("failed"), "and nothing is in the way"
+
+
+def test_what_an_interrupted_fetch_left_is_removed(host, serve):
+    server, source = serve(), host.resolve()
+    publish(host, source)
+    host.home.prepare()
+    (host.root / "releases/.staging-v1.tar.gz").write_bytes(b"half")
+    assert not host.stage(source, archive=False, pull_url=server.url).get("failed")
+    assert os.listdir(host.home.releases) == ["v1"]
+
+
+def test_a_server_that_does_not_answer_is_named(host, serve):
+    server = serve()
+    server.shutdown()
+    server.server_close()
+    result = host.stage(host.resolve(), archive=False, pull_url=server.url)
+    assert result["failed"] and server.url in result["msg"] and "Connection refused" in result["msg"]
+    assert not os.path.exists(host.home.lock)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_redirect_is_followed_and_takes_no_password_elsewhere(host, serve, there):
+    near, far, source = serve(), serve(), host.resolve()
+    path = publish(host, source)
+    near.answers[path] = lambda handler: handler.answer(302, Location=f"{far.url}/x{path}?key=planted")
+    far.answers[f"/x{path}?key=planted"] = lambda handler: (
+        handler.answer(200, Path(source["archive"]).read_bytes()) if there else handler.answer(404)
+    )
+    credentials = base64.b64encode(b"ada:plantedpassword").decode()
+    result = host.stage(source, archive=False, pull_url=near.url, pull_credentials=credentials)
+    assert near.asked == [(path, f"Basic {credentials}")]
+    assert far.asked == [(f"/x{path}?key=planted", None)]
+    assert bool(result.get("failed")) != there
+    assert there or f"(redirected to {far.url}/x{path}) answered 404" in result["msg"]
+    assert "planted" not in json.dumps(result) and credentials not in json.dumps(result)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_certificate_has_to_be_one_that_the_host_trusts(host, serve, tmp_path, monkeypatch, trusted):
+    if not shutil.which("openssl"):
+        pytest.skip("makes a certificate with openssl")
+    certificate = tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    place = ["-keyout", tmp_path / "key.pem", "-out", certificate]
+    subprocess.run([*command.split(), *place], check=True, capture_output=True)
+    with certificate.open("ab") as both:
+        both.write((tmp_path / "key.pem").read_bytes())
+    server, source = serve(certificate), host.resolve()
+    publish(host, source)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate) if trusted else os.devnull)
+    result = host.stage(source, archive=False, pull_url=server.url)
+    assert bool(result.get("failed")) != trusted, result
+    assert trusted or "CERTIFICATE_VERIFY_FAILED" in result["msg"] and "install the certificate" in result["msg"]
 
 
 # Adopting what is there

@@ -1,0 +1,50 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host fetches a release from a web server; the controller only says what it must be."""
+
+from __future__ import annotations
+
+# As in conftest.py: how every secret starts.
+PLANTED = "plantedsecret"
+# The live release, the releases that are there whole or half, whether the lock is held, and the page.
+STATE = """
+import json, os, urllib.request
+root = "/srv/myapp"
+page = urllib.request.urlopen("http://127.0.0.1/").read().decode()
+lock = os.path.exists(root + "/.deploy/lock")
+print(json.dumps([os.readlink(root + "/app"), sorted(os.listdir(root + "/releases")), lock, page]))
+"""
+
+
+def change(site, text: str) -> None:
+    template = site.repository.path / "demo/templates/index.html"
+    template.write_text(template.read_text().replace("</section>", f"<p>{text}</p></section>"))
+    site.repository.commit()
+
+
+def test_a_host_fetches_what_it_lacks(site, converged, releases, count, tmp_path):
+    change(site, "Fetched by the host")
+    counts = count("deploy", **releases.variables)
+    assert not [task for task in counts if "put_file" in task], "the controller sent something"
+    assert sum(counts.values()) <= 3
+    (archive,) = tmp_path.glob("*.tar.gz")
+    assert releases.asked == [f"/{archive.name}"]
+    assert "Fetched by the host" in site.python(STATE, None)[3]
+    assert site.play("deploy", **releases.variables).changed == 0
+    assert len(releases.asked) == 1, "a host that has the release fetches nothing"
+
+
+def test_other_bytes_are_refused_and_change_nothing(site, converged, releases):
+    *before, _ = site.python(STATE, None)
+    change(site, "Tampered with")
+    releases.tampering = True
+    played = site.play("deploy", "-vvv", **releases.variables)
+    assert played.failed
+    assert f"{releases.url}{releases.asked[0].lstrip('/')} has SHA-256" in played.output
+    assert PLANTED not in played.output
+    *after, page = site.python(STATE, None)
+    assert after == before and "Tampered with" not in page
+    releases.tampering = False
+    assert not site.play("deploy", **releases.variables).failed
+    assert "Tampered with" in site.python(STATE, None)[3]
