@@ -19,7 +19,7 @@ description:
   - With O(pull_url), the host fetches the archive from a web server instead, with the proxy and the certificate
     authorities that its system has for others too.
   - Takes the lock of the application before the first change. The lock is given back when the release is activated, or
-    with O(unlock_only=true) when a run ends before that.
+    with O(only=unlock) when a run ends before that.
   - What an interrupted run left half done is removed before the release is unpacked.
   - Does not touch the live release. M(flaskops.production.release_activate) does that.
 attributes:
