@@ -43,3 +43,9 @@ def test_a_new_release_with_known_dependencies(site, count, converged):
     counts = count("deploy")
     assert any("put_file" in task for task in counts), "The archive was not sent: nothing new was deployed."
     assert sum(counts.values()) <= 8
+
+
+def test_a_rollback_to_the_release_before(count, converged):
+    counts = count("rollback")
+    assert any("Switch once" in task for task in counts), "Nothing was switched."
+    assert sum(counts.values()) <= 4
