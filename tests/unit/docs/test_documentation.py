@@ -22,7 +22,14 @@ DOCUMENTS = sorted(
 )
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/site.yml"))
 # What the playbooks and hooks offer beside the roles' own settings.
-OTHER_VARIABLES = {"flask_apps", "flask_app_hosts", "flask_app_serial", "release_facts"}
+OTHER_VARIABLES = {
+    "flask_apps",
+    "flask_app_hosts",
+    "flask_app_serial",
+    "flask_app_max_fail_percentage",
+    "flask_app_only",
+    "release_facts",
+}
 
 
 def options(role: str) -> dict:
