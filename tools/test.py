@@ -28,8 +28,6 @@ from build import SUITES, build_images
 PARTS = ("lint", "unit", "integration", "molecule")
 # Scenarios that measure latencies: nothing may run beside them.
 ALONE = {"load"}
-# Scenarios that have not passed as a whole yet: they are run by name, and are no part of `make test`.
-UNFINISHED = {"load"}
 LINT = {
     "ansible-lint": ["ansible-lint"],
     "yamllint": ["yamllint", "--strict", "."],
@@ -116,11 +114,11 @@ def molecule() -> Iterator[Result]:
         return replace(result, passed=0, failed=1) if "Missing playbook" in result.log else result
 
     # A scenario waits for the network and for services as long as it computes: one for each processor keeps them busy.
-    together = [scenario for scenario in scenarios() if scenario not in ALONE | UNFINISHED]
+    together = [scenario for scenario in scenarios() if scenario not in ALONE]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in as_completed([pool.submit(one, scenario) for scenario in together]):
             yield done.result()
-    yield from map(one, [scenario for scenario in scenarios() if scenario in ALONE - UNFINISHED])
+    yield from map(one, [scenario for scenario in scenarios() if scenario in ALONE])
 
 
 def show(result: Result) -> None:
