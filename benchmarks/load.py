@@ -123,10 +123,10 @@ ASK = 'import urllib.request as r; print(r.urlopen("http://127.0.0.1/info").read
 
 
 def make_release(kind: str, path: Path) -> Path:
-    """A release out of the demo app: its code differs, its dependencies do not."""
+    """A release out of the demo app: its code differs from that of every other one, its dependencies do not."""
     shutil.copytree(DEMO, path, ignore=shutil.ignore_patterns("__pycache__"))
     page = path / "demo/templates/base.html"
-    page.write_text(page.read_text().replace("<footer>Release", f"<footer>{kind}, release"))
+    page.write_text(page.read_text().replace("<footer>Release", f"<footer>{path.name}, release"))
     if kind == "import":
         with open(path / "wsgi.py", "a") as file:
             file.write("\nimport a_module_that_nobody_has\n")
