@@ -6,7 +6,7 @@
 
 Runs on the host itself against its Nginx, with the Python that is there, so that no network is measured. A request is
 sent when its time has come, whatever became of those before it; none is ever repeated. Half of them use kept-alive
-connections, the others one of their own; 2 % take 1.5 s, and 5 % upload a file through the form.
+connections, or another share, the others one of their own; 2 % take 1.5 s, and 5 % upload a file through the form.
 
 Every line that is added to the file of marks begins a phase of that name; the line `end` ends the run, as does the end
 of its time. The first phase is the normal one that the others are held against. Prints a summary as JSON.
@@ -126,7 +126,9 @@ def read_marks(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-async def run(client: Client, rate: float, seconds: float, marks: Path) -> tuple[list[tuple[float, str]], float]:
+async def run(
+    client: Client, rate: float, seconds: float, kept_alive: float, marks: Path
+) -> tuple[list[tuple[float, str]], float]:
     """Send until the time is over or the end is marked. Returns the beginnings of the phases, and the worst delay of a
     request that was due."""
     phases = [(time.time(), "normal")]
@@ -146,7 +148,7 @@ async def run(client: Client, rate: float, seconds: float, marks: Path) -> tuple
             phases += [(time.time(), name) for name in names[len(phases) - 1 :]]
             if "end" in names:
                 break
-        task = asyncio.create_task(client.send(kind_of(chance.random()), number, chance.random() < 0.5))
+        task = asyncio.create_task(client.send(kind_of(chance.random()), number, chance.random() < kept_alive))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
@@ -197,13 +199,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=80)
     parser.add_argument("--rate", type=float, default=300, help="requests per second (default: 300)")
     parser.add_argument("--seconds", type=float, default=300, help="the longest that the run may take (default: 300)")
+    parser.add_argument("--kept-alive", type=float, default=0.5, help="share of kept-alive connections (default: 0.5)")
     parser.add_argument("--marks", type=Path, default=Path("/run/load.marks"), help="the file that begins phases")
     parser.add_argument("--output", type=Path, help="where to write every single request, as JSON")
     options = parser.parse_args()
     client = Client(options.host, options.port)
     # A collection in the middle of an answer would be measured with it.
     gc.disable()
-    phases, late = asyncio.run(run(client, options.rate, options.seconds, options.marks))
+    phases, late = asyncio.run(run(client, options.rate, options.seconds, options.kept_alive, options.marks))
     if options.output:
         rows = [[a.start, a.latency, a.kind, a.kept_alive, a.result, a.release] for a in client.answers]
         options.output.write_text(json.dumps({"phases": phases, "requests": rows}))
