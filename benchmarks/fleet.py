@@ -360,7 +360,7 @@ def verdicts(sizes: dict[int, dict[str, Run]]) -> list[str]:
             lines.append(f"{subject}: not measured against {against[other]}.")
             continue
         ratio = runs[f"{job}/ours"].wall / runs[other].wall
-        verdict = f"asked for {limit:g} × at most: {'met' if ratio <= limit else '**missed**'}"
+        verdict = f"the aim is {limit:g} × at most: {'met' if ratio <= limit else '**missed**'}"
         lines.append(f"{subject}: {ratio:.2f} × the time of {against[other]}; {verdict}.")
     return lines
 

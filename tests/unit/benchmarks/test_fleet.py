@@ -77,15 +77,15 @@ def test_verdicts_are_those_of_ten_hosts():
     noop, stock, ansistrano = fleet.verdicts(results(1, 10, 20).sizes)
     assert noop.startswith("Whole site, nothing to do, 10 hosts: 4.00 × the time of a play of one `ping`")
     assert noop.endswith(": met.")
-    assert "0.25 × the time of stock modules; asked for 0.4 × at most: met." in stock
-    assert "0.20 × the time of Ansistrano; asked for 0.7 × at most: met." in ansistrano
+    assert "0.25 × the time of stock modules; the aim is 0.4 × at most: met." in stock
+    assert "0.20 × the time of Ansistrano; the aim is 0.7 × at most: met." in ansistrano
 
 
 def test_a_verdict_can_be_a_miss():
     sizes = results(10).sizes
     sizes[10]["noop/ours"] = run(6)
     assert fleet.verdicts(sizes)[0].endswith(
-        "6.00 × the time of a play of one `ping`; asked for 5 × at most: **missed**."
+        "6.00 × the time of a play of one `ping`; the aim is 5 × at most: **missed**."
     )
 
 
