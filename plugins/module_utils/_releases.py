@@ -210,10 +210,7 @@ class Home:
     def sweep(self) -> None:
         """Remove what interrupted runs left half done. Only under the lock."""
         for path in self._half_done():
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+            _delete(path)
         for name in _listed(self.records):
             release = name[: -len(".json")] if name.endswith(".json") else None
             record = self.record(release) if release else None
@@ -273,7 +270,15 @@ class Home:
         """Remove a directory so that it is never seen half."""
         aside = os.path.join(directory, REMOVED + name)
         os.rename(os.path.join(directory, name), aside)
-        shutil.rmtree(aside)
+        _delete(aside)
+
+
+def _delete(path: str) -> None:
+    """Remove whatever is there, never what a link leads to: an adoption that was killed may have left one."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def before_live(activations: list[tuple[str, str]], live: str | None) -> list[str]:

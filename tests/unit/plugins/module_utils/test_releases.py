@@ -464,6 +464,16 @@ def test_leftovers_of_killed_runs_are_swept_and_nothing_else(host):
     assert host.home.leftovers() == []
 
 
+def test_the_link_that_a_killed_adoption_leaves_is_swept(host):
+    """change_places() puts a link in the new place before it exchanges the two."""
+    host.follow("v1")
+    link = host.root / "venvs" / ("f" * 12)
+    link.symlink_to(link)
+    host.home.sweep()
+    assert host.home.leftovers() == [] and not link.is_symlink()
+    assert host.environments() == [ENVIRONMENTS["v1"]]
+
+
 # The lock
 
 
