@@ -9,21 +9,11 @@ import json
 import logging
 import os
 import socket
-import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.modules import release_activate
-
-# Not resolved: the collection must be found under its real name.
-COLLECTION = Path(release_activate.__file__).parents[2]
-COLLECTIONS = COLLECTION.parents[2]
-
-
-# Each is a host, so that one run of Ansible renders all.
 SETTINGS = {
     "default": {},
     "everything": {
@@ -57,31 +47,9 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory):
+def texts(gunicorn_files):
     """The rendered file of each case."""
-    directory = tmp_path_factory.mktemp("conf")
-    (directory / "templates").symlink_to(COLLECTION / "roles/gunicorn_systemd/templates")
-    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "flask_app_name": "my-app"}
-    hosts = {f"case{number}": case for number, case in enumerate(SETTINGS.values())}
-    (directory / "inventory.yml").write_text(json.dumps({"all": {"vars": common, "hosts": hosts}}))
-    entries = "{{ __gunicorn_systemd_entries | map(attribute='content') | list }}"
-    tasks = [
-        {"include_role": {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate", "public": True}},
-        {"copy": {"content": "{{ entries | to_json }}", "dest": f"{directory}/{{{{ inventory_hostname }}}}"},
-         "vars": {"entries": entries}},
-    ]  # fmt: skip
-    (directory / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([str(COLLECTIONS), os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")]),
-        "ANSIBLE_LOCAL_TEMP": str(directory / "local"),
-        "ANSIBLE_INJECT_FACT_VARS": "false",
-        "ANSIBLE_NOCOLOR": "true",
-    }
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.yml", "play.yml"]
-    done = subprocess.run(command, cwd=directory, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return {name: json.loads((directory / f"case{number}").read_text())[0] for number, name in enumerate(SETTINGS)}
+    return {name: files["/srv/my-app/gunicorn.conf.py"] for name, files in gunicorn_files(SETTINGS).items()}
 
 
 @pytest.fixture

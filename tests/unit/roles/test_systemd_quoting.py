@@ -10,16 +10,11 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from ansible_collections.flaskops.production.plugins.filter.environment import environment_faults, environment_file
-from ansible_collections.flaskops.production.plugins.modules import release_activate
 
-# Not resolved: the collection must be found under its real name.
-COLLECTION = Path(release_activate.__file__).parents[2]
-COLLECTIONS = COLLECTION.parents[2]
 ANALYZE = shutil.which("systemd-analyze")
 
 
@@ -42,33 +37,10 @@ FACTORIES = [
 
 
 @pytest.fixture(scope="module")
-def units(tmp_path_factory):
-    """The rendered units of each factory: service and candidate, from one run of Ansible."""
-    directory = tmp_path_factory.mktemp("units")
-    (directory / "templates").symlink_to(COLLECTION / "roles/gunicorn_systemd/templates")
-    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "flask_app_name": "my-app"}
-    hosts = {f"case{number}": {"flask_app_wsgi": wsgi} for number, wsgi in enumerate(FACTORIES)}
-    hosts["restart"] = {"gunicorn_systemd_handover": "restart"}
-    (directory / "inventory.yml").write_text(json.dumps({"all": {"vars": common, "hosts": hosts}}))
-    contents = "{{ dict(entries | map(attribute='path') | zip(entries | map(attribute='content'))) | to_json }}"
-    tasks = [
-        {"include_role": {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate", "public": True}},
-        {"copy": {"content": contents, "dest": f"{directory}/{{{{ inventory_hostname }}}}"},
-         "vars": {"entries": "{{ __gunicorn_systemd_entries }}"}},
-    ]  # fmt: skip
-    (directory / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([str(COLLECTIONS), os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")]),
-        "ANSIBLE_LOCAL_TEMP": str(directory / "local"),
-        "ANSIBLE_INJECT_FACT_VARS": "false",
-        "ANSIBLE_NOCOLOR": "true",
-    }
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.yml", "play.yml"]
-    done = subprocess.run(command, cwd=directory, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = {wsgi: json.loads((directory / f"case{number}").read_text()) for number, wsgi in enumerate(FACTORIES)}
-    return {**found, "restart": json.loads((directory / "restart").read_text())}
+def units(gunicorn_files):
+    """The rendered units of each factory: service and candidate."""
+    factories = {wsgi: {"flask_app_wsgi": wsgi} for wsgi in FACTORIES}
+    return gunicorn_files({**factories, "restart": {"gunicorn_systemd_handover": "restart"}})
 
 
 def setting(unit, name):
