@@ -17,12 +17,15 @@ def hosts_named(hosts: list[str]) -> str:
     return f"{count}: {', '.join(hosts[:NAMED])}{f' and {more} more' if more > 0 else ''}"
 
 
-def release_hosts(fleet: Mapping[str, Mapping[str, str | None]], app: str) -> list[str]:
-    """A sentence for each release that is live somewhere, the most frequent first.
+def release_hosts(fleet: Mapping[str, Mapping[str, str | None]], app: str | None = None) -> list[str]:
+    """A sentence for each release that is live somewhere, of one application or of all, the most frequent first.
 
     fleet: for each host, the live release of each of its applications: '' where nothing is live, None where it is not
     known. Nothing at all is known of a host without applications; one that has only others is left out.
     """
+    if app is None:
+        apps = dict.fromkeys(name for live in fleet.values() for name in live)
+        return [sentence for name in apps for sentence in release_hosts(fleet, name)]
     hosts: dict[str | None, list[str]] = {}
     for host, live in fleet.items():
         if app in live or not live:

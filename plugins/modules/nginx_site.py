@@ -62,6 +62,13 @@ options:
       - Whether a running Nginx loads the new configuration.
     type: bool
     default: true
+  required:
+    description:
+      - Whether it is an error when the Nginx program is not found.
+      - With V(false), nothing is done on a host without Nginx, and RV(installed) says so.
+      - Check mode reports on such a host what would be written.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: Reports what would change. Nothing is validated, because testing makes Nginx create its log files.
@@ -74,7 +81,6 @@ attributes:
     platforms: linux
     support: full
 notes:
-  - Works on a host without Nginx in check mode only.
   - Files whose names begin with C(.flaskops-), in the directories of O(config), O(path) and O(link), are the module's
     own. What a killed run left of them is never read by Nginx and is removed by a later run.
 """
@@ -116,6 +122,16 @@ path:
   sample: /etc/nginx/sites-available/myapp.conf
 installed:
   description: Whether the Nginx program was found.
+  returned: success
+  type: bool
+  sample: true
+running:
+  description: Whether Nginx is running.
+  returned: success
+  type: bool
+  sample: true
+enabled:
+  description: Whether systemd starts the unit C(nginx.service) at boot.
   returned: success
   type: bool
   sample: true
@@ -649,18 +665,28 @@ class Site:
 
     # The whole
 
+    def enabled(self) -> bool:
+        systemctl = self.module.get_bin_path("systemctl", required=False)
+        return (
+            bool(systemctl) and self.module.run_command([systemctl, "--quiet", "is-enabled", "nginx.service"])[0] == 0
+        )
+
     def run(self) -> None:
         shown = differences(self.path, self.before, self.after)
-        master = self.master() if self.nginx and self.module.params["reload"] else None
-        reload = master is not None and (bool(shown) or self.is_stale(master))
+        master = self.master() if self.nginx else None
+        reload = master is not None and self.module.params["reload"] and (bool(shown) or self.is_stale(master))
         result = {
             "changed": bool(shown) or reload,
             "path": self.path,
             "installed": self.nginx is not None,
+            "running": master is not None,
+            "enabled": self.nginx is not None and self.enabled(),
             "validated": False,
             "reloaded": reload,
             "nginx_output": "",
         }
+        if self.nginx is None and not self.module.params["required"] and not self.module.check_mode:
+            self.module.exit_json(**{**result, "changed": False})
         if shown:
             result["diff"] = shown
         if result["changed"] and not self.module.check_mode:
@@ -715,6 +741,7 @@ def main() -> None:
             "nginx": {"type": "str", "default": "nginx"},
             "config": {"type": "path", "default": "/etc/nginx/nginx.conf"},
             "reload": {"type": "bool", "default": True},
+            "required": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

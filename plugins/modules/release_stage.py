@@ -157,6 +157,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+app:
+  description: The application's name.
+  returned: always, unless O(only) is given
+  type: str
+  sample: myapp
 release:
   description: The name under which these bits are on the host.
   returned: always, unless O(only) is given
@@ -461,6 +466,7 @@ def look(home: Home, params: dict) -> dict:
     rejected = record.get("state") == "bad" and record.get("digest") == source["digest"]
     return {
         **observe(home, params["app"], params["health"]),
+        "app": params["app"],
         "release": present or source["name"],
         "present": bool(present),
         "built": not params["build"] or bool(present) and record.get("build") == params["build"] and record["built"],

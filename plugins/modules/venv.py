@@ -106,6 +106,12 @@ options:
     description: How long a build may take, with waiting for the build of another run, in seconds.
     type: int
     default: 1800
+  report_missing:
+    description:
+      - Whether a missing interpreter, or one that can't create environments, is reported by RV(missing) with nothing
+        changed, instead of failing, so that the caller can install it and call again.
+    type: bool
+    default: false
 requirements:
   - Python's own C(venv) and C(ensurepip), on Debian the package C(python3-venv).
 attributes:
@@ -183,8 +189,15 @@ packages:
   type: list
   elements: str
   sample: ["Flask==3.1.3", "gunicorn==27.0.1"]
+missing:
+  description:
+    - Whether the interpreter, or what it needs to create environments, is not on the host. What it needs is not looked
+      for when the set is there already.
+  returned: success
+  type: bool
+  sample: false
 interpreter:
-  description: The real path of the interpreter. Empty in check mode when it is not there yet.
+  description: The real path of the interpreter. Empty when it is not on the host.
   returned: success
   type: str
   sample: /usr/bin/python3.11
@@ -248,6 +261,10 @@ class NotThereYet(VenvError):
     """What a play that runs for real has put in place by now, and one in check mode has not."""
 
 
+class MissingInterpreter(NotThereYet):
+    """The interpreter, or what it needs to create environments, is not on the host."""
+
+
 class Settings(NamedTuple):
     directory: str
     source: str | None
@@ -264,6 +281,7 @@ class Settings(NamedTuple):
     only_binary: bool
     environment: dict[str, Any]
     timeout: int
+    report_missing: bool = False
 
 
 class Interpreter(NamedTuple):
@@ -293,7 +311,7 @@ class Step(NamedTuple):
 def find_interpreter(python: str) -> Interpreter:
     path = python if os.path.isabs(python) else shutil.which(python)
     if not path or not os.access(path, os.X_OK) or os.path.isdir(path):
-        raise NotThereYet(
+        raise MissingInterpreter(
             f"The interpreter '{python}' (venv_python) is not on this host. "
             "Name one that is; those of Debian are installed by the role venv."
         )
@@ -525,13 +543,18 @@ class Builder:
         else:
             self._create_with_pip(self.path)
 
-    def _create_with_pip(self, path: str) -> None:
+    def check_interpreter(self) -> None:
+        """Whether the interpreter has what it needs to create environments."""
+        if self.settings.installer == "uv" and (self.settings.uv or self._own_uv()):
+            return
         code, _output = self._call([self.interpreter.path, "-I", "-c", "import venv, ensurepip"], cwd="/")
         if code:
-            raise VenvError(
+            raise MissingInterpreter(
                 f"{self.interpreter.path} can't create environments: it has no venv or no ensurepip. "
                 "Install python3-venv (the package that belongs to this interpreter): the role venv does."
             )
+
+    def _create_with_pip(self, path: str) -> None:
         self._run([self.interpreter.path, "-I", "-m", "venv", path], "python -m venv", cwd="/")
 
     def _find_uv(self) -> str:
@@ -540,11 +563,10 @@ class Builder:
             if not os.access(given, os.X_OK):
                 raise VenvError(f"'{given}' (venv_uv) is not an executable file.")
             return given
-        environment = os.path.join(self.settings.directory, UV_DIRECTORY)
-        own = os.path.join(environment, "bin", "uv")
-        found = shutil.which("uv") or (own if is_complete(environment) else None)
+        found = self._own_uv()
         if found:
             return found
+        environment = os.path.join(self.settings.directory, UV_DIRECTORY)
         remove(environment)
         try:
             self._create_with_pip(environment)
@@ -556,7 +578,11 @@ class Builder:
         except BaseException:
             remove(environment)
             raise
-        return own
+        return os.path.join(environment, "bin", "uv")
+
+    def _own_uv(self) -> str | None:
+        environment = os.path.join(self.settings.directory, UV_DIRECTORY)
+        return shutil.which("uv") or (os.path.join(environment, "bin", "uv") if is_complete(environment) else None)
 
     def _steps(self) -> list[Step]:
         """The calls of the installer. Which packages are added follows from what the files say."""
@@ -711,7 +737,7 @@ class Builder:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=[self.lock_fd],
+            pass_fds=[self.lock_fd] if self.lock_fd >= 0 else [],
         )
         try:
             output, _none = process.communicate(timeout=max(1.0, self.deadline - time.monotonic()))
@@ -820,13 +846,16 @@ def relative_target(path: str, link: str) -> str:
 def run(settings: Settings, check_mode: bool, work: str) -> dict[str, Any]:
     before = current_target(settings.link, settings.directory) if settings.link else None
     try:
-        files = read_files(settings.source, settings.requirements)
         interpreter = find_interpreter(settings.python)
-    except NotThereYet as missing:
+        files = read_files(settings.source, settings.requirements)
+    except NotThereYet as reason:
+        missing = isinstance(reason, MissingInterpreter)
+        if missing and settings.report_missing and not check_mode:
+            return _result(settings, "", False, [], "", before, before, missing=True)
         if not check_mode:
             raise
         # The play has not put it in place, because it runs in check mode; what it will find there is unknown.
-        return _result(settings, "", True, [], "", before, "to be built", str(missing))
+        return _result(settings, "", True, [], "", before, "to be built", str(reason), missing)
     faults = check(settings, files)
     if settings.link and not check_mode and not os.path.isdir(os.path.dirname(settings.link)):
         faults.append(f"{os.path.dirname(settings.link)}, which is to hold the link, is not a directory.")
@@ -836,8 +865,24 @@ def run(settings: Settings, check_mode: bool, work: str) -> dict[str, Any]:
     path = os.path.join(settings.directory, digest)
     after = relative_target(path, settings.link) if settings.link else None
     built = not is_complete(path)
-    if built and not check_mode:
-        built = Builder(settings, files, interpreter, path, work).build()
+    if built:
+        builder = Builder(settings, files, interpreter, path, work)
+        try:
+            builder.check_interpreter()
+        except MissingInterpreter:
+            if not check_mode and not settings.report_missing:
+                raise
+            return _result(
+                settings,
+                digest,
+                check_mode,
+                [],
+                interpreter.path,
+                before,
+                after if check_mode else before,
+                missing=True,
+            )
+        built = check_mode or builder.build()
     if after != before and settings.link and after and not check_mode:
         _symlink.swap(settings.link, after, sync=True)
     return _result(settings, digest, built, installed(path), interpreter.path, before, after)
@@ -852,6 +897,7 @@ def _result(
     before: str | None,
     after: str | None,
     note: str = "",
+    missing: bool = False,
 ) -> dict[str, Any]:
     path = os.path.join(settings.directory, digest) if digest else ""
     old: dict[str, Any] = {"link": before}
@@ -869,6 +915,7 @@ def _result(
         "built": built,
         "packages": packages,
         "interpreter": interpreter,
+        "missing": missing,
         "diff": {"before_header": header, "after_header": header, "before": old, "after": new},
     }
 
@@ -908,6 +955,7 @@ def main() -> None:
             "only_binary": {"type": "bool", "default": False},
             "environment": {"type": "dict", "default": {}, "no_log": True},
             "timeout": {"type": "int", "default": 1800},
+            "report_missing": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -29,7 +29,7 @@ def test_the_counter_counts_what_reaches_the_host_and_nothing_else(count, tmp_pa
 
 
 def test_a_site_that_is_right(count, converged):
-    assert sum(count("site").values()) <= 10
+    assert sum(count("site").values()) <= 7
 
 
 def test_a_release_that_is_live(count, converged):

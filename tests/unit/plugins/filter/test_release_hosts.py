@@ -29,6 +29,14 @@ def test_a_host_of_other_applications_is_left_out():
     assert release_hosts(fleet, "shop") == ["shop: v1 is live on 1 host: web2."]
 
 
+def test_without_a_name_all_applications_are_told():
+    fleet = {"web1": {"blog": "v1"}, "web2": {"shop": "v1", "blog": "v1"}}
+    assert release_hosts(fleet) == [
+        "blog: v1 is live on 2 hosts: web1, web2.",
+        "shop: v1 is live on 1 host: web2.",
+    ]
+
+
 def test_a_large_fleet_stays_readable():
     (sentence,) = release_hosts({f"web{number}": {"shop": "v1"} for number in range(NAMED + 3)}, "shop")
     assert sentence.startswith(f"shop: v1 is live on {NAMED + 3} hosts: web0, web1,")

@@ -466,6 +466,31 @@ def test_check_mode_works_on_an_empty_host(tmp_path, run_module, no_nginx):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_host_without_nginx_is_left_alone_when_that_is_allowed(tmp_path, run_module, no_nginx):
+    args = {"path": f"{tmp_path}/sites-available/a.conf", "content": "server {}", "required": False}
+    result = run_module(nginx_site, args)
+    assert (result["changed"], result["installed"]) == (False, False)
+    assert (result["running"], result["enabled"]) == (False, False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_nginx
+@pytest.mark.parametrize("enabled", [True, False])
+def test_whether_nginx_runs_and_starts_at_boot_is_told(tree, run_module, tmp_path, monkeypatch, enabled):
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(
+        f'#!/bin/sh\n[ "$*" = "--quiet is-enabled nginx.service" ] && exit {0 if enabled else 1}\nexit 9\n'
+    )
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{systemctl.parent}:{os.environ['PATH']}")
+    stopped = run_module(nginx_site, tree.args(tree.site()))
+    assert (stopped["installed"], stopped["running"], stopped["enabled"]) == (True, False, enabled)
+    tree.start()
+    started = run_module(nginx_site, tree.args(tree.site(), reload=False))
+    assert (started["changed"], started["running"], started["enabled"]) == (False, True, enabled)
+
+
 @needs_nginx
 def test_check_mode_changes_nothing(tree, run_module):
     tree.enable("default", tree.site(name="other"))

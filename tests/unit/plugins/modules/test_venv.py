@@ -521,11 +521,29 @@ def test_an_interpreter_without_ensurepip(root, build):
     venv.find_interpreter = keep_path
     try:
         message = build(python=str(crippled))["msg"]
+        reported = build(python=str(crippled), report_missing=True)
+        predicted = build(python=str(crippled), check=True)
+        with_uv = build(python=str(crippled), installer="uv", uv="/bin/false", check=True)
     finally:
         venv.find_interpreter = probe
     assert message.startswith(f"{crippled} can't create environments")
     assert "Install python3-venv" in message
-    assert sets(root) == []
+    assert (reported["missing"], reported["changed"], reported["built"]) == (True, False, False)
+    assert (predicted["missing"], predicted["changed"]) == (True, True)
+    # uv creates environments by itself.
+    assert with_uv["missing"] is False
+    assert not (root / "venvs").exists()
+
+
+def test_an_interpreter_that_is_not_there(root, build):
+    write(root, "base\n")
+    assert build(python="python3.99")["msg"].startswith(
+        "The interpreter 'python3.99' (venv_python) is not on this host."
+    )
+    reported = build(python="python3.99", report_missing=True)
+    assert (reported["missing"], reported["changed"], reported["interpreter"]) == (True, False, "")
+    assert build(python="python3.99", check=True)["missing"] is True
+    assert build()["missing"] is False
 
 
 @pytest.mark.parametrize("what", ["directory", "file", "foreign link"])
