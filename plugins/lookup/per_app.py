@@ -16,17 +16,29 @@ description:
   - Without C(flask_apps), returns O(_terms) itself.
   - Where C(flask_app_only) names one or more of the applications, separated by commas, the others are left out.
   - The variables of one application are not seen by the next one.
+  - With O(batches=true), an application whose mapping has C(flask_app_serial) is taken on one batch of the play's hosts
+    after the other.
   - The file that is made holds names of variables, never their values. It lies in the run's temporary directory.
 options:
   _terms:
     description: The absolute path of the task file.
     type: str
     required: true
+  batches:
+    description:
+      - Whether C(flask_app_serial) of an application counts. It is what C(serial) of a play is, for this application
+        alone. A number of hosts, a share of them, or a list of such batches, the last of which repeats.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
 - name: Prepare every application of this host
   ansible.builtin.include_tasks: "{{ lookup('flaskops.production.per_app', playbook_dir ~ '/tasks/prepare.yml') }}"
+
+- name: Switch every application, on as many hosts at a time as it says
+  ansible.builtin.include_tasks:
+    file: "{{ lookup('flaskops.production.per_app', playbook_dir ~ '/tasks/activate.yml', batches=true) }}"
 """
 
 RETURN = r"""
@@ -37,6 +49,7 @@ _raw:
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -45,9 +58,14 @@ from pathlib import Path
 import yaml
 from ansible import constants
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.helpers import pct_to_int
 
 VARIABLE = re.compile(r"(flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
+# What a play asks before it knows an application.
+OF_THE_RUN = ("flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only")
+BATCH = re.compile(r"[1-9][0-9]*%?\Z")
 
 
 def check(apps: object) -> list[Mapping]:
@@ -67,7 +85,31 @@ def check(apps: object) -> list[Mapping]:
     unknown = sorted({str(key) for app in apps for key in app if not VARIABLE.match(str(key))})
     if unknown:
         raise AnsibleError(f"flask_apps has {', '.join(unknown)}, which is no variable of this collection's roles.")
+    for name in OF_THE_RUN:
+        if any(name in app for app in apps):
+            raise AnsibleError(
+                f"flask_apps has {name}, which holds for a whole run: set it with -e, or beside flask_apps."
+            )
+    for app in apps:
+        if "flask_app_serial" in app:
+            split(app["flask_app_name"], app["flask_app_serial"], [])
     return list(apps)
+
+
+def split(name: str, serial: object, hosts: list[str]) -> list[list[str]]:
+    """The batches of an application, as serial of a play makes them; refuses what is no serial."""
+    sizes = list(serial) if isinstance(serial, (list, tuple)) else [serial]
+    if not sizes or not all(BATCH.match(str(size)) for size in sizes):
+        raise AnsibleError(
+            f"flask_app_serial of {name} is {serial!r}, but must be a number of hosts, a share of them such as '25%', "
+            "or a list of such batches."
+        )
+    batches, rest = [], list(hosts)
+    while rest:
+        size = pct_to_int(str(sizes[min(len(batches), len(sizes) - 1)]), len(hosts))
+        batches.append(rest[:size])
+        rest = rest[size:]
+    return batches
 
 
 def chosen(only: object, names: list[str]) -> list[str]:
@@ -83,17 +125,27 @@ def chosen(only: object, names: list[str]) -> list[str]:
     return wanted
 
 
-def wrapper(task_file: str, apps: list[Mapping], names: list[str]) -> str:
-    """Tasks that include the task file for each application. Values stay where they are and are only referred to."""
-    tasks = [
-        {
-            "name": f"Take {app['flask_app_name']}",
+def wrapper(task_file: str, apps: list[Mapping], names: list[str], hosts: list[str] | None = None) -> str:
+    """Tasks that include the task file for each application. Values stay where they are and are only referred to.
+
+    Where hosts are given, applications with batches of their own are included batch by batch.
+    """
+    tasks = []
+    for index, app in enumerate(apps):
+        name = app["flask_app_name"]
+        if name not in names:
+            continue
+        task = {
+            "name": f"Take {name}",
             "ansible.builtin.include_tasks": task_file,
             "vars": {str(key): f"{{{{ flask_apps[{index}].{key} }}}}" for key in app},
         }
-        for index, app in enumerate(apps)
-        if app["flask_app_name"] in names
-    ]
+        if hosts is None or "flask_app_serial" not in app:
+            tasks.append(task)
+            continue
+        for number, batch in enumerate(split(name, app["flask_app_serial"], hosts), 1):
+            some = {"name": f"Take {name} on batch {number}", "when": f"inventory_hostname in {json.dumps(batch)}"}
+            tasks.append({**task, **some})
     return yaml.safe_dump(tasks, sort_keys=False)
 
 
@@ -114,7 +166,8 @@ class LookupModule(LookupBase):
             names = chosen(value("flask_app_only"), names)
         if not several:
             return [task_file]
-        text = wrapper(task_file, apps, names)
+        in_batches = boolean(kwargs.get("batches", False))
+        text = wrapper(task_file, apps, names, value("ansible_play_batch") if in_batches else None)
         path = Path(constants.DEFAULT_LOCAL_TMP, f"per_app-{hashlib.sha256(text.encode()).hexdigest()[:16]}.yml")
         if not path.exists():
             beside = path.with_suffix(f".{os.getpid()}")

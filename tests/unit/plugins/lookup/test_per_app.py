@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.flaskops.production.plugins.lookup.per_app import LookupModule, check, wrapper
+from ansible_collections.flaskops.production.plugins.lookup.per_app import LookupModule, check, split, wrapper
 
 try:  # ansible-core 2.19 and newer
     from ansible.template import trust_as_template
@@ -29,10 +29,10 @@ def look(tmp_path, monkeypatch):
     """Ask the lookup for the file to include; what it writes goes to tmp_path."""
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
 
-    def run(variables: dict) -> str:
+    def run(variables: dict, **options) -> str:
         loader = DataLoader()
         lookup = LookupModule(loader=loader, templar=Templar(loader=loader, variables=variables))
-        (path,) = lookup.run([FILE], variables)
+        (path,) = lookup.run([FILE], variables, **options)
         return path
 
     return run
@@ -104,6 +104,52 @@ def test_a_key_that_is_no_variable_of_the_roles_is_refused(key):
 def test_variables_of_every_role_are_accepted(role):
     apps = [{**SHOP, f"{role}_setting": 1}]
     assert check(apps) == apps
+
+
+@pytest.mark.parametrize("name", ["flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only"])
+def test_what_holds_for_a_whole_run_is_refused(name):
+    with pytest.raises(AnsibleError, match=f"flask_apps has {name}, which holds for a whole run"):
+        check([SHOP, {**BLOG, name: "x"}])
+
+
+# In batches of their own
+
+HOSTS = ["web1", "web2", "web3", "web4", "web5"]
+
+
+@pytest.mark.parametrize(
+    ("serial", "sizes"),
+    [
+        (1, [1] * 5),
+        ("2", [2, 2, 1]),
+        ("50%", [2, 2, 1]),
+        ("1%", [1] * 5),
+        ([1, "100%"], [1, 4]),
+        ([1, 2], [1, 2, 2]),
+        (9, [5]),
+    ],
+)
+def test_batches_are_those_of_serial(serial, sizes):
+    batches = split("shop", serial, HOSTS)
+    assert [len(batch) for batch in batches] == sizes
+    assert sum(batches, []) == HOSTS
+
+
+@pytest.mark.parametrize("serial", [0, -1, "", "half", "0%", [], [1, "x"], None, 1.5, "1\n"])
+def test_what_is_no_batch_is_refused(serial):
+    with pytest.raises(AnsibleError, match="flask_app_serial of shop is .*, but must be a number of hosts, a share"):
+        check([{**SHOP, "flask_app_serial": serial}])
+
+
+def test_only_where_batches_count_an_application_is_taken_batch_by_batch(look):
+    variables = {"flask_apps": [{**SHOP, "flask_app_serial": [1, "100%"]}, BLOG], "ansible_play_batch": HOSTS}
+    conditions = [task.get("when") for task in yaml.safe_load(Path(look(variables, batches=True)).read_text())]
+    assert conditions == [
+        'inventory_hostname in ["web1"]',
+        'inventory_hostname in ["web2", "web3", "web4", "web5"]',
+        None,
+    ]
+    assert len(yaml.safe_load(Path(look(variables)).read_text())) == 2
 
 
 # Only some of them
