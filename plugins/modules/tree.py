@@ -17,7 +17,8 @@ description:
     One call does what a looped M(ansible.builtin.file) task needs one remote execution per path for.
   - Everything is checked before the first change. A wrong mode, an unknown user, a missing parent directory or a
     symbolic link in the way fails the task with the host as it was.
-  - Only the paths that are listed are touched. Nothing is done to what lies below them, and nothing is ever deleted.
+  - Only the paths that are listed are touched. Nothing is done to what lies below them, and nothing is deleted but a
+    file that is listed as V(absent).
   - A symbolic link at a listed path, or between a listed path and another one above it, is refused, even when the owner
     of one of the directories puts it there while the module runs. A link higher up, such as C(/srv) pointing to
     C(/data/srv), is followed when the link and its directory belong to root or to the user that runs the module.
@@ -50,11 +51,13 @@ options:
       type:
         description:
           - What is to be at O(entries[].path). Something of another type that is there is refused, not replaced.
+          - With V(absent), an ordinary file is removed. It needs no other option, and its directory need not exist.
           - The default is V(file) where content is given, here or in O(secret_contents), and V(directory) otherwise.
         type: str
         choices:
           - directory
           - file
+          - absent
       owner:
         description:
           - Name or number of the owner.
@@ -72,8 +75,8 @@ options:
           - The mode as a quoted octal number of three or four digits, such as V("0755") or V("2750").
           - It holds exactly. A set-group-id bit that is not in it is removed.
           - A number without quotes is refused, because YAML may have read it as octal or as decimal.
+          - Required unless O(entries[].type=absent).
         type: raw
-        required: true
       content:
         description:
           - The exact text of the file, written in UTF-8 and replaced by one rename.
@@ -141,6 +144,12 @@ EXAMPLES = r"""
         group: www-data
     secret_contents:
       /srv/myapp/shared/.env: "{{ myapp_environment | flaskops.production.environment_file }}"
+
+- name: Remove a file that is not needed any more
+  flaskops.production.tree:
+    entries:
+      - path: /etc/logrotate.d/myapp
+        type: absent
 """
 
 RETURN = r"""
@@ -165,7 +174,11 @@ from typing import Callable, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import open_directory, write_file
+from ansible_collections.flaskops.production.plugins.module_utils._files import (
+    open_directory,
+    sync_directory,
+    write_file,
+)
 
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_LINKS = 40
@@ -253,10 +266,15 @@ def _parse_one(option: dict, secret: str | None) -> Entry:
     kind = option.get("type") or ("directory" if text is None else "file")
     if kind == "directory" and text is not None:
         raise TreeError(f"The entry {path} is a directory with content; leave the content out or set type to file.")
+    if kind == "absent":
+        given = ", ".join(name for name in ("owner", "group", "mode", "content") if option.get(name) is not None)
+        if given or secret is not None:
+            raise TreeError(f"The entry {path} is absent and has {given or 'content'}; give its path and type only.")
+        return Entry(path=path, kind=kind, mode=0)
     return Entry(
         path=path,
         kind=kind,
-        mode=parse_mode(path, option["mode"]),
+        mode=parse_mode(path, option.get("mode")),
         owner=option.get("owner"),
         group=option.get("group"),
         content=None if text is None else text.encode("utf-8", "surrogateescape"),
@@ -309,6 +327,10 @@ def plan(entries: list[Entry], check_mode: bool = False) -> list[Change]:
     changes = []
     for entry in entries:
         place, missing = _place(entry, places)
+        if entry.kind == "absent":
+            if not missing:
+                changes += _removal(entry, place)
+            continue
         for parent in missing:
             # Its own place is the entry's place shortened by as many names as the path is.
             depth = entry.path[len(parent) :].count("/")
@@ -339,7 +361,7 @@ def _place(entry: Entry, places: dict[str, tuple[str, str]]) -> tuple[str, list[
     for _name in range(absent):
         missing.insert(0, above)
         above = os.path.dirname(above)
-    if missing and not entry.parents:
+    if missing and not entry.parents and entry.kind != "absent":
         raise TreeError(
             f"{entry.path} can't be made: the directory {missing[0]} is missing. "
             f"List it earlier in entries, or set parents to true for {entry.path}."
@@ -402,6 +424,18 @@ def _compare(entry: Entry, place: str, check_mode: bool) -> Change:
     change = Change(entry, place, uid, gid, before, State(entry.kind, owner, group, entry.mode, content))
     _check_possible(change, found)
     return change
+
+
+def _removal(entry: Entry, place: str) -> list[Change]:
+    before, found = _inspect(entry._replace(kind="file", content=b""), place)
+    if found is None:
+        return []
+    if os.geteuid() not in (0, os.lstat(os.path.dirname(place)).st_uid):
+        user = user_name(os.geteuid())
+        raise TreeError(
+            f"{entry.path} can't be removed: the user {user} may not do that. Run the task with become: true."
+        )
+    return [Change(entry, place, found.st_uid, found.st_gid, before, ABSENT)]
 
 
 def _identity(
@@ -517,7 +551,9 @@ def apply(change: Change) -> None:
     try:
         parent_fd = _open_place(parent)
         try:
-            if entry.kind == "directory":
+            if entry.kind == "absent":
+                _apply_absence(name, parent_fd)
+            elif entry.kind == "directory":
                 _apply_directory(change, name, parent_fd)
             elif change.before.content != change.after.content:
                 _apply_content(change, name, parent_fd)
@@ -539,6 +575,16 @@ def _apply_directory(change: Change, name: str, parent_fd: int) -> None:
         _settle(fd, change)
     finally:
         os.close(fd)
+
+
+def _apply_absence(name: str, parent_fd: int) -> None:
+    # A name of its own is removed, whatever it has become meanwhile; the kernel refuses a directory.
+    os.unlink(name, dir_fd=parent_fd)
+    directory_fd = open_directory(".", dir_fd=parent_fd)
+    try:
+        sync_directory(directory_fd)
+    finally:
+        os.close(directory_fd)
 
 
 def _apply_content(change: Change, name: str, parent_fd: int) -> None:
@@ -624,10 +670,10 @@ def argument_spec() -> dict:
             "required": True,
             "options": {
                 "path": {"type": "path", "required": True},
-                "type": {"type": "str", "choices": ["directory", "file"]},
+                "type": {"type": "str", "choices": ["directory", "file", "absent"]},
                 "owner": {"type": "str"},
                 "group": {"type": "str"},
-                "mode": {"type": "raw", "required": True},
+                "mode": {"type": "raw"},
                 "content": {"type": "str"},
                 "parents": {"type": "bool", "default": False},
             },

@@ -616,3 +616,89 @@ def test_a_secret_for_a_path_that_is_not_listed_is_refused(run_module, root):
     result = run_module(tree, arguments)
     assert result["msg"] == f"secret_contents has {root}/.env, which entries does not list; list the path there too."
     assert not (root / ".env").exists()
+
+
+# Files that are not wanted any more
+
+
+def absent(path):
+    return {"path": path, "type": "absent", "mode": None}
+
+
+def test_a_file_is_removed_once_and_check_mode_only_says_so(root, make):
+    (root / "drop-in.conf").write_text("[Service]\n")
+    (root / "drop-in.conf").chmod(0o640)
+    (root / "other").write_text("kept")
+    entry = absent("{root}/drop-in.conf")
+    checked = make(entry, check=True)
+    assert (root / "drop-in.conf").exists()
+    done = make(entry)
+    assert sorted(os.listdir(root)) == ["other"]
+    assert checked["changed_paths"] == done["changed_paths"] == [f"{root}/drop-in.conf"]
+    assert checked["diff"] == done["diff"]
+    assert done["diff"][0]["before"] == f"{root}/drop-in.conf  file {OWN} 0640\n"
+    assert done["diff"][0]["after"] == f"{root}/drop-in.conf  absent\n"
+    assert (done["diff"][1]["before"], done["diff"][1]["after"]) == ("[Service]\n", "")
+    again = make(entry)
+    assert (again["changed"], again["changed_paths"], again["diff"]) == (False, [], [])
+
+
+def test_a_file_may_be_missing_together_with_its_directory(root, make):
+    result = make(absent("{root}/a/b/file"), ("{root}/run", "0755"))
+    assert result["changed_paths"] == [f"{root}/run"]
+    assert os.listdir(root) == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("dir", "is a directory and not a file. It was left as it is"),
+        ("link", "is a symbolic link to file. It was left as it is"),
+        ("file/below", "can't be made: {root}/file is not a directory"),
+    ],
+)
+def test_only_an_ordinary_file_is_removed(root, make, name, said):
+    (root / "dir").mkdir()
+    (root / "file").write_text("kept")
+    (root / "link").symlink_to("file")
+    before = snapshot(root)
+    result = make(("{root}/run", "0755"), absent(f"{{root}}/{name}"))
+    assert result["failed"] and said.format(root=root) in result["msg"]
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("option", [{"owner": "root"}, {"group": "root"}, {"mode": "0644"}, {"content": "x"}])
+def test_what_is_absent_has_nothing_else(root, make, option):
+    (name,) = option
+    result = make({**absent("{root}/x"), **option})
+    assert result["msg"] == f"The entry {root}/x is absent and has {name}; give its path and type only."
+
+
+def test_what_is_absent_has_no_secret(root, make):
+    result = make({**absent("{root}/x"), "secret": "hidden"})
+    assert result["msg"] == f"The entry {root}/x is absent and has content; give its path and type only."
+
+
+def test_another_user_may_not_remove(run_module, as_root):
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        with open(f"{place}/file", "w") as file:
+            file.write("kept")
+        with nobody():
+            result = run_module(tree, {"entries": [{"path": f"{place}/file", "type": "absent"}]})
+        assert result["msg"].startswith(f"{place}/file can't be removed: the user {tree.user_name(NOBODY)} may not")
+        assert os.listdir(place) == ["file"]
+
+
+def test_what_was_planted_in_place_of_a_file_is_not_followed(root, make, monkeypatch):
+    (root / "page").write_text("old")
+    (root / "precious").write_text("kept")
+    apply = tree.apply
+
+    def race(change):
+        redirect(str(root / "page"), str(root / "precious"))
+        apply(change)
+
+    monkeypatch.setattr(tree, "apply", race)
+    make(absent("{root}/page"))
+    assert (root / "precious").read_text() == "kept" and not os.path.lexists(root / "page")
