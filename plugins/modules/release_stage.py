@@ -342,7 +342,7 @@ def link_shared(home: Home, release: str, shared_paths: list[str], user: str, gr
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.mkdir(path)
             os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
-            os.chmod(path, 0o775)
+            os.chmod(path, 0o750)
         parent = os.path.dirname(link)
         if os.path.realpath(parent) != os.path.normpath(os.path.join(os.path.realpath(release), os.path.dirname(name))):
             raise ReleaseError(f"release_shared_paths has {name}, but the release reaches it through a link.")
