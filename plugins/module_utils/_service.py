@@ -46,6 +46,12 @@ def show(unit: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in done.stdout.decode().splitlines() if "=" in line)
 
 
+def cat(unit: str) -> tuple[int, str]:
+    """The text of a unit with its drop-ins, in the order in which systemd reads them; the exit status comes first."""
+    done = _run("systemctl", "cat", "--no-pager", unit)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
 def journal(unit: str, since: float, lines: int = 60) -> str:
     """The last lines that a unit logged since a time, for a message to the operator."""
     _run("journalctl", "--sync")
@@ -156,7 +162,9 @@ def outdated(home: Home, name: str) -> str | None:
     started = time.time() - (
         time.clock_gettime(time.CLOCK_MONOTONIC) - int(unit["ExecMainStartTimestampMonotonic"]) / 1e6
     )
-    for path in [unit["FragmentPath"], *unit["DropInPaths"].split(), home.env_file, home.gunicorn_config]:
+    # The directory of the drop-ins tells of one that was removed.
+    drop_ins = [unit["FragmentPath"] and f"{unit['FragmentPath']}.d", *unit["DropInPaths"].split()]
+    for path in [unit["FragmentPath"], *drop_ins, home.env_file, home.gunicorn_config]:
         if path and os.path.exists(path) and os.stat(path).st_ctime > started:
             return f"{path} changed since {name}.service started"
     return None

@@ -89,7 +89,24 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._service import systemctl
+from ansible_collections.flaskops.production.plugins.module_utils._service import cat, systemctl
+
+# What of the service is the environment of its programs.
+ENVIRONMENT = (
+    "Environment",
+    "EnvironmentFile",
+    "LoadCredential",
+    "LoadCredentialEncrypted",
+    "SetCredential",
+    "SetCredentialEncrypted",
+)
+# What is about the service's own process, or about its socket and its output.
+PROCESS = (
+    *("Exec", "File", "Group", "Guess", "Kill", "Notify", "OOMPolicy", "PIDFile", "RemainAfterExit", "Restart", "Send"),
+    *("Sockets", "Standard", "Success", "Syslog", "TTY", "Timeout", "Type", "User", "Watchdog", "WorkingDirectory"),
+    # It would be removed with the command, and with it what the service has there.
+    "RuntimeDirectory",
+)
 
 # The key of the record that says that it has been run.
 DONE = {"build": "built", "migrate": "migrated"}
@@ -103,20 +120,56 @@ def environment_path(home: Home, release: str) -> str:
     return os.path.join(home.venvs, environment, "bin")
 
 
+def settings(text: str) -> list[str]:
+    """The lines below [Service] of what `systemctl cat` shows, in order, each with its continuations."""
+    lines, section, pending = [], "", ""
+    for line in text.splitlines():
+        if line.strip()[:1] in ("#", ";") or not line.strip() and not pending:
+            continue
+        pending += line
+        if line.endswith("\\"):
+            # systemd reads a continued line as one, with a blank in between.
+            pending = pending[:-1] + " "
+            continue
+        if pending.strip().startswith("["):
+            section = pending.strip()
+        elif section == "[Service]":
+            lines.append(pending.strip())
+        pending = ""
+    return lines
+
+
+def inherited(text: str, purpose: str) -> list[str]:
+    """What the command has in common with the service.
+
+    A migration has all that is not about the process itself: it does on the host what the application may do, and
+    nothing more. A build makes the release, which the application may not write, so it has the environment only.
+    """
+    if purpose == "build":
+        return [line for line in settings(text) if _name(line) in ENVIRONMENT]
+    return [line for line in settings(text) if not _name(line).startswith(PROCESS)]
+
+
+def _name(line: str) -> str:
+    return line.split("=", 1)[0].strip()
+
+
 def unit(home: Home, params: dict, script: str, output: str) -> str:
-    """A unit that runs the command as the service would be: user, environment file and the release's own packages."""
+    """A unit that runs the command as the service would be: user, environment, sandbox, the release's own packages."""
     path = environment_path(home, params["release"]) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    code, text = cat(f"{params['name']}.service")
+    # A service that is not there yet, or not this collection's, still has an environment file.
+    common = [f"EnvironmentFile={home.env_file}", *(inherited(text, params["purpose"]) if code == 0 else [])]
+    common = "\n".join(["UMask=0022", *common, f"Environment=PATH={path}"])
     return f"""[Unit]
 Description={params["name"]}: {params["purpose"]} {params["release"]}
 
 [Service]
+{common}
 Type=oneshot
 User={params["user"]}
 Group={params["group"]}
-UMask=0022
 WorkingDirectory={home.release(params["release"])}
-Environment=PATH={path}
-EnvironmentFile={home.env_file}
 ExecStart=/bin/sh {script}
 StandardOutput=truncate:{output}
 StandardError=inherit

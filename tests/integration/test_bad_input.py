@@ -124,6 +124,49 @@ ROWS = [
         {"gunicorn_systemd_settings": {"bind": "0.0.0.0:80"}},
         *("gunicorn_systemd_settings", "bind", "leave out"),
     ),
+    row(
+        "Hardening without a name of the sandbox",
+        {"gunicorn_systemd_hardening": {"PrivateTMP": False}},
+        *("gunicorn_systemd_hardening", "PrivateTMP", "PrivateTmp", "gunicorn_systemd_unit_overrides"),
+    ),
+    row(
+        "Hardening with a mapping",
+        {"gunicorn_systemd_hardening": {"PrivateTmp": {"a": 1}}},
+        *("gunicorn_systemd_hardening.PrivateTmp", "true, false, a number, one line of text"),
+    ),
+    row(
+        "Override without a section",
+        {"gunicorn_systemd_unit_overrides": {"Nice": 5}},
+        *("gunicorn_systemd_unit_overrides", "Nice", "[Service] or [Unit]"),
+    ),
+    row(
+        "Relative path to write to",
+        {"gunicorn_systemd_read_write_paths": ["data"]},
+        *("gunicorn_systemd_read_write_paths", "'data'", "absolute paths"),
+    ),
+    row(
+        "Credential with a relative path",
+        {"gunicorn_systemd_credentials": {"token": "secrets/token"}},
+        *("gunicorn_systemd_credentials", "token", "absolute path of a file on the host"),
+    ),
+    row(
+        "Credential with a slash in its name",
+        {"gunicorn_systemd_credentials": {"a/b": "/etc/token"}},
+        *("gunicorn_systemd_credentials", "a/b", "letters, digits"),
+    ),
+    row("Memory in words", {"gunicorn_systemd_memory_max": "much"}, "gunicorn_systemd_memory_max", "'much'", "512M"),
+    row("Tasks in words", {"gunicorn_systemd_tasks_max": "few"}, "gunicorn_systemd_tasks_max", "'few'", "256"),
+    row(
+        "Files in words", {"gunicorn_systemd_limit_nofile": "many"}, "gunicorn_systemd_limit_nofile", "'many'", "65536"
+    ),
+    row("Quota without a unit", {"gunicorn_systemd_cpu_quota": "2"}, "gunicorn_systemd_cpu_quota", "'2'", "200%"),
+    row("No rotation", {"gunicorn_systemd_log_rotations": 0}, "gunicorn_systemd_log_rotations", " 0,", "at least 1"),
+    row(
+        "Log format of two lines",
+        {"gunicorn_systemd_access_log_format": "a\nb"},
+        "gunicorn_systemd_access_log_format",
+        "one line of text",
+    ),
     # Its site
     row("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen", "'0'", "1 to 65535"),
     row("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen", "'70000'", "1 to 65535"),

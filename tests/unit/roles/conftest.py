@@ -34,7 +34,9 @@ def gunicorn_files(tmp_path_factory):
         }
         hosts = {f"case{number}": case for number, case in enumerate(cases.values())}
         (directory / "inventory.yml").write_text(json.dumps({"all": {"vars": common, "hosts": hosts}}))
-        contents = "{{ dict(entries | map(attribute='path') | zip(entries | map(attribute='content'))) | to_json }}"
+        # Nothing for a file that is to be absent.
+        texts = "entries | map(attribute='content', default='')"
+        contents = f"{{{{ dict(entries | map(attribute='path') | zip({texts})) | to_json }}}}"
         role = {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate", "public": True}
         tasks = [
             {"include_role": role},

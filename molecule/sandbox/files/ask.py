@@ -1,0 +1,35 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks for every page of the probe application: what each one saw, or why it failed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+if __name__ == "__main__":
+    url = sys.argv[1]
+    status, text = get(url + "/")
+    if status != 200:
+        sys.exit(f"{url} answered {status}: {text}")
+    told = {"needed": {}, "forbidden": {}, "failed": {}}
+    for kind, names in json.loads(text).items():
+        for name in names:
+            status, said = get(f"{url}/{kind}/{name}")
+            if status == 200:
+                told[kind][name] = json.loads(said)["saw"]
+            else:
+                told["failed"][name] = said.strip().splitlines()[-3:]
+    print(json.dumps(told))

@@ -1,0 +1,52 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An application whose every page does one thing, and answers 200 only if that is what has to happen."""
+
+from __future__ import annotations
+
+import traceback
+
+from flask import Flask, jsonify, request
+
+from probe import forbidden, needed, story
+
+
+def create_app() -> Flask:
+    app = Flask("probe", static_folder=None)
+    needed.credential()
+
+    @app.get("/")
+    def index():
+        return jsonify({kind: sorted(found) for kind, found in PROBES.items()})
+
+    @app.get("/<any(needed, forbidden):kind>/<name>")
+    def probe(kind: str, name: str):
+        try:
+            return {"saw": PROBES[kind][name]()}
+        except Exception:
+            return traceback.format_exc(), 500
+
+    @app.get("/story")
+    def tell():
+        return story.tell()
+
+    @app.get("/migrated")
+    def migrated():
+        return needed.migrated()
+
+    @app.get("/line/<name>")
+    def line(name: str):
+        return name
+
+    @app.post("/media/<name>")
+    def upload(name: str):
+        return {"path": needed.upload(name, request.get_data())}
+
+    return app
+
+
+PROBES = {
+    "needed": needed.PROBES,
+    "forbidden": forbidden.PROBES,
+}

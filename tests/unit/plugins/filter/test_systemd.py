@@ -1,0 +1,114 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.flaskops.production.plugins.filter.systemd import (
+    FilterModule,
+    systemd_drop_in,
+    systemd_drop_in_faults,
+    systemd_settings,
+    systemd_settings_faults,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "lines"),
+    [
+        (True, "Directive=yes\n"),
+        (False, ""),
+        (None, ""),
+        ("", ""),
+        (0, "Directive=0\n"),
+        ("0027", "Directive=0027\n"),
+        ("no", "Directive=no\n"),
+        ([], "Directive=\n"),
+        (["@system-service", "~@privileged"], "Directive=@system-service\nDirective=~@privileged\n"),
+    ],
+)
+def test_a_value_is_written_as_systemd_reads_it(value, lines):
+    assert systemd_settings({"Directive": value}) == lines
+
+
+def test_lines_keep_the_order_of_the_mapping():
+    assert systemd_settings({"B": 1, "A": ["x", 2], "C": True}) == "B=1\nA=x\nA=2\nC=yes\n"
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [True], [["a"]], "a\nb", ["a\nb"], "a\r", "ends in \\"])
+def test_a_value_that_is_not_a_line_is_refused_by_name(value):
+    (fault,) = systemd_settings_faults({"ProtectHome": value}, "hardening")
+    assert fault.startswith("hardening.ProtectHome is ") and "true, false, a number, one line of text" in fault
+    with pytest.raises(AnsibleFilterError, match="ProtectHome"):
+        systemd_settings({"ProtectHome": value})
+
+
+@pytest.mark.parametrize("name", ["protectHome", "Protect Home", "A=B", "A\n", "", 7])
+def test_a_name_that_is_no_directive_is_refused(name):
+    (fault,) = systemd_settings_faults({name: True}, "hardening")
+    assert fault == f"hardening has '{name}', but a directive of systemd is named like ProtectHome."
+
+
+def test_a_directive_that_is_not_of_the_sandbox_is_named_with_those_that_are():
+    (fault,) = systemd_settings_faults({"PrivateTMP": False, "PrivateTmp": False}, "hardening", ["PrivateTmp", "UMask"])
+    assert "hardening has PrivateTMP," in fault and ": PrivateTmp, UMask." in fault
+    assert "gunicorn_systemd_unit_overrides" in fault
+
+
+@pytest.mark.parametrize("settings", [["PrivateTmp"], "PrivateTmp=yes", None, 1])
+def test_settings_are_a_mapping(settings):
+    (fault,) = systemd_settings_faults(settings, "hardening")
+    assert "hardening is" in fault and "a mapping of directives to values" in fault
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        ({}, ""),
+        ("", ""),
+        (None, ""),
+        ("\n  \n", ""),
+        ({"Service": {"Nice": 5}}, "[Service]\nNice=5\n"),
+        ({"Unit": {"After": "a b"}, "Service": {"X": [1, 2]}}, "[Unit]\nAfter=a b\n\n[Service]\nX=1\nX=2\n"),
+        ("[Service]\nNice=5", "[Service]\nNice=5\n"),
+        ("\n# why\n[Service]\nNice=5\n\n[Unit]\nAfter=a\n\n", "# why\n[Service]\nNice=5\n\n[Unit]\nAfter=a\n"),
+    ],
+)
+def test_a_drop_in_is_a_text_or_sections(overrides, text):
+    assert systemd_drop_in_faults(overrides, "overrides") == []
+    assert systemd_drop_in(overrides) == text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shown"),
+    [
+        ("Nice=5", "Nice=5"),
+        ("[Install]\nWantedBy=a", "[Install]"),
+        ("Nice=5\n[Service]", "Nice=5"),
+        ({"Install": {"WantedBy": "a"}}, "Install"),
+        ({"Nice": 5}, "Nice"),
+        (["Nice=5"], "Nice=5"),
+        (7, "7"),
+    ],
+)
+def test_a_drop_in_without_a_section_is_refused(overrides, shown):
+    (fault,) = systemd_drop_in_faults(overrides, "overrides")
+    assert fault.startswith("overrides ") and shown in fault and "[Service] or [Unit]" in fault
+    with pytest.raises(AnsibleFilterError):
+        systemd_drop_in(overrides)
+
+
+def test_a_directive_within_a_section_is_checked():
+    (fault,) = systemd_drop_in_faults({"Service": {"nice": 5}}, "overrides")
+    assert "overrides.Service has 'nice'" in fault
+
+
+def test_the_filters_have_their_names():
+    assert set(FilterModule().filters()) == {
+        "systemd_drop_in",
+        "systemd_drop_in_faults",
+        "systemd_settings",
+        "systemd_settings_faults",
+    }

@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sandbox, limits, credentials, drop-ins and the rotation of log files, as the role writes them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from generate_docs import ROOT
+
+UNITS = "/etc/systemd/system"
+DROP_INS = [f"{UNITS}/{unit}.service.d/50-gunicorn_systemd.conf" for unit in ("my-app", "my-app-next")]
+ROTATION = "/etc/logrotate.d/my-app"
+CASES = {
+    "default": {},
+    "relaxed": {
+        "gunicorn_systemd_hardening": {
+            "ProtectHome": "read-only",
+            "PrivateTmp": False,
+            "RemoveIPC": "",
+            "UMask": "0022",
+            "MemoryDenyWriteExecute": True,
+            "SystemCallFilter": ["@system-service"],
+        },
+        "gunicorn_systemd_read_write_paths": ["/var/lib/my-app", "/mnt/data"],
+    },
+    "limited": {
+        "gunicorn_systemd_memory_max": "512M",
+        "gunicorn_systemd_tasks_max": 256,
+        "gunicorn_systemd_limit_nofile": "65536",
+        "gunicorn_systemd_cpu_quota": "150%",
+        "gunicorn_systemd_credentials": {"token": "/etc/my-app/token", "db.password": "/run/keys/db"},
+    },
+    "mapping": {"gunicorn_systemd_unit_overrides": {"Service": {"Nice": 5, "Environment": ["A=1", "B=2"]}}},
+    "text": {"gunicorn_systemd_unit_overrides": "[Unit]\nAfter=postgresql.service\n"},
+    "files": {"gunicorn_systemd_log_files": True, "gunicorn_systemd_log_rotations": 30},
+}
+
+
+@pytest.fixture(scope="module")
+def files(gunicorn_files):
+    return gunicorn_files(CASES)
+
+
+def lines(files, case, unit="my-app"):
+    return files[case][f"{UNITS}/{unit}.service"].splitlines()
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    """What the role's variables say, and what its README's table says."""
+    return yaml.safe_load((ROOT / "roles/gunicorn_systemd/vars/main.yml").read_text())["__gunicorn_systemd_sandbox"]
+
+
+@pytest.mark.parametrize("unit", ["my-app", "my-app-next"])
+def test_both_services_are_in_the_sandbox(files, sandbox, unit):
+    found = lines(files, "default", unit)
+    directives = [line.split("=")[0] for line in found]
+    assert [name for name in sandbox if name not in directives] == []
+    for line in ("CapabilityBoundingSet=", "ProtectSystem=strict", "NoNewPrivileges=yes", "UMask=0027"):
+        assert found.count(line) == 1
+    assert [line for line in found if line.startswith("ReadWritePaths=")] == [
+        "ReadWritePaths=-/srv/my-app/run",
+        "ReadWritePaths=-/srv/my-app/shared",
+    ]
+    assert not {"MemoryMax", "TasksMax", "LimitNOFILE", "CPUQuota", "LoadCredential"} & set(directives)
+
+
+@pytest.mark.parametrize("unit", ["my-app", "my-app-next"])
+def test_a_directive_is_relaxed_dropped_or_added(files, unit):
+    found = lines(files, "relaxed", unit)
+    for line in (
+        "ProtectHome=read-only",
+        "UMask=0022",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallFilter=@system-service",
+    ):
+        assert line in found
+    assert [line for line in found if line.startswith(("PrivateTmp", "RemoveIPC", "SystemCallFilter=~"))] == []
+    assert "ProtectSystem=strict" in found, "the others stay"
+    assert found[found.index("ReadWritePaths=-/srv/my-app/shared") + 1 :][:2] == [
+        "ReadWritePaths=-/var/lib/my-app",
+        "ReadWritePaths=-/mnt/data",
+    ]
+
+
+@pytest.mark.parametrize("unit", ["my-app", "my-app-next"])
+def test_limits_and_credentials_are_written(files, unit):
+    found = lines(files, "limited", unit)
+    for line in (
+        *("MemoryMax=512M", "TasksMax=256", "LimitNOFILE=65536", "CPUQuota=150%"),
+        *("LoadCredential=token:/etc/my-app/token", "LoadCredential=db.password:/run/keys/db"),
+    ):
+        assert line in found
+
+
+def test_a_drop_in_is_the_same_for_both_services(files):
+    for case, text in (
+        ("mapping", "[Service]\nNice=5\nEnvironment=A=1\nEnvironment=B=2\n"),
+        ("text", "[Unit]\nAfter=postgresql.service\n"),
+    ):
+        for path in DROP_INS:
+            assert files[case][path] == f"#\n# Ansible managed\n#\n{text}"
+
+
+def test_without_overrides_the_drop_ins_are_to_be_absent(files):
+    assert [files["default"][path] for path in DROP_INS] == ["", ""]
+    assert files["default"][ROTATION] == ""
+
+
+def test_files_are_rotated_without_copying_and_by_their_owner(files):
+    text = files["files"][ROTATION]
+    assert "/srv/my-app/shared/logs/gunicorn.access.log /srv/my-app/shared/logs/gunicorn.error.log {" in text
+    for line in ("su www-data www-data", "rotate 30", "delaycompress", "create 0640 www-data www-data"):
+        assert re.search(rf"^    {line}$", text, re.MULTILINE)
+    assert "copytruncate" not in text
+
+
+def test_the_readme_explains_every_directive(sandbox):
+    text = (ROOT / "roles/gunicorn_systemd/README.md").read_text()
+    table = text[text.index("## Sandbox") : text.index("## Logs")]
+    explained = set(re.findall(r"`([A-Z][A-Za-z]+)", table))
+    assert set(sandbox) - explained == set()
