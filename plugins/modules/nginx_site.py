@@ -21,6 +21,7 @@ description:
     holds the port), the previous file and links are put back and the module fails.
   - A server name that another file already has on the same address is only a warning for Nginx, and one of the two
     sites is silently not served. Here it is an error.
+  - With O(backlog), warns when Nginx holds fewer connections than requests may wait for the application.
   - A running Nginx is reloaded when something changed, or when its workers are older than the site file, so that the
     next run completes one that was interrupted before the reload. An Nginx that is not running is left alone.
 options:
@@ -33,6 +34,8 @@ options:
   content:
     description:
       - The whole text of the site file. A missing newline at its end is added.
+      - A line that ends in C(# nginx >= 1.25.1) or C(# nginx < 1.25.1) is written, without this comment, only where
+        the host's Nginx is such a version. Without an Nginx, check mode shows all of them as they are.
     type: str
     required: true
   link:
@@ -69,6 +72,14 @@ options:
       - Check mode reports on such a host what would be written.
     type: bool
     default: true
+  backlog:
+    description:
+      - How many requests may wait for the application at the same time. Each of them takes two of Nginx's connections,
+        so a main file that allows fewer, such as Debian's, answers the rest with an error. The module then warns and
+        says what to set; it does not change the main file.
+      - V(0) says nothing about it.
+    type: int
+    default: 0
 attributes:
   check_mode:
     description: Reports what would change. Nothing is validated, because testing makes Nginx create its log files.
@@ -157,6 +168,7 @@ import fnmatch
 import glob
 import os
 import re
+import resource
 import signal
 import stat
 import tempfile
@@ -174,6 +186,7 @@ TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 # A statement begins after white space or one of ;{}, so a longer word that ends alike is none.
 _BEGIN = r"(?<![^\s;{}])"
 _QUOTED = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
+_VERSION_LINE = re.compile(r"(?P<line>.*\S)\s*# nginx (?P<relation>>=|<) (?P<version>[0-9]+([.][0-9]+)*)")
 _CONFLICT = re.compile(r'conflicting server name "(?P<name>[^"]*)" on (?P<address>\S+), ignored')
 _DUPLICATE = re.compile(r"a duplicate default server for \S+:(?P<port>[0-9]+) ")
 _PLACE = re.compile(r" in (?P<file>/\S+):(?P<line>\d+)$", re.M)
@@ -216,6 +229,22 @@ def statements(text: str, name: str) -> Iterator[list[str]]:
     for match in statement_pattern(name).finditer(text):
         if match["args"] is not None:
             yield arguments(match["args"])
+
+
+def version_number(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def lines_for(text: str, version: tuple[int, ...]) -> str:
+    """The text without the lines that are meant for other versions of Nginx."""
+    kept = []
+    for line in text.split("\n"):
+        match = _VERSION_LINE.fullmatch(line)
+        if match is None:
+            kept.append(line)
+        elif (version >= version_number(match["version"])) == (match["relation"] == ">="):
+            kept.append(match["line"])
+    return "\n".join(kept)
 
 
 def includes(pattern: str, name: str) -> bool:
@@ -542,6 +571,28 @@ def main_setting(text: str, name: str) -> str | None:
     return next((words[0] for words in statements(text, name) if words), None)
 
 
+def whole_number(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isdigit() else otherwise
+
+
+def shortage(text: str, backlog: int, processes: int, files: int | None) -> str | None:
+    """What to say when this main file allows fewer connections than waiting requests take: the client's, and its own.
+
+    `files` is the number of files that a worker may open, which limits its connections, too; None when unknown.
+    """
+    connections = whole_number(main_setting(text, "worker_connections"), 512)
+    limits = [connections] if files is None else [connections, files]
+    needed = 2 * backlog
+    if min(limits) * processes >= needed:
+        return None
+    held = f"worker_connections {connections}" + (f" and {files} open files" if min(limits) < connections else "")
+    return (
+        f"{backlog} requests may wait for the application, which takes {needed} connections of Nginx, but its "
+        f"{processes} worker(s) with {held} hold {min(limits) * processes}: the requests beyond would fail. "
+        f"Set worker_connections to {needed} and worker_rlimit_nofile to {2 * needed}"
+    )
+
+
 # --- acting ----------------------------------------------------------------------------------------------------------
 
 
@@ -557,12 +608,21 @@ class Site:
                 raise Fault(f"{name} must be an absolute path without . and .. and without a slash at its end.")
         if self.link in params["remove_links"]:
             raise Fault(f"{self.link} is both link and one of remove_links.")
-        text: str = params["content"]
-        self.text = text if text.endswith("\n") else text + "\n"
         self.nginx: str | None = module.get_bin_path(params["nginx"], required=False)
+        text: str = params["content"]
+        self.text = self.for_this_nginx(text if text.endswith("\n") else text + "\n")
         self.before = read_state(self.path, params["remove_links"] + ([self.link] if self.link else []))
         self.after = wanted_state(self.before, self.path, self.text.encode("utf-8"), self.link, params["remove_links"])
         self.temporary: list[str] = []
+
+    def for_this_nginx(self, text: str) -> str:
+        if self.nginx is None or not any(map(_VERSION_LINE.fullmatch, text.split("\n"))):
+            return text
+        said = "".join(self.module.run_command([self.nginx, "-v"])[1:])
+        found = re.search(r"/([0-9]+([.][0-9]+)*)", said)
+        if found is None:
+            raise Fault(f"{self.nginx} -v does not say its version, which {self.path} depends on: {said.strip()}")
+        return lines_for(text, version_number(found[1]))
 
     # Testing
 
@@ -599,8 +659,7 @@ class Site:
             if ours:
                 raise Fault(self.conflict(ours, without.others))
         for line in verdict.output.splitlines():
-            # "listen … http2" is the one spelling of HTTP/2 that all versions accept; the newer ones complain about it.
-            if "[warn]" in line and f" in {self.path}:" in line and '"listen ... http2"' not in line:
+            if "[warn]" in line and f" in {self.path}:" in line:
                 self.module.warn(f"Nginx says: {line}")
         return verdict.output
 
@@ -616,12 +675,14 @@ class Site:
 
     # Reloading
 
-    def master(self) -> Process | None:
+    def main_text(self) -> str | None:
         try:
             with open(self.config, encoding="utf-8", errors="replace") as handle:
-                main_text = handle.read()
+                return handle.read()
         except OSError:
             return None
+
+    def master(self, main_text: str) -> Process | None:
         pid_file = main_setting(main_text, "pid")
         if pid_file is None or not pid_file.startswith("/"):
             out = "".join(self.module.run_command([self.nginx, "-V"])[1:])
@@ -629,6 +690,18 @@ class Site:
             pid_file = built_in[1] if built_in else "/run/nginx.pid"
         self.error_log = main_setting(main_text, "error_log") or "/var/log/nginx/error.log"
         return running_master(pid_file)
+
+    def warn_of_shortage(self, main_text: str, master: Process | None) -> None:
+        running = workers(master) if master else []
+        configured = whole_number(main_setting(main_text, "worker_processes"), 0) or os.cpu_count() or 1
+        files = whole_number(main_setting(main_text, "worker_rlimit_nofile"), 0) or None
+        with contextlib.suppress(OSError):  # a worker that has just ended
+            if running:
+                limit = resource.prlimit(running[0].pid, resource.RLIMIT_NOFILE)[0]
+                files = None if limit == resource.RLIM_INFINITY else limit
+        said = shortage(main_text, self.module.params["backlog"], len(running) or configured, files)
+        if said:
+            self.module.warn(f"{said} in {self.config}.")
 
     def is_stale(self, master: Process) -> bool:
         names = [name for name in (self.path, self.link) if name and os.path.lexists(name)]
@@ -673,7 +746,10 @@ class Site:
 
     def run(self) -> None:
         shown = differences(self.path, self.before, self.after)
-        master = self.master() if self.nginx else None
+        main_text = self.main_text() if self.nginx else None
+        master = self.master(main_text) if main_text is not None else None
+        if main_text is not None and self.module.params["backlog"]:
+            self.warn_of_shortage(main_text, master)
         reload = master is not None and self.module.params["reload"] and (bool(shown) or self.is_stale(master))
         result = {
             "changed": bool(shown) or reload,
@@ -742,6 +818,7 @@ def main() -> None:
             "config": {"type": "path", "default": "/etc/nginx/nginx.conf"},
             "reload": {"type": "bool", "default": True},
             "required": {"type": "bool", "default": True},
+            "backlog": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

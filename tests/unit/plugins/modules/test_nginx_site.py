@@ -593,3 +593,86 @@ def test_no_bad_file_is_ever_where_nginx_reads(tree, run_module, monkeypatch):
     assert run_module(nginx_site, {**args, "content": tree.site("two")})["changed"]
     assert len(verdicts) > 10
     assert [verdict for verdict in verdicts if verdict[2] != 0] == []
+
+
+# Several versions of Nginx
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ((1, 22, 1), "listen 443 ssl http2;\nroot /x;"),
+        ((1, 25, 1), "listen 443 ssl;\nhttp2 on;\nroot /x;"),
+        ((1, 26), "listen 443 ssl;\nhttp2 on;\nroot /x;"),
+        ((2, 0, 0), "listen 443 ssl;\nhttp2 on;\nroot /x;"),
+    ],
+)
+def test_lines_are_for_a_version(version, expected):
+    text = (
+        "listen 443 ssl http2;  # nginx < 1.25.1\nlisten 443 ssl;  # nginx >= 1.25.1\n"
+        "http2 on; # nginx >= 1.25.1\nroot /x;"
+    )
+    assert nginx_site.lines_for(text, version) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["# nginx >= 1.25.1", "    # nginx < 1.0", "a; # since nginx >= 1.25.1", "a; # nginx > 1"]
+)
+def test_other_comments_stay(text):
+    assert nginx_site.lines_for(text, (1, 24)) == text
+
+
+@needs_nginx
+def test_only_the_lines_for_this_nginx_are_written(tree, run_module):
+    text = tree.site().replace("return", "return 404;  # nginx < 1.0\n    return")
+    result = run_module(nginx_site, tree.args(text))
+    assert result["changed"]
+    assert tree.path.read_text() == tree.site()
+    assert run_module(nginx_site, tree.args(text))["changed"] is False
+
+
+def test_check_mode_shows_the_lines_for_every_version_where_there_is_no_nginx(tree, run_module, no_nginx):
+    text = "server {\n    http2 on;  # nginx >= 1.25.1\n}\n"
+    assert run_module(nginx_site, tree.args(text), check=True, diff=True)["diff"][0]["after"] == text
+
+
+# Connections
+
+
+@pytest.mark.parametrize(
+    ("main", "processes", "files", "held"),
+    [
+        ("events { worker_connections 768; }", 2, 1024, "2 worker(s) with worker_connections 768 hold 1536"),
+        (
+            "events { worker_connections 4096; }",
+            2,
+            1024,
+            "2 worker(s) with worker_connections 4096 and 1024 open files hold 2048",
+        ),
+        ("events {}", 4, None, "4 worker(s) with worker_connections 512 hold 2048"),
+        ("# worker_connections 9999;\nevents {}", 1, None, "worker_connections 512"),
+        ("events { worker_connections 4096; }", 1, 4096, None),
+        ("events { worker_connections 2048; }", 2, None, None),
+    ],
+)
+def test_too_few_connections_for_the_backlog_are_told(main, processes, files, held):
+    said = nginx_site.shortage(main, 2048, processes, files)
+    assert held in said if held else said is None, said
+
+
+@needs_nginx
+@pytest.mark.parametrize("running", [False, True])
+def test_too_few_connections_are_a_warning_and_no_change(tree, run_module, monkeypatch, running):
+    if running:
+        tree.enable("first.conf", tree.site("first", name="first"))
+        tree.start()
+    warned = []
+    # Where the controller's half of Ansible is loaded too, as by other tests, a warning is not part of the result.
+    monkeypatch.setattr(nginx_site.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    told = [run_module(nginx_site, tree.args(tree.site(), backlog=backlog)) for backlog in (0, 0, 32)]
+    assert [result["changed"] for result in told] == [True, False, False]
+    assert warned == []
+    assert run_module(nginx_site, tree.args(tree.site(), backlog=2048))["changed"] is False
+    (warning,) = warned
+    assert "1 worker(s) with worker_connections 64 hold 64: the requests beyond would fail." in warning
+    assert f"Set worker_connections to 4096 and worker_rlimit_nofile to 8192 in {tree.config}." in warning
