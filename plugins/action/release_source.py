@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import EXCLUDE
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
+from ansible_collections.flaskops.production.plugins.plugin_utils._signature import MINISIGN_KEY
 from ansible_collections.flaskops.production.plugins.plugin_utils._source import Request, resolve
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
@@ -26,8 +28,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "directory": {"type": "str"},
     "archive": {"type": "str"},
     "archive_checksum": {"type": "str"},
+    "archive_signature": {"type": "str"},
+    "archive_minisign_key": {"type": "str"},
+    "archive_gpg_keyring": {"type": "str"},
     "git_repo": {"type": "str"},
     "git_ref": {"type": "str", "default": "HEAD"},
+    "git_verify": {"type": "str", "default": "", "choices": ["", "commit", "tag"]},
+    "git_gpg_keyring": {"type": "str"},
+    "git_allowed_signers": {"type": "str"},
     "name": {"type": "str"},
     "strip_components": {"type": "int", "default": 0},
     "subdirectory": {"type": "str"},
@@ -37,6 +45,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "require_hashes": {"type": "bool", "default": False},
     "static_paths": {"type": "list", "elements": "str", "default": []},
     "shared_paths": {"type": "list", "elements": "str", "default": []},
+}
+# What of them may name a file or directory of the controller, and when it is something else.
+PATHS: dict[str, Callable[[str], bool]] = {
+    "directory": lambda _: False,
+    "archive": is_url,
+    "archive_signature": is_url,
+    "archive_minisign_key": lambda value: bool(MINISIGN_KEY.fullmatch(value)),
+    "archive_gpg_keyring": lambda _: False,
+    "git_repo": is_remote,
+    "git_gpg_keyring": lambda _: False,
+    "git_allowed_signers": lambda _: False,
 }
 # The roles' variables that these arguments carry: what a user has set, so what a message names.
 OF_VENV = ("requirements", "packages", "require_hashes")
@@ -87,7 +106,7 @@ class ActionModule(ActionBase):
         return result
 
     def _request(self, arguments: dict[str, Any]) -> Request:
-        sought: list[str] = []
+        sought: list[tuple[str, str]] = []
         values: dict[str, Any] = {}
         for name in ARGUMENTS:
             value = arguments.get(name)
@@ -98,10 +117,10 @@ class ActionModule(ActionBase):
             else:
                 values[name] = value
         values["git_ref"] = values["git_ref"] or "HEAD"
-        for name, elsewhere in (("directory", lambda _: False), ("archive", is_url), ("git_repo", is_remote)):
+        for name, elsewhere in PATHS.items():
             if values[name] and not elsewhere(values[name]) and not values[name].startswith("-"):
                 values[name], tried = self._local(values[name])
-                sought += tried
+                sought += [(name, place) for place in tried if place != values[name]]
         return Request(**values, sought=tuple(sought))
 
     def _local(self, path: str) -> tuple[str, list[str]]:

@@ -45,7 +45,24 @@ options:
     description:
       - The SHA-256 of O(archive), as 64 hexadecimal digits, with or without V(sha256:) before them. It is checked
         before the archive is opened.
-      - Required when O(archive) is a URL.
+      - Required when O(archive) is a URL, unless O(archive_signature) is set.
+    type: str
+  archive_signature:
+    description:
+      - The detached signature of O(archive), as a path on the controller (relative as in O(directory)) or as an
+        C(https) or C(http) URL. It is checked before the archive is opened, with O(archive_minisign_key) or
+        O(archive_gpg_keyring), of which exactly one has to be set.
+    type: str
+  archive_minisign_key:
+    description:
+      - The public key of minisign that O(archive_signature) must be of, either the key itself (C(RW) and 54 more
+        characters) or the path of its file on the controller.
+    type: str
+  archive_gpg_keyring:
+    description:
+      - A file on the controller with the OpenPGP keys of which one must have made O(archive_signature), as
+        C(gpg --export) writes it, with or without C(--armor). Every key in it counts, other keys never do.
+      - Expired and revoked keys are refused, and signatures over SHA-1.
     type: str
   git_repo:
     description:
@@ -58,6 +75,23 @@ options:
     description: The branch, tag, commit hash (shortened ones too) or full ref of O(git_repo).
     type: str
     default: HEAD
+  git_verify:
+    description:
+      - What of O(git_repo) must be signed. V(commit) is the commit that is deployed, V(tag) the annotated tag that
+        O(git_ref) names, under the name that was signed.
+      - It is checked before anything is read out of the commit, by C(git) with the keys of O(git_gpg_keyring) and
+        O(git_allowed_signers) and no others. One of the two has to be set.
+    type: str
+    default: ""
+    choices: ["", commit, tag]
+  git_gpg_keyring:
+    description: A file on the controller with the OpenPGP keys that O(git_verify) accepts, as O(archive_gpg_keyring).
+    type: str
+  git_allowed_signers:
+    description:
+      - A file on the controller with the SSH keys that O(git_verify) accepts, in the format of C(ssh-keygen) (ALLOWED
+        SIGNERS), one principal and key on each line. Needs git 2.34 or newer.
+    type: str
   name:
     description:
       - A name for the release, used as it is. 1 to 64 letters, digits, dots, underscores and hyphens, of which the
@@ -133,6 +167,8 @@ attributes:
     support: full
 requirements:
   - git on the controller, for O(git_repo) and for naming a O(directory) in a work tree after its commit
+  - minisign on the controller for O(archive_minisign_key), gpgv for O(archive_gpg_keyring), gpg for O(git_gpg_keyring),
+    ssh-keygen for O(git_allowed_signers)
 seealso:
   - module: flaskops.production.release_stage
 author:
@@ -156,6 +192,19 @@ EXAMPLES = r"""
     archive: https://builds.example.com/shop-1.10.0.tar.gz
     archive_checksum: sha256:f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2
     strip_components: 1
+
+- name: Resolve a build that the build server has signed
+  flaskops.production.release_source:
+    archive: https://builds.example.com/shop-1.10.0.tar.gz
+    archive_signature: https://builds.example.com/shop-1.10.0.tar.gz.minisig
+    archive_minisign_key: RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3
+
+- name: Resolve a tag that one of the maintainers has signed
+  flaskops.production.release_source:
+    git_repo: git@github.com:example/shop.git
+    git_ref: v1.10.0
+    git_verify: tag
+    git_allowed_signers: files/maintainers
 """
 
 RETURN = r"""
@@ -229,8 +278,14 @@ def main() -> None:
             "directory": {"type": "str"},
             "archive": {"type": "str"},
             "archive_checksum": {"type": "str"},
+            "archive_signature": {"type": "str"},
+            "archive_minisign_key": {"type": "str"},
+            "archive_gpg_keyring": {"type": "str"},
             "git_repo": {"type": "str"},
             "git_ref": {"type": "str", "default": "HEAD"},
+            "git_verify": {"type": "str", "default": "", "choices": ["", "commit", "tag"]},
+            "git_gpg_keyring": {"type": "str"},
+            "git_allowed_signers": {"type": "str"},
             "name": {"type": "str"},
             "strip_components": {"type": "int", "default": 0},
             "subdirectory": {"type": "str"},

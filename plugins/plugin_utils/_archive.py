@@ -91,9 +91,9 @@ def file_sha256(path: Path) -> str:
     return total.hexdigest()
 
 
-def download(url: str, destination: Path) -> str:
-    """Fetch a URL into a file; its SHA-256."""
-    label = f"release_archive: {public(url)}"
+def download(variable: str, url: str, destination: Path, most: int) -> str:
+    """Fetch a URL into a file; its SHA-256. More than `most` bytes are refused."""
+    label = f"{variable}: {public(url)}"
     total = hashlib.sha256()
     size = 0
     try:
@@ -101,10 +101,8 @@ def download(url: str, destination: Path) -> str:
         with contextlib.closing(open_url(url, timeout=60, decompress=False)) as response, destination.open("wb") as out:
             while chunk := response.read(CHUNK):
                 size += len(chunk)
-                if size > _tree.MAX_BYTES:
-                    raise SourceError(
-                        f"{label} is larger than {_tree.MAX_BYTES // 1024**2} MiB, the most that is fetched."
-                    )
+                if size > most:
+                    raise SourceError(f"{label} is larger than {most // 1024**2} MiB, the most that is fetched.")
                 total.update(chunk)
                 out.write(chunk)
     except SourceError:

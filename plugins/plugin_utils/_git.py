@@ -67,7 +67,8 @@ def check_ref(ref: str) -> None:
 
 
 def fetch(repository: str, ref: str, bare: Path) -> dict[str, str | int]:
-    """Fetch one commit into the new repository `bare`; its full hash and time. Shallow where the server allows it."""
+    """Fetch one commit into the new repository `bare`; its full hash and time, and the hash of what was named. Shallow
+    where the server allows it."""
     check_ref(ref)
     environment = _transport()
     made = git("-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template=", str(bare))
@@ -108,9 +109,11 @@ def _commit(bare: Path, name: str) -> bool:
 
 
 def _described(bare: Path, name: str) -> dict[str, str | int]:
+    """The commit's hash and time, and the hash of what was named: that of a tag, where it is an annotated one."""
     shown = git("--git-dir", str(bare), "log", "-1", "--no-show-signature", "--format=%H %ct", f"{name}^{{commit}}")
     commit, time = shown.out.split()
-    return {"commit": commit, "time": int(time)}
+    named = git("--git-dir", str(bare), "rev-parse", "--verify", name).out.strip()
+    return {"commit": commit, "time": int(time), "object": named}
 
 
 def _last(message: str) -> str:

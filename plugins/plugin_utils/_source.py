@@ -10,13 +10,14 @@ import dataclasses
 import os
 import posixpath
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
-from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git
+from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _signature, _tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import (
     EXCLUDE,
     excluded_within,
@@ -39,20 +40,28 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_ACCEPTED = "1 to 64 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 ONE_SOURCE = "set exactly one of release_directory, release_archive and release_git_repo"
+# Far above any detached signature.
+SIGNATURE_BYTES = 1024**2
 # The release's own link to its environment.
 RESERVED = ".venv"
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a release is made of, as its user said it. Paths of this machine are absolute (`sought` is where they
-    were looked for when they don't exist)."""
+    """What a release is made of, as its user said it. Paths of this machine are absolute; `sought` is, for each of the
+    arguments, where else it was looked for."""
 
     directory: str = ""
     archive: str = ""
     archive_checksum: str = ""
+    archive_signature: str = ""
+    archive_minisign_key: str = ""
+    archive_gpg_keyring: str = ""
     git_repo: str = ""
     git_ref: str = "HEAD"
+    git_verify: str = ""
+    git_gpg_keyring: str = ""
+    git_allowed_signers: str = ""
     name: str = ""
     strip_components: int = 0
     subdirectory: str = ""
@@ -62,7 +71,7 @@ class Request:
     require_hashes: bool = False
     static_paths: tuple[str, ...] = ()
     shared_paths: tuple[str, ...] = ()
-    sought: tuple[str, ...] = ()
+    sought: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,10 +145,12 @@ def check_request(request: Request) -> None:
     if request.name and not NAME.fullmatch(request.name):
         raise SourceError(f"release_name: {quote(request.name)} is not accepted; accepted are {NAME_ACCEPTED}.")
     _check_archive(request)
+    _check_signature(request)
     if request.git_repo:
         if request.git_repo.startswith("-"):
             raise SourceError(f"release_git_repo: {quote(request.git_repo)} is not accepted; name a path or a URL.")
         _git.check_ref(request.git_ref)
+    _check_git_verify(request)
     if request.subdirectory:
         _check_relative("release_subdirectory", request.subdirectory, "a directory inside the source")
     for name in request.requirements:
@@ -163,16 +174,91 @@ def _check_archive(request: Request) -> None:
         _archive.wanted_checksum(request.archive_checksum)
     if not is_url(request.archive):
         return
-    if request.archive.split("://")[0].lower() not in ("https", "http"):
-        raise SourceError(
-            f"release_archive: {public(request.archive)} is not accepted; give a path on the controller or "
-            "an https URL."
-        )
-    if not request.archive_checksum:
+    _check_scheme("release_archive", request.archive)
+    if not request.archive_checksum and not request.archive_signature:
         raise SourceError(
             f"release_archive_checksum: not set, and {public(request.archive)} is a URL; "
-            "write sha256:<64 hexadecimal digits> of the archive."
+            "write sha256:<64 hexadecimal digits> of the archive, or set release_archive_signature."
         )
+
+
+def _check_scheme(variable: str, url: str) -> None:
+    if url.split("://")[0].lower() not in ("https", "http"):
+        raise SourceError(f"{variable}: {public(url)} is not accepted; give a path on the controller or an https URL.")
+
+
+def _check_signature(request: Request) -> None:
+    """A signature needs an archive and exactly one key, and a key that nothing is checked with is a false promise."""
+    shown = public(request.archive_signature)
+    keys = [name for name in ("archive_minisign_key", "archive_gpg_keyring") if getattr(request, name)]
+    if not request.archive_signature:
+        if keys and request.archive:
+            raise SourceError(
+                f"release_archive_signature: not set, but release_{keys[0]} is, so that no archive is accepted without "
+                f"a signature; name its file or URL, such as {public(request.archive)}"
+                f"{'.minisig' if 'minisign' in keys[0] else '.asc'}."
+            )
+        return
+    if not request.archive:
+        raise SourceError(
+            f"release_archive_signature: {shown} is set, but only release_archive has a signature of its own; for "
+            "release_git_repo set release_git_verify."
+        )
+    if len(keys) != 1:
+        told = "both of them are set" if keys else "none of them is set"
+        raise SourceError(
+            f"release_archive_signature: {shown} is checked with release_archive_minisign_key or "
+            f"release_archive_gpg_keyring, but {told}; set exactly one."
+        )
+    if is_url(request.archive_signature):
+        _check_scheme("release_archive_signature", request.archive_signature)
+    else:
+        _check_file(request, "archive_signature", "a detached signature on the controller, or an https URL")
+    if request.archive_gpg_keyring:
+        _check_file(request, "archive_gpg_keyring", _signature.KEYRING_ACCEPTED)
+    elif not _signature.MINISIGN_KEY.fullmatch(request.archive_minisign_key):
+        _check_file(request, "archive_minisign_key", _signature.MINISIGN_ACCEPTED)
+
+
+def _check_git_verify(request: Request) -> None:
+    """Keys without a demand, or a demand without keys or a repository, would leave everybody thinking of a check."""
+    keys = [name for name in ("git_gpg_keyring", "git_allowed_signers") if getattr(request, name)]
+    if not request.git_verify:
+        if keys and request.git_repo:
+            raise SourceError(
+                f"release_git_verify: not set, but release_{keys[0]} is, which says whose signatures count; set "
+                "release_git_verify to commit or tag."
+            )
+        return
+    if not request.git_repo:
+        source = "release_archive" if request.archive else "release_directory"
+        raise SourceError(
+            f"release_git_verify: {request.git_verify} is set, but the source is {source}, and only release_git_repo "
+            "has signed commits and tags"
+            + ("; for an archive set release_archive_signature." if request.archive else "; leave it empty here.")
+        )
+    if not keys:
+        raise SourceError(
+            f"release_git_verify: {request.git_verify} is set, but nothing says whose signatures count; set "
+            "release_git_gpg_keyring or release_git_allowed_signers."
+        )
+    if request.git_gpg_keyring:
+        _check_file(request, "git_gpg_keyring", _signature.KEYRING_ACCEPTED)
+    if request.git_allowed_signers:
+        _check_file(request, "git_allowed_signers", _signature.SIGNERS_ACCEPTED)
+
+
+def _check_file(request: Request, argument: str, accepted: str) -> None:
+    path = Path(getattr(request, argument))
+    fault = ""
+    if not path.exists():
+        fault = f"does not exist{_sought(request, argument)}"
+    elif not path.is_file():
+        fault = "is not a file"
+    elif not os.access(path, os.R_OK):
+        fault = "cannot be read by the user who runs Ansible"
+    if fault:
+        raise SourceError(f"release_{argument}: {path} {fault}; accepted is {accepted}.")
 
 
 def _check_relative(variable: str, name: str, accepted: str) -> None:
@@ -217,7 +303,7 @@ def _tree_of(request: Request, base: Path, work: Path) -> Iterator[tuple[Tree, O
         yield _directory(request)
         return
     if request.archive:
-        label, path, location = _local_archive(request, base)
+        label, path, location = _local_archive(request, base, work)
         with _archive.read_archive(label, path, work) as entries:
             found = list(limited(label, entries))
             warnings = _strip_warnings(request, found)
@@ -231,8 +317,8 @@ def _tree_of(request: Request, base: Path, work: Path) -> Iterator[tuple[Tree, O
     plain.unlink()
 
 
-def _sought(request: Request) -> str:
-    others = [path for path in request.sought if path not in (request.directory, request.archive, request.git_repo)]
+def _sought(request: Request, argument: str) -> str:
+    others = [path for name, path in request.sought if name == argument]
     return f" (nor does {', '.join(others)})" if others else ""
 
 
@@ -240,7 +326,7 @@ def _directory(request: Request) -> tuple[Tree, Origin]:
     root = Path(request.directory, request.subdirectory.strip("/"))
     if not os.path.lexists(request.directory):
         raise SourceError(
-            f"release_directory: {request.directory} does not exist{_sought(request)}; "
+            f"release_directory: {request.directory} does not exist{_sought(request, 'directory')}; "
             "name a directory on the controller."
         )
     if not Path(request.directory).is_dir():
@@ -264,30 +350,67 @@ def _directory(request: Request) -> tuple[Tree, Origin]:
     return tree, Origin("directory", str(root), state.commit, time=state.time, warnings=warnings)
 
 
-def _local_archive(request: Request, base: Path) -> tuple[str, Path, str]:
+def _local_archive(request: Request, base: Path, work: Path) -> tuple[str, Path, str]:
     """(how refusals begin, the verified file, where it came from)."""
-    if is_url(request.archive):
-        wanted = _archive.wanted_checksum(request.archive_checksum)
-        shown = public(request.archive)
+    shown = public(request.archive)
+    path = _downloaded(request, base) if is_url(request.archive) else _copied(request, work)
+    if request.archive_signature:
+        _check_signed(request, path, work)
+    return f"release_archive: {shown}", path, shown
 
-        def get(work: Path) -> dict[str, Any]:
-            _archive.check_sum(shown, _archive.download(request.archive, work / "download"), wanted)
-            return {"path": str(work / "download")}
 
-        path = once(base, {"download": request.archive, "sha256": wanted}, get)["path"]
-        return f"release_archive: {shown}", Path(path), shown
+def _downloaded(request: Request, base: Path) -> Path:
+    wanted = _archive.wanted_checksum(request.archive_checksum) if request.archive_checksum else ""
+
+    def get(inside: Path) -> dict[str, Any]:
+        found = _archive.download("release_archive", request.archive, inside / "download", _tree.MAX_BYTES)
+        if wanted:
+            _archive.check_sum(public(request.archive), found, wanted)
+        return {"path": str(inside / "download")}
+
+    return Path(once(base, {"download": request.archive, "sha256": wanted}, get)["path"])
+
+
+def _copied(request: Request, work: Path) -> Path:
+    """The archive itself, or a copy where it is verified, so that nobody changes it between the check and its use."""
     path = Path(request.archive)
     label = f"release_archive: {path}"
     if not path.exists():
-        raise SourceError(f"{label} does not exist{_sought(request)}; name {_archive.ACCEPTED} on the controller.")
+        raise SourceError(
+            f"{label} does not exist{_sought(request, 'archive')}; name {_archive.ACCEPTED} on the controller."
+        )
     if not path.is_file():
         told = "set release_directory instead" if path.is_dir() else "it is not a file"
         raise SourceError(f"{label} is not an archive; accepted is {_archive.ACCEPTED} ({told}).")
     if not os.access(path, os.R_OK):
         raise SourceError(f"{label} cannot be read by the user who runs Ansible; correct its mode.")
+    if not request.archive_checksum and not request.archive_signature:
+        return path
+    copy = work / "archive"
+    shutil.copyfile(path, copy)
     if request.archive_checksum:
-        _archive.check_sum(str(path), _archive.file_sha256(path), _archive.wanted_checksum(request.archive_checksum))
-    return label, path, str(path)
+        _archive.check_sum(str(path), _archive.file_sha256(copy), _archive.wanted_checksum(request.archive_checksum))
+    return copy
+
+
+def _check_signed(request: Request, archive: Path, work: Path) -> None:
+    """Refuse an archive that is not what the owner of the key has signed."""
+    signature = Path(request.archive_signature)
+    if is_url(request.archive_signature):
+        signature = work / "signature"
+        _archive.download("release_archive_signature", request.archive_signature, signature, SIGNATURE_BYTES)
+    if request.archive_minisign_key:
+        variable, key = "release_archive_minisign_key", request.archive_minisign_key
+        why = _signature.check_minisign(archive, signature, key)
+    else:
+        variable, key = "release_archive_gpg_keyring", request.archive_gpg_keyring
+        why = _signature.check_openpgp(archive, signature, key, work)
+    if why:
+        raise SourceError(
+            f"release_archive_signature: {public(request.archive_signature)} is no signature of "
+            f"{public(request.archive)} that {variable} ({key}) accepts ({why}); name the archive and the signature "
+            "that belong together, or correct the key."
+        )
 
 
 def _strip_warnings(request: Request, entries: list[Entry]) -> tuple[str, ...]:
@@ -306,8 +429,8 @@ def _commit(request: Request, base: Path, work: Path) -> tuple[Origin, Path, str
     shown = public(request.git_repo)
     if not is_remote(request.git_repo) and not os.path.lexists(request.git_repo):
         raise SourceError(
-            f"release_git_repo: {shown} does not exist{_sought(request)}; name a repository on the controller, or an "
-            "https or ssh address."
+            f"release_git_repo: {shown} does not exist{_sought(request, 'git_repo')}; name a repository on the "
+            "controller, or an https or ssh address."
         )
 
     def get(inside: Path) -> dict[str, Any]:
@@ -316,6 +439,9 @@ def _commit(request: Request, base: Path, work: Path) -> tuple[Origin, Path, str
     fetched = once(base, {"git": request.git_repo, "ref": request.git_ref}, get)
     bare, commit, below = Path(fetched["bare"]), fetched["commit"], request.subdirectory.strip("/")
     label = f"release_git_repo: {shown} at {request.git_ref} ({commit[:7]})"
+    if request.git_verify:
+        keys = _signature.GitKeys(request.git_gpg_keyring, request.git_allowed_signers)
+        _signature.verify_git(bare, fetched, request.git_verify, (shown, request.git_ref), keys, work)
     if below and not _git.has_directory(bare, commit, below):
         raise SourceError(f"release_subdirectory: {quote(below)} is not a directory in {shown} at {request.git_ref}.")
     _git.archive(bare, commit, below, work / "commit.tar")

@@ -302,6 +302,38 @@ ROWS = [
         {"release_directory": None, "release_archive": "https://127.0.0.1:1/a.tar", "release_archive_checksum": A_SUM},
         *("release_archive", "https://127.0.0.1:1/a.tar", "cannot be fetched"),
     ),
+    row(
+        "Archive that was not signed",
+        archive("app.tar", release_archive_minisign_key="SOURCES/signer.pub"),
+        *("release_archive_signature", "not set", "SOURCES/app.tar.minisig"),
+    ),
+    row(
+        "Archive that was changed after it was signed",
+        archive(
+            "changed.tar",
+            release_archive_signature="SOURCES/changed.tar.minisig",
+            release_archive_minisign_key="SOURCES/signer.pub",
+        ),
+        *("release_archive_signature", "SOURCES/changed.tar", "the signature of something else", "correct the key"),
+    ),
+    row(
+        "Unknown verification", repository("SOURCES/git", release_git_verify="yes"), "release_git_verify", "commit, tag"
+    ),
+    row(
+        "Commit without a signature",
+        repository("SOURCES/git", release_git_verify="commit", release_git_allowed_signers="SOURCES/signers"),
+        *("release_git_verify", "SOURCES/git", "is not signed", "release_git_ref"),
+    ),
+    row(
+        "Verification without keys",
+        repository("SOURCES/git", release_git_verify="tag"),
+        *("release_git_verify", "tag", "release_git_gpg_keyring or release_git_allowed_signers"),
+    ),
+    row(
+        "Verification of a directory",
+        {"release_git_verify": "commit", "release_git_allowed_signers": "SOURCES/signers"},
+        *("release_git_verify", "commit", "release_directory", "leave it empty"),
+    ),
     row("Not an archive", archive("app/wsgi.py"), "release_archive", "SOURCES/app/wsgi.py", "not an archive", "a tar"),
     row("Archive cut short", archive("short.tar"), "release_archive", "SOURCES/short.tar", "cut short"),
     row("Absolute member", archive("absolute.tar"), "release_archive", '"/etc/cron.d/x"', "only relative paths"),
@@ -427,6 +459,12 @@ def write_tar(path: Path, *members: tarfile.TarInfo) -> None:
             tar.addfile(info, io.BytesIO())
 
 
+def sign(place: Path, name: str) -> None:
+    for arguments in (["-G", "-W", "-p", "signer.pub"], ["-S", "-m", name]):
+        command = ["minisign", *arguments, "-s", "signer.key"]
+        subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
+
+
 def write_sources(place: Path) -> None:
     for name, requirements in (("app", "flask==3.1.0\n"), ("include", "-r base.txt\n"), ("git", "flask\n")):
         (place / name).mkdir()
@@ -441,6 +479,12 @@ def write_sources(place: Path) -> None:
     write_tar(place / "absolute-link.tar", member("passwd", tarfile.SYMTYPE, "/etc/passwd"))
     write_tar(place / "hard-link.tar", member("shadow", tarfile.LNKTYPE, "etc/shadow"))
     write_tar(place / "device.tar", member("console", tarfile.CHRTYPE))
+    write_tar(place / "changed.tar")
+    sign(place, "changed.tar")
+    write_tar(place / "changed.tar", member("another.py"))
+    (place / "signers").write_text(
+        "a@example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGm1Wvv8A0b1mY7iVhTqXkq4LgQ1s0rX1\n"
+    )
     author = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
     for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "First"]):
         environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}

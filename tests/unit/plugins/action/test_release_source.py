@@ -113,7 +113,7 @@ def test_warnings_are_shown(run, app, monkeypatch):
 
 def test_documentation_states_the_arguments():
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
-    facts = ("type", "elements", "default")
+    facts = ("type", "elements", "default", "choices")
     stated = {name: {key: value[key] for key in facts if key in value} for name, value in options.items()}
     assert stated == release_source.ARGUMENTS
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 import base64
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -319,6 +321,66 @@ def test_required_hashes(root, build, quick, wheels):
     assert names(result) == ["base==1.0", "server==24.1", "web==1.0"]
     write(root, "base==1.0\n")
     assert build(require_hashes=True)["msg"] == "requirements.txt, line 1: 'base==1.0' has no --hash."
+
+
+@pytest.fixture(params=["pip", "uv"])
+def installer(request, quick):
+    """Both installers, away from any index."""
+    environment = {"UV_NO_INDEX": "1", "UV_NO_CONFIG": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
+    return {"installer": request.param, "environment": environment}
+
+
+def test_a_wheel_that_was_changed_after_it_was_pinned_is_refused(root, build, installer, wheels, tmp_path):
+    """An index, or a cache on the way, that gives out other bytes under the same name and version."""
+    index = tmp_path / "index"
+    index.mkdir()
+    pinned = make_wheel(index, "base", "1.0")
+    write(root, f"base==1.0 --hash=sha256:{pinned}\n")
+    (wheel,) = index.glob("base-1.0-*.whl")
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("base_evil.pth", "import sys")
+    refused = build(require_hashes=True, find_links=[str(index)], **installer)
+    assert "MATCH THE HASHES" in refused["msg"] or "Hash mismatch" in refused["msg"]
+    assert sets(root) == []
+    assert not os.path.lexists(root / "venv")
+    make_wheel(index, "base", "1.0")
+    assert names(build(require_hashes=True, find_links=[str(index)], **installer)) == ["base==1.0"]
+
+
+def test_a_package_whose_dependency_is_not_pinned_is_refused(root, build, installer, wheels):
+    hashes = wheels[1]
+    write(root, f"web==1.0 {hashes['web==1.0']}\n")
+    refused = build(require_hashes=True, **installer)
+    assert refused["failed"] and "base" in refused["msg"]
+    assert sets(root) == []
+
+
+def make_sdist(directory, marker):
+    """A source distribution that says so when anything of it is run."""
+    backend = f"open({str(marker)!r}, 'w').close()\n\n\ndef build_wheel(directory, *_):\n    raise SystemExit(1)\n"
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: sourced\nVersion: 1.0\n",
+        "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
+        "backend.py": backend,
+    }
+    with tarfile.open(directory / "sourced-1.0.tar.gz", "w:gz") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(f"sourced-1.0/{name}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+
+
+@pytest.mark.parametrize("only_binary", [True, False])
+def test_only_binary_runs_no_code_of_a_source_distribution(root, build, installer, tmp_path, only_binary):
+    """An environment is built by the deploy owner, who is root by default."""
+    index, marker = tmp_path / "index", tmp_path / "was-run"
+    index.mkdir()
+    make_sdist(index, marker)
+    write(root, "sourced==1.0\n")
+    refused = build(only_binary=only_binary, find_links=[str(index)], **installer)
+    assert refused["failed"]
+    assert sets(root) == []
+    assert marker.exists() is not only_binary
 
 
 def test_includes_constraints_and_packages_that_are_named_already(root, build, quick):
