@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "require_hashes": {"type": "bool", "default": False},
     "static_paths": {"type": "list", "elements": "str", "default": []},
     "shared_paths": {"type": "list", "elements": "str", "default": []},
+    "sensitive_files": {"type": "str", "default": "warn", "choices": ["warn", "drop", "refuse", "ignore"]},
 }
 # What of them may name a file or directory of the controller, and when it is something else.
 PATHS: dict[str, Callable[[str], bool]] = {

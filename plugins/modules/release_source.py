@@ -154,6 +154,19 @@ options:
     type: list
     elements: str
     default: []
+  sensitive_files:
+    description:
+      - What to do where the source holds what looks like a secret or a history.
+      - These are the files V(.env), V(.env.*) (but V(.env.example), V(.env.sample), V(.env.template), V(.env.dist)),
+        V(.netrc), V(.pgpass), V(.my.cnf), V(.pypirc), V(.git-credentials), V(.vault_pass), V(*.p12) and V(*.pfx), the
+        directories V(.git), V(.hg), V(.svn), V(.ssh), V(.gnupg) and V(.aws), and files that hold a private key, where
+        their name ends as those of keys and certificates do, begins with V(id_) or has no extension.
+      - With V(warn) a warning names them, with V(drop) they are left out of the release, with V(refuse) there is no
+        release, and with V(ignore) nobody looks.
+      - What O(exclude) leaves out of O(directory) was never part of it.
+    type: str
+    default: warn
+    choices: [warn, drop, refuse, ignore]
 attributes:
   check_mode:
     description: Does in check mode what it does otherwise, because it changes nothing.
@@ -238,6 +251,12 @@ files:
   returned: success
   type: int
   sample: 42
+dropped:
+  description: What O(sensitive_files=drop) left out. A directory ends with a slash and stands for all that was in it.
+  returned: success
+  type: list
+  elements: str
+  sample: [.env.production, config/tls.key]
 time:
   description: The source's time in UTC (ISO 8601).
   returned: success
@@ -315,6 +334,7 @@ def main() -> None:
             "require_hashes": {"type": "bool", "default": False},
             "static_paths": {"type": "list", "elements": "str", "default": []},
             "shared_paths": {"type": "list", "elements": "str", "default": []},
+            "sensitive_files": {"type": "str", "default": "warn", "choices": ["warn", "drop", "refuse", "ignore"]},
         },
         supports_check_mode=True,
     )

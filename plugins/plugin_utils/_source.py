@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
-from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _signature, _tree
+from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _sensitive, _signature, _tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import (
     EXCLUDE,
     excluded_within,
@@ -71,6 +71,7 @@ class Request:
     require_hashes: bool = False
     static_paths: tuple[str, ...] = ()
     shared_paths: tuple[str, ...] = ()
+    sensitive_files: str = "warn"
     sought: tuple[tuple[str, str], ...] = ()
 
 
@@ -93,12 +94,13 @@ def resolve(request: Request, base: Path) -> dict[str, Any]:
 
 
 def _resolve(request: Request, base: Path, work: Path) -> dict[str, Any]:
-    with _tree_of(request, base, work) as (tree, origin):
+    with _tree_of(request, base, work) as (found, origin):
+        tree, dropped, warning = _sensitive.treat(found, request.sensitive_files)
         check_tree(tree, request)
         moment = tree.newest() if origin.time is None else origin.time
         packed_in = work / "release.tar.gz"
         packed = pack(tree, packed_in, moment)
-    warnings = [*origin.warnings]
+    warnings = [*origin.warnings, *([warning] if warning else [])]
     if packed.pointers:
         warnings.append(
             f"{tree.label} holds Git LFS pointers instead of files ({listing(packed.pointers)}): LFS objects are not "
@@ -111,6 +113,7 @@ def _resolve(request: Request, base: Path, work: Path) -> dict[str, Any]:
         "sha256": packed.sha256,
         "size": packed.size,
         "files": packed.files,
+        "dropped": dropped,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)),
         "source": {
             "kind": origin.kind,
@@ -158,6 +161,11 @@ def check_request(request: Request) -> None:
     for name in request.static_paths:
         _check_relative("release_static_paths", name, "directories inside the release")
     check_shared(request.shared_paths)
+    if request.sensitive_files not in _sensitive.CHOICES:
+        raise SourceError(
+            f"release_sensitive_files: {quote(request.sensitive_files)} is not accepted; set warn, drop, refuse or "
+            "ignore."
+        )
 
 
 def _check_archive(request: Request) -> None:

@@ -334,6 +334,16 @@ ROWS = [
         {"release_git_verify": "commit", "release_git_allowed_signers": "SOURCES/signers"},
         *("release_git_verify", "commit", "release_directory", "leave it empty"),
     ),
+    row(
+        "Private key in the source",
+        archive("keys.tar", release_sensitive_files="refuse"),
+        *("release_sensitive_files", "SOURCES/keys.tar", "(config/.env, tls/id_rsa)", "set drop"),
+    ),
+    row(
+        "Unknown treatment of secrets",
+        {"release_sensitive_files": "allow"},
+        *("release_sensitive_files", "allow", "warn, drop, refuse, ignore"),
+    ),
     row("Not an archive", archive("app/wsgi.py"), "release_archive", "SOURCES/app/wsgi.py", "not an archive", "a tar"),
     row("Archive cut short", archive("short.tar"), "release_archive", "SOURCES/short.tar", "cut short"),
     row("Absolute member", archive("absolute.tar"), "release_archive", '"/etc/cron.d/x"', "only relative paths"),
@@ -453,10 +463,12 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfil
     return info
 
 
-def write_tar(path: Path, *members: tarfile.TarInfo) -> None:
+def write_tar(path: Path, *members: tarfile.TarInfo, **contents: bytes) -> None:
     with tarfile.open(path, "w") as tar:
         for info in (member("wsgi.py"), member("requirements.txt"), *members):
-            tar.addfile(info, io.BytesIO())
+            content = contents.get(Path(info.name).name, b"")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
 
 
 def sign(place: Path, name: str) -> None:
@@ -479,6 +491,8 @@ def write_sources(place: Path) -> None:
     write_tar(place / "absolute-link.tar", member("passwd", tarfile.SYMTYPE, "/etc/passwd"))
     write_tar(place / "hard-link.tar", member("shadow", tarfile.LNKTYPE, "etc/shadow"))
     write_tar(place / "device.tar", member("console", tarfile.CHRTYPE))
+    key = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+    write_tar(place / "keys.tar", member("tls/id_rsa"), member("config/.env"), id_rsa=key)
     write_tar(place / "changed.tar")
     sign(place, "changed.tar")
     write_tar(place / "changed.tar", member("another.py"))

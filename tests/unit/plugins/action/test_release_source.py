@@ -48,7 +48,8 @@ def run(tmp_path, monkeypatch, app):
 
 def test_result(run, app):
     result = run(directory="app")
-    assert set(result) == {"changed", "name", "digest", "archive", "sha256", "size", "files", "time", "source"}
+    told = {"name", "digest", "archive", "sha256", "size", "files", "dropped", "time", "source"}
+    assert set(result) == {"changed", *told}
     assert result["changed"] is False
     assert result["source"]["location"] == str(app)
     assert result["name"].startswith("2026-04-21-120000-")

@@ -437,7 +437,8 @@ def test_directory(resolve, files, tmp_path):
         "var": (0o755, None),
         "wsgi.py": (0o644, "app = 1\n"),
     }
-    assert set(release) == {"name", "digest", "archive", "sha256", "size", "files", "time", "source", "warnings"}
+    told = {"name", "digest", "archive", "sha256", "size", "files", "dropped", "time", "source", "warnings"}
+    assert set(release) == told
     assert release["source"] == {"kind": "directory", "location": str(root), "revision": None, "ref": None}
     assert release["name"] == f"2026-04-21-120000-{release['digest'][:7]}"
     assert release["time"] == "2026-04-21T12:00:00Z"
