@@ -13,6 +13,7 @@ import subprocess
 import time
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
 
 _PROPERTIES = (
     "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths"
@@ -52,12 +53,12 @@ def cat(unit: str) -> tuple[int, str]:
     return done.returncode, done.stdout.decode(errors="replace")
 
 
-def journal(unit: str, since: float, lines: int = 60) -> str:
-    """The last lines that a unit logged since a time, for a message to the operator."""
+def journal(home: Home, unit: str, since: float, lines: int = 60) -> str:
+    """The last lines that a unit logged since a time, for a message to the operator: without the values of `.env`."""
     _run("journalctl", "--sync")
     # With --since, older versions count --lines from the beginning.
     said = _run("journalctl", f"--unit={unit}", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet")
-    return "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
+    return hide("\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:]), home.env_file)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess:

@@ -229,7 +229,7 @@ class Activation:
             file.write('RELEASE_HEALTH="{}"\n'.format(re.sub(r'(["\\$`])', r"\\\1", health)))
         # A candidate left over from a killed activation would make a start do nothing.
         if systemctl("restart", self.candidate)[0]:
-            raise Rejected("candidate", not_started(self.candidate, since), self.candidate, since)
+            raise Rejected("candidate", not_started(self.home, self.candidate, since), self.candidate, since)
         unit = show(self.candidate)
         # Where a host has no room for two copies, the candidate is only imported and gone by now.
         if unit["Type"] != "oneshot" and working_directory(unit["MainPID"]) != os.path.realpath(self.directory):
@@ -261,7 +261,7 @@ class Activation:
         """Restart the service, and prove that it is the release and that it answers."""
         since = time.time()
         if systemctl("restart", self.unit)[0]:
-            raise Rejected("service", not_started(self.unit, since), self.unit, since)
+            raise Rejected("service", not_started(self.home, self.unit, since), self.unit, since)
         runs = working_directory(show(self.unit)["MainPID"])
         if runs != os.path.realpath(directory):
             raise Rejected("service", f"{self.unit} runs {runs}", self.unit, since)
@@ -320,9 +320,9 @@ class Activation:
                         copy_file(os.path.join(path, file), os.path.join(target, file))
 
 
-def not_started(unit: str, since: float) -> str:
+def not_started(home: Home, unit: str, since: float) -> str:
     """Why a unit did not start, in a few words."""
-    said = cause(journal(unit, since))
+    said = cause(journal(home, unit, since))
     return f"it did not start ({said})" if said else "it did not start"
 
 
@@ -396,10 +396,10 @@ def activate(home: Home, params: dict, reason: str) -> dict:
     return {"release": home.live() or "", "previous": live or "", "reason": reason}
 
 
-def message(error: Rejected, params: dict, live: str) -> str:
+def message(error: Rejected, home: Home, params: dict) -> str:
     """One text that says what was rejected, why, what was logged, and what serves now."""
-    what = params["release"] or "The new process"
-    lines = journal(error.unit, error.since)
+    what, live = params["release"] or "The new process", home.live()
+    lines = journal(home, error.unit, error.since)
     logged = f" {error.unit} logged last:\n{lines}\n" if lines else ""
     serves = f"{live} is still live." if live else "Nothing is live on this host."
     return f"{what} was rejected ({error.phase}): {error.seen}. {serves}{logged}"
@@ -455,7 +455,7 @@ def main() -> None:
         finally:
             lock.release()
     except Rejected as error:
-        module.fail_json(msg=message(error, params, home.live() or ""), phase=error.phase, release=home.live() or "")
+        module.fail_json(msg=message(error, home, params), phase=error.phase, release=home.live() or "")
     except LockedError as error:
         module.fail_json(msg=str(error), lock_holder=error.holder)
     except (ReleaseError, SymlinkError, OSError) as error:

@@ -89,6 +89,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
 from ansible_collections.flaskops.production.plugins.module_utils._service import cat, systemctl
 
 # What of the service is the environment of its programs.
@@ -178,7 +179,7 @@ TimeoutStartSec=infinity
 
 
 def run(home: Home, params: dict) -> tuple[bool, list[str]]:
-    """Run the command to its end; whether it succeeded, and the last lines that it wrote.
+    """Run the command to its end; whether it succeeded, and the last lines that it wrote, without the values of `.env`.
 
     A unit in /run, because systemd-run needs D-Bus, which a small host may lack.
     """
@@ -190,10 +191,13 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
+        # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
+        os.close(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+        os.chmod(output, 0o600)
         systemctl("daemon-reload")
         code, said = systemctl("start", name)
         with open(output, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()[-50:]
+            lines = hide(file.read(), home.env_file).splitlines()[-50:]
         return code == 0, lines or ([said] if code else [])
     finally:
         systemctl("reset-failed", name)

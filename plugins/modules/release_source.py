@@ -68,6 +68,8 @@ options:
     description:
       - A git repository, as an https or ssh address or as a path on the controller (relative as in O(directory)). It is
         fetched by the controller's C(git), with its credentials, and without any question.
+      - User and password of an https address are for that server only, and neither shown nor part of a command line,
+        which needs git 2.31 or newer.
       - Files marked C(export-ignore) are left out, and C(export-subst) is respected, as C(git archive) does.
         Submodules and Git LFS objects are not included, which a warning tells.
     type: str

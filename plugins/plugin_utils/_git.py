@@ -12,7 +12,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._location import public, scrub
+from ansible_collections.flaskops.production.plugins.plugin_utils._location import (
+    has_secret_user,
+    public,
+    scrub,
+    user_and_password,
+    without_user,
+)
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError, listing, quote
 
 SHORT_SHA = re.compile(r"^[0-9a-f]{7,40}$", re.IGNORECASE)
@@ -25,6 +31,11 @@ NEUTRAL = ("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "tar.umask=00
 NEUTRAL += ("-c", "filter.lfs.smudge=", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false")
 # A server that stops answering must not hold a run for ever.
 PATIENT = ("-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=60", "-c", "protocol.version=2")
+# Answers git's question with what is in its environment, which only its own user can read.
+HELPER = (
+    '!answer() { [ "$1" != get ] || '
+    'printf "username=%s\\npassword=%s\\n" "$FLASKOPS_GIT_USER" "$FLASKOPS_GIT_PASSWORD"; }; answer'
+)
 SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15"
 
 
@@ -70,7 +81,7 @@ def fetch(repository: str, ref: str, bare: Path) -> dict[str, str | int]:
     """Fetch one commit into the new repository `bare`; its full hash and time, and the hash of what was named. Shallow
     where the server allows it."""
     check_ref(ref)
-    environment = _transport()
+    address, environment = _transport(repository)
     made = git("-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template=", str(bare))
     if not made.ok:
         raise SourceError(f"release_git_repo: git init failed in the run's temporary directory: {_last(made.err)}.")
@@ -78,13 +89,13 @@ def fetch(repository: str, ref: str, bare: Path) -> dict[str, str | int]:
     def get(*arguments: str) -> Answer:
         return git(*PATIENT, *NEUTRAL, "--git-dir", str(bare), "fetch", "--quiet", *arguments, environment=environment)
 
-    answer = get("--depth=1", "--no-tags", "--", repository, ref)
+    answer = get("--depth=1", "--no-tags", "--", address, ref)
     wanted = "FETCH_HEAD"
     if not answer.ok and "shallow" in answer.err:
-        answer = get("--no-tags", "--", repository, ref)
+        answer = get("--no-tags", "--", address, ref)
     if not answer.ok and SHORT_SHA.match(ref):
         # Not every server hands out a bare commit, none an abbreviated one: look in all that it has.
-        every = get("--", repository, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+        every = get("--", address, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
         answer, wanted = (every if not every.ok else answer), ref
         if every.ok and _commit(bare, wanted):
             return _described(bare, wanted)
@@ -97,11 +108,38 @@ def fetch(repository: str, ref: str, bare: Path) -> dict[str, str | int]:
     return _described(bare, wanted)
 
 
-def _transport() -> dict[str, str]:
-    """ssh without questions, unless the user has configured ssh for git himself."""
+def _transport(repository: str) -> tuple[str, dict[str, str]]:
+    """(the repository as git is called with it, what git finds in its environment).
+
+    Every user of a machine can read command lines, so that user and password of a URL are not in them. And ssh asks
+    nothing, unless the user has configured ssh for git himself.
+    """
+    if has_secret_user(repository):
+        return _answered(repository)
     if os.environ.get("GIT_SSH_COMMAND") or os.environ.get("GIT_SSH") or git("config", "core.sshCommand").ok:
-        return {}
-    return {"GIT_SSH_COMMAND": SSH}
+        return repository, {}
+    return repository, {"GIT_SSH_COMMAND": SSH}
+
+
+def _answered(repository: str) -> tuple[str, dict[str, str]]:
+    """User and password for this server and no other; without a password, git asks the user's own helpers for it."""
+    user, password = user_and_password(repository)
+    address, server = without_user(repository)
+    if not password:
+        return address, _configured({f"credential.{server}.username": user})
+    # The empty one takes away the helpers before: they must neither answer nor store what the URL says.
+    settings = {"credential.helper": "", f"credential.{server}.helper": HELPER}
+    return address, {**_configured(settings), "FLASKOPS_GIT_USER": user, "FLASKOPS_GIT_PASSWORD": password}
+
+
+def _configured(settings: dict[str, str]) -> dict[str, str]:
+    """Settings of git through its environment, beside those that are there."""
+    first = os.environ.get("GIT_CONFIG_COUNT", "")
+    start = int(first) if first.isdecimal() else 0
+    found = {"GIT_CONFIG_COUNT": str(start + len(settings))}
+    for number, (name, value) in enumerate(settings.items(), start):
+        found |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return found
 
 
 def _commit(bare: Path, name: str) -> bool:
@@ -126,7 +164,8 @@ def _last(message: str) -> str:
 
 def _fetch_fault(repository: str, ref: str, message: str, environment: dict[str, str]) -> SourceError:
     shown = public(repository)
-    heads = git(*PATIENT, "ls-remote", "--heads", "--tags", "--refs", "--", repository, environment=environment)
+    address = without_user(repository)[0] if has_secret_user(repository) else repository
+    heads = git(*PATIENT, "ls-remote", "--heads", "--tags", "--refs", "--", address, environment=environment)
     if heads.ok:
         names = [line.split("refs/", 1)[1].split("/", 1)[1] for line in heads.out.splitlines() if "refs/" in line]
         has = f"it has {listing(names)}" if names else "it has no branch and no tag yet"

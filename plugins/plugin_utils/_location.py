@@ -66,7 +66,24 @@ def scrub(text: str, location: str) -> str:
     return re.sub(r"(https?://)[^/@\s]+@", r"\1", text)
 
 
+def user_and_password(location: str) -> tuple[str, str]:
+    """Both as the server is told them; empty where a URL has none."""
+    user, _, password = _authority(location)[1].partition(":")
+    return unquote(user), unquote(password)
+
+
 def credentials(location: str) -> str:
     """User and password of a URL as `user:password` in base64, for its host alone; empty when there are none."""
-    user, _, password = _authority(location)[1].partition(":")
-    return base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode() if user or password else ""
+    user, password = user_and_password(location)
+    return base64.b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
+
+
+def without_user(location: str) -> tuple[str, str]:
+    """(the URL without user and password, its server alone)."""
+    scheme, _, rest = _authority(location)
+    return f"{scheme}://{rest}", f"{scheme}://{re.split(r'[/?#]', rest, maxsplit=1)[0]}"
+
+
+def has_secret_user(location: str) -> bool:
+    """Whether a URL holds a user and perhaps a password which nobody else may see."""
+    return is_url(location) and location.split("://")[0].lower() in ("https", "http") and bool(_authority(location)[1])

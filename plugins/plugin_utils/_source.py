@@ -23,7 +23,13 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._directory imp
     excluded_within,
     read_directory,
 )
-from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url, public
+from ansible_collections.flaskops.production.plugins.plugin_utils._location import (
+    has_secret_user,
+    is_remote,
+    is_url,
+    public,
+    user_and_password,
+)
 from ansible_collections.flaskops.production.plugins.plugin_utils._once import once
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
     Entry,
@@ -152,6 +158,11 @@ def check_request(request: Request) -> None:
     if request.git_repo:
         if request.git_repo.startswith("-"):
             raise SourceError(f"release_git_repo: {quote(request.git_repo)} is not accepted; name a path or a URL.")
+        if has_secret_user(request.git_repo) and not "".join(user_and_password(request.git_repo)).isprintable():
+            raise SourceError(
+                f"release_git_repo: {public(request.git_repo)} is given with a user or a password that holds a line "
+                "break or another control character; correct them."
+            )
         _git.check_ref(request.git_ref)
     _check_git_verify(request)
     if request.subdirectory:

@@ -210,8 +210,10 @@ def test_a_unit_that_can_not_be_asked_about_is_named(programs):
 
 
 def test_the_journal_is_read_from_a_moment_on(programs, tmp_path):
-    programs("journalctl", f'echo "$@" > {tmp_path}/asked; echo last line')
-    assert _service.journal("myapp.service", 1234.5) == "last line"
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/.env").write_text('SECRET_KEY="hunter22"\n')
+    programs("journalctl", f'echo "$@" > {tmp_path}/asked; echo last line with hunter22')
+    assert _service.journal(_service.Home(str(tmp_path)), "myapp.service", 1234.5) == "last line with ********"
     asked = (tmp_path / "asked").read_text()
     assert "--unit=myapp.service" in asked and "--since=@1234.5" in asked
 

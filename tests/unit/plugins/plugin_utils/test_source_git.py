@@ -3,9 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import base64
+import functools
+import http.server
 import os
+import shutil
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -261,7 +266,121 @@ def test_nothing_is_asked(monkeypatch, tmp_path):
     fake.write_text(f'#!/bin/sh\nenv > {seen}\n[ "$1" = config ] && exit 1\nexit 0\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
-    assert _git.git("fetch", environment=_git._transport()).ok
+    assert _git.git("fetch", environment=_git._transport("git@example.com:x.git")[1]).ok
     lines = Path(seen).read_text().splitlines()
     assert "GIT_TERMINAL_PROMPT=0" in lines
     assert any(line.startswith("GIT_SSH_COMMAND=ssh -o BatchMode=yes") for line in lines)
+
+
+# User and password of a URL
+
+
+@pytest.fixture
+def server(history):
+    """The repository behind a server that wants a user and a password; what it was told, and where it redirects to."""
+    history.run("update-server-info")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        wanted = "bob:p@ss/word"
+        elsewhere = ""
+        told = []
+
+        def do_GET(self):
+            given = self.headers.get("Authorization", "").removeprefix("Basic ")
+            Handler.told.append((self.server.server_port, base64.b64decode(given).decode()))
+            if Handler.elsewhere and self.server.server_port == httpd.server_port:
+                self.send_response(302)
+                self.send_header("Location", f"{Handler.elsewhere}{self.path}")
+                self.end_headers()
+            elif given and Handler.told[-1][1] == Handler.wanted:
+                super().do_GET()
+            else:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Handler, directory=history.path)
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd,
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as other,
+    ):
+        for each in (httpd, other):
+            threading.Thread(target=each.serve_forever, args=(0.01,), daemon=True).start()
+        Handler.port, Handler.other = httpd.server_port, other.server_port
+        yield Handler
+        for each in (httpd, other):
+            each.shutdown()
+
+
+@pytest.fixture
+def spied(monkeypatch, tmp_path):
+    """The command lines of git and of all that it starts."""
+    log, real = tmp_path / "commands", shutil.which("git")
+    spy = tmp_path / "spy/git"
+    spy.parent.mkdir()
+    script = f'for p in $$ $(pgrep -P $$); do tr "\\\\0" " " < /proc/$p/cmdline; echo; done >> {log} 2>/dev/null'
+    spy.write_text(
+        f'#!/bin/bash\n"{real}" "$@" & pid=$!\nwhile kill -0 $pid 2>/dev/null; do {script}; done\nwait $pid\n'
+    )
+    spy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy.parent}:{os.environ['PATH']}")
+    return lambda: log.read_text()
+
+
+def test_credentials_of_a_url_reach_the_server_and_no_command_line(resolve, history, server, spied):
+    release = resolve(git_repo=f"http://bob:p%40ss%2Fword@127.0.0.1:{server.port}/.git", git_ref="main")
+    assert release["source"] == {
+        "kind": "git",
+        "location": f"http://127.0.0.1:{server.port}/.git",
+        "revision": history.second,
+        "ref": "main",
+    }
+    assert (server.port, server.wanted) in server.told
+    assert f"fetch --quiet --depth=1 --no-tags -- http://127.0.0.1:{server.port}/.git" in spied()
+    assert [secret for secret in ("bob", "p%40ss", "p@ss") if secret in spied()] == []
+
+
+def test_refused_credentials_are_not_told(resolve, server, spied):
+    with pytest.raises(SourceError) as refusal:
+        resolve(git_repo=f"http://bob:hunter22@127.0.0.1:{server.port}/.git", git_ref="main")
+    assert "release_git_repo" in str(refusal.value)
+    assert [secret for secret in ("bob", "hunter22") if secret in str(refusal.value) + spied()] == []
+
+
+def test_credentials_are_for_their_own_server(resolve, server):
+    server.elsewhere = f"http://127.0.0.1:{server.other}"
+    with pytest.raises(SourceError):
+        resolve(git_repo=f"http://bob:p%40ss%2Fword@127.0.0.1:{server.port}/.git", git_ref="main")
+    assert {told for port, told in server.told if port == server.other} == {""}
+
+
+def test_a_helper_of_the_user_knows_the_password_and_stores_none(resolve, server, monkeypatch, tmp_path):
+    """A URL with a user alone asks the helpers that git has; one with a password asks nobody and tells nobody."""
+    log = tmp_path / "helper"
+    helper = f'!h() {{ echo "$1" >> {log}; grep username= >> {log}; [ "$1" != get ] || echo password=p@ss/word; }}; h'
+    config = tmp_path / "gitconfig"
+    subprocess.run(["git", "config", "--file", config, "credential.helper", helper], check=True)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    resolve(git_repo=f"http://bob@127.0.0.1:{server.port}/.git", git_ref="main")
+    assert log.read_text().startswith("get\nusername=bob\n")
+    log.write_text("")
+    resolve("again", git_repo=f"http://bob:p%40ss%2Fword@127.0.0.1:{server.port}/.git", git_ref="main")
+    assert log.read_text() == ""
+
+
+def test_refused_line_break_in_a_password(resolve):
+    with pytest.raises(SourceError, match="release_git_repo: https://example.com/x.git is given with a user or a pass"):
+        resolve(git_repo="https://bob:a%0Ahost=evil@example.com/x.git")
+
+
+def test_settings_of_the_environment_are_kept(monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    assert _git._configured({"a.b": "c"}) == {
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_1": "a.b",
+        "GIT_CONFIG_VALUE_1": "c",
+    }
