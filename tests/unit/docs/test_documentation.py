@@ -96,6 +96,12 @@ def test_names_in_the_collection_exist(document):
     assert sorted(set(words) - playbooks - set(ROLES) - modules()) == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_tests_named_in_the_text_exist(document):
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert sorted(set(re.findall(r"`(test_\w+\.py)`", document.read_text())) - tests) == []
+
+
 def test_every_playbook_is_named_in_the_readme():
     text = (ROOT / "README.md").read_text()
     playbooks = [path.stem for path in (ROOT / "playbooks").glob("*.yml")]
