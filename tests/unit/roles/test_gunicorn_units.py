@@ -13,7 +13,7 @@ from generate_docs import ROOT
 
 UNITS = "/etc/systemd/system"
 DROP_INS = [f"{UNITS}/{unit}.service.d/50-gunicorn_systemd.conf" for unit in ("my-app", "my-app-next")]
-ROTATION = "/etc/logrotate.d/my-app"
+ROTATION = "/etc/logrotate.d/my-app-gunicorn"
 CASES = {
     "default": {},
     "relaxed": {
