@@ -12,6 +12,7 @@ import http.server
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import threading
@@ -27,9 +28,11 @@ from environment import ROOT, docker, tool_environment
 APP = ROOT / "molecule/shared/files/demo"
 APP_ROOT = "/srv/myapp"
 PLUGINS = ROOT / "benchmarks/callback_plugins"
-# Long enough to occur nowhere by chance, plain enough that no quoting changes them.
+# How every secret starts: long enough to occur nowhere by chance, plain enough that no quoting changes it, and of this
+# run alone, because the processes of others are to be seen too.
+PLANTED = f"plantedsecret{secrets.token_hex(4)}"
 SECRETS = {
-    name: f"plantedsecret{name}"
+    name: f"{PLANTED}{name}"
     for name in ("KEY", "DATABASE", "INDEXUSER", "INDEXPASSWORD", "INSTALLER", "GITUSER", "GITPASSWORD")
 }
 # No secret: to be found where the secrets are looked for.
@@ -42,6 +45,10 @@ class Site:
     def __init__(self, container: str, place: Path, port: int) -> None:
         self.container = container
         self.place = place
+        self.port = port
+        self.planted = PLANTED
+        # Where Ansible keeps on the controller what it needs during a run.
+        self.temporary = place / "temporary"
         self.repository = Repository(place / "app")
         git = f"http://{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}@127.0.0.1:{port}/app/.git"
         self.variables = {
@@ -79,6 +86,7 @@ class Site:
                 ["ansible-playbook", "-i", str(inventory), *options, playbook],
                 env=tool_environment(
                     ANSIBLE_INJECT_FACT_VARS="false",
+                    ANSIBLE_LOCAL_TEMP=str(self.temporary),
                     ANSIBLE_NOCOLOR="true",
                     ANSIBLE_PIPELINING="true",
                     NO_PROXY="127.0.0.1",
@@ -167,16 +175,19 @@ def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] 
         server.shutdown()
 
 
-class CommandLines:
-    """The command lines of all processes, as every user of a machine may read them, of the host's and of the others."""
+class Watch:
+    """What others may see of a run: the command lines of all processes, of the host's and of the others, as every user
+    of a machine may read them, and the files in the run's temporary directory on the controller."""
 
-    def __init__(self, container: str) -> None:
-        self.container = container
+    def __init__(self, site: Site) -> None:
+        self.container = site.container
+        self.temporary = site.temporary
         self.seen: dict[str, bool] = {}
+        self.files: dict[str, bool] = {}
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> CommandLines:
+    def __enter__(self) -> Watch:
         self.thread.start()
         return self
 
@@ -184,12 +195,15 @@ class CommandLines:
         self.over.set()
         self.thread.join()
 
-    def of_host(self) -> list[str]:
-        return [line for line, on_host in self.seen.items() if on_host]
+    def command_lines(self, on_host: bool) -> list[str]:
+        return [line for line, where in self.seen.items() if where == on_host]
+
+    def temporary_files(self, with_secret: bool) -> list[str]:
+        return [path for path, holds in self.files.items() if holds == with_secret]
 
     def _watch(self) -> None:
         since: dict[str, float] = {}
-        whole = 0.0
+        whole = looked = 0.0
         while not self.over.wait(0.02):
             now = time.monotonic()
             processes = {entry for entry in os.listdir("/proc") if entry.isdigit()}
@@ -201,6 +215,16 @@ class CommandLines:
                 processes = {process for process in processes if now - since[process] < 1}
             for process in processes:
                 self._read(process)
+            if now - looked > 0.2:
+                looked = now
+                self._look()
+
+    def _look(self) -> None:
+        for directory, _below, names in os.walk(self.temporary):
+            for name in names:
+                path = Path(directory, name)
+                with contextlib.suppress(OSError):
+                    self.files[str(path)] = self.files.get(str(path), False) or PLANTED.encode() in path.read_bytes()
 
     def _read(self, process: str) -> None:
         # It may end meanwhile.
@@ -223,18 +247,24 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def checked(site):
-    """What check mode says about the empty host."""
-    return site.play("site", "--check", "--diff", "-vvv")
+def watch(site):
+    """Watches what others may see while it lasts."""
+    return lambda: Watch(site)
 
 
 @pytest.fixture(scope="session")
-def converged(site, checked):
-    """The first run, and the command lines that were to be seen meanwhile."""
-    with CommandLines(site.container) as lines:
-        played = site.play("site", "--diff", "-vvv")
+def checked(site):
+    """What check mode says about the empty host."""
+    return site.play("site", "--check", "--diff", "-vvvv")
+
+
+@pytest.fixture(scope="session")
+def converged(site, watch, checked):
+    """The first run, and what was to be seen of it meanwhile."""
+    with watch() as watched:
+        played = site.play("site", "--diff", "-vvvv")
     assert not played.failed, played.output
-    return played, lines
+    return played, watched
 
 
 @pytest.fixture

@@ -8,11 +8,17 @@ Every place is also searched for something that is no secret and must be there, 
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import subprocess
+import tarfile
+
 import pytest
 
-# As in conftest.py: how every secret starts.
+# As in conftest.py: how every secret starts, before what is a run's own.
 PLANTED = "plantedsecret"
 PLAIN = "plainlyvisible5e8a"
+TLS_KEY = "/etc/ssl/private/planted.key"
 
 SEARCH = """
 import json, os, subprocess, sys
@@ -31,67 +37,73 @@ for top in ("/", "/run", "/tmp", "/dev/shm"):
                 continue
             with open(path, "rb") as file:
                 content = file.read()
-            files += [(path, bool(os.stat(path).st_mode & 0o004), word.decode()) for word in words if word in content]
-command = ["journalctl", "--no-pager", "--all", "--output=export"]
-journal = subprocess.run(command, capture_output=True, check=True).stdout
-print(json.dumps({"files": files, "journal": [word.decode() for word in words if word in journal]}))
+            files += [(path, os.stat(path).st_mode & 0o777, word.decode()) for word in words if word in content]
+command = ["journalctl", "--no-pager", "--all", "--output=json"]
+journal = []
+for line in subprocess.run(command, capture_output=True, check=True).stdout.splitlines():
+    entry = json.loads(line)
+    # What an application says of itself is its own to answer for.
+    if entry.get("_TRANSPORT") != "stdout" or not entry.get("_SYSTEMD_UNIT", "").startswith("myapp"):
+        journal += [word.decode() for word in words if word in line]
+print(json.dumps({"files": files, "journal": sorted(set(journal))}))
 """
 
 
-def secrets_in(text: str) -> list[str]:
-    """The lines that hold a secret: what a failed test shows."""
-    return [line[:400] for line in text.splitlines() if PLANTED in line]
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run, what is set for it, and a word of what it says; it fails unless `passes`. PORT is that of a server on the
+    controller, which wants the user and the password of the repository."""
+
+    title: str
+    variables: dict
+    said: str
+    playbook: str = "deploy"
+    options: tuple[str, ...] = ("--diff",)
+    passes: bool = False
 
 
-def assert_silent(played) -> None:
-    assert PLAIN in played.output, "The output does not even hold what is no secret."
-    assert not secrets_in(played.output)
+CREDENTIALS = "plantedsecretGITUSER:plantedsecretGITPASSWORD"
+ARCHIVE = {
+    "release_git_repo": "",
+    "release_archive": f"http://{CREDENTIALS}@127.0.0.1:PORT/app.tar.gz?token=plantedsecretQUERY",
+}
 
-
-def test_check_mode_shows_no_secret_and_passes_on_an_empty_host(checked):
-    assert not checked.failed, checked.output[-4000:]
-    assert_silent(checked)
-
-
-def test_the_first_run_shows_no_secret(converged):
-    assert_silent(converged[0])
-
-
-def test_the_second_run_shows_no_secret_and_changes_nothing(site, converged):
-    played = site.play("site", "--diff", "-vvv")
-    assert not played.failed, played.output[-4000:]
-    assert_silent(played)
-    assert played.changed == 0
-
-
-FAILING = {
-    "A package that nobody has": ({"venv_packages": ["no-such-package-of-anybody==1"]}, "no-such-package-of-anybody"),
-    "An index without a scheme": (
+RUNS = [
+    # Settings that are refused
+    Run(
+        "An index without a scheme",
         {"venv_index_url": "plantedsecret:plantedsecret@pypi.example.org/simple"},
         "venv_index_url",
     ),
-    "An index list that is a string": (
+    Run(
+        "An index list that is a string",
         {"venv_extra_index_urls": "https://plantedsecret@pypi.org/simple"},
         "venv_extra_index_urls",
     ),
-    "A password that is wrong": (
-        {"release_git_repo": "http://plantedsecret:plantedsecret@127.0.0.1:PORT/app/.git"},
-        "release_git_repo",
-    ),
-    "A server that is not there": (
-        {"release_git_repo": "https://plantedsecret:plantedsecret@127.0.0.1:1/app.git"},
-        "127.0.0.1:1",
-    ),
-    "A value of two lines": (
+    Run(
+        "A value of two lines",
         {"flask_app_env": {"SECRET_KEY": "plantedsecret\nplantedsecret"}},
         "flask_app_env.SECRET_KEY",
     ),
-    "An environment that is a list": ({"flask_app_env": ["SECRET_KEY=plantedsecret"]}, "flask_app_env"),
-    "Two sources": (
+    Run("An environment that is a list", {"flask_app_env": ["SECRET_KEY=plantedsecret"]}, "flask_app_env"),
+    Run(
+        "Two sources",
         {"release_archive": "https://plantedsecret:plantedsecret@example.org/a.tar?plantedsecret"},
         "2 sources are set",
     ),
-    "An archive that is not there": (
+    # Sources that can't be read
+    Run(
+        "A repository whose password is wrong",
+        {"release_git_repo": "http://plantedsecret:plantedsecret@127.0.0.1:PORT/app/.git"},
+        "release_git_repo",
+    ),
+    Run(
+        "A repository whose server is not there",
+        {"release_git_repo": "https://plantedsecret:plantedsecret@127.0.0.1:1/app.git"},
+        "127.0.0.1:1",
+    ),
+    Run(
+        "An archive whose server is not there",
         {
             "release_git_repo": "",
             "release_archive": "https://plantedsecret:plantedsecret@127.0.0.1:1/a.tar?token=plantedsecret",
@@ -99,33 +111,183 @@ FAILING = {
         },
         "release_archive",
     ),
-}
+    Run("An archive with another checksum", {**ARCHIVE, "release_archive_checksum": "0" * 64}, "has the SHA-256"),
+    Run(
+        "An archive whose signature is not there",
+        {
+            **ARCHIVE,
+            "release_archive_signature": f"http://{CREDENTIALS}@127.0.0.1:PORT/none.minisig?token=plantedsecretQUERY",
+            "release_archive_minisign_key": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3",
+        },
+        "release_archive_signature",
+    ),
+    Run(
+        "An archive of another signer",
+        {
+            **ARCHIVE,
+            "release_archive_signature": f"http://{CREDENTIALS}@127.0.0.1:PORT/app.minisig?token=plantedsecretQUERY",
+            "release_archive_minisign_key": "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3",
+        },
+        "release_archive_signature",
+    ),
+    # Dependencies that can't be installed
+    Run(
+        "A package that nobody has",
+        {"venv_packages": ["no-such-package-of-anybody==1"]},
+        "no-such-package-of-anybody",
+    ),
+    Run(
+        "An index whose server is not there",
+        {
+            "venv_index_url": "http://plantedsecretINDEXUSER:plantedsecretINDEXPASSWORD@127.0.0.1:1/simple",
+            "venv_packages": ["gunicorn>=24"],
+            "venv_environment": {"PIP_RETRIES": "0", "INSTALLER_TOKEN": "plantedsecretINSTALLER"},
+        },
+        "127.0.0.1",
+    ),
+    # Releases that say what they were given
+    Run(
+        "A build that prints its environment",
+        {"release_git_ref": "next", "release_build_command": "env; exit 3"},
+        "SECRET_KEY=********",
+    ),
+    Run(
+        "A migration that prints its environment",
+        {"release_git_ref": "next", "release_migrate_command": "env; exit 3"},
+        "SECRET_KEY=********",
+    ),
+    Run("An application that fails with a value", {"release_git_ref": "crash"}, "RuntimeError: ********"),
+    # A site that can't be
+    Run(
+        "A TLS key that is none",
+        {"nginx_site_tls_certificate": "/etc/ssl/planted.pem", "nginx_site_tls_certificate_key": TLS_KEY},
+        "/etc/ssl/planted.pem",
+        playbook="site",
+    ),
+    # What is right
+    Run("The second run", {}, "changed=0", playbook="site", passes=True),
+    Run(
+        "The live release out of a signed archive",
+        {
+            **ARCHIVE,
+            "release_archive_signature": f"http://{CREDENTIALS}@127.0.0.1:PORT/app.minisig?token=plantedsecretQUERY",
+            "release_archive_minisign_key": "PLACE/signer.pub",
+        },
+        # The same bits are the same release, wherever they come from.
+        "changed=0",
+        passes=True,
+    ),
+    Run(
+        "A secret that is replaced in check mode",
+        {"flask_app_env": {"SECRET_KEY": "plantedsecretOTHER"}},
+        "secret content, new",
+        playbook="site",
+        options=("--check", "--diff"),
+        passes=True,
+    ),
+]
 
 
-@pytest.mark.parametrize("title", FAILING)
-def test_a_failing_run_shows_no_secret(site, converged, title):
-    variables, told = FAILING[title]
-    port = site.variables["release_git_repo"].rpartition("@127.0.0.1:")[2].partition("/")[0]
-    variables = {
-        name: value.replace("PORT", port) if isinstance(value, str) else value for name, value in variables.items()
-    }
-    played = site.play("deploy", "--diff", "-vvv", **variables)
-    assert played.failed
-    assert told in played.output
+def secrets_in(text: str) -> list[str]:
+    """The lines that hold a secret: what a failed test shows."""
+    return [line[:400] for line in text.splitlines() if PLANTED in line]
+
+
+def filled(variables: dict, site) -> dict:
+    """The variables with what is known only now."""
+    text = json.dumps(variables).replace(PLANTED, site.planted)
+    return json.loads(text.replace("PORT", str(site.port)).replace("PLACE", str(site.place)))
+
+
+WRITE_KEY = """
+import json, os, sys
+
+path, content = json.load(sys.stdin)
+os.umask(0o077)
+open(path, "w").write(content)
+open("/etc/ssl/planted.pem", "w")
+print("null")
+"""
+CRASH = """import os
+
+raise RuntimeError(os.environ["SECRET_KEY"])
+"""
+
+
+@pytest.fixture(scope="module")
+def sources(site, converged):
+    """A branch with another release, one that does not start, a signed archive, and on the host a key that is none."""
+    repository, wsgi = site.repository, site.repository.path / "wsgi.py"
+    good = wsgi.read_text()
+    for branch, content in (("next", f"{good}\n# next\n"), ("crash", CRASH)):
+        repository.git("checkout", "--quiet", "-b", branch, "main")
+        wsgi.write_text(content)
+        repository.commit()
+    repository.git("checkout", "--quiet", "main")
+    with tarfile.open(site.place / "app.tar.gz", "w:gz") as archive:
+        archive.add(repository.path, ".", filter=lambda info: None if "/.git" in info.name else info)
+    for arguments in (["-G", "-W", "-p", "signer.pub"], ["-S", "-m", "app.tar.gz", "-x", "app.minisig"]):
+        command = ["minisign", *arguments, "-s", "signer.key"]
+        subprocess.run(command, cwd=site.place, check=True, stdout=subprocess.DEVNULL)
+    key = "-----BEGIN PRIVATE" + f" KEY-----\n{PLANTED}TLS\n-----END PRIVATE" + " KEY-----\n"
+    site.python(WRITE_KEY, [TLS_KEY, key])
+
+
+@pytest.fixture(scope="module")
+def watched(site, watch, sources):
+    """Run a row, once, and return it with what was to be seen of it."""
+    done = {}
+
+    def play(run: Run):
+        if run.title not in done:
+            with watch() as seen:
+                done[run.title] = site.play(run.playbook, *run.options, "-vvvv", **filled(run.variables, site)), seen
+        return done[run.title]
+
+    return play
+
+
+def assert_silent(site, played, seen=None) -> None:
     assert not secrets_in(played.output)
+    if seen:
+        # Others may test on this machine too.
+        lines = [*seen.command_lines(on_host=False), *seen.command_lines(on_host=True)]
+        assert [line[:400] for line in lines if site.planted in line] == []
+        assert seen.temporary_files(with_secret=True) == []
 
 
-def test_nobody_reads_a_secret_on_the_host(site, converged):
+def test_check_mode_shows_no_secret_and_passes_on_an_empty_host(site, checked):
+    assert not checked.failed, checked.output[-4000:]
+    assert PLAIN in checked.output, "The output does not even hold what is no secret."
+    assert_silent(site, checked)
+
+
+def test_the_first_run_shows_no_secret(site, converged):
+    played, seen = converged
+    assert PLAIN in played.output, "The output does not even hold what is no secret."
+    assert [line for line in seen.command_lines(True) if "pip" in line and "install" in line], "No installer was seen."
+    assert [line for line in seen.command_lines(False) if "git" in line and "fetch" in line], "No git was seen."
+    assert [path for path in seen.temporary_files(False) if path.endswith("release.tar.gz")], "No archive was seen."
+    assert_silent(site, played, seen)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.title)
+def test_a_run_shows_no_secret(site, watched, run):
+    played, seen = watched(run)
+    assert run.said in played.output, played.output[-4000:]
+    assert played.failed is not run.passes, played.output[-4000:]
+    assert_silent(site, played, seen)
+    assert [path for path in site.temporary.rglob("*") if path.is_file()] == [], "left behind on the controller"
+
+
+def test_nobody_reads_a_secret_on_the_host(site, watched):
+    """After all runs, those that failed too."""
+    for run in RUNS:
+        watched(run)
     found = site.python(SEARCH, [PLANTED, PLAIN, "systemd"])
     environment_file = f"{site.variables['flask_app_root']}/shared/.env"
-    holders = {path: everyone for path, everyone, word in found["files"] if word == PLANTED}
-    assert holders == {environment_file: False}
-    assert [path for path, everyone, word in found["files"] if word == PLAIN and everyone]
+    holders = {path: oct(mode) for path, mode, word in found["files"] if word == PLANTED}
+    assert holders == {environment_file: "0o640", TLS_KEY: "0o600"}
+    assert [path for path, mode, word in found["files"] if word == PLAIN and mode & 0o004]
     assert PLANTED not in found["journal"]
     assert "systemd" in found["journal"]
-
-
-def test_no_command_line_on_the_host_holds_a_secret(converged):
-    lines = converged[1].of_host()
-    assert [line for line in lines if "pip" in line and "install" in line], "No command line of the installer was seen."
-    assert not secrets_in("\n".join(lines))
