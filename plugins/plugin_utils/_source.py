@@ -46,6 +46,8 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_ACCEPTED = "1 to 64 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 ONE_SOURCE = "set exactly one of release_directory, release_archive and release_git_repo"
+# A copy of an archive that is verified.
+COPY = "archive"
 # Far above any detached signature.
 SIGNATURE_BYTES = 1024**2
 # The release's own link to its environment.
@@ -329,6 +331,7 @@ def _tree_of(request: Request, base: Path, work: Path) -> Iterator[tuple[Tree, O
             tree = plant(label, rebase(found, request.strip_components, request.subdirectory.strip("/")))
             _check_found(tree, request, found)
             yield tree, Origin("archive", location, warnings=warnings)
+        (work / COPY).unlink(missing_ok=True)
         return
     origin, plain, label = _commit(request, base, work)
     with _archive.read_archive(label, plain, work) as entries:
@@ -405,7 +408,7 @@ def _copied(request: Request, work: Path) -> Path:
         raise SourceError(f"{label} cannot be read by the user who runs Ansible; correct its mode.")
     if not request.archive_checksum and not request.archive_signature:
         return path
-    copy = work / "archive"
+    copy = work / COPY
     shutil.copyfile(path, copy)
     if request.archive_checksum:
         _archive.check_sum(str(path), _archive.file_sha256(copy), _archive.wanted_checksum(request.archive_checksum))

@@ -274,6 +274,12 @@ def test_the_archive_that_was_checked_is_the_one_that_is_read(resolve, keys, arc
     assert release["digest"] == plain["digest"]
 
 
+def test_the_copy_that_was_checked_is_not_kept(resolve, keys, archive, tmp_path):
+    signature = keys.sign("minisign", "signer", archive)
+    resolve(archive=archive, archive_signature=str(signature), **key_of(keys, "minisign", "signer"))
+    assert [path.name for path in (tmp_path / "run").glob("*/work/*")] == ["release.tar.gz"]
+
+
 @pytest.mark.parametrize("name", ["expired", "revoked"])
 def test_refused_withdrawn_key(resolve, repository, keys, archive, opened, name):
     """An archive, and a commit, that the key had signed before."""
