@@ -39,7 +39,7 @@ def create_app() -> Flask:
     def line(name: str):
         return name
 
-    @app.post("/media/<name>")
+    @app.post("/uploads/<name>")
     def upload(name: str):
         return {"path": needed.upload(name, request.get_data())}
 
