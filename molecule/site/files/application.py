@@ -1,0 +1,94 @@
+"""Stands in for Gunicorn: answers on the Unix socket that is named, and tells what it was sent."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import json
+import os
+import socketserver
+import sys
+import time
+from urllib.parse import parse_qs, urlsplit
+
+GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
+requests: list[str] = []
+
+
+class Application(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status: int, content: dict, **headers: str) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        headers = {"X-Application": "yes", "Content-Type": "application/json", **headers}
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        sent = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        url = urlsplit(self.path)
+        query = parse_qs(url.query, keep_blank_values=True)
+        requests.append(self.path)
+        if url.path == "/health":
+            self.answer(503 if "fail" in query else 200, {})
+        elif url.path == "/requests":
+            self.answer(200, {"requests": requests})
+        elif url.path == "/large":
+            self.answer(200, {"text": "x" * 5000})
+        elif url.path == "/large-header":
+            self.answer(200, {}, X_Large="x" * 12000)
+        elif url.path in ("/silent", "/slow/"):
+            time.sleep(float(query["seconds"][0]))
+            self.answer(200, {})
+        elif url.path == "/events":
+            self.events()
+        elif url.path == "/ws" and self.headers.get("Upgrade", "") == "websocket":
+            self.echo()
+        else:
+            headers = {name.lower(): self.headers[name] for name in self.headers}
+            self.answer(200, {"target": self.path, "headers": headers, "length": len(sent)})
+
+    do_POST = do_GET
+
+    def events(self) -> None:
+        """One event now, and one after longer than other URLs may take."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b"data: one\n\n")
+        self.wfile.flush()
+        time.sleep(2)
+        self.wfile.write(b"data: two\n\n")
+        self.close_connection = True
+
+    def echo(self) -> None:
+        accept = base64.b64encode(hashlib.sha1((self.headers["Sec-WebSocket-Key"] + GUID).encode()).digest())
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+        self.wfile.write(b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+        while head := self.rfile.read(2):
+            length, mask = head[1] & 127, self.rfile.read(4)
+            text = bytes(byte ^ mask[index % 4] for index, byte in enumerate(self.rfile.read(length)))
+            self.wfile.write(bytes([head[0], len(text)]) + text)
+        self.close_connection = True
+
+    def address_string(self) -> str:
+        return "socket"
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+if os.path.exists(sys.argv[1]):
+    os.unlink(sys.argv[1])
+os.umask(0)
+Server(sys.argv[1], Application).serve_forever()

@@ -1,0 +1,537 @@
+"""Visit the sites of this host as clients of all kinds; tell, as JSON, what was not as it should be: probe.py PART …
+
+Every check is a row of a table: what is sent, and what has to come back.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+# The sites of converge.yml: everything by default, everything changed (with TLS), and one behind a balancer.
+PLAIN, HTTP, HTTPS, INNER = 8080, 80, 443, 8081
+BALANCER, VISITOR = "127.0.0.2", "127.0.0.3"
+HOST = "www.example.org"
+LOG = "/var/log/nginx/shop.access.log"
+APPLICATION = {"x-application": "yes"}
+
+checked: list[str] = []
+faults: list[str] = []
+
+
+def check(name: str, found: object, expected: object) -> None:
+    """`expected` is a value, or a set of values of which each is good."""
+    checked.append(name)
+    good = found in expected if isinstance(expected, set) else found == expected
+    if not good:
+        faults.append(f"{name}: {found!r}, expected {expected!r}")
+
+
+def context(**settings: object) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    for name, value in settings.items():
+        setattr(made, name, value)
+    return made
+
+
+class Answer:
+    def __init__(self, got: http.client.HTTPResponse):
+        self.status = got.status
+        self.all = [(name.lower(), value) for name, value in got.getheaders()]
+        self.headers = dict(self.all)
+        self.body = got.read()
+
+    def values(self, name: str) -> list[str]:
+        return [value for known, value in self.all if known == name]
+
+    def json(self) -> dict:
+        return json.loads(self.body)
+
+
+def ask(
+    port: int, target: str, method: str = "GET", body: bytes | None = None, source: str = "127.0.0.1", **headers: str
+) -> Answer:
+    if port == HTTPS:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", port, timeout=20, context=context(), source_address=(source, 0)
+        )
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(source, 0))
+    sent = {"Host": HOST, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    connection.request(method, target, body, sent)
+    try:
+        return Answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def exchange(port: int, data: bytes, seconds: float = 10.0) -> tuple[list[int], float]:
+    """Send bytes as they are. The statuses that came back, and after how many seconds the connection was closed."""
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        connection.sendall(data)
+        got = b""
+        try:
+            while part := connection.recv(65536):
+                got += part
+        except TimeoutError:
+            return statuses(got), seconds
+        except ConnectionResetError:
+            pass
+    return statuses(got), time.monotonic() - start
+
+
+def statuses(got: bytes) -> list[int]:
+    lines = [line for line in got.split(b"\n") if line.startswith(b"HTTP/1.1 ")]
+    return [int(line.split()[1]) for line in lines]
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+# The application answers what is not below /static/ or /media/ after all; no answer may hold a secret.
+PATHS = [
+    ("/static../.env", 200),
+    ("/media../.env", 200),
+    ("/static/../.env", 200),
+    ("/static/%2e%2e/.env", 200),
+    ("/static/..%2f.env", 200),
+    ("/static/%2e%2e%2f%2e%2e%2fetc/passwd", 400),
+    ("/media/sub/../../.env", 200),
+    ("/static//../.env", 200),
+    ("/static/../../../etc/passwd", 400),
+    ("/static/....//.env", 404),
+    ("/static/..%5c.env", 404),
+    ("/static/..%00/.env", 400),
+    ("/static/.hidden", 404),
+    ("/static/%2ehidden", 404),
+    ("/static/.git/config", 404),
+    ("/media/.hidden", 404),
+    ("/docs/.hidden", 404),
+    ("/static/link.css", 403),
+    ("/media/link.txt", 403),
+    ("/media/directory/.env", 404),
+    ("/media/directory/static/app.css", 404),
+    ("/docs/link.txt", 403),
+    ("/static/", 403),
+    ("/media/", 403),
+    ("/docs/", 403),
+    ("/docs/page.txt", 200),
+    ("/docs../.env", 200),
+    ("/static/missing.css", 404),
+]
+SERVED = {"/docs/page.txt"}
+
+# The name of an upload, and the type as which browsers may show it. What has none is downloaded.
+UPLOADS = [
+    ("page.html", None),
+    ("page.HTML", None),
+    ("page.htm", None),
+    ("page.xhtml", None),
+    ("page.svg", None),
+    ("page.js", None),
+    ("page.pdf", None),
+    ("page.xml", None),
+    ("page", None),
+    ("a.png", "image/png"),
+    ("a.JPG", "image/jpeg"),
+    ("a.txt", "text/plain"),
+    ("sub/a.png", "image/png"),
+]
+
+
+def files() -> None:
+    for port in (PLAIN, HTTPS):
+        for target, status in PATHS:
+            if target.startswith("/docs") and port == PLAIN:
+                continue
+            got = ask(port, target)
+            check(f"{port} GET {target}", got.status, status)
+            own = status == 200 and target not in SERVED
+            check(f"{port} GET {target}: who answers", got.headers.get("x-application"), "yes" if own else None)
+            check(f"{port} GET {target}: a secret", b"SECRET" in got.body or b"root:" in got.body, False)
+        for name, kind in UPLOADS:
+            got = ask(port, f"/media/{name}")
+            seen = [got.status, got.headers.get("content-type"), got.headers.get("content-disposition")]
+            wanted = [200, kind or "application/octet-stream", None if kind else "attachment"]
+            check(f"{port} upload {name}", seen, wanted)
+            seen = [got.headers.get("x-content-type-options"), got.headers.get("content-security-policy")]
+            check(f"{port} upload {name}: protection", seen, ["nosniff", "default-src 'none'; sandbox"])
+            check(f"{port} POST to upload {name}", ask(port, f"/media/{name}", "POST", b"x").status, 405)
+
+    plain = ask(PLAIN, "/static/app.css")
+    check("a static file", (plain.status, plain.body, plain.headers["content-type"]), (200, b"body {}", "text/css"))
+    check("a static file: kept", plain.values("cache-control"), ["max-age=0"])
+    check("a static file: the same", ask(PLAIN, "/static/app.css", If_None_Match=plain.headers["etag"]).status, 304)
+    check("a static file: no type but its own", plain.headers.get("x-content-type-options"), "nosniff")
+    check("a name without a hash", ask(HTTPS, "/static/app.css").values("cache-control"), ["max-age=3600"])
+    for name in ("app.0123abcd.css", "app-0123456789abcdef.css"):
+        kept = ask(HTTPS, f"/static/{name}").values("cache-control")
+        check(f"a name with a hash: {name}", kept, ["max-age=31536000", "public, immutable"])
+    missing = ask(HTTPS, "/static/gone.0123abcd.css")
+    check("a missing name with a hash", (missing.status, missing.values("cache-control")), (404, []))
+
+    zipped = ask(HTTPS, "/static/app.css", Accept_Encoding="gzip")
+    check("a compressed file", (zipped.headers.get("content-encoding"), zipped.body), ("gzip", b"compressed"))
+    check("no compressed file by default", ask(PLAIN, "/static/app.css", Accept_Encoding="gzip").body, b"body {}")
+    for port, expected in ((PLAIN, "gzip"), (INNER, None)):
+        got = ask(port, "/large", Accept_Encoding="gzip", source=BALANCER, X_Forwarded_For="198.51.100.90")
+        check(f"{port} a compressed answer", got.headers.get("content-encoding"), expected)
+    check("an answer for who knows no compression", ask(PLAIN, "/large").headers.get("content-encoding"), None)
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+END = b"Connection: close\r\n\r\n"
+OPEN = b"\r\n"
+HIDDEN = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
+def post(*headers: bytes, body: bytes = b"", line: bytes = b"POST / HTTP/1.1", end: bytes = OPEN) -> bytes:
+    """A request after which the connection stays open, so that a second one in its body would be answered, too."""
+    return line + b"\r\nHost: x\r\n" + b"".join(headers) + end + body
+
+
+# What a proxy and an application may read differently. The application must never see /smuggled as a request.
+SAMPLES = [
+    ("length and chunks", post(b"Content-Length: 6\r\n", CHUNKED, body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("chunks and length", post(CHUNKED, b"Content-Length: 4\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("two lengths", post(b"Content-Length: 0\r\nContent-Length: 36\r\n", body=HIDDEN), [400]),
+    ("the same length twice", post(b"Content-Length: 0\r\nContent-Length: 0\r\n", body=HIDDEN), [400]),
+    ("a list of lengths", post(b"Content-Length: 0, 36\r\n", body=HIDDEN), [400]),
+    ("a length with a sign", post(b"Content-Length: +0\r\n", body=HIDDEN), [400]),
+    ("a negative length", post(b"Content-Length: -1\r\n", body=HIDDEN), [400]),
+    ("a hexadecimal length", post(b"Content-Length: 0x24\r\n", body=HIDDEN), [400]),
+    ("a space before the colon", post(b"Content-Length : 36\r\n", body=HIDDEN), [400]),
+    ("a space before the colon of chunks", post(b"Transfer-Encoding : chunked\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("a folded header", post(b"X: a\r\n Transfer-Encoding: chunked\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("an unknown coding", post(b"Transfer-Encoding: xchunked\r\n", body=HIDDEN), [501]),
+    ("two codings", post(b"Transfer-Encoding: gzip, chunked\r\n", body=HIDDEN), [501]),
+    ("chunks twice", post(CHUNKED, CHUNKED, body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("a quoted coding", post(b'Transfer-Encoding: "chunked"\r\n', body=b"0\r\n\r\n" + HIDDEN), [501]),
+    ("chunks in HTTP/1.0", post(CHUNKED, line=b"POST / HTTP/1.0", body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("a bad size of a chunk", post(CHUNKED, body=b"zz\r\nabc\r\n0\r\n\r\n"), [400]),
+    ("a negative size of a chunk", post(CHUNKED, body=b"-1\r\nabc\r\n0\r\n\r\n"), [400]),
+    ("an endless size of a chunk", post(CHUNKED, body=b"f" * 20 + b"\r\nabc\r\n0\r\n\r\n"), [400, 413]),
+    ("a chunk longer than its size", post(CHUNKED, body=b"1\r\nabc\r\n0\r\n\r\n"), [400]),
+    ("a zero byte in a header", post(b"X: a\0b\r\n"), [400]),
+    ("a carriage return in a header", post(b"X: a\rTransfer-Encoding: chunked\r\n"), [400]),
+    ("no host", b"GET / HTTP/1.1\r\n" + END, [400]),
+    ("two hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n" + END, [400]),
+    ("a bad host", b"GET / HTTP/1.1\r\nHost: a/b\r\n" + END, [400]),
+    ("an unknown version", b"GET / HTTP/3.0\r\nHost: x\r\n" + END, [505]),
+    ("no version", b"GET /smuggled-not\r\n", [None]),
+    ("CONNECT", b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n" + END, [405, 400]),
+    ("TRACE", b"TRACE / HTTP/1.1\r\nHost: x\r\n" + END, [405]),
+    # Valid, though old-fashioned: read as one request, and passed on in the usual form.
+    ("bare line feeds", b"GET /bare HTTP/1.1\nHost: x\nConnection: close\n\n", [200]),
+    ("chunks", post(CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n", end=END), [200]),
+    ("chunks with an extension", post(CHUNKED, body=b"3;a=b\r\nabc\r\n0\r\n\r\n", end=END), [200]),
+    ("a length in two cases", post(b"content-LENGTH: 3\r\n", body=b"abc", end=END), [200]),
+]
+
+
+def requests() -> None:
+    for name, data, expected in SAMPLES:
+        found, _seconds = exchange(PLAIN, data, seconds=4)
+        check(f"request with {name}: answers", len(found) <= 1, True)
+        check(f"request with {name}", found[0] if found else None, set(expected))
+    seen = ask(PLAIN, "/requests").json()["requests"]
+    check("requests that were smuggled", [target for target in seen if target == "/smuggled"], [])
+    check("a request with bare line feeds came through", "/bare" in seen, True)
+
+    long = b"x" * 9000
+    large = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 7000) for number in range(3))
+    for name, data, status in [
+        ("a header of 9,000 bytes", b"GET / HTTP/1.1\r\nHost: x\r\nX: " + long + b"\r\n" + END, 400),
+        ("three headers of 7,000 bytes", b"GET / HTTP/1.1\r\nHost: x\r\n" + large + END, 200),
+        ("six headers of 7,000 bytes", b"GET / HTTP/1.1\r\nHost: x\r\n" + large * 2 + END, 400),
+        ("a URL of 9,000 bytes", b"GET /" + long + b" HTTP/1.1\r\nHost: x\r\n" + END, 414),
+    ]:
+        check(name, exchange(PLAIN, data)[0], [status])
+    check("an answer with a header of 12,000 bytes", ask(PLAIN, "/large-header").status, 200)
+
+    # The site takes 1,000 bytes, and /upload of the other one 4,000.
+    for port, target, size, status in [
+        (PLAIN, "/", 1000, 200),
+        (PLAIN, "/", 1001, 413),
+        (HTTPS, "/", 1000, 200),
+        (HTTPS, "/", 1001, 413),
+        (HTTPS, "/upload", 4000, 200),
+        (HTTPS, "/upload", 4001, 413),
+    ]:
+        check(f"{port} POST {target} of {size} bytes", ask(port, target, "POST", b"x" * size).status, status)
+    chunks = b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\nx\r\n0\r\n\r\n"
+    check("chunks of 1,001 bytes", exchange(PLAIN, post(CHUNKED, body=chunks))[0], [413])
+    check("a length of 1,001 bytes, unsent", exchange(PLAIN, post(b"Content-Length: 1001\r\n"))[0], [413])
+
+    # Two seconds for the headers, two between the parts of a body. Whether a 408 is sent is up to Nginx.
+    for name, data in [
+        ("headers that never end", b"GET / HTTP/1.1\r\nHost: x\r\nX: "),
+        ("a body that never comes", post(b"Content-Length: 10\r\n", body=b"x")),
+    ]:
+        found, seconds = exchange(PLAIN, data, seconds=10)
+        check(f"{name}: closed", (found in ([], [408]), 1.5 < seconds < 8), (True, True))
+
+    got = ask(PLAIN, "/")
+    check("the server's name", got.headers["server"], "nginx")
+    check("the server's name on an error page", b"nginx/" in ask(PLAIN, "/static/missing").body, False)
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+def handshake(port: int, **settings: object) -> str | None:
+    """The protocol and cipher of a handshake, or None when it is refused."""
+    ciphers = settings.pop("ciphers", "ALL:@SECLEVEL=0")
+    alpn = settings.pop("alpn", None)
+    client = context(**settings)
+    client.set_ciphers(ciphers)
+    if alpn:
+        client.set_alpn_protocols(alpn)
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            client.wrap_socket(plain, server_hostname=HOST) as secure,
+        ):
+            return secure.selected_alpn_protocol() if alpn else f"{secure.version()} {secure.cipher()[0]}"
+    except (ssl.SSLError, ConnectionResetError):
+        return None
+
+
+def lenient_server() -> int:
+    """A server that takes everything, which proves that this client can offer what the site has to refuse."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.minimum_version = ssl.TLSVersion.TLSv1
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    server.load_cert_chain("/etc/ssl/site.crt", "/etc/ssl/site.key")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            plain, _address = listener.accept()
+            try:
+                server.wrap_socket(plain, server_side=True).close()
+            except OSError:
+                plain.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener.getsockname()[1]
+
+
+V1, V11, V12, V13 = (getattr(ssl.TLSVersion, name) for name in ("TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3"))
+REFUSED_CIPHERS = ["AES128-SHA", "AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA", "ECDHE-RSA-AES256-SHA384"]
+CIPHERS = ["ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305"]
+
+
+def tls() -> None:
+    lenient = lenient_server()
+    for name, version, accepted in [
+        ("TLSv1", V1, False),
+        ("TLSv1.1", V11, False),
+        ("TLSv1.2", V12, True),
+        ("TLSv1.3", V13, True),
+    ]:
+        offered = {"minimum_version": version, "maximum_version": version}
+        check(f"{name}, offered", (handshake(lenient, **offered) or "").split(" ")[0], name)
+        check(f"{name}, accepted", (handshake(HTTPS, **offered) or " ").split(" ")[0], name if accepted else "")
+    for cipher in REFUSED_CIPHERS + CIPHERS:
+        offered = {"minimum_version": V12, "maximum_version": V12, "ciphers": f"{cipher}:@SECLEVEL=0"}
+        check(f"{cipher}, offered", handshake(lenient, **offered), f"TLSv1.2 {cipher}")
+        check(f"{cipher}, accepted", handshake(HTTPS, **offered), f"TLSv1.2 {cipher}" if cipher in CIPHERS else None)
+    check("HTTP/2", handshake(HTTPS, alpn=["h2", "http/1.1"]), "h2")
+    check("HTTP/1.1", handshake(HTTPS, alpn=["http/1.1"]), "http/1.1")
+
+    hsts = "max-age=63072000; includeSubDomains"
+    for target, status in [("/", 200), ("/static/app.css", 200), ("/static/missing", 404), ("/media/a.txt", 200)]:
+        got = ask(HTTPS, target)
+        check(f"HSTS of {target}", (got.status, got.values("strict-transport-security")), (status, [hsts]))
+    for method in ("GET", "POST"):
+        got = ask(HTTP, "/a%20b?c=d", method)
+        check(f"{method} over HTTP", (got.status, got.headers.get("location")), (301, f"https://{HOST}/a%20b?c=d"))
+        check(f"{method} over HTTP: HSTS", got.values("strict-transport-security"), [])
+    check("an upload over HTTP", ask(HTTP, "/media/page.html").status, 301)
+    challenge = "/.well-known/acme-challenge/"
+    for port in (HTTP, HTTPS):
+        got = ask(port, challenge + "token")
+        check(f"{port} ACME", (got.status, got.body, got.headers["content-type"]), (200, b"token.answer", "text/plain"))
+        for name, status in [
+            ("missing", 404),
+            ("", 403),
+            ("link", 403),
+            ("../../secret", 301 if port == HTTP else 200),
+        ]:
+            got = ask(port, challenge + name)
+            check(f"{port} ACME {name}", (got.status, b"SECRET" in got.body), (status, False))
+    got = ask(HTTPS, "/").json()["headers"]
+    check("the application knows of TLS", (got["x-forwarded-proto"], got["host"]), ("https", HOST))
+
+
+# --- the balancer, the rate and the log ------------------------------------------------------------------------------
+
+CLAIMS = {
+    "X_Forwarded_For": "198.51.100.7",
+    "X_Forwarded_Proto": "https",
+    "X_Forwarded_Host": "shop.example.org:8443",
+    "X_Forwarded_Port": "8443",
+    "X_Real_IP": "198.51.100.8",
+    "Forwarded": "for=198.51.100.9",
+}
+
+
+def balancer() -> None:
+    for name, port, source, expected in [
+        ("the balancer", INNER, BALANCER, ["198.51.100.7", "https", "shop.example.org:8443", "8443", "198.51.100.7"]),
+        ("a visitor", INNER, VISITOR, [VISITOR, "http", f"{HOST}:8081", "8081", VISITOR]),
+        ("a visitor of the edge", HTTPS, VISITOR, [VISITOR, "https", HOST, "443", VISITOR]),
+    ]:
+        got = ask(port, "/", source=source, **CLAIMS).json()["headers"]
+        names = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip"]
+        check(f"what {name} says", [got.get(name) for name in names], expected)
+        check(f"what {name} says besides", got.get("forwarded"), None)
+    # Two a minute, and two more at once.
+    for address in ("198.51.100.21", "198.51.100.22"):
+        found = [ask(INNER, "/", source=BALANCER, X_Forwarded_For=address).status for _number in range(5)]
+        check(f"five requests of {address}", found, [200, 200, 200, 429, 429])
+        found = [ask(INNER, "/static/app.css", source=BALANCER, X_Forwarded_For=address).status for _number in range(5)]
+        check(f"five files for {address}", found, [200] * 5)
+
+
+def log() -> None:
+    position = os.path.getsize(LOG)
+    agent = 'quote " backslash \\ tab \t end'
+    ask(HTTPS, "/logged?a=%22", User_Agent=agent, Referer="x\\y")
+    ask(HTTPS, "/health")
+    ask(HTTPS, "/health?again")
+    ask(HTTPS, "/health?fail")
+    ask(HTTPS, "/healthy")
+    ask(HTTPS, "/status/live")
+    exchange(HTTP, b'GET / HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: \xff\xfe"\r\n' + END)
+    time.sleep(0.5)
+    with open(LOG, "rb") as handle:
+        handle.seek(position)
+        lines = [json.loads(line) for line in handle.read().decode("utf-8", "replace").splitlines()]
+    targets = ["/logged?a=%22", "/health?fail", "/healthy", "/"]
+    check("what is logged", [line["uri"] for line in lines], targets)
+    check("what is logged: statuses", [line["status"] for line in lines], [200, 503, 200, 301])
+    first = lines[0]
+    check("what is logged: the agent", (first["user_agent"], first["referer"]), (agent, "x\\y"))
+    check(
+        "what is logged: the client", (first["remote_addr"], first["host"], first["method"]), ("127.0.0.1", HOST, "GET")
+    )
+    check(
+        "what is logged: numbers",
+        [type(first[name]) for name in ("status", "bytes_sent", "request_time")],
+        [int, int, float],
+    )
+
+
+# --- what stays open, and paths of their own -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[ssl.SSLSocket]:
+    with (
+        socket.create_connection(("127.0.0.1", HTTPS), timeout=10) as plain,
+        context().wrap_socket(plain, server_hostname=HOST) as secure,
+    ):
+        yield secure
+
+
+def websocket(target: str, upgrade: str, pause: float) -> str:
+    """Shake hands and send two texts. What became of it: "echo", or the status and what the application was sent."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    with connected() as connection:
+        connection.sendall(
+            f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        )
+        got = connection.recv(65536)
+        if not got.startswith(b"HTTP/1.1 101 "):
+            seen = json.loads(got.partition(b"\r\n\r\n")[2] or connection.recv(65536))["headers"]
+            return f"{got.split()[1].decode()} {seen.get('upgrade')} {seen.get('connection')}"
+        for number, text in enumerate((b"first", b"second")):
+            time.sleep(pause * number)
+            mask = os.urandom(4)
+            masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(text))
+            connection.sendall(bytes([0x81, 0x80 | len(text)]) + mask + masked)
+            if connection.recv(100) != bytes([0x81, len(text)]) + text:
+                return "no echo"
+    return "echo"
+
+
+def open_connections() -> None:
+    # Elsewhere the application may be silent for one second.
+    check("a slow answer", ask(HTTPS, "/silent?seconds=2.5").status, 504)
+    check("a slow answer where one is expected", ask(HTTPS, "/slow/?seconds=2.5").status, 200)
+    check("a WebSocket, silent for two seconds", websocket("/ws", "websocket", 2), "echo")
+    check("a WebSocket elsewhere", websocket("/other", "websocket", 0), "200 None close")
+    check("another protocol", websocket("/ws", "h2c", 0), "200 None close")
+    with connected() as connection:
+        connection.sendall(f"GET /events HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        start, got = time.monotonic(), b""
+        while b"data: one" not in got:
+            got += connection.recv(65536)
+        check("the first event comes at once", time.monotonic() - start < 1.5, True)
+        while part := connection.recv(65536):
+            got += part
+        check("the second event comes", (b"data: two" in got, time.monotonic() - start > 1.5), (True, True))
+
+
+def locations() -> None:
+    password = "Basic " + base64.b64encode(b"admin:right").decode()
+    wrong = "Basic " + base64.b64encode(b"admin:wrong").decode()
+    for name, source, headers, status in [
+        ("with the password", "127.0.0.1", {"Authorization": password}, 200),
+        ("with a wrong password", "127.0.0.1", {"Authorization": wrong}, 401),
+        ("without a password", "127.0.0.1", {}, 401),
+        ("from elsewhere", VISITOR, {"Authorization": password}, 403),
+    ]:
+        check(f"/admin/ {name}", ask(HTTPS, "/admin/x", source=source, **headers).status, status)
+    got = ask(HTTPS, "/old")
+    check("/old", (got.status, got.headers.get("location")), (301, "https://example.org/new?a=b"))
+    check("/older", ask(HTTPS, "/older").status, 200)
+    check("/extra", ask(HTTPS, "/extra").body, b"the extra")
+    # What another role manages is served beside it.
+    connection = http.client.HTTPConnection("127.0.0.1", HTTP, timeout=10)
+    connection.request("GET", "/", headers={"Host": "neighbour.example.org"})
+    check("the neighbour", connection.getresponse().read(), b"the neighbour")
+
+
+PARTS = {
+    "files": files,
+    "requests": requests,
+    "tls": tls,
+    "balancer": balancer,
+    "log": log,
+    "open_connections": open_connections,
+    "locations": locations,
+}
+
+if __name__ == "__main__":
+    for part in sys.argv[1:] or PARTS:
+        try:
+            PARTS[part]()
+        except Exception as error:  # what is left of a part is not checked: a fault of its own
+            faults.append(f"{part} ended after '{checked[-1] if checked else ''}': {error!r}")
+    print(
+        json.dumps(
+            {
+                "checked": len(checked),
+                "faults": faults,
+                "nginx": subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip(),
+            }
+        )
+    )
