@@ -1,0 +1,49 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes a log line after the other, and rotates the log meanwhile: writer.py <url> <file that ends it> <logrotate.conf>
+
+Tells the names that were asked for and answered, and how many times the log was rotated.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+
+WRITERS = 2
+
+
+def write(url: str, end: str, writer: int) -> list[str]:
+    names = []
+    while not os.path.exists(end):
+        name = f"{writer}-{len(names)}"
+        with urllib.request.urlopen(f"{url}/line/{name}", timeout=30) as answer:
+            assert answer.read().decode() == name
+        names.append(name)
+        # Nobody else on the machine is to be kept from working.
+        time.sleep(0.05)
+    return names
+
+
+def rotate(config: str, end: str) -> int:
+    rotations = 0
+    while not os.path.exists(end):
+        subprocess.run(["logrotate", "--force", config], check=True, capture_output=True)
+        rotations += 1
+        time.sleep(5)
+    return rotations
+
+
+if __name__ == "__main__":
+    url, end, config = sys.argv[1:]
+    with concurrent.futures.ThreadPoolExecutor(WRITERS + 1) as pool:
+        rotations = pool.submit(rotate, config, end)
+        writers = [pool.submit(write, url, end, writer) for writer in range(WRITERS)]
+        names = [name for writer in writers for name in writer.result()]
+    print(json.dumps({"names": names, "rotations": rotations.result()}))
