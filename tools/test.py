@@ -14,9 +14,10 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from environment import CACHE, ROOT, VENV, say, tool_environment
@@ -28,6 +29,8 @@ from build import SUITES, build_images
 PARTS = ("lint", "unit", "integration", "molecule")
 # Scenarios that measure latencies: nothing may run beside them.
 ALONE = {"load"}
+# Scenarios that begin first, so that none of them is left over at the end.
+LONGEST = {"interrupted", "lifecycle"}
 LINT = {
     "ansible-lint": ["ansible-lint"],
     "yamllint": ["yamllint", "--strict", "."],
@@ -87,12 +90,12 @@ def pytest(directory: str, *options: str) -> Result:
     return Result(directory, passed, failed, time.monotonic() - start, log, note)
 
 
-def unit() -> list[Result]:
-    return [pytest("tests/unit", "-n", "auto")]
+def unit() -> Result:
+    return pytest("tests/unit", "-n", "auto")
 
 
-def integration() -> list[Result]:
-    return [pytest("tests/integration")]
+def integration() -> Result:
+    return pytest("tests/integration")
 
 
 def scenarios() -> list[str]:
@@ -107,18 +110,23 @@ def molecule_command(scenario: str, action: str, platform: str = "") -> tuple[li
     return command, tool_environment(MOLECULE_EPHEMERAL_DIRECTORY=str(CACHE / "molecule" / scenario), COLUMNS="160")
 
 
-def molecule() -> Iterator[Result]:
-    def one(scenario: str) -> Result:
-        result = command_result(f"molecule {scenario}", *molecule_command(scenario, "test"))
-        # Molecule passes over a step whose playbook is missing.
-        return replace(result, passed=0, failed=1) if "Missing playbook" in result.log else result
+def molecule(scenario: str) -> Result:
+    result = command_result(f"molecule {scenario}", *molecule_command(scenario, "test"))
+    # Molecule passes over a step whose playbook is missing.
+    return replace(result, passed=0, failed=1) if "Missing playbook" in result.log else result
 
-    # A scenario waits for the network and for services as long as it computes: one for each processor keeps them busy.
-    together = [scenario for scenario in scenarios() if scenario not in ALONE]
+
+def in_containers(parts: list[str]) -> Iterator[Result]:
+    """What waits for the network and for services as long as it computes: one for each processor keeps them busy."""
+    names = scenarios() if "molecule" in parts else []
+    together = sorted((name for name in names if name not in ALONE), key=lambda name: name not in LONGEST)
+    jobs = [partial(molecule, name) for name in together]
+    if "integration" in parts:
+        jobs.insert(1, integration)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in as_completed([pool.submit(one, scenario) for scenario in together]):
+        for done in as_completed([pool.submit(job) for job in jobs]):
             yield done.result()
-    yield from map(one, [scenario for scenario in scenarios() if scenario in ALONE])
+    yield from (molecule(name) for name in names if name in ALONE)
 
 
 def show(result: Result) -> None:
@@ -133,22 +141,21 @@ def test(parts: list[str]) -> bool:
     setup()
     results: list[Result] = []
 
-    def collect(part: Callable[[], Iterable[Result]]) -> None:
-        for result in part():
+    def collect(part: Iterable[Result]) -> None:
+        for result in part:
             results.append(result)
             show(result)
 
     # The images come over the network while the processors lint.
     with ThreadPoolExecutor() as pool:
         images = pool.submit(build_images) if {"integration", "molecule"} & set(parts) else None
-        for part in (lint, unit):
-            if part.__name__ in parts:
-                collect(part)
+        if "lint" in parts:
+            collect(lint())
+        if "unit" in parts:
+            collect([unit()])
         if images:
             images.result()
-    for part in (integration, molecule):
-        if part.__name__ in parts:
-            collect(part)
+    collect(in_containers(parts))
     passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
     print(f"{passed} passed, {failed} failed", flush=True)
     return failed == 0
