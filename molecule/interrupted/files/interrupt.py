@@ -193,6 +193,12 @@ class Test:
     def healthy(self) -> dict:
         """serves(), and the main process is in one release, whole."""
         state = self.serves()
+        # Until systemd has put its sandbox up, the process of a service that starts is in no release yet.
+        deadline = time.monotonic() + 10
+        while state["main"] == "activating" and Path(state["runs"] or "").name not in state["states"]:
+            check(time.monotonic() < deadline, "the service does not come to start", state)
+            time.sleep(0.1)
+            state = self.serves()
         check(bool(state["runs"]), "the service has no process", state)
         release = Path(state["runs"]).name
         check(release in state["states"], "the process runs in no release", state)
