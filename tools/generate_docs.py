@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Write the tables of README.md and roles/*/README.md from meta/argument_specs.yml; with --check, only compare.
+"""Write what is generated in README.md, roles/*/README.md and docs/doctor.md; with --check, only compare.
 
 A table stands between two comments, and the first one says what is in it:
 
     <!-- roles:begin -->                              every role
     <!-- variables:begin -->                          every variable of the role that the file belongs to
     <!-- variables:begin flask_app_name … -->         these variables, with the first sentence of each description
+    <!-- findings:begin -->                           everything that the doctor can find
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import sys
@@ -20,7 +22,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
-BLOCK = re.compile(r"(<!-- (roles|variables):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (roles|variables|findings):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
 # Ansible's semantic markup: a letter, and what is in parentheses, in which a backslash keeps the next character.
 MARKUP = re.compile(r"\b([BCEIMOPUV]|RV)\(((?:\\.|[^\\)])*)\)")
 
@@ -31,7 +33,8 @@ def argument_spec(role: str) -> dict:
 
 
 def documents() -> list[Path]:
-    return [ROOT / "README.md", *(ROOT / "roles" / role / "README.md" for role in ROLES)]
+    readmes = [ROOT / "README.md", *(ROOT / "roles" / role / "README.md" for role in ROLES)]
+    return [*readmes, ROOT / "docs/doctor.md"]
 
 
 def code(text: str) -> str:
@@ -113,13 +116,31 @@ def variable_table(document: Path, names: list[str]) -> str:
     return table(["Variable", "Default", "Meaning"], rows)
 
 
+def finding_sections() -> str:
+    """A section for each finding, by theme."""
+    spec = importlib.util.spec_from_file_location("catalog", ROOT / "plugins/module_utils/_doctor_catalog.py")
+    catalog = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(catalog)
+    parts = []
+    for theme, kinds in catalog.THEMES.items():
+        parts.append(f"## {theme}\n")
+        for name, kind in kinds.items():
+            mend = re.sub(r"\{(\w+)\}", r"<\1>", kind.mend.replace("{{", "{").replace("}}", "}"))
+            parts.append(f"### {name}\n\n**{kind.title}** ({kind.severity}). {kind.why}\n\nMend: {code(mend)}\n")
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def content(kind: str, document: Path, names: list[str]) -> str:
+    if kind == "roles":
+        return role_table(document)
+    return finding_sections() if kind == "findings" else variable_table(document, names)
+
+
 def generate(document: Path) -> str:
     """The document's text with its tables as they should be."""
 
     def fill(match: re.Match) -> str:
-        names = match[3].split()
-        content = role_table(document) if match[2] == "roles" else variable_table(document, names)
-        return f"{match[1]}{content}{match[5]}"
+        return f"{match[1]}{content(match[2], document, match[3].split())}{match[5]}"
 
     return BLOCK.sub(fill, document.read_text())
 

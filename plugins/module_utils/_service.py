@@ -39,12 +39,23 @@ def systemctl(*arguments: str) -> tuple[int, str]:
     return done.returncode, (done.stderr + done.stdout).decode(errors="replace").strip()
 
 
-def show(unit: str) -> dict[str, str]:
-    """A unit's state, by the names that systemd gives its properties."""
-    done = _run("systemctl", "show", unit, "--property", _PROPERTIES)
+def show(unit: str, properties: str = _PROPERTIES) -> dict[str, str]:
+    """A unit's state, by the names that systemd gives its properties; one that is there again adds a line."""
+    done = _run("systemctl", "show", unit, "--property", properties)
     if done.returncode:
         raise ReleaseError(f"systemctl show {unit} failed: {done.stderr.decode(errors='replace').strip()}")
-    return dict(line.split("=", 1) for line in done.stdout.decode().splitlines() if "=" in line)
+    found: dict[str, str] = {}
+    for line in done.stdout.decode(errors="replace").splitlines():
+        name, separator, value = line.partition("=")
+        if separator:
+            found[name] = f"{found[name]}\n{value}" if name in found else value
+    return found
+
+
+def started(unit: dict[str, str]) -> float:
+    """When the main process of a unit started, as the system's clock now tells it."""
+    age = time.clock_gettime(time.CLOCK_MONOTONIC) - int(unit["ExecMainStartTimestampMonotonic"]) / 1e6
+    return time.time() - age
 
 
 def cat(unit: str) -> tuple[int, str]:
@@ -160,14 +171,18 @@ def outdated(home: Home, name: str) -> str | None:
         return f"{live} is to run with {home.environment(live)}"
     if unit["NeedDaemonReload"] == "yes":
         return f"{name}.service changed on disk"
-    started = time.time() - (
-        time.clock_gettime(time.CLOCK_MONOTONIC) - int(unit["ExecMainStartTimestampMonotonic"]) / 1e6
-    )
+    path = changed(unit, [home.env_file, home.gunicorn_config])
+    return f"{path} changed since {name}.service started" if path else None
+
+
+def changed(unit: dict[str, str], settings: list[str]) -> str | None:
+    """The first of a unit's own files and of these settings that changed since its process started."""
+    since = started(unit)
     # The directory of the drop-ins tells of one that was removed.
     drop_ins = [unit["FragmentPath"] and f"{unit['FragmentPath']}.d", *unit["DropInPaths"].split()]
-    for path in [unit["FragmentPath"], *drop_ins, home.env_file, home.gunicorn_config]:
-        if path and os.path.exists(path) and os.stat(path).st_ctime > started:
-            return f"{path} changed since {name}.service started"
+    for path in [unit["FragmentPath"], *drop_ins, *settings]:
+        if path and os.path.exists(path) and os.stat(path).st_ctime > since:
+            return path
     return None
 
 

@@ -164,7 +164,6 @@ nginx_output:
 """
 
 import contextlib
-import fnmatch
 import glob
 import os
 import re
@@ -177,6 +176,8 @@ from typing import Callable, Iterator, NamedTuple, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import conflicts, matches
+
 MODE = 0o644
 PREFIX = ".flaskops-"  # hidden: no include pattern with a leading * reads these files
 LEFTOVER_AGE = 3600  # seconds; younger temporary files may belong to a run in progress
@@ -187,7 +188,6 @@ TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _BEGIN = r"(?<![^\s;{}])"
 _QUOTED = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
 _VERSION_LINE = re.compile(r"(?P<line>.*\S)\s*# nginx (?P<relation>>=|<) (?P<version>[0-9]+([.][0-9]+)*)")
-_CONFLICT = re.compile(r'conflicting server name "(?P<name>[^"]*)" on (?P<address>\S+), ignored')
 _DUPLICATE = re.compile(r"a duplicate default server for \S+:(?P<port>[0-9]+) ")
 _PLACE = re.compile(r" in (?P<file>/\S+):(?P<line>\d+)$", re.M)
 
@@ -247,15 +247,6 @@ def lines_for(text: str, version: tuple[int, ...]) -> str:
     return "\n".join(kept)
 
 
-def includes(pattern: str, name: str) -> bool:
-    """Whether an include pattern reads this (perhaps not yet existing) file, by glob(3)'s rules."""
-    names, patterns = name.split("/"), os.path.normpath(pattern).split("/")
-    return len(names) == len(patterns) and all(
-        fnmatch.fnmatchcase(part, wanted) and (wanted.startswith(".") or not part.startswith("."))
-        for part, wanted in zip(names, patterns)
-    )
-
-
 class View:
     """Nginx's tree as it would be with the candidate in the site's place.
 
@@ -297,7 +288,7 @@ class View:
             pattern = os.path.join(os.path.dirname(self.config), " ".join(arguments(match["args"])))
             before = sorted(glob.glob(pattern))
             found = before
-            if includes(pattern, self.active):
+            if matches(pattern, self.active):
                 found = sorted(set(before) | {self.active})
             after = [name for name in (self._stand_in(name, depth) for name in found) if name is not None]
             if after == before:
@@ -325,11 +316,6 @@ class View:
         for temporary, name in self.names.items():
             output = output.replace(temporary, name)
         return output.strip()
-
-
-def conflicts(output: str) -> list[tuple[str, str]]:
-    """The (server name, address) pairs that Nginx says it ignores."""
-    return [(match["name"], match["address"]) for match in _CONFLICT.finditer(output)]
 
 
 def files_with_server_name(name: str, files: dict[str, str]) -> list[str]:

@@ -180,7 +180,7 @@ def test_default_servers_are_found(listen, port, expected):
     ],
 )
 def test_an_include_pattern_reads_a_file(pattern, name, expected):
-    assert nginx_site.includes(pattern, name) is expected
+    assert nginx_site.matches(pattern, name) is expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,195 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: doctor
+short_description: Say what is wrong with the deployment of a web application
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Looks at the tree, the systemd units, the running process, the socket and the real configuration of Nginx, and says
+    what does not fit, why it matters and what mends it. Changes nothing.
+  - Judges any host, whoever deployed to it. What is not told is found out from the units and from Nginx, and said.
+  - docs/doctor.md explains every finding by its id.
+  - Has to be run as root. A service that is down is not woken up by it.
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+  platform:
+    support: full
+    platforms: linux
+    description: The kind of host that the module works on; it needs systemd.
+options:
+  name:
+    description:
+      - The application's name, which its service has too.
+      - One of O(name) and O(root) is required. Without it, the name is that of the service that runs from O(root).
+    type: str
+  root:
+    description:
+      - The application's directory, such as C(/srv/myapp).
+      - Without it, it is found from the service's C(WorkingDirectory).
+    type: path
+  recent:
+    description: How many minutes back the logs of Nginx and the journal are read.
+    type: int
+    default: 60
+extends_documentation_fragment:
+  - flaskops.production.health
+seealso:
+  - module: flaskops.production.release_status
+"""
+
+EXAMPLES = r"""
+- name: Judge what this collection deployed
+  flaskops.production.doctor:
+    name: myapp
+    root: /srv/myapp
+  register: doctor
+
+- name: Judge what somebody else deployed
+  flaskops.production.doctor:
+    root: /home/ada/shop
+"""
+
+RETURN = r"""
+name:
+  description: The application's name, given or found.
+  returned: success
+  type: str
+  sample: myapp
+root:
+  description: The application's directory, given or found.
+  returned: success
+  type: str
+  sample: /srv/myapp
+guesses:
+  description: What was found out instead of told, in sentences.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/srv/myapp is its directory: myapp.service runs in /srv/myapp/app."]
+worst:
+  description: The worst severity of all findings, V(ok) where there is none.
+  returned: success
+  type: str
+  sample: warning
+findings:
+  description:
+    - What is wrong, the worst first. Each has C(id), C(severity) (V(note), V(warning) or V(error)), C(title), C(seen),
+      C(expected), C(why), C(mend) and C(path).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: env-world-readable
+      severity: error
+      title: Every user of the host may read the secrets
+      seen: /srv/myapp/shared/.env (file, 0644, root:www-data)
+      expected: mode 0640, root:www-data
+      why: Keys and passwords of the application are open to each other service and login on the host.
+      mend: chown root:www-data /srv/myapp/shared/.env && chmod 0640 /srv/myapp/shared/.env; then change the secrets.
+      path: /srv/myapp/shared/.env
+release:
+  description: The live release; empty where there are none.
+  returned: success
+  type: str
+  sample: 2026-04-21-120000-1a2b3c4
+environment:
+  description: The live set of dependencies, or the directory of the environment.
+  returned: success
+  type: str
+  sample: 0f1e2d3c4b5a
+packages:
+  description: The packages of the live environment with their versions, to compare hosts by.
+  returned: success
+  type: list
+  elements: str
+  sample: ["flask 3.1.0", "gunicorn 24.1.1"]
+settings:
+  description: A digest of the service's settings, to compare hosts by. It is slow to compute, so that guessing is too.
+  returned: success
+  type: str
+  sample: 9a8b7c6d5e4f3a2b1c0d9e8f
+service:
+  description: The service, and how it is.
+  returned: success
+  type: dict
+  sample:
+    unit: myapp.service
+    state: active
+    user: www-data
+    listen: unix:/srv/myapp/run/gunicorn.sock
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import worst
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import judge
+from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
+
+
+def examination(facts: Facts) -> dict:
+    """What the module returns."""
+    findings = judge(facts)
+    return {
+        "name": facts.name,
+        "root": facts.root,
+        "guesses": facts.guesses,
+        "worst": worst([item.severity for item in findings]),
+        "findings": [item._asdict() for item in findings],
+        "release": facts.release,
+        "environment": facts.environment,
+        "packages": facts.packages,
+        "settings": facts.settings,
+        "service": {
+            "unit": facts.unit.get("Id", ""),
+            "state": facts.unit.get("ActiveState", "missing"),
+            "user": facts.unit.get("User", ""),
+            "listen": facts.listen,
+        },
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str"},
+            "root": {"type": "path"},
+            "recent": {"type": "int", "default": 60},
+            "health": HEALTH,
+        },
+        required_one_of=[("name", "root")],
+        supports_check_mode=True,
+    )
+    params = module.params
+    name, root = params["name"] or "", params["root"] or ""
+    if root and not root.startswith("/"):
+        module.fail_json(msg=f"root is '{root}', but must be an absolute path, such as /srv/myapp.")
+    if params["recent"] < 1:
+        module.fail_json(msg=f"recent is {params['recent']}, but must be a number of minutes of at least 1.")
+    if os.geteuid() != 0:
+        module.fail_json(msg="The doctor has to be root to see what is closed to others: run it with become: true.")
+    try:
+        result = examination(read(name, root, params["health"], params["recent"]))
+    except (ReleaseError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,574 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is found wrong with real trees, and with what systemd and Nginx would say of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import shutil
+import socket
+import struct
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _doctor_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS, SEVERITIES
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Account, Disk, Node, may
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import judge
+from ansible_collections.flaskops.production.plugins.modules import doctor
+
+USER = "www-data"
+NGINX = "/etc/nginx/nginx.conf"
+
+
+def ids(findings, least="note"):
+    return sorted({item.id for item in findings if SEVERITIES.index(item.severity) >= SEVERITIES.index(least)})
+
+
+class Host(_doctor_facts.System):
+    """An application in a real directory, and the words of systemd and Nginx."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.units = {}
+        self.texts = {}
+        self.said = []
+        self.accepts, self.output = True, ""
+        self.served = f"""location ^~ /static/ {{ alias {root}/shared/static/; }}
+            location ^~ /media/ {{ alias {root}/shared/media/; }}"""
+        self.proxy = f"http://unix:{root}/run/gunicorn.sock"
+        self.answer = ""
+        self.sockets = []
+        self.health = ""
+
+    def show(self, unit):
+        return self.units.get(unit, {"LoadState": "not-found", "Id": unit})
+
+    def unit_files(self):
+        return self.texts
+
+    def journal(self, root, unit, since):
+        return self.said
+
+    def nginx(self):
+        proxy = f"location / {{ proxy_pass {self.proxy}; }}"
+        text = f"user {USER}; http {{ server {{ server_name _; {self.served} {proxy} }} }}"
+        return self.accepts, self.output, {NGINX: text}
+
+    def nginx_unit(self):
+        return {"ActiveState": "active", "MainPID": "0"}
+
+    def ask(self, path, health):
+        return self.health
+
+    def service(self, **values):
+        self.units["shop.service"].update(values)
+
+    def listen(self, path: str, mode: int = 0o660):
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(path)
+        server.listen()
+        os.chmod(path, mode)
+        shutil.chown(path, "root", USER)
+        self.sockets.append(server)
+
+
+@pytest.fixture
+def host(as_root):
+    """A healthy deployment. Not below /tmp, which is a finding."""
+    directory = Path(tempfile.mkdtemp(prefix="doctor-", dir="/var/lib"))
+    directory.chmod(0o755)
+    root = directory / "shop"
+    found = Host(root)
+    release = root / "releases/v1"
+    for path in ("releases/v1/shop", "venvs/0123456789ab/bin", "shared/static", "shared/media", "shared/logs", "run"):
+        (root / path).mkdir(parents=True)
+    (release / "wsgi.py").write_text("app = None\n")
+    (release / "shop/__init__.py").write_text("")
+    (release / ".venv").symlink_to("../../venvs/0123456789ab")
+    (root / "app").symlink_to("releases/v1")
+    (root / "venv").symlink_to("app/.venv")
+    (root / "venvs/0123456789ab/.complete").write_text("")
+    (root / "venvs/0123456789ab/bin/gunicorn").write_text("#!/bin/sh\n")
+    (root / "venvs/0123456789ab/bin/gunicorn").chmod(0o755)
+    (root / "shared/.env").write_text("SECRET_KEY=x\n")
+    (root / "shared/.env").chmod(0o640)
+    shutil.chown(root / "shared/.env", "root", USER)
+    (root / ".deploy/releases").mkdir(parents=True)
+    (root / ".deploy/environments").mkdir()
+    record = {"state": "active", "digest": "x", "staged": "2026-04-21T12:00:00Z"}
+    (root / ".deploy/releases/v1.json").write_text(json.dumps(record))
+    (root / ".deploy/activations.log").write_text(
+        json.dumps({"release": "v1", "before": None, "action": "deploy", "run": "1", "by": "a", "time": "x"}) + "\n"
+    )
+    for path in ("shared/media", "shared/logs", "run"):
+        shutil.chown(root / path, USER, USER)
+        (root / path).chmod(0o775)
+    found.listen(str(root / "run/gunicorn.sock"))
+    # Settings and code are older than the process, which is this one.
+    found.units["shop.socket"] = {
+        "Id": "shop.socket", "LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled",
+        "Result": "success",
+        "Listen": f"{root}/run/gunicorn.sock (Stream)", "Triggers": "shop.service",
+    }  # fmt: skip
+    found.units["shop.service"] = {
+        "Id": "shop.service", "LoadState": "loaded", "ActiveState": "active", "SubState": "running",
+        "Result": "success",
+        "UnitFileState": "enabled", "FragmentPath": "", "DropInPaths": "", "NeedDaemonReload": "no", "NRestarts": "0",
+        "MainPID": str(os.getpid()), "User": USER, "Group": USER, "WorkingDirectory": f"{root}/app",
+        "ExecMainStartTimestampMonotonic": str(int((time.clock_gettime(time.CLOCK_MONOTONIC) + 1) * 1e6)),
+        "ExecStart": f"{{ path={root}/venv/bin/gunicorn ; argv[]={root}/venv/bin/gunicorn wsgi:app ; }}",
+        "EnvironmentFiles": f"{root}/shared/.env (ignore_errors=no)", "Sockets": "shop.socket",
+        "ReadWritePaths": "",
+    }  # fmt: skip
+    before = os.getcwd()
+    os.chdir(release)
+    yield found
+    os.chdir(before)
+    for server in found.sockets:
+        server.close()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(autouse=True)
+def the_process(monkeypatch):
+    # The interpreter of the tests is not that of the tree.
+    monkeypatch.setattr(_doctor_facts._service, "prefix", lambda pid: None)
+    monkeypatch.setattr(_doctor_facts._service, "outdated", lambda home, name: None)
+
+
+def examine(host, name="shop", root=None):
+    return _doctor_facts.read(name, str(host.root) if root is None else root, system=host)
+
+
+def test_a_healthy_host_has_nothing_wrong(host):
+    assert judge(examine(host)) == []
+
+
+def own(path, user, mode=None):
+    shutil.chown(path, user, user)
+    if mode is not None:
+        path.chmod(mode)
+
+
+def write(path, text="", mode=0o644):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def move_socket(host):
+    (host.root / "run/gunicorn.sock").unlink()
+
+
+def deaf_socket(host):
+    move_socket(host)
+    path = str(host.root / "run/gunicorn.sock")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+    shutil.chown(path, "root", USER)
+    os.chmod(path, 0o660)
+
+
+def bind_in(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def relink(path, target):
+    path.unlink()
+    path.symlink_to(target)
+
+
+def lock(host, age):
+    path = host.root / ".deploy/lock"
+    write(path, json.dumps({"run": "1", "by": "ada", "controller": "c", "time": "x"}))
+    os.utime(path, (time.time() - age,) * 2)
+
+
+def record(host, **values):
+    path = host.root / ".deploy/releases/v1.json"
+    write(path, json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def new_environment(host):
+    write(host.root / "venvs/ba9876543210/bin/gunicorn", "#!/bin/sh\n", 0o755)
+    write(host.root / "venvs/ba9876543210/.complete")
+    relink(host.root / "venv", "venvs/ba9876543210")
+
+
+def settings_changed(host):
+    for path in host.root.glob("releases/**/*.py"):
+        os.utime(path, (time.time() - 3600,) * 2)
+    os.utime(host.root / "venvs", (time.time() - 3600,) * 2)
+    now = time.clock_gettime(time.CLOCK_MONOTONIC)
+    host.service(ExecMainStartTimestampMonotonic=str(int((now - 60) * 1e6)))
+
+
+FAULTS = [
+    ("parent-not-traversable-web", lambda h: (h.root / "shared").chmod(0o750)),
+    ("parent-writable", lambda h: h.root.chmod(0o777)),
+    ("code-writable-by-runtime", lambda h: own(h.root / "releases/v1/wsgi.py", USER)),
+    ("code-world-writable", lambda h: (h.root / "releases/v1/wsgi.py").chmod(0o666)),
+    ("code-unreadable", lambda h: (h.root / "releases/v1/wsgi.py").chmod(0o600)),
+    ("data-not-writable", lambda h: (h.root / "shared/media").chmod(0o555)),
+    ("data-not-writable", lambda h: own(h.root / "run", "root", 0o755)),
+    ("data-not-writable", lambda h: own(h.root / "shared/logs", "root", 0o755)),
+    ("data-world-writable", lambda h: (h.root / "shared/media").chmod(0o777)),
+    ("writable-elsewhere", lambda h: own(h.root / "venvs", USER)),
+    ("writable-elsewhere", lambda h: write(h.root / "shared/notes.txt", mode=0o666)),
+    ("served-file-unreadable", lambda h: (h.root / "shared/static").chmod(0o700)),
+    ("served-file-unreadable", lambda h: write(h.root / "shared/media/cat.png", mode=0o600)),
+    ("env-world-readable", lambda h: (h.root / "shared/.env").chmod(0o644)),
+    ("env-writable-by-runtime", lambda h: (h.root / "shared/.env").chmod(0o660)),
+    ("secret-world-readable", lambda h: write(h.root / "shared/tls.key")),
+    (
+        "upload-in-release",
+        lambda h: (h.root / "releases/v1/uploads").mkdir() or own(h.root / "releases/v1/uploads", USER),
+    ),
+    ("log-in-release", lambda h: write(h.root / "releases/v1/shop.log")),
+    ("socket-in-release", lambda h: bind_in(h.root / "releases/v1/s.sock")),
+    ("venv-in-release", lambda h: write(h.root / "releases/v1/env/pyvenv.cfg")),
+    ("env-in-release", lambda h: write(h.root / "releases/v1/.env", mode=0o600)),
+    ("database-in-release", lambda h: write(h.root / "releases/v1/shop.sqlite3")),
+    ("vcs-in-release", lambda h: write(h.root / "releases/v1/.git/HEAD")),
+    ("live-missing", lambda h: (h.root / "app").unlink()),
+    ("live-dangling", lambda h: relink(h.root / "app", "releases/v9")),
+    ("live-outside-releases", lambda h: (h.root / "other").mkdir() or relink(h.root / "app", "other")),
+    ("live-not-a-link", lambda h: (h.root / "app").unlink() or shutil.copytree(h.root / "releases/v1", h.root / "app")),
+    ("live-incomplete", lambda h: (h.root / ".deploy/releases/v1.json").unlink()),
+    ("live-rejected", lambda h: record(h, state="bad", reason="it did not start")),
+    ("environment-incomplete", lambda h: (h.root / "venvs/0123456789ab/.complete").unlink()),
+    ("environment-mismatch", new_environment),
+    ("activation-interrupted", lambda h: (h.root / "next").symlink_to("releases/v1")),
+    ("activation-unrecorded", lambda h: write(h.root / ".deploy/activations.log")),
+    ("release-half-staged", lambda h: (h.root / "releases/.staging-v2").mkdir()),
+    ("release-unrecorded", lambda h: (h.root / "releases/backup").mkdir()),
+    ("environment-unreferenced", lambda h: (h.root / "venvs/ba9876543210").mkdir()),
+    ("lock-stale", lambda h: lock(h, 7200)),
+    ("lock-held", lambda h: lock(h, 1)),
+    ("process-stale-release", lambda h: os.chdir(h.root)),
+    ("process-stale-code", lambda h: os.utime(h.root / "releases/v1/wsgi.py", (time.time() + 60,) * 2)),
+    ("process-stale-settings", settings_changed),
+    ("health-failing", lambda h: setattr(h, "health", "GET / answered 500, expected 200")),
+    ("unit-missing", lambda h: h.units.clear()),
+    ("unit-reload-needed", lambda h: h.service(NeedDaemonReload="yes")),
+    ("unit-user-root", lambda h: h.service(User="", Group="")),
+    ("unit-user-missing", lambda h: h.service(User="nobody-at-all", Group="")),
+    ("unit-directory-missing", lambda h: h.service(WorkingDirectory=f"{h.root}/gone")),
+    ("unit-directory-elsewhere", lambda h: h.service(WorkingDirectory="/usr") or os.chdir("/usr")),
+    ("unit-pins-release", lambda h: h.service(WorkingDirectory=f"{h.root}/releases/v1")),
+    ("unit-exec-missing", lambda h: (h.root / "venvs/0123456789ab/bin/gunicorn").unlink()),
+    ("unit-exec-elsewhere", lambda h: h.service(ExecStart="{ path=/bin/sh ; argv[]=/bin/sh -c gunicorn ; }")),
+    ("unit-environment-missing", lambda h: h.service(EnvironmentFiles="/etc/shop.env (ignore_errors=no)")),
+    ("unit-environment-elsewhere", lambda h: h.service(EnvironmentFiles="")),
+    ("unit-environment-elsewhere", lambda h: h.service(EnvironmentFiles="/etc/shop.env (ignore_errors=yes)")),
+    ("unit-read-write-path-missing", lambda h: h.service(ReadWritePaths=f"{h.root}/gone -{h.root}/optional")),
+    ("unit-sandbox-blocks", lambda h: h.service(ProtectSystem="strict", ReadWritePaths=f"{h.root}/shared/logs")),
+    ("unit-not-enabled", lambda h: h.service(UnitFileState="disabled")),
+    ("unit-inactive", lambda h: h.service(ActiveState="inactive", MainPID="0")),
+    ("unit-failed", lambda h: h.service(ActiveState="failed", MainPID="0", Result="exit-code")),
+    ("unit-start-limit", lambda h: h.service(ActiveState="failed", MainPID="0", Result="start-limit-hit")),
+    ("unit-restarts", lambda h: h.service(NRestarts="17")),
+    ("journal-permission-errors", lambda h: h.said.append("PermissionError: [Errno 13] Permission denied: '/srv'")),
+    ("socket-missing", move_socket),
+    ("socket-not-listening", deaf_socket),
+    ("socket-unreachable", lambda h: os.chown(h.root / "run/gunicorn.sock", 0, 0)),
+    ("socket-open-to-all", lambda h: (h.root / "run/gunicorn.sock").chmod(0o777)),
+    ("unit-socket-mismatch", lambda h: h.service(Sockets="") or h.units["shop.socket"].update(Triggers="old.service")),
+    ("nginx-not-running", lambda h: setattr(h, "nginx_unit", lambda: {"ActiveState": "inactive"})),
+    ("nginx-missing", lambda h: setattr(h, "nginx", lambda: None)),
+    ("nginx-config-invalid", lambda h: setattr(h, "accepts", False)),
+    ("nginx-no-site", lambda h: (setattr(h, "proxy", "http://unix:/run/other.sock"), setattr(h, "served", ""))),
+    ("nginx-proxy-mismatch", lambda h: setattr(h, "proxy", f"http://unix:{h.root}/run/old.sock")),
+    ("nginx-duplicate-name", lambda h: setattr(h, "output", 'conflicting server name "_" on 0.0.0.0:80, ignored')),
+    ("nginx-alias-missing", lambda h: setattr(h, "served", f"location /s/ {{ alias {h.root}/shared/gone/; }}")),
+    ("nginx-alias-traversal", lambda h: setattr(h, "served", f"location /s {{ alias {h.root}/shared/static/; }}")),
+    ("nginx-alias-slash", lambda h: setattr(h, "served", f"location /s/ {{ alias {h.root}/shared/static; }}")),
+    ("nginx-pins-release", lambda h: setattr(h, "served", f"location /s/ {{ alias {h.root}/releases/v1/shop/; }}")),
+    ("nginx-alias-elsewhere", lambda h: setattr(h, "served", "location /static/ { alias /usr/share/; }")),
+    ("nginx-exposes-tree", lambda h: setattr(h, "served", f"location /files/ {{ alias {h.root}/app/; }}")),
+    ("certificate-unreadable", lambda h: setattr(h, "served", "ssl_certificate /etc/no/such.pem;")),
+]
+# What follows from a fault by itself.
+CONSEQUENCES = {
+    "live-missing": {"live-missing", "unit-directory-missing", "unit-exec-missing", "process-stale-release"},
+    "live-dangling": {"process-stale-release"},
+    "live-outside-releases": {"process-stale-release", "unit-exec-missing"},
+    "live-not-a-link": {"process-stale-release", "unit-exec-missing"},
+    "live-incomplete": {"release-unrecorded"},
+    "parent-not-traversable-web": {"parent-not-traversable-runtime"},
+    "environment-mismatch": {"environment-unreferenced"},
+    "unit-directory-missing": {"process-stale-release"},
+    "unit-missing": {"nginx-proxy-mismatch"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "plant"), FAULTS, ids=[f"{n}-{kind}" for n, (kind, _) in enumerate(FAULTS)])
+def test_a_fault_is_named_and_nothing_else(host, expected, plant):
+    plant(host)
+    found = set(ids(judge(examine(host))))
+    assert expected in found
+    assert found - {expected} <= CONSEQUENCES.get(expected, set()), [
+        item for item in judge(examine(host)) if item.id != expected
+    ]
+
+
+def test_every_finding_can_be_used(host):
+    for _expected, plant in FAULTS[:8]:
+        plant(host)
+    for item in judge(examine(host)):
+        assert item.seen and item.expected and item.why and item.mend and "{" not in item.mend
+
+
+def test_the_kinds_that_no_tree_here_can_have_are_few():
+    tested = {kind for kind, _plant in FAULTS}
+    assert set(KINDS) - tested == {
+        "certificate-expired", "certificate-expiring", "disk-full", "disk-nearly-full", "drift-environment",
+        "drift-release", "drift-settings", "host-unread", "inodes-nearly-full", "nginx-permission-errors",
+        "parent-not-traversable-runtime", "process-stale-dependencies", "process-stale-environment", "root-in-home",
+        "root-in-tmp", "root-missing", "scan-truncated", "service-outdated", "unit-sandbox-hides",
+    }  # fmt: skip
+
+
+def changed(host, **values):
+    facts = examine(host)
+    for key, value in values.items():
+        setattr(facts, key, value)
+    return judge(facts)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"certificates": [_doctor_facts.Certificate("/c", time.time() - 86400)]}, ["certificate-expired"]),
+        ({"certificates": [_doctor_facts.Certificate("/c", time.time() + 5 * 86400)]}, ["certificate-expiring"]),
+        ({"certificates": [_doctor_facts.Certificate("/c", time.time() + 60 * 86400)]}, []),
+        ({"disks": [Disk("/", 10**12, 10**8, 100, 100)]}, ["disk-full"]),
+        ({"disks": [Disk("/", 10**10, 5 * 10**8, 100, 100)]}, ["disk-nearly-full"]),
+        ({"disks": [Disk("/", 10**13, 5 * 10**11, 100, 100)]}, []),
+        ({"disks": [Disk("/", 10**12, 10**12, 1000, 10)]}, ["inodes-nearly-full"]),
+        ({"disks": [Disk("/", 10**12, 10**12, 0, 0)]}, []),
+        ({"truncated": True}, ["scan-truncated"]),
+        ({"outdated": "an activation was interrupted"}, ["service-outdated"]),
+        ({"outdated": "the unit changed", "settings_changed": "/etc/x"}, ["process-stale-settings"]),
+        ({"prefix": "/srv/old/venvs/1"}, ["process-stale-environment"]),
+        ({"dependencies_changed": time.time() + 60}, ["process-stale-dependencies"]),
+        ({"nginx_errors": ['open() "/srv/shop/x" failed (13: Permission denied)']}, ["nginx-permission-errors"]),
+    ],
+)
+def test_what_is_read_elsewhere_is_judged_too(host, values, expected):
+    assert ids(changed(host, **values)) == expected
+
+
+@pytest.mark.parametrize(("root", "kind"), [("/home/ada/shop", "root-in-home"), ("/tmp/shop", "root-in-tmp")])
+def test_a_place_is_judged_by_its_name(host, root, kind):
+    facts = _doctor_facts.Facts("shop", root, nodes={root: Node(root, "directory", 0o755, 0, 0)})
+    assert kind in ids(judge(facts))
+    assert "root-missing" not in ids(judge(facts))
+
+
+def test_a_sandbox_that_hides_the_application_is_named(host):
+    facts = examine(host)
+    facts.unit["ProtectHome"] = "yes"
+    facts.root = "/home/ada/shop"
+    facts.nodes["/home/ada/shop"] = Node("/home/ada/shop", "directory", 0o755, 0, 0)
+    assert "unit-sandbox-hides" in ids(judge(facts))
+
+
+def test_a_root_that_is_not_there_is_one_error(host):
+    assert "root-missing" in ids(judge(examine(host, root="/srv/there/is/none")), "error")
+
+
+# Discovery
+
+
+def test_the_root_is_found_from_the_service(host):
+    facts = examine(host, root="")
+    assert facts.root == str(host.root)
+    assert facts.guesses == [f"{host.root} is its directory: shop.service runs in {host.root}/app."]
+
+
+def test_the_service_is_found_from_the_root(host):
+    host.texts = {"shop.service": f"[Service]\nWorkingDirectory={host.root}/app\n", "other.service": "[Service]\n"}
+    facts = examine(host, name="")
+    assert facts.name == "shop"
+    assert facts.guesses == [
+        f"shop.service runs it: the unit names {host.root}.",
+        "shop is its name: that of its service.",
+    ]
+    assert judge(facts) == []
+
+
+def test_a_root_is_not_another_one_that_begins_alike(host):
+    host.texts = {"shop2.service": f"[Service]\nWorkingDirectory={host.root}2/app\n"}
+    assert examine(host, name="").unit == {}
+
+
+@pytest.mark.parametrize(
+    ("directory", "expected"),
+    [
+        ("/srv/shop/app", "/srv/shop"),
+        ("/srv/shop/current", "/srv/shop"),
+        ("/srv/shop/releases/20260421", "/srv/shop"),
+        ("/srv/shop", "/srv/shop"),
+        ("/srv/app", "/srv/app"),
+        ("/home/ada/shop/src/", "/home/ada/shop"),
+        ("/opt/app/web", "/opt/app/web"),
+    ],
+)
+def test_the_base_of_a_working_directory(directory, expected):
+    assert _doctor_facts.base_of(directory) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("gunicorn --bind unix:/srv/a/run/a.sock wsgi:app", "unix:/srv/a/run/a.sock"),
+        ("gunicorn -b unix:a.sock wsgi:app", "unix:/srv/a/a.sock"),
+        ("gunicorn --bind=unix:run/a.sock -m 007 wsgi:app", "unix:/srv/a/run/a.sock"),
+        ("gunicorn --bind 0.0.0.0:8000 wsgi:app", "127.0.0.1:8000"),
+        ("gunicorn wsgi:app", ""),
+    ],
+)
+def test_what_a_service_binds_is_read_from_its_command(words, expected):
+    unit = {"ExecStart": f"{{ path=/v/bin/gunicorn ; argv[]=/v/bin/{words} ; ignore_errors=no ; }}"}
+    assert _doctor_facts.addresses(unit, {}, "/srv/a") == expected
+
+
+def test_what_a_service_binds_is_read_from_its_configuration(tmp_path):
+    (tmp_path / "conf.py").write_text("workers = 2\nbind = ['unix:run/a.sock']\n")
+    unit = {"ExecStart": "{ path=/v/bin/gunicorn ; argv[]=/v/bin/gunicorn -c conf.py wsgi:app ; }"}
+    assert _doctor_facts.addresses(unit, {}, str(tmp_path)) == f"unix:{tmp_path}/run/a.sock"
+
+
+# Permissions
+
+
+@pytest.mark.parametrize(
+    ("mode", "acl", "wanted", "expected"),
+    [
+        (0o640, (), 4, False),
+        (0o644, (), 4, True),
+        (0o642, (), 2, True),
+        # 0x02: a named user; 0x08: a named group; 0x10: the mask
+        (0o660, ((0x02, 6, 1001), (0x10, 6, 0)), 2, True),
+        (0o640, ((0x02, 6, 1001), (0x10, 4, 0)), 2, False),
+        (0o660, ((0x08, 6, 2002), (0x10, 6, 0)), 2, True),
+        (0o667, ((0x08, 4, 2002), (0x10, 7, 0)), 2, False),
+    ],
+)
+def test_access_is_what_the_kernel_grants(mode, acl, wanted, expected):
+    item = Node("/x", "file", mode, 1, 1, 0, acl)
+    assert may(Account("ada", 1001, (2001, 2002)), item, wanted) is expected
+
+
+def test_the_owner_is_bound_by_the_owners_bits():
+    assert not may(Account("ada", 1001, (1,)), Node("/x", "file", 0o066, 1001, 1), 4)
+
+
+def test_access_agrees_with_the_kernel(as_root, tmp_path):
+    entry = pwd.getpwnam("nobody")
+    account = Account("nobody", entry.pw_uid, (entry.pw_gid,))
+    for number, mode in enumerate((0o400, 0o040, 0o004, 0o640, 0o444, 0o777, 0o070)):
+        path = tmp_path / str(number)
+        path.write_text("")
+        os.chown(path, [0, entry.pw_uid, 0][number % 3], [0, 0, entry.pw_gid][number % 3])
+        path.chmod(mode)
+    tmp_path.chmod(0o755)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    read, written = os.pipe()
+    child = os.fork()
+    if not child:
+        os.fchdir(directory)
+        os.setgroups([])
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+        granted = [str(int(os.access(str(number), os.R_OK))) for number in range(7)]
+        os.write(written, "".join(granted).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    expected = os.read(read, 99).decode()
+    for fd in (directory, read, written):
+        os.close(fd)
+    found = [str(int(may(account, _doctor_facts.node(str(tmp_path / str(number))), 4))) for number in range(7)]
+    assert "".join(found) == expected
+
+
+def test_a_route_follows_links(tmp_path):
+    (tmp_path / "real/inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    found = [item.path for item in _doctor_facts.route(str(tmp_path / "link/inner/file"))]
+    assert found[0] == "/"
+    assert found[-3:] == [str(tmp_path), str(tmp_path / "real"), str(tmp_path / "real/inner")]
+
+
+# The module
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({}, "one of the following is required: name, root"),
+        ({"root": "srv/shop"}, "root is 'srv/shop', but must be an absolute path, such as /srv/myapp."),
+        ({"name": "shop", "recent": 0}, "recent is 0, but must be a number of minutes of at least 1."),
+    ],
+)
+def test_bad_input_is_refused(run_module, args, said):
+    assert said in run_module(doctor, args)["msg"]
+
+
+def test_it_has_to_be_root(run_module, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "run it with become: true" in run_module(doctor, {"name": "shop"})["msg"]
+
+
+def test_hidden_files_are_not_served(host):
+    write(host.root / "shared/media/.cache/part", mode=0o600)
+    assert judge(examine(host)) == []
+
+
+def test_a_list_of_the_users_decides_what_nginx_may_read(host):
+    path = host.root / "shared/media/cat.png"
+    write(path, mode=0o640)
+    assert ids(judge(examine(host))) == ["served-file-unreadable"]
+    user = pwd.getpwnam(USER).pw_uid
+    # The owner, that user, the group, the mask, others
+    entries = [(0x01, 6, 2**32 - 1), (0x02, 4, user), (0x04, 0, 2**32 - 1), (0x10, 4, 2**32 - 1), (0x20, 0, 2**32 - 1)]
+    data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", data)
+    except OSError:
+        pytest.skip("the file system has no access control lists")
+    assert judge(examine(host)) == []
+
+
+def test_the_result_holds_no_secret(host):
+    result = doctor.examination(examine(host))
+    assert "SECRET_KEY" not in json.dumps(result)
+    assert result["worst"] == "ok"
+    assert result["release"] == "v1" and result["environment"] == "0123456789ab"
+    assert re.fullmatch("[0-9a-f]{24}", result["settings"])
+
+
+def test_what_the_journal_says_is_told_without_secrets(host):
+    (host.root / "shared/.env").write_text("SECRET_KEY=correct-horse-battery\n")
+    host.said = ["PermissionError: correct-horse-battery"]
+    (found,) = [item for item in judge(examine(host)) if item.id == "journal-permission-errors"]
+    assert "PermissionError" in found.seen and "correct-horse-battery" not in found.seen
+
+
+def test_looking_changes_nothing(host):
+    def state():
+        return {path: os.lstat(path).st_ctime_ns for path in host.root.rglob("*")}
+
+    before = state()
+    judge(examine(host))
+    assert state() == before
