@@ -1,0 +1,139 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The doctor's reports: what only a look at all hosts finds, the terminal's lines, the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
+from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
+from ansible_collections.flaskops.production.plugins.filter.doctor_text import doctor_text
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import finding, worst
+
+
+def app(*findings, release="v1", packages=("flask 3.1.0",), settings="aa", guesses=()):
+    return {
+        "name": "shop",
+        "root": "/srv/shop",
+        "guesses": list(guesses),
+        "worst": worst([item.severity for item in findings]),
+        "findings": [item._asdict() for item in findings],
+        "release": release,
+        "environment": "0123456789ab",
+        "packages": list(packages),
+        "settings": settings,
+        "service": {"unit": "shop.service", "state": "active", "user": "shop", "listen": "unix:/srv/shop/run/a.sock"},
+    }
+
+
+SECRETS = finding(
+    "env-world-readable", "/srv/shop/.env (file, 0644, root:shop)", "mode 0640", "/srv/shop/.env", group="shop"
+)
+NOTE = finding("release-unrecorded", "/srv/shop/releases/<b>&\"'", "releases with a record", "/srv/shop/releases/x")
+
+
+def fleet(report):
+    return {app: [item["id"] for item in found] for app, found in report["fleet"].items()}
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (app(), {}),
+        (app(release="v2"), {"shop": ["drift-release"]}),
+        (app(release="v2", packages=["flask 3.0.0"]), {"shop": ["drift-release"]}),
+        (app(packages=["flask 3.0.0"]), {"shop": ["drift-environment"]}),
+        (app(settings="bb"), {"shop": ["drift-settings"]}),
+        (app(release="", settings="bb"), {"shop": ["drift-release", "drift-settings"]}),
+    ],
+)
+def test_hosts_that_differ_are_found(other, expected):
+    assert fleet(doctor_report({"web1": {"shop": app()}, "web2": {"shop": other}})) == expected
+
+
+def test_a_difference_says_which_hosts_have_what():
+    same = ["click 8.1.0"]
+    read = {"web1": [*same, "flask 3.1.0"], "web2": [*same, "flask 3.0.0"], "web3": [*same, "flask 3.1.0"]}
+    report = doctor_report({host: {"shop": app(packages=packages)} for host, packages in read.items()})
+    (found,) = report["fleet"]["shop"]
+    assert found["seen"] == "flask 3.1.0 on web1, web3; flask 3.0.0 on web2"
+
+
+def test_a_host_of_other_applications_is_no_difference():
+    assert fleet(doctor_report({"web1": {"shop": app()}, "web2": {"blog": app(release="v7")}})) == {}
+
+
+def test_what_was_found_is_counted():
+    report = doctor_report(
+        {"web1": {"shop": app(SECRETS, NOTE)}, "web2": {"shop": app(NOTE, release="v2")}, "web3": {}}
+    )
+    assert report["counts"] == {"error": 2, "warning": 1, "note": 2}
+    assert report["summary"] == "2 errors, 1 warning, 2 notes"
+    assert report["worst"] == "error"
+    assert report["unread"]["web3"][0]["id"] == "host-unread"
+
+
+def test_digests_of_settings_are_not_reported():
+    report = doctor_report({"web1": {"shop": app(settings="5ec2e7")}, "web2": {"shop": app(settings="d16e57")}})
+    for text in (json.dumps(report), "\n".join(doctor_text(report)), doctor_html(report)):
+        assert "5ec2e7" not in text and "d16e57" not in text
+
+
+def test_a_terminal_says_what_and_how():
+    report = doctor_report({"web1": {"shop": app(SECRETS, guesses=["shop is its name."])}, "web2": {}})
+    assert doctor_text(report) == [
+        "web1: shop (/srv/shop, v1): error",
+        "  guessed: shop is its name.",
+        "  ERROR env-world-readable: Every user of the host may read the secrets.",
+        "    seen: /srv/shop/.env (file, 0644, root:shop)",
+        "    expected: mode 0640",
+        "    why: Keys and passwords of the application are open to each other service and login on the host.",
+        "    mend: chown root:shop /srv/shop/.env && chmod 0640 /srv/shop/.env; then change the secrets.",
+        "web2:",
+        "  ERROR host-unread: The host could not be looked at.",
+        "    seen: web2 gave no answer",
+        "    expected: a host that can be reached and read",
+        "    why: Nothing is known of it.",
+        "    mend: Look at the message of the run, and try again.",
+        "Found: 2 errors, 0 warnings, 0 notes.",
+    ]
+
+
+@pytest.fixture
+def page():
+    hosts = {"web1": {"shop": app(SECRETS, NOTE)}, "<b>web2": {"shop": app(release="v2")}, "web3": {}}
+    return doctor_html(doctor_report(hosts))
+
+
+def test_the_page_is_well_formed(page):
+    root = ElementTree.fromstring(page.replace("<!DOCTYPE html>", ""))
+    assert [len(row) for row in root.iter("tr")] == [5] * 4
+    identifiers = [item.get("id") for item in root.iter() if item.get("id")]
+    assert len(set(identifiers)) == len(identifiers)
+    links = [item.get("href") for item in root.iter("a")]
+    assert links and all(link[0] == "#" and link[1:] in identifiers for link in links)
+
+
+def test_the_page_needs_nothing_from_elsewhere(page):
+    assert not re.search(r"<(script|link|img|iframe|object)\b|@import|url\(|https?://|\son\w+=", page)
+    assert "Content-Security-Policy" in page
+
+
+def test_names_are_text_on_the_page(page):
+    assert "<b>" not in page
+    assert "&lt;b&gt;web2" in page
+
+
+def test_the_page_suits_its_reader(page):
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page and "@media (max-width" in page
+    root = ElementTree.fromstring(page.replace("<!DOCTYPE html>", ""))
+    # What is worst is open, and the rest opens.
+    opened = [item.get("open") is not None for item in root.iter("details")]
+    assert True in opened and False in opened
