@@ -49,3 +49,7 @@ def test_a_rollback_to_the_release_before(count, converged):
     counts = count("rollback")
     assert any("Switch once" in task for task in counts), "Nothing was switched."
     assert sum(counts.values()) <= 4
+
+
+def test_an_examination(count, converged):
+    assert sum(count("doctor").values()) == 1
