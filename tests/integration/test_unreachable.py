@@ -1,0 +1,52 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Playbooks that look at a fleet, where nobody answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from environment import tool_environment
+
+
+@pytest.mark.parametrize(
+    ("playbook", "ends", "says"),
+    [("status", 0, "ghost"), ("doctor", 2, "ghost gave no answer")],
+)
+def test_a_host_that_can_not_be_reached_is_told(tmp_path, playbook, ends, says):
+    # Nothing listens there.
+    host = {"ansible_host": "127.0.0.1", "ansible_port": 1, "flask_app_name": "myapp"}
+    report = tmp_path / "report.json"
+    (tmp_path / "inventory.json").write_text(json.dumps({"flask": {"hosts": {"ghost": host}}}))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "inventory.json", f"flaskops.production.{playbook}", f"-e{playbook}_json={report}"],
+        cwd=tmp_path,
+        env=tool_environment(ANSIBLE_NOCOLOR="true"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == ends, done.stdout + done.stderr
+    assert says in done.stdout
+    assert "ghost" in report.read_text()
+
+
+@pytest.mark.parametrize("playbook", ["status", "doctor"])
+def test_a_report_that_can_not_be_written_is_a_failure(tmp_path, playbook):
+    host = {"ansible_host": "127.0.0.1", "ansible_port": 1, "flask_app_name": "myapp"}
+    (tmp_path / "inventory.json").write_text(json.dumps({"flask": {"hosts": {"ghost": host}}}))
+    report = tmp_path / "missing" / "report.json"
+    done = subprocess.run(
+        [
+            *("ansible-playbook", "-i", "inventory.json", f"flaskops.production.{playbook}"),
+            *(f"-e{playbook}_json={report}", "-edoctor_fail_on=never"),
+        ],
+        cwd=tmp_path,
+        env=tool_environment(ANSIBLE_NOCOLOR="true"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert str(report.parent) in done.stdout + done.stderr
