@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import re
 import time
 from typing import Callable, Iterable, Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, Finding, finding
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import (
     SCANNED,
@@ -57,21 +56,7 @@ EXPLAINED = ("unit-", "process-", "live-", "environment-m", "activation-", "root
 
 def shown(item: Node) -> str:
     """A node as `ls -l` would name it."""
-    return f"{item.path} ({item.kind}, {item.mode:04o}, {_user(item.uid)}:{_group(item.gid)})"
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+    return f"{item.path} ({item.kind}, {item.mode:04o}, {user_name(item.uid)}:{group_name(item.gid)})"
 
 
 def several(paths: list[str]) -> str:

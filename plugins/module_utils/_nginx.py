@@ -169,7 +169,8 @@ def address(target: str, upstreams: dict[str, str]) -> str:
     """Where a proxy_pass leads: `unix:/path` or `host:port`; empty when only a request would tell."""
     bare = re.sub(r"^https?://", "", target)
     if bare.startswith("unix:"):
-        return bare.rstrip(":").split(":/", 2)[0] + ":/" + bare.split(":/", 2)[1].rstrip(":") if ":/" in bare else bare
+        # A URI may follow the path, after another colon.
+        return "unix:" + bare[len("unix:") :].split(":/")[0].rstrip(":")
     host = bare.split("/")[0]
     if host in upstreams:
         return upstreams[host]

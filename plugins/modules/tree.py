@@ -174,6 +174,7 @@ from typing import Callable, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
     open_directory,
     sync_directory,
@@ -305,20 +306,6 @@ def group_id(name: str) -> int | None:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return int(name) if name.isdecimal() else None
-
-
-def user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def plan(entries: list[Entry], check_mode: bool = False) -> list[Change]:

@@ -7,9 +7,24 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from environment import tool_environment
+
+
+def look(place: Path, playbook: str, report: Path, *options: str) -> subprocess.CompletedProcess:
+    """Run the playbook on a host at whose port nothing listens."""
+    ghost = {"ansible_host": "127.0.0.1", "ansible_port": 1, "flask_app_name": "myapp"}
+    (place / "inventory.json").write_text(json.dumps({"flask": {"hosts": {"ghost": ghost}}}))
+    named = f"flaskops.production.{playbook}"
+    return subprocess.run(
+        ["ansible-playbook", "-i", "inventory.json", named, f"-e{playbook}_json={report}", *options],
+        cwd=place,
+        env=tool_environment(ANSIBLE_NOCOLOR="true"),
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -17,17 +32,8 @@ from environment import tool_environment
     [("status", 0, "ghost"), ("doctor", 2, "ghost gave no answer")],
 )
 def test_a_host_that_can_not_be_reached_is_told(tmp_path, playbook, ends, says):
-    # Nothing listens there.
-    host = {"ansible_host": "127.0.0.1", "ansible_port": 1, "flask_app_name": "myapp"}
     report = tmp_path / "report.json"
-    (tmp_path / "inventory.json").write_text(json.dumps({"flask": {"hosts": {"ghost": host}}}))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "inventory.json", f"flaskops.production.{playbook}", f"-e{playbook}_json={report}"],
-        cwd=tmp_path,
-        env=tool_environment(ANSIBLE_NOCOLOR="true"),
-        capture_output=True,
-        text=True,
-    )
+    done = look(tmp_path, playbook, report)
     assert done.returncode == ends, done.stdout + done.stderr
     assert says in done.stdout
     assert "ghost" in report.read_text()
@@ -35,18 +41,7 @@ def test_a_host_that_can_not_be_reached_is_told(tmp_path, playbook, ends, says):
 
 @pytest.mark.parametrize("playbook", ["status", "doctor"])
 def test_a_report_that_can_not_be_written_is_a_failure(tmp_path, playbook):
-    host = {"ansible_host": "127.0.0.1", "ansible_port": 1, "flask_app_name": "myapp"}
-    (tmp_path / "inventory.json").write_text(json.dumps({"flask": {"hosts": {"ghost": host}}}))
     report = tmp_path / "missing" / "report.json"
-    done = subprocess.run(
-        [
-            *("ansible-playbook", "-i", "inventory.json", f"flaskops.production.{playbook}"),
-            *(f"-e{playbook}_json={report}", "-edoctor_fail_on=never"),
-        ],
-        cwd=tmp_path,
-        env=tool_environment(ANSIBLE_NOCOLOR="true"),
-        capture_output=True,
-        text=True,
-    )
+    done = look(tmp_path, playbook, report, "-edoctor_fail_on=never")
     assert done.returncode == 2, done.stdout + done.stderr
     assert str(report.parent) in done.stdout + done.stderr

@@ -467,6 +467,16 @@ def redirect(victim, target):
     os.symlink(target, victim)
 
 
+def redirect_after_the_plan(monkeypatch, victim, target):
+    apply = tree.apply
+
+    def race(change):
+        redirect(str(victim), str(target))
+        apply(change)
+
+    monkeypatch.setattr(tree, "apply", race)
+
+
 @pytest.mark.parametrize(
     ("victim", "entry"),
     [
@@ -485,13 +495,7 @@ def test_a_link_planted_after_the_plan_redirects_nothing(root, make, monkeypatch
         (place / "file").write_text("kept")
     target = root / "precious" / ("file" if victim.endswith("file") else "")
     before, top = snapshot(root / "precious"), os.lstat(root / "precious")
-    apply = tree.apply
-
-    def race(change):
-        redirect(str(root / victim), str(target))
-        apply(change)
-
-    monkeypatch.setattr(tree, "apply", race)
+    redirect_after_the_plan(monkeypatch, root / victim, target)
     result = make(entry)
     assert result["failed"] is True
     assert result["msg"].startswith(entry["path"].format(root=root) + " could not be changed: ")
@@ -503,13 +507,7 @@ def test_a_link_planted_after_the_plan_redirects_nothing(root, make, monkeypatch
 def test_new_content_replaces_a_link_planted_after_the_plan(root, make, monkeypatch):
     (root / "page").write_text("old")
     (root / "precious").write_text("kept")
-    apply = tree.apply
-
-    def race(change):
-        redirect(str(root / "page"), str(root / "precious"))
-        apply(change)
-
-    monkeypatch.setattr(tree, "apply", race)
+    redirect_after_the_plan(monkeypatch, root / "page", root / "precious")
     make({"path": "{root}/page", "mode": "0600", "content": "new"})
     assert (root / "precious").read_text() == "kept"
     assert not (root / "page").is_symlink() and (root / "page").read_text() == "new"
@@ -693,12 +691,6 @@ def test_another_user_may_not_remove(run_module, as_root):
 def test_what_was_planted_in_place_of_a_file_is_not_followed(root, make, monkeypatch):
     (root / "page").write_text("old")
     (root / "precious").write_text("kept")
-    apply = tree.apply
-
-    def race(change):
-        redirect(str(root / "page"), str(root / "precious"))
-        apply(change)
-
-    monkeypatch.setattr(tree, "apply", race)
+    redirect_after_the_plan(monkeypatch, root / "page", root / "precious")
     make(absent("{root}/page"))
     assert (root / "precious").read_text() == "kept" and not os.path.lexists(root / "page")
