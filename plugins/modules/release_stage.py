@@ -221,63 +221,21 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     archive_name,
     now,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
+from ansible_collections.flaskops.production.plugins.module_utils._staged import (
+    SETTINGS,
+    STAGE,
+    check_links,
+    check_tree,
+    is_as_set,
+    is_real,
+    look,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
     exchange,
     swap,
     sync_filesystem,
 )
-
-# Settings of a release that its record keeps, so that a change of them is noticed.
-SETTINGS = ("shared_paths", "static_paths", "build")
-
-
-def is_real(path: str) -> bool:
-    """Whether something else than a link stands where a link is to be."""
-    return os.path.lexists(path) and not os.path.islink(path)
-
-
-def check_links(home: Home, params: dict) -> None:
-    """Refuse a host whose code or environment was put there by hand, unless it may be adopted."""
-    for link, holds in ((home.app, "code"), (home.venv, "an environment")):
-        if is_real(link) and not params["adopt"]:
-            raise ReleaseError(
-                f"{link} is not a link but holds {holds}. Run again with -e release_adopt=true to keep it beside the "
-                f"releases, or move it away: mv {link} {link}.before"
-            )
-
-
-def check_tree(home: Home, params: dict) -> None:
-    """Refuse a host on which the release could not go live, before anything is changed."""
-    check_links(home, params)
-    check_shared_paths(params["shared_paths"])
-    for name in params["shared_paths"]:
-        path, adopted = os.path.join(home.shared, name), os.path.join(home.app, name)
-        if name.endswith("/") and os.path.lexists(path.rstrip("/")) and not os.path.isdir(path):
-            raise ReleaseError(f"release_shared_paths has {name}, a directory, but {path[:-1]} is something else.")
-        journals = [adopted + suffix for suffix in ("-wal", "-journal") if os.path.lexists(adopted + suffix)]
-        if params["adopt"] and is_real(home.app) and not name.endswith("/") and journals:
-            raise ReleaseError(
-                f"release_shared_paths has {name}, a database in use ({journals[0]} exists): stop the application "
-                "first, or name its directory."
-            )
-        if not name.endswith("/") and not os.path.isfile(path) and not (params["adopt"] and os.path.isfile(adopted)):
-            raise ReleaseError(
-                f"release_shared_paths has {name}, a file, but {path} does not exist: put it there before the deploy, "
-                f"or write {name}/ if it is a directory."
-            )
-
-
-def check_shared_paths(shared_paths: list[str]) -> None:
-    """Refuse names that would lead out of the release, or through one another into what is shared."""
-    plain = [name.rstrip("/") for name in shared_paths]
-    for name in plain:
-        if os.path.normpath(name) != name or name.startswith(("/", "../")) or name in (".", ".."):
-            raise ReleaseError(f"release_shared_paths has '{name}', but must hold names in the release, without '..'.")
-        above = [other for other in plain if name.startswith(other + "/")]
-        if above or plain.count(name) > 1:
-            raise ReleaseError(f"release_shared_paths has {name} and {(above or [name])[0]}: name only one of them.")
 
 
 def verify(archive: str, sha256: str) -> None:
@@ -445,9 +403,9 @@ def tidy(home: Home, lock: Lock, force: bool) -> None:
 def refresh(home: Home, lock: Lock, name: str, params: dict) -> bool:
     """Let a release that is there already follow changed settings; whether there was anything to do."""
     record = home.record(name) or {}
-    settings = {key: params[key] for key in SETTINGS}
-    if {key: record.get(key) for key in SETTINGS} == settings:
+    if is_as_set(record, params):
         return False
+    settings = {key: params[key] for key in SETTINGS}
     if not params["check_mode"]:
         lock.acquire(force=params["unlock"])
         added = [path for path in params["shared_paths"] if path not in record.get("shared_paths", [])]
@@ -458,35 +416,9 @@ def refresh(home: Home, lock: Lock, name: str, params: dict) -> bool:
     return True
 
 
-def look(home: Home, params: dict) -> dict:
-    """What is on the host."""
-    source = params["source"]
-    present = home.with_digest(source["digest"])
-    record = home.record(present or source["name"]) or {}
-    rejected = record.get("state") == "bad" and record.get("digest") == source["digest"]
-    return {
-        **observe(home, params["app"], params["health"]),
-        "app": params["app"],
-        "release": present or source["name"],
-        "present": bool(present),
-        "built": not params["build"] or bool(present) and record.get("build") == params["build"] and record["built"],
-        "bad": record.get("reason", "no reason given") if rejected else "",
-    }
-
-
 def argument_spec() -> dict:
     return {
-        "root": {"type": "path", "required": True},
-        "app": {"type": "str", "required": True},
-        "source": {"type": "dict"},
-        "shared_paths": {"type": "list", "elements": "str", "default": []},
-        "static_paths": {"type": "list", "elements": "str", "default": []},
-        "build": {"type": "str", "default": ""},
-        "adopt": {"type": "bool", "default": False},
-        "owner": {"type": "str", "default": "root"},
-        "user": {"type": "str", "required": True},
-        "group": {"type": "str", "required": True},
-        "health": HEALTH,
+        **STAGE,
         "run": {"type": "dict"},
         "archive": {"type": "path"},
         "pull_url": {"type": "str", "default": ""},

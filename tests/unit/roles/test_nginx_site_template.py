@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils import _nginx_process, _nginx_text
 from ansible_collections.flaskops.production.plugins.modules import nginx_site
 
 # Not resolved: the collection must be found under its real name.
@@ -323,7 +324,7 @@ OLD, NEW = (1, 22, 1), (1, 26, 3)  # Debian 12's Nginx and Debian 13's
 
 def version_of_nginx():
     said = subprocess.run([NGINX, "-v"], check=True, capture_output=True, text=True).stderr if NGINX else "/1.22.1"
-    return nginx_site.version_number(re.search(r"/([0-9.]+)", said)[1])
+    return _nginx_text.version_number(re.search(r"/([0-9.]+)", said)[1])
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +350,7 @@ def templates(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rendered(templates):
     """The same, as the module writes it for this machine's Nginx."""
-    return {name: nginx_site.lines_for(text, version_of_nginx()) for name, text in templates.items()}
+    return {name: _nginx_text.lines_for(text, version_of_nginx()) for name, text in templates.items()}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -380,7 +381,7 @@ def test_a_site_for_every_name_is_the_default_server(rendered):
     ],
 )
 def test_http2_is_spelled_as_the_version_of_nginx_wants_it(templates, version, expected):
-    server = nginx_site.lines_for(templates["tls"], version).split("\nserver {\n")[2]
+    server = _nginx_text.lines_for(templates["tls"], version).split("\nserver {\n")[2]
     assert re.findall(r"^ +(listen .*;|http2 .*;)$", server, re.M) == expected
     assert "# nginx" not in server
     assert "http2" not in templates["everything"]
@@ -572,15 +573,15 @@ class Site:
     def start(self):
         subprocess.run([NGINX, "-c", self.config], check=True, capture_output=True)
         deadline = time.monotonic() + 10
-        while nginx_site.running_master(str(self.root / "nginx.pid")) is None:
+        while _nginx_process.running_master(str(self.root / "nginx.pid")) is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
     def stop(self):
-        master = nginx_site.running_master(str(self.root / "nginx.pid"))
+        master = _nginx_process.running_master(str(self.root / "nginx.pid"))
         if master:
             os.kill(master.pid, signal.SIGQUIT)
-            while nginx_site.process(master.pid):
+            while _nginx_process.process(master.pid):
                 time.sleep(0.02)
         self.application.shutdown()
         self.application.server_close()

@@ -17,6 +17,12 @@ import urllib.request
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils import (
+    _nginx,
+    _nginx_process,
+    _nginx_site,
+    _nginx_text,
+)
 from ansible_collections.flaskops.production.plugins.modules import nginx_site
 
 NGINX = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
@@ -93,10 +99,10 @@ class Tree:
 
     def start(self):
         subprocess.run([NGINX, "-c", self.config], check=True, capture_output=True)
-        until(lambda: self.master() and nginx_site.workers(self.master()))
+        until(lambda: self.master() and _nginx_process.workers(self.master()))
 
     def master(self):
-        return nginx_site.running_master(str(self.root / "nginx.pid"))
+        return _nginx_process.running_master(str(self.root / "nginx.pid"))
 
     def stop(self):
         master = self.master()
@@ -141,14 +147,14 @@ def no_nginx(monkeypatch):
     ],
 )
 def test_statements_are_found_where_nginx_finds_them(text, expected):
-    assert list(nginx_site.statements(text, "include")) == expected
+    assert list(_nginx_text.statements(text, "include")) == expected
 
 
 def test_server_names_are_found():
     text = "server { server_name a.example  B.example 'c.example'; }"
     files = {"/x": text, "/y": "# server_name b.example;\nserver_name_in_redirect off;"}
-    assert nginx_site.files_with_server_name("b.example", files) == ["/x"]
-    assert nginx_site.files_with_server_name("d.example", files) == []
+    assert _nginx_text.files_with_server_name("b.example", files) == ["/x"]
+    assert _nginx_text.files_with_server_name("d.example", files) == []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +169,7 @@ def test_server_names_are_found():
     ],
 )
 def test_default_servers_are_found(listen, port, expected):
-    assert nginx_site.files_with_default_server(port, {"/x": f"server {{ listen {listen}; }}"}) == ["/x"] * expected
+    assert _nginx_text.files_with_default_server(port, {"/x": f"server {{ listen {listen}; }}"}) == ["/x"] * expected
 
 
 @pytest.mark.parametrize(
@@ -180,7 +186,7 @@ def test_default_servers_are_found(listen, port, expected):
     ],
 )
 def test_an_include_pattern_reads_a_file(pattern, name, expected):
-    assert nginx_site.matches(pattern, name) is expected
+    assert _nginx.matches(pattern, name) is expected
 
 
 @pytest.mark.parametrize(
@@ -188,7 +194,7 @@ def test_an_include_pattern_reads_a_file(pattern, name, expected):
     [([10.0], 11.0, True), ([10.0, 12.0], 11.0, False), ([11.0], 11.0, False), ([10.5], 10.505, False)],
 )
 def test_a_process_is_older_only_when_all_workers_are(started, changed, expected):
-    assert nginx_site.is_older(started, changed) is expected
+    assert _nginx_process.is_older(started, changed) is expected
 
 
 @pytest.mark.parametrize(
@@ -205,7 +211,7 @@ def test_a_process_is_older_only_when_all_workers_are(started, changed, expected
     ],
 )
 def test_a_refusal_has_the_words_and_the_line(output, expected):
-    assert nginx_site.refusal("/s", "a;\n  b;\n", output, {}).endswith(expected)
+    assert _nginx_text.refusal("/s", "a;\n  b;\n", output, {}).endswith(expected)
 
 
 # Putting a site in place
@@ -284,7 +290,7 @@ def test_a_refused_site_changes_nothing(tree, run_module, first):
     assert f"{tree.path}:3" in result["msg"]
     assert "Line 3 of the refused file: proxy_pas http://x;" in result["msg"]
     assert "the old configuration is still in place" in result["msg"]
-    assert nginx_site.PREFIX not in result["msg"]
+    assert _nginx_site.PREFIX not in result["msg"]
     assert tree.snapshot() == before
 
 
@@ -544,7 +550,7 @@ def test_a_running_nginx_keeps_serving_when_the_new_site_is_refused(tree, run_mo
 
 @needs_nginx
 def test_the_old_site_comes_back_when_nginx_cannot_take_the_new_one_over(tree, run_module, monkeypatch):
-    monkeypatch.setattr(nginx_site, "RELOAD_TIMEOUT", 4.0)
+    monkeypatch.setattr(_nginx_site, "RELOAD_TIMEOUT", 4.0)
     tree.enable("default", tree.site("default", name="other"))
     run_module(nginx_site, tree.args(tree.site("one")))
     tree.start()
@@ -586,7 +592,7 @@ def test_no_bad_file_is_ever_where_nginx_reads(tree, run_module, monkeypatch):
         return call
 
     for name in ("replace", "unlink", "symlink", "fsync"):
-        monkeypatch.setattr(nginx_site.os, name, watched(name))
+        monkeypatch.setattr(_nginx_site.os, name, watched(name))
     args = tree.args(tree.site(options=" default_server"), remove_links=[str(tree.enabled / "default")])
     assert run_module(nginx_site, {**args, "content": "nonsense"})["failed"]
     assert run_module(nginx_site, args)["changed"]
@@ -612,14 +618,14 @@ def test_lines_are_for_a_version(version, expected):
         "listen 443 ssl http2;  # nginx < 1.25.1\nlisten 443 ssl;  # nginx >= 1.25.1\n"
         "http2 on; # nginx >= 1.25.1\nroot /x;"
     )
-    assert nginx_site.lines_for(text, version) == expected
+    assert _nginx_text.lines_for(text, version) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["# nginx >= 1.25.1", "    # nginx < 1.0", "a; # since nginx >= 1.25.1", "a; # nginx > 1"]
 )
 def test_other_comments_stay(text):
-    assert nginx_site.lines_for(text, (1, 24)) == text
+    assert _nginx_text.lines_for(text, (1, 24)) == text
 
 
 @needs_nginx
@@ -656,7 +662,7 @@ def test_check_mode_shows_the_lines_for_every_version_where_there_is_no_nginx(tr
     ],
 )
 def test_too_few_connections_for_the_backlog_are_told(main, processes, files, held):
-    said = nginx_site.shortage(main, 2048, processes, files)
+    said = _nginx_process.shortage(main, 2048, processes, files)
     assert held in said if held else said is None, said
 
 

@@ -14,11 +14,13 @@ import tempfile
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils import _entries
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange
 from ansible_collections.flaskops.production.plugins.modules import tree
 
 NOBODY = 65534
-USER, GROUP = tree.user_name(os.geteuid()), tree.group_name(os.getegid())
+USER, GROUP = user_name(os.geteuid()), group_name(os.getegid())
 OWN = f"{USER}:{GROUP}"
 
 
@@ -401,8 +403,8 @@ def test_refusals_come_before_the_first_change(root, make, case, check):
     "value", [755, 493, 0o755, "0o755", "u+x", "789", "7", "", "00755 ", "0888", True, None, ["0755"]]
 )
 def test_a_mode_that_is_not_a_quoted_octal_number_is_refused(root, value):
-    with pytest.raises(tree.TreeError) as refused:
-        tree.parse([{"path": "/srv/app", "mode": value}])
+    with pytest.raises(_entries.TreeError) as refused:
+        _entries.parse([{"path": "/srv/app", "mode": value}])
     assert str(refused.value) == (
         f"The mode {value!r} of /srv/app is not a quoted octal number; "
         'give three or four digits from 0 to 7 in quotes, such as "0755".'
@@ -416,7 +418,7 @@ def test_an_unquoted_mode_reaches_the_module_as_a_number(root, make):
 
 @pytest.mark.parametrize(("text", "number"), [("755", 0o755), ("0755", 0o755), ("2750", 0o2750), ("02750", 0o2750)])
 def test_octal_modes(text, number):
-    assert tree.parse_mode("/srv/app", text) == number
+    assert _entries.parse_mode("/srv/app", text) == number
 
 
 def test_check_mode_reports_accounts_that_do_not_exist_yet(root, make, as_root):
@@ -566,7 +568,7 @@ def test_a_failure_halfway_names_what_was_changed(root, make, monkeypatch):
 
     def fail_second(change):
         if change.entry.path.endswith("two"):
-            raise tree.TreeError("The disk is full.")
+            raise _entries.TreeError("The disk is full.")
         apply(change)
 
     monkeypatch.setattr(tree, "apply", fail_second)
@@ -602,8 +604,8 @@ def test_another_user_is_told_to_become_root(run_module, as_root):
             given = make(path=f"{place}/new", mode="0755", owner="root")
             foreign = make(path=f"{place}/theirs", mode="0700")
             own = make(path=f"{place}/own", mode="0700")
-        advice = f"the user {tree.user_name(NOBODY)} may not change it. Run the task with become: true."
-        assert given["msg"] == f"{place}/new can't become root:{tree.group_name(NOBODY)} 0755: {advice}"
+        advice = f"the user {user_name(NOBODY)} may not change it. Run the task with become: true."
+        assert given["msg"] == f"{place}/new can't become root:{group_name(NOBODY)} 0755: {advice}"
         assert foreign["msg"] == f"{place}/theirs can't become root:root 0700: {advice}"
         assert (own["changed"], mode(f"{place}/own")) == (True, "0700")
         assert sorted(os.listdir(place)) == ["own", "theirs"]
@@ -684,7 +686,7 @@ def test_another_user_may_not_remove(run_module, as_root):
             file.write("kept")
         with nobody():
             result = run_module(tree, {"entries": [{"path": f"{place}/file", "type": "absent"}]})
-        assert result["msg"].startswith(f"{place}/file can't be removed: the user {tree.user_name(NOBODY)} may not")
+        assert result["msg"].startswith(f"{place}/file can't be removed: the user {user_name(NOBODY)} may not")
         assert os.listdir(place) == ["file"]
 
 

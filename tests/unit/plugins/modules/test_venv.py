@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -19,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils import _dependencies, _dependency_set, _installer
 from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE
 from ansible_collections.flaskops.production.plugins.modules import venv
 
@@ -81,7 +83,7 @@ def empty_environment(tmp_path_factory):
 def quick(monkeypatch, empty_environment):
     """Copy an empty environment instead of making one, which takes seconds. The installer is the real one."""
     monkeypatch.setattr(
-        venv.Builder,
+        _installer.Builder,
         "_create_with_pip",
         lambda self, path: shutil.copytree(empty_environment, path, symlinks=True),
     )
@@ -137,7 +139,7 @@ def settings(arguments):
             "only_binary": False,
             "timeout": 60,
         }
-        return venv.Settings(**{**defaults, **arguments, **options})
+        return _dependency_set.Settings(**{**defaults, **arguments, **options})
 
     return make
 
@@ -187,7 +189,7 @@ def test_check_build_again_and_change(root, build):
         for name in [*directories, *files]:
             path = os.path.join(parent, name)
             mode = os.lstat(path).st_mode
-            if not os.path.islink(path) and name != venv.LOCK:
+            if not os.path.islink(path) and name != _installer.LOCK:
                 assert mode & 0o444 == 0o444 and not mode & 0o022, f"{path} {stat.filemode(mode)}"
 
     before = {path: path.stat().st_mtime_ns for path in (root / "venvs").rglob("*") if not path.is_symlink()}
@@ -255,24 +257,29 @@ def test_two_runs_at_once_build_once(root, settings, quick, tmp_path_factory):
 def test_a_build_that_another_run_holds_up_gives_up_in_time(root, build):
     write(root, "base\n")
     (root / "venvs").mkdir()
-    with open(root / "venvs" / venv.LOCK, "w") as lock:
+    with open(root / "venvs" / _installer.LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         message = build(timeout=1)["msg"]
     assert message.startswith(f"Another run has been building in {root}/venvs for 1 s (venv_timeout)")
 
 
 def test_the_installer_keeps_the_lock_of_a_killed_run(root, settings):
-    builder = venv.Builder(settings(), [], venv.find_interpreter(PYTHON), str(root / "x"), str(root))
+    builder = _installer.Builder(settings(), [], _dependency_set.find_interpreter(PYTHON), str(root / "x"), str(root))
     (root / "venvs").mkdir()
     with builder._locked():
         inherited = builder._call(["/bin/ls", "-l", "/proc/self/fd"], "/")[1]
-    assert str(root / "venvs" / venv.LOCK) in inherited
+    assert str(root / "venvs" / _installer.LOCK) in inherited
 
 
 def test_a_build_that_hangs_is_ended(root, settings):
-    builder = venv.Builder(settings(timeout=1), [], venv.find_interpreter(PYTHON), str(root / "x"), str(root))
+    builder = _installer.Builder(
+        settings(timeout=1), [], _dependency_set.find_interpreter(PYTHON), str(root / "x"), str(root)
+    )
     (root / "venvs").mkdir()
-    with builder._locked(), pytest.raises(venv.VenvError, match=r"could not be built within 1 s \(venv_timeout\)"):
+    with (
+        builder._locked(),
+        pytest.raises(_dependency_set.VenvError, match=r"could not be built within 1 s \(venv_timeout\)"),
+    ):
         builder._call(["/bin/sh", "-c", "sleep 30 & wait"], "/")
 
 
@@ -408,7 +415,7 @@ def test_pyproject(root, build, quick):
 def test_dynamic_dependencies_are_refused(root, build, quick, monkeypatch, reader):
     """With this Python's TOML reader, and with that of the environment's interpreter."""
     if not reader:
-        monkeypatch.setattr(venv, "tomllib", None)
+        monkeypatch.setattr(_installer, "tomllib", None)
     write(root, "[project]\nname = 'x'\ndynamic = ['dependencies']\n", "pyproject.toml")
     message = build(requirements=["pyproject.toml"])["msg"]
     assert message.startswith(f"{root}/app/pyproject.toml can't be used: its dependencies are dynamic")
@@ -451,12 +458,14 @@ def test_no_secret_is_shown(root, build, quick):
 
 def test_credentials_do_not_decide_and_indexes_do(root, settings):
     write(root, "--index-url https://me:one@example.org/simple\nbase\n")
-    interpreter = venv.find_interpreter(PYTHON)
+    interpreter = _dependency_set.find_interpreter(PYTHON)
 
     def digest(**options):
         given = settings(**options)
-        return venv.dependencies.digest(
-            venv.digest_inputs(given, venv.read_files(given.source, given.requirements), interpreter)
+        return _dependencies.digest(
+            _dependency_set.digest_inputs(
+                given, _dependency_set.read_files(given.source, given.requirements), interpreter
+            )
         )
 
     first = digest(index_url="https://me:one@example.org/simple", extra_index_urls=["https://a@example.org/"])
@@ -480,12 +489,14 @@ def test_wheels_of_the_release_decide(root, settings, wheels):
     (root / "app" / "wheels").mkdir()
     make_wheel(root / "app" / "wheels", "own", "1.0")
     write(root, "./wheels/own-1.0-py3-none-any.whl\n")
-    interpreter = venv.find_interpreter(PYTHON)
+    interpreter = _dependency_set.find_interpreter(PYTHON)
 
     def digest(**options):
         given = settings(**options)
-        return venv.dependencies.digest(
-            venv.digest_inputs(given, venv.read_files(given.source, given.requirements), interpreter)
+        return _dependencies.digest(
+            _dependency_set.digest_inputs(
+                given, _dependency_set.read_files(given.source, given.requirements), interpreter
+            )
         )
 
     named, listed = digest(), digest(requirements=[], find_links=["wheels"])
@@ -575,19 +586,19 @@ def test_an_interpreter_without_ensurepip(root, build):
     # Debian's python3 without python3-venv.
     crippled.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {PYTHON} "$@"\n')
     crippled.chmod(0o755)
-    probe = venv.find_interpreter
+    probe = _dependency_set.find_interpreter
 
     def keep_path(python):
         return probe(python)._replace(path=python)
 
-    venv.find_interpreter = keep_path
+    _dependency_set.find_interpreter = keep_path
     try:
         message = build(python=str(crippled))["msg"]
         reported = build(python=str(crippled), report_missing=True)
         predicted = build(python=str(crippled), check=True)
         with_uv = build(python=str(crippled), installer="uv", uv="/bin/false", check=True)
     finally:
-        venv.find_interpreter = probe
+        _dependency_set.find_interpreter = probe
     assert message.startswith(f"{crippled} can't create environments")
     assert "Install python3-venv" in message
     assert (reported["missing"], reported["changed"], reported["built"]) == (True, False, False)
@@ -647,11 +658,11 @@ def test_the_environment_of_the_installer(settings):
         index_url="https://me:one@example.org/simple",
         extra_index_urls=["https://a/", "https://b/"],
     )
-    result = venv.installer_environment(
+    result = _installer.installer_environment(
         given, {"PATH": "/bin", "PYTHONPATH": "x", "PIP_TARGET": "x", "VIRTUAL_ENV": "x", "HOME": "/nowhere"}
     )
     assert not {"PYTHONPATH", "PIP_TARGET", "VIRTUAL_ENV"} & set(result)
-    assert result["HOME"] == os.path.expanduser("~" + venv.pwd.getpwuid(os.geteuid()).pw_name)
+    assert result["HOME"] == os.path.expanduser("~" + pwd.getpwuid(os.geteuid()).pw_name)
     assert result["PIP_INDEX_URL"] == result["UV_DEFAULT_INDEX"] == "https://me:one@example.org/simple"
     assert result["PIP_EXTRA_INDEX_URL"] == result["UV_INDEX"] == "https://a/ https://b/"
     assert result["HTTPS_PROXY"] == "http://proxy:3128"
@@ -665,7 +676,7 @@ def test_a_narrow_mode_of_a_wheel_is_opened(tmp_path):
     (tmp_path / "set" / "shared").chmod(0o666)
     (tmp_path / "set" / "lib").chmod(0o700)
     (tmp_path / "set" / "link").symlink_to("/nowhere")
-    venv.make_readable(str(tmp_path / "set"))
+    _installer.make_readable(str(tmp_path / "set"))
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "set").rglob("[!l]*")}
     assert modes == {"module.py": 0o644, "script": 0o755, "shared": 0o644}
     assert stat.S_IMODE((tmp_path / "set" / "lib").stat().st_mode) == 0o755

@@ -1,0 +1,300 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which set of dependencies an application needs on this host, and whether it is there. Private."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+from typing import Any, NamedTuple
+
+from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
+from ansible_collections.flaskops.production.plugins.module_utils import _symlink
+
+# The options of a set, of every module that looks at one; documented in the module venv.
+VENV = {
+    "directory": {"type": "path", "required": True},
+    "source": {"type": "path"},
+    "link": {"type": "path"},
+    "requirements": {"type": "list", "elements": "str", "default": ["requirements.txt"]},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "python": {"type": "str", "default": "python3"},
+    "installer": {"type": "str", "choices": ["pip", "uv"], "default": "pip"},
+    "uv": {"type": "path"},
+    "index_url": {"type": "str", "no_log": True},
+    "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
+    "find_links": {"type": "list", "elements": "str", "default": []},
+    "require_hashes": {"type": "bool", "default": False},
+    "only_binary": {"type": "bool", "default": False},
+    "environment": {"type": "dict", "default": {}, "no_log": True},
+    "timeout": {"type": "int", "default": 1800},
+}
+
+# Prints what decides whether an environment fits: path, version, platform. Needs no module that takes time to import.
+PROBE = """
+import os, sys
+print(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
+print(".".join(map(str, sys.version_info)))
+print("-".join([sys.implementation.name, getattr(sys.implementation, "_multiarch", ""), os.uname()[4], sys.abiflags]))
+"""
+
+
+class VenvError(Exception):
+    """Why there is no set, as complete sentences."""
+
+
+class NotThereYet(VenvError):
+    """What a play that runs for real has put in place by now, and one in check mode has not."""
+
+
+class MissingInterpreter(NotThereYet):
+    """The interpreter, or what it needs to create environments, is not on the host."""
+
+
+class Settings(NamedTuple):
+    directory: str
+    source: str | None
+    link: str | None
+    requirements: list[str]
+    packages: list[str]
+    python: str
+    installer: str
+    uv: str | None
+    index_url: str | None
+    extra_index_urls: list[str]
+    find_links: list[str]
+    require_hashes: bool
+    only_binary: bool
+    environment: dict[str, Any]
+    timeout: int
+    report_missing: bool = False
+
+
+class Interpreter(NamedTuple):
+    path: str
+    version: str
+    platform: str
+
+
+class File(NamedTuple):
+    """A requirement file or one of its includes."""
+
+    name: str
+    path: str
+    kind: str
+    text: str
+    listed: bool  # in the option requirements, not only included
+
+
+class Wanted(NamedTuple):
+    """The set that settings ask for, complete or not. link_text is what the link has to say; None without a link."""
+
+    digest: str
+    path: str
+    interpreter: Interpreter
+    files: list[File]
+    link_text: str | None
+
+
+def settings_of(params: dict[str, Any], report_missing: bool = False) -> Settings:
+    """The options of a task, with plain paths."""
+    for name in ("directory", "source", "link", "uv"):
+        if params[name] and not os.path.isabs(params[name]):
+            raise VenvError(f"{name} is '{params[name]}', but must be an absolute path.")
+    return Settings(**{name: params[name] for name in VENV}, report_missing=report_missing)._replace(
+        directory=os.path.normpath(params["directory"]),
+        source=os.path.realpath(params["source"]) if params["source"] else None,
+        link=os.path.normpath(params["link"]) if params["link"] else None,
+    )
+
+
+def find(settings: Settings, will_be_linked: bool = True) -> Wanted:
+    """The set that the settings ask for. Raises NotThereYet where something is missing that it depends on."""
+    interpreter = find_interpreter(settings.python)
+    files = read_files(settings.source, settings.requirements)
+    faults = check(settings, files)
+    if settings.link and will_be_linked and not os.path.isdir(os.path.dirname(settings.link)):
+        faults.append(f"{os.path.dirname(settings.link)}, which is to hold the link, is not a directory.")
+    if faults:
+        raise VenvError(" ".join(faults))
+    digest = dependencies.digest(digest_inputs(settings, files, interpreter))
+    path = os.path.join(settings.directory, digest)
+    return Wanted(digest, path, interpreter, files, relative_target(path, settings.link) if settings.link else None)
+
+
+def is_in_place(settings: Settings) -> bool:
+    """Whether the set is complete and the link leads to it."""
+    try:
+        wanted = find(settings)
+        linked = current_target(settings.link, settings.directory) if settings.link else None
+    except VenvError:
+        return False
+    return is_complete(wanted.path) and linked == wanted.link_text
+
+
+def find_interpreter(python: str) -> Interpreter:
+    path = python if os.path.isabs(python) else shutil.which(python)
+    if not path or not os.access(path, os.X_OK) or os.path.isdir(path):
+        raise MissingInterpreter(
+            f"The interpreter '{python}' (venv_python) is not on this host. "
+            "Name one that is; those of Debian are installed by the role venv."
+        )
+    try:
+        done = subprocess.run([path, "-I", "-S", "-c", PROBE], capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise VenvError(f"The interpreter '{python}' (venv_python) can't be run: {error}.") from error
+    lines = done.stdout.decode("utf-8", "surrogateescape").splitlines()
+    if done.returncode or len(lines) != 3:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise VenvError(f"'{path}' (venv_python) is not a Python 3 interpreter: {' '.join(said) or 'it said nothing'}.")
+    return Interpreter(*lines)
+
+
+def read_files(source: str | None, names: list[str]) -> list[File]:
+    """The requirement files, each followed by its includes."""
+    found: dict[tuple[str, bool], File] = {}
+
+    def read(name: str, listed: bool, including: str | None) -> None:
+        path = name if os.path.isabs(name) else os.path.join(source or "", name)
+        if (name, listed) in found:
+            return
+        try:
+            with open(path, "rb") as stream:
+                text = stream.read().decode("utf-8", "surrogateescape")
+        except (FileNotFoundError, NotADirectoryError):
+            if including:
+                raise VenvError(f"{including} includes {name}, but {path} does not exist.") from None
+            raise VenvError(
+                f"The requirement file {path} does not exist. Create it, or set venv_requirements to the files "
+                "that there are, [] for none."
+            ) from None
+        except OSError as error:
+            raise VenvError(f"The requirement file {path} can't be read: {error.strerror}.") from error
+        file = File(name, path, dependencies.kind(name), text, listed)
+        found[name, listed] = file
+        if file.kind == dependencies.REQUIREMENTS:
+            for include in dependencies.includes(text):
+                read(dependencies.include_name(name, include), False, name)
+        elif file.kind == dependencies.UV_LOCK:
+            read(dependencies.include_name(name, dependencies.PYPROJECT), False, name)
+
+    for name in names:
+        if not os.path.isabs(name):
+            if not source:
+                raise VenvError(f"The requirement file '{name}' is relative: set 'source' to where it counts from.")
+            if not os.path.isdir(source):
+                raise NotThereYet(f"The directory {source} (venv_source), which is to hold {name}, does not exist.")
+        read(name, True, None)
+    return list(found.values())
+
+
+def check(settings: Settings, files: list[File]) -> list[str]:
+    """What is wrong with the settings and the files; each fault is a sentence."""
+    faults = []
+    for package in settings.packages:
+        if not package.strip() or package.startswith("-") or "\n" in package:
+            faults.append(f"The package '{package}' (venv_packages) is not a requirement such as 'gunicorn>=24.1.1'.")
+    for file in files:
+        if file.kind == dependencies.UV_LOCK and settings.installer != "uv":
+            faults.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
+        if file.kind == dependencies.REQUIREMENTS:
+            faults += local_directories(file.name, file.text, settings.source)
+    faults += local_directories("venv_packages", "\n".join(settings.packages), settings.source)
+    if settings.require_hashes:
+        # A pyproject.toml that is not listed was read because of the uv.lock beside it.
+        texts = {file.name: file.text for file in files if file.listed or file.kind == dependencies.REQUIREMENTS}
+        faults += dependencies.check_hashes(texts, settings.packages)
+    return faults
+
+
+def local_directories(name: str, text: str, source: str | None) -> list[str]:
+    faults = []
+    for line in dependencies.requirements(text):
+        path = dependencies.local_path(line.text)
+        if path and os.path.isdir(os.path.join(source or "/", path)):
+            faults.append(
+                f"{name}, line {line.number}: '{dependencies.masked(line.text)}' names a directory. A set of "
+                "dependencies never changes, a directory does: list a wheel or the packages that it needs instead."
+            )
+    return faults
+
+
+def digest_inputs(settings: Settings, files: list[File], interpreter: Interpreter) -> dict[str, Any]:
+    """Everything that decides what is in a set. Nothing in here may differ between two hosts of a fleet."""
+    plain = dependencies.without_user_info
+    return {
+        "files": [[file.kind, file.listed, _sha256(plain(file.text))] for file in files],
+        "archives": _local_archives(settings, files),
+        "packages": sorted(plain(package) for package in settings.packages),
+        "installer": settings.installer,
+        "index_url": plain(settings.index_url or ""),
+        "extra_index_urls": [plain(url) for url in settings.extra_index_urls],
+        "find_links": [[plain(link), _listing(link, settings.source)] for link in settings.find_links],
+        "require_hashes": settings.require_hashes,
+        "only_binary": settings.only_binary,
+        "interpreter": list(interpreter),
+    }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _file_sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _local_archives(settings: Settings, files: list[File]) -> list[list[str]]:
+    """The wheels and archives that are named by a path: a release may bring another one under the same name."""
+    texts = [file.text for file in files if file.kind == dependencies.REQUIREMENTS] + ["\n".join(settings.packages)]
+    found = []
+    for text in texts:
+        for line in dependencies.requirements(text):
+            path = dependencies.local_path(line.text)
+            whole = os.path.join(settings.source or "/", path) if path else ""
+            if path and os.path.isfile(whole):
+                found.append([path, _file_sha256(whole)])
+    return found
+
+
+def _listing(link: str, source: str | None) -> list[list[Any]]:
+    """The names and sizes in a find-links directory that belongs to the release."""
+    if os.path.isabs(link) or "://" in link or not source:
+        return []
+    with contextlib.suppress(OSError), os.scandir(os.path.join(source, link)) as entries:
+        return sorted([entry.name, entry.stat().st_size] for entry in entries if entry.is_file())
+    return []
+
+
+def current_target(link: str, directory: str) -> str | None:
+    """The text of the link; an error when it is not ours to change."""
+    text = _symlink.read(link)
+    if text is None:
+        return None
+    parent = os.path.realpath(os.path.dirname(link))
+    if os.path.dirname(os.path.normpath(os.path.join(parent, text))) not in (directory, os.path.realpath(directory)):
+        raise VenvError(
+            f"{link} leads to {text}, which is not a set of dependencies in {directory}, so it was left as it is. "
+            "Where releases are deployed it follows the live release; otherwise remove the link and run again."
+        )
+    return text
+
+
+def is_complete(path: str) -> bool:
+    return os.path.isfile(os.path.join(path, dependencies.COMPLETE))
+
+
+def relative_target(path: str, link: str) -> str:
+    """The text of a link that stays right when the whole tree is moved."""
+    directory, name = os.path.split(path)
+    return os.path.relpath(
+        os.path.join(os.path.realpath(directory), name), os.path.realpath(os.path.dirname(os.path.abspath(link)))
+    )

@@ -1,0 +1,487 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Paths as they are wanted and as they are: what must change, and changing it without following a link. Private."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import stat
+from typing import Callable, NamedTuple
+
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
+from ansible_collections.flaskops.production.plugins.module_utils._files import (
+    open_directory,
+    sync_directory,
+    write_file,
+)
+
+_MODE = re.compile(r"0?[0-7]{3,4}")
+_MAX_LINKS = 40
+_MAX_SHOWN = 100 * 1024
+_PARENT_MODE = 0o755
+_KINDS = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFREG: "file",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFBLK: "block device",
+    stat.S_IFCHR: "character device",
+}
+
+
+class TreeError(ValueError):
+    """Why a path can't be made right, as complete sentences."""
+
+
+class Entry(NamedTuple):
+    """A path as it is wanted."""
+
+    path: str
+    kind: str
+    mode: int
+    owner: str | None = None
+    group: str | None = None
+    content: bytes | None = None
+    secret: bool = False
+    parents: bool = False
+
+
+class State(NamedTuple):
+    """A path as it is or will be. content is known only where an entry gives one."""
+
+    kind: str
+    owner: str = ""
+    group: str = ""
+    mode: int = 0
+    content: bytes | None = None
+
+
+class Change(NamedTuple):
+    """One path to change. place is its path without links, uid and gid are what it gets."""
+
+    entry: Entry
+    place: str
+    uid: int
+    gid: int
+    before: State
+    after: State
+
+
+ABSENT = State("absent")
+
+
+def parse(options: list[dict], secrets: dict[str, str] | None = None) -> list[Entry]:
+    """The entries of the task's options, or one sentence on the first that is wrong."""
+    entries, seen, secrets = [], set(), dict(secrets or {})
+    for option in options:
+        entry = _parse_one(option, secrets.pop(option["path"], None))
+        if entry.path in seen:
+            raise TreeError(f"{entry.path} is listed twice in entries; list each path once.")
+        seen.add(entry.path)
+        entries.append(entry)
+    if secrets:
+        names = ", ".join(secrets)
+        raise TreeError(f"secret_contents has {names}, which entries does not list; list the path there too.")
+    return entries
+
+
+def _parse_one(option: dict, secret: str | None) -> Entry:
+    given = option["path"]
+    parts = given.split("/")
+    if not given.startswith("/"):
+        raise TreeError(f"The path {given!r} in entries is relative; give it from the root, such as /srv/myapp.")
+    if ".." in parts:
+        raise TreeError(f"The path {given!r} in entries contains '..'; give it without.")
+    path = "/" + "/".join(part for part in parts if part not in ("", "."))
+    if path == "/":
+        raise TreeError("The path '/' in entries is the root directory, which this module does not change.")
+    if secret is not None and option.get("content") is not None:
+        raise TreeError(f"The entry {path} has content and stands in secret_contents too; leave one of them out.")
+    text = option.get("content") if secret is None else secret
+    kind = option.get("type") or ("directory" if text is None else "file")
+    if kind == "directory" and text is not None:
+        raise TreeError(f"The entry {path} is a directory with content; leave the content out or set type to file.")
+    if kind == "absent":
+        given = ", ".join(name for name in ("owner", "group", "mode", "content") if option.get(name) is not None)
+        if given or secret is not None:
+            raise TreeError(f"The entry {path} is absent and has {given or 'content'}; give its path and type only.")
+        return Entry(path=path, kind=kind, mode=0)
+    return Entry(
+        path=path,
+        kind=kind,
+        mode=parse_mode(path, option.get("mode")),
+        owner=option.get("owner"),
+        group=option.get("group"),
+        content=None if text is None else text.encode("utf-8", "surrogateescape"),
+        secret=secret is not None,
+        parents=bool(option.get("parents")),
+    )
+
+
+def parse_mode(path: str, value: object) -> int:
+    """The mode as a number. A number in the task is refused: 0755 without quotes may have become 493 on its way."""
+    if not isinstance(value, str) or not _MODE.fullmatch(value):
+        raise TreeError(
+            f"The mode {value!r} of {path} is not a quoted octal number; "
+            'give three or four digits from 0 to 7 in quotes, such as "0755".'
+        )
+    return int(value, 8)
+
+
+def user_id(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return int(name) if name.isdecimal() else None
+
+
+def group_id(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return int(name) if name.isdecimal() else None
+
+
+def plan(entries: list[Entry], check_mode: bool = False) -> list[Change]:
+    """What must change, in order. Reads the host and raises TreeError for anything that can't be made right."""
+    places: dict[str, tuple[str, str]] = {}
+    changes = []
+    for entry in entries:
+        place, missing = _place(entry, places)
+        if entry.kind == "absent":
+            if not missing:
+                changes += _removal(entry, place)
+            continue
+        for parent in missing:
+            # Its own place is the entry's place shortened by as many names as the path is.
+            depth = entry.path[len(parent) :].count("/")
+            parent_place = place.rsplit("/", depth)[0]
+            implied = Entry(path=parent, kind="directory", mode=_PARENT_MODE)
+            places[parent] = (parent_place, "directory")
+            changes.append(_compare(implied, parent_place, check_mode))
+        places[entry.path] = (place, entry.kind)
+        changes.append(_compare(entry, place, check_mode))
+    return [change for change in changes if change.before != change.after]
+
+
+def _place(entry: Entry, places: dict[str, tuple[str, str]]) -> tuple[str, list[str]]:
+    """The entry's path without links, and the directories above it that are missing."""
+    above = os.path.dirname(entry.path)
+    listed = above
+    while listed not in places and listed != "/":
+        listed = os.path.dirname(listed)
+    if listed in places:
+        place, kind = places[listed]
+        if kind != "directory":
+            raise TreeError(f"{entry.path} can't be made: {listed} is listed as a file above it.")
+        names, follow = [name for name in above[len(listed) :].split("/") if name], False
+    else:
+        place, names, follow = "/", [name for name in above.split("/") if name], True
+    place, absent = _walk(entry.path, place, names, follow)
+    missing: list[str] = []
+    for _name in range(absent):
+        missing.insert(0, above)
+        above = os.path.dirname(above)
+    if missing and not entry.parents and entry.kind != "absent":
+        raise TreeError(
+            f"{entry.path} can't be made: the directory {missing[0]} is missing. "
+            f"List it earlier in entries, or set parents to true for {entry.path}."
+        )
+    return os.path.join(place, os.path.basename(entry.path)), missing
+
+
+def _walk(path: str, start: str, names: list[str], follow: bool) -> tuple[str, int]:
+    """Go from start through the names; return the place without links, and how many of the last names are missing."""
+    here, pending, links = start, names[::-1], 0
+    while pending:
+        name = pending.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        step = os.path.join(here, name)
+        try:
+            found = os.lstat(step)
+        except FileNotFoundError:
+            return os.path.join(step, *pending[::-1]), len(pending) + 1
+        except OSError as error:
+            raise TreeError(f"{path} can't be reached: {step}: {error.strerror}.") from error
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            _check_link(path, step, found, follow, links)
+            text = os.readlink(step)
+            here = "/" if text.startswith("/") else here
+            pending.extend(text.split("/")[::-1])
+        elif stat.S_ISDIR(found.st_mode):
+            here = step
+        else:
+            raise TreeError(f"{path} can't be made: {step} is not a directory. Move it away, or choose another path.")
+    return here, 0
+
+
+def _check_link(path: str, link: str, found: os.stat_result, follow: bool, links: int) -> None:
+    if not follow:
+        raise TreeError(
+            f"{link}, on the way to {path}, is a symbolic link to {os.readlink(link)}. No change is made "
+            "through a link: put a directory in its place, or list the path that it leads to."
+        )
+    trusted = {0, os.geteuid()}
+    if found.st_uid not in trusted or os.lstat(os.path.dirname(link)).st_uid not in trusted:
+        raise TreeError(
+            f"{link}, on the way to {path}, is a symbolic link that a user other than root can turn elsewhere. "
+            "List the path that it leads to, or let root own the link and its directory."
+        )
+    if links > _MAX_LINKS or not os.path.isdir(link):
+        raise TreeError(f"{path} can't be made: {link} is a symbolic link that leads to no directory.")
+
+
+def _compare(entry: Entry, place: str, check_mode: bool) -> Change:
+    before, found = _inspect(entry, place)
+    old_uid, old_gid = (os.geteuid(), os.getegid()) if found is None else (found.st_uid, found.st_gid)
+    uid, owner = _identity(entry, "owner", entry.owner, old_uid, user_id, user_name, check_mode)
+    gid, group = _identity(entry, "group", entry.group, old_gid, group_id, group_name, check_mode)
+    content = before.content if entry.content is None else entry.content
+    change = Change(entry, place, uid, gid, before, State(entry.kind, owner, group, entry.mode, content))
+    _check_possible(change, found)
+    return change
+
+
+def _removal(entry: Entry, place: str) -> list[Change]:
+    before, found = _inspect(entry._replace(kind="file", content=b""), place)
+    if found is None:
+        return []
+    if os.geteuid() not in (0, os.lstat(os.path.dirname(place)).st_uid):
+        user = user_name(os.geteuid())
+        raise TreeError(
+            f"{entry.path} can't be removed: the user {user} may not do that. Run the task with become: true."
+        )
+    return [Change(entry, place, found.st_uid, found.st_gid, before, ABSENT)]
+
+
+def _identity(
+    entry: Entry,
+    option: str,
+    wanted: str | None,
+    current: int,
+    to_id: Callable[[str], int | None],
+    to_name: Callable[[int], str],
+    check_mode: bool,
+) -> tuple[int, str]:
+    """The number that the owner or group gets, and its name. -1 where check mode finds none yet."""
+    if wanted is None:
+        return current, to_name(current)
+    number = to_id(wanted)
+    if number is not None:
+        return number, to_name(number)
+    if check_mode:
+        return -1, wanted
+    noun = "user" if option == "owner" else "group"
+    raise TreeError(
+        f"The {option} {wanted!r} of {entry.path} does not exist on this host. "
+        f"Create the {noun} first, or name one that exists. Nothing was changed."
+    )
+
+
+def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
+    """The state of what is at the place, and its status (None when it is absent)."""
+    parent, name = os.path.split(place)
+    try:
+        parent_fd = _open_place(parent)
+        try:
+            found = os.lstat(name, dir_fd=parent_fd)
+            if stat.S_ISLNK(found.st_mode):
+                raise TreeError(
+                    f"{entry.path} is a symbolic link to {os.readlink(name, dir_fd=parent_fd)}. It was left as it is: "
+                    "remove the link, or list the path that it leads to."
+                )
+            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "special file")
+            if kind != entry.kind:
+                raise TreeError(
+                    f"{entry.path} is a {kind} and not a {entry.kind}. It was left as it is: "
+                    "move it away, or set type to match what is there."
+                )
+            content = None if entry.content is None else _read(name, parent_fd, len(entry.content))
+        finally:
+            os.close(parent_fd)
+    except FileNotFoundError:
+        return ABSENT, None
+    except OSError as error:
+        raise TreeError(f"{entry.path} can't be read: {error.strerror}.") from error
+    mode = stat.S_IMODE(found.st_mode)
+    return State(kind, user_name(found.st_uid), group_name(found.st_gid), mode, content), found
+
+
+def _read(name: str, parent_fd: int, expected: int) -> bytes:
+    """The file's bytes, no more than comparing and showing needs."""
+    with os.fdopen(_open_file(name, parent_fd), "rb") as stream:
+        return stream.read(max(expected, _MAX_SHOWN) + 1)
+
+
+def _check_possible(change: Change, found: os.stat_result | None) -> None:
+    """Refuse before anything is changed what the kernel would refuse halfway, or what would reach another name."""
+    entry, before, after = change.entry, change.before, change.after
+    if before == after:
+        return
+    replaced = before.content != after.content
+    if found is not None and entry.kind == "file" and not replaced and found.st_nlink > 1:
+        raise TreeError(
+            f"{entry.path} has {found.st_nlink} hard links, and a change of owner or mode would reach all of them. "
+            "Replace it by a copy of its own (cp, then mv)."
+        )
+    euid = os.geteuid()
+    if euid == 0:
+        return
+    groups = {os.getegid(), *os.getgroups()}
+    foreign = found is not None and found.st_uid != euid and not replaced
+    gives_away = change.uid != euid or (change.gid not in groups and (found is None or change.gid != found.st_gid))
+    if foreign or gives_away:
+        raise TreeError(
+            f"{entry.path} can't become {after.owner}:{after.group} {after.mode:04o}: the user {user_name(euid)} "
+            "may not change it. Run the task with become: true."
+        )
+
+
+def _open_place(directory: str) -> int:
+    """Open a directory whose path has no links, name by name, so that a link put there meanwhile is an error."""
+    flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open("/", flags)
+    for name in [name for name in directory.split("/") if name]:
+        try:
+            deeper = os.open(name, flags, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = deeper
+    return fd
+
+
+def _open_file(name: str, parent_fd: int) -> int:
+    """Open an ordinary file for reading, and nothing else that may have taken its place."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=parent_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise TreeError(f"{name} stopped being a file while the module ran. Run it again.")
+    return fd
+
+
+def apply(change: Change) -> None:
+    """Make the change. Every step works on open directories and files, so that no link can redirect it."""
+    entry = change.entry
+    parent, name = os.path.split(change.place)
+    try:
+        parent_fd = _open_place(parent)
+        try:
+            if entry.kind == "absent":
+                _apply_absence(name, parent_fd)
+            elif entry.kind == "directory":
+                _apply_directory(change, name, parent_fd)
+            elif change.before.content != change.after.content:
+                _apply_content(change, name, parent_fd)
+            else:
+                _apply_file(change, name, parent_fd)
+        finally:
+            os.close(parent_fd)
+    except OSError as error:
+        raise TreeError(
+            f"{entry.path} could not be changed: {error.strerror}. If something else works on these paths, run again."
+        ) from error
+
+
+def _apply_directory(change: Change, name: str, parent_fd: int) -> None:
+    if change.before == ABSENT:
+        os.mkdir(name, 0o700, dir_fd=parent_fd)
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        _settle(fd, change)
+    finally:
+        os.close(fd)
+
+
+def _apply_absence(name: str, parent_fd: int) -> None:
+    # A name of its own is removed, whatever it has become meanwhile; the kernel refuses a directory.
+    os.unlink(name, dir_fd=parent_fd)
+    directory_fd = open_directory(".", dir_fd=parent_fd)
+    try:
+        sync_directory(directory_fd)
+    finally:
+        os.close(directory_fd)
+
+
+def _apply_content(change: Change, name: str, parent_fd: int) -> None:
+    directory_fd = open_directory(".", dir_fd=parent_fd)
+    try:
+        write_file(directory_fd, name, change.after.content, change.after.mode, change.uid, change.gid)
+    finally:
+        os.close(directory_fd)
+
+
+def _apply_file(change: Change, name: str, parent_fd: int) -> None:
+    if change.before == ABSENT:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=parent_fd)
+    else:
+        fd = _open_file(name, parent_fd)
+    try:
+        if os.fstat(fd).st_nlink != 1:
+            raise TreeError(f"{change.entry.path} got another hard link while the module ran, so it was left as it is.")
+        _settle(fd, change)
+    finally:
+        os.close(fd)
+
+
+def _settle(fd: int, change: Change) -> None:
+    found = os.fstat(fd)
+    if (found.st_uid, found.st_gid) != (change.uid, change.gid):
+        os.fchown(fd, change.uid, change.gid)
+    # chown may have cleared the set-id bits, so the mode is looked at again.
+    if stat.S_IMODE(os.fstat(fd).st_mode) != change.after.mode:
+        os.fchmod(fd, change.after.mode)
+
+
+def build_diff(changes: list[Change]) -> list[dict[str, str]]:
+    """One part that lists the paths, and one for each file whose content may be shown."""
+    if not changes:
+        return []
+    parts = [
+        {
+            "before_header": "paths",
+            "after_header": "paths",
+            "before": "".join(_line(change, change.before) for change in changes),
+            "after": "".join(_line(change, change.after) for change in changes),
+        }
+    ]
+    for change in changes:
+        if change.before.content != change.after.content and not change.entry.secret:
+            parts.append(
+                {
+                    "before_header": change.entry.path,
+                    "after_header": change.entry.path,
+                    "before": _shown(change.before.content),
+                    "after": _shown(change.after.content),
+                }
+            )
+    return parts
+
+
+def _line(change: Change, state: State) -> str:
+    if state == ABSENT:
+        return f"{change.entry.path}  absent\n"
+    line = f"{change.entry.path}  {state.kind} {state.owner}:{state.group} {state.mode:04o}"
+    if change.entry.secret and change.before.content != change.after.content:
+        line += "  secret content, " + ("as it was" if state is change.before else "new")
+    return line + "\n"
+
+
+def _shown(content: bytes | None) -> str:
+    if content is None:
+        return ""
+    if len(content) > _MAX_SHOWN:
+        return f"(more than {_MAX_SHOWN} bytes, not shown)\n"
+    if b"\0" in content:
+        return f"({len(content)} bytes that are not text, not shown)\n"
+    return content.decode("utf-8", "replace")

@@ -1,0 +1,431 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One site of Nginx on one host: what is there, what is wanted, and the way from one to the other. Private."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import resource
+import signal
+import stat
+import tempfile
+import time
+from typing import NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import conflicts
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import (
+    Process,
+    changed_at,
+    is_older,
+    running_master,
+    shortage,
+    workers,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import (
+    View,
+    depends_on_version,
+    files_with_server_name,
+    lines_for,
+    main_setting,
+    refusal,
+    version_number,
+    whole_number,
+)
+
+MODE = 0o644
+PREFIX = ".flaskops-"  # hidden: no include pattern with a leading * reads these files
+LEFTOVER_AGE = 3600  # seconds; younger temporary files may belong to a run in progress
+RELOAD_TIMEOUT = 15.0  # seconds; Nginx itself tries for 2.5 s to bind a port that is taken
+
+# The options of a site, of every module that looks at one; documented in the module nginx_site.
+SITE = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str", "required": True},
+    "link": {"type": "path"},
+    "remove_links": {"type": "list", "elements": "path", "default": []},
+    "nginx": {"type": "str", "default": "nginx"},
+    "config": {"type": "path", "default": "/etc/nginx/nginx.conf"},
+    "reload": {"type": "bool", "default": True},
+    "required": {"type": "bool", "default": True},
+    "backlog": {"type": "int", "default": 0},
+}
+
+
+class Fault(Exception):
+    """A reason to fail, in words for the user."""
+
+
+class State(NamedTuple):
+    """What is on disk, or should be: the file (None: absent) and the target of each link (None: absent)."""
+
+    content: bytes | None
+    mode: int
+    owner: tuple[int, int]
+    links: dict[str, str | None]
+
+
+class Verdict(NamedTuple):
+    accepted: bool
+    output: str
+
+
+# The state on disk
+
+
+def read_state(path: str, links: list[str]) -> State:
+    """Look at the file and the links; refuse what is not of the kind that this module writes or removes."""
+    targets: dict[str, str | None] = {}
+    for link in links:
+        if os.path.islink(link):
+            targets[link] = os.readlink(link)
+        elif os.path.lexists(link):
+            raise Fault(f"{link} is not a symbolic link. Move it away, or name another link.")
+        else:
+            targets[link] = None
+    try:
+        info = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return State(None, MODE, site_owner(), targets)
+    if not stat.S_ISREG(info.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(info.st_mode) else "not a regular file"
+        raise Fault(f"{path} is {kind}. Move it away, or name another path.")
+    with open(path, "rb") as handle:
+        content = handle.read()
+    return State(content, stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid), targets)
+
+
+def site_owner() -> tuple[int, int]:
+    """root, or whoever runs the module: without root the owner can't be chosen."""
+    return (0, 0) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+
+
+def wanted_state(before: State, path: str, content: bytes, link: str | None, remove_links: list[str]) -> State:
+    links: dict[str, str | None] = dict.fromkeys(remove_links)
+    if link:
+        directory = os.path.dirname(link)
+        target = before.links[link]
+        same = target is not None and os.path.normpath(os.path.join(directory, target)) == path
+        links[link] = target if same else os.path.relpath(path, directory)
+    return State(content, MODE, site_owner(), links)
+
+
+def differences(path: str, before: State, after: State) -> list[dict[str, str]]:
+    """The module's diff; empty when before and after are the same."""
+
+    def attributes(state: State) -> str:
+        return f"mode: {state.mode:04o}, owner: {state.owner[0]}:{state.owner[1]}\n"
+
+    def links(state: State) -> str:
+        return "".join(f"{link} -> {state.links[link] or '(absent)'}\n" for link in sorted(state.links))
+
+    shown = []
+    if before.content != after.content:
+        old, new = before.content or b"", after.content or b""
+        shown.append({"before_header": path, "after_header": path, "before": decoded(old), "after": decoded(new)})
+    elif before[:3] != after[:3]:
+        header = f"{path} (attributes)"
+        shown.append(
+            {"before_header": header, "after_header": header, "before": attributes(before), "after": attributes(after)}
+        )
+    if before.links != after.links:
+        header = f"links of {path}"
+        shown.append({"before_header": header, "after_header": header, "before": links(before), "after": links(after)})
+    return shown
+
+
+def decoded(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
+
+
+def write_temporary(directory: str, content: bytes, mode: int, owner: tuple[int, int]) -> str:
+    handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".conf", dir=directory)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
+            if os.geteuid() == 0:
+                os.fchown(stream.fileno(), *owner)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        os.unlink(name)
+        raise
+    return name
+
+
+def put(path: str, now: State, wanted: State, prepared: str | None = None) -> None:
+    """Bring the disk from one state to the other.
+
+    Links go first and come last, so that Nginx never finds two default sites, wherever this is interrupted.
+    """
+    for link, target in wanted.links.items():
+        if target is None and now.links[link] is not None:
+            os.unlink(link)
+    directory = os.path.dirname(path)
+    if wanted.content is None:
+        if now.content is not None:
+            os.unlink(path)
+    elif now[:3] != wanted[:3]:
+        os.replace(prepared or write_temporary(directory, wanted.content, wanted.mode, wanted.owner), path)
+    flush_directory(directory)
+    for link, target in wanted.links.items():
+        if target is not None and now.links[link] != target:
+            place_link(target, link)
+    for parent in sorted({os.path.dirname(link) for link in wanted.links if now.links[link] != wanted.links[link]}):
+        flush_directory(parent)
+
+
+def place_link(target: str, link: str) -> None:
+    temporary = os.path.join(os.path.dirname(link), f"{PREFIX}{os.path.basename(link)}-{os.getpid()}")
+    remove(temporary)
+    os.symlink(target, temporary)
+    try:
+        os.replace(temporary, link)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def flush_directory(directory: str) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name)
+
+
+def sweep(directories: list[str]) -> None:
+    """Remove what killed runs left behind."""
+    for directory in sorted(set(directories)):
+        for name in glob.glob(os.path.join(glob.escape(directory), PREFIX + "*")):
+            try:
+                if not os.path.isdir(name) and time.time() - os.lstat(name).st_mtime > LEFTOVER_AGE:
+                    os.unlink(name)
+            except OSError:
+                pass
+
+
+# Acting
+
+
+class Site:
+    def __init__(self, module: AnsibleModule, params: dict):
+        self.module = module
+        self.params = params
+        self.path: str = params["path"]
+        self.link: str | None = params["link"]
+        self.config: str = params["config"]
+        for name in [self.path, self.config] + params["remove_links"] + ([self.link] if self.link else []):
+            if name != os.path.normpath(name) or not name.startswith("/"):
+                raise Fault(f"{name} must be an absolute path without . and .. and without a slash at its end.")
+        if self.link in params["remove_links"]:
+            raise Fault(f"{self.link} is both link and one of remove_links.")
+        self.nginx: str | None = module.get_bin_path(params["nginx"], required=False)
+        text: str = params["content"]
+        self.text = self.for_this_nginx(text if text.endswith("\n") else text + "\n")
+        self.before = read_state(self.path, params["remove_links"] + ([self.link] if self.link else []))
+        self.after = wanted_state(self.before, self.path, self.text.encode("utf-8"), self.link, params["remove_links"])
+        self.temporary: list[str] = []
+
+    def for_this_nginx(self, text: str) -> str:
+        if self.nginx is None or not depends_on_version(text):
+            return text
+        said = "".join(self.module.run_command([self.nginx, "-v"])[1:])
+        found = re.search(r"/([0-9]+([.][0-9]+)*)", said)
+        if found is None:
+            raise Fault(f"{self.nginx} -v does not say its version, which {self.path} depends on: {said.strip()}")
+        return lines_for(text, version_number(found[1]))
+
+    # Testing
+
+    def copy(self, text: str) -> str:
+        content = text.encode("utf-8", "surrogateescape")
+        name = write_temporary(os.path.dirname(self.config), content, 0o600, site_owner())
+        self.temporary.append(name)
+        return name
+
+    def view(self, candidate: str | None) -> View:
+        removed = [name for name, target in self.after.links.items() if target is None]
+        return View(self.config, self.path, self.link or self.path, removed, self.copy, candidate)
+
+    def ask(self, view: View) -> Verdict:
+        # The test creates log files that are missing: they hold client addresses, so not for everyone.
+        code, out, err = self.module.run_command([self.nginx, "-t", "-c", view.main], umask=0o027)
+        return Verdict(code == 0, view.real_names(out + err))
+
+    def validate(self, candidate: str) -> str:
+        view = self.view(candidate)
+        if not view.reached:
+            raise Fault(
+                f"{self.config} has no include that reads {self.link or self.path}, so the site would never be served. "
+                "Nothing was changed. Add the include, or name a path that is included."
+            )
+        verdict = self.ask(view)
+        self.output = verdict.output
+        if not verdict.accepted:
+            raise Fault(refusal(self.path, self.text, verdict.output, view.others))
+        if conflicts(verdict.output):
+            without = self.view(None)
+            known = conflicts(self.ask(without).output)
+            ours = [pair for pair in conflicts(verdict.output) if pair not in known]
+            if ours:
+                raise Fault(self.conflict(ours, without.others))
+        for line in verdict.output.splitlines():
+            if "[warn]" in line and f" in {self.path}:" in line:
+                self.module.warn(f"Nginx says: {line}")
+        return verdict.output
+
+    def conflict(self, ours: list[tuple[str, str]], others: dict[str, str]) -> str:
+        name = ours[0][0]
+        addresses = " and ".join(address for other, address in ours if other == name)
+        holders = " and ".join(files_with_server_name(name, others) or [self.path])
+        return (
+            f'The server name "{name}" on {addresses} is also in {holders}: Nginx would serve only one of the two and '
+            "ignore the other. Nothing was changed: the old configuration is still in place. "
+            "Choose another server name or port, or disable the other site."
+        )
+
+    # Reloading
+
+    def main_text(self) -> str | None:
+        try:
+            with open(self.config, encoding="utf-8", errors="replace") as handle:
+                return handle.read()
+        except OSError:
+            return None
+
+    def master(self, main_text: str) -> Process | None:
+        pid_file = main_setting(main_text, "pid")
+        if pid_file is None or not pid_file.startswith("/"):
+            out = "".join(self.module.run_command([self.nginx, "-V"])[1:])
+            built_in = re.search(r"--pid-path=(\S+)", out)
+            pid_file = built_in[1] if built_in else "/run/nginx.pid"
+        self.error_log = main_setting(main_text, "error_log") or "/var/log/nginx/error.log"
+        return running_master(pid_file)
+
+    def warn_of_shortage(self, main_text: str, master: Process | None) -> None:
+        running = workers(master) if master else []
+        configured = whole_number(main_setting(main_text, "worker_processes"), 0) or os.cpu_count() or 1
+        files = whole_number(main_setting(main_text, "worker_rlimit_nofile"), 0) or None
+        with contextlib.suppress(OSError):  # a worker that has just ended
+            if running:
+                limit = resource.prlimit(running[0].pid, resource.RLIMIT_NOFILE)[0]
+                files = None if limit == resource.RLIM_INFINITY else limit
+        said = shortage(main_text, self.params["backlog"], len(running) or configured, files)
+        if said:
+            self.module.warn(f"{said} in {self.config}.")
+
+    def is_stale(self, master: Process) -> bool:
+        names = [name for name in (self.path, self.link) if name and os.path.lexists(name)]
+        started = [worker.started for worker in workers(master)] or [master.started]
+        return bool(names) and is_older(started, changed_at(names))
+
+    def reload(self, master: Process) -> None:
+        """Reload, and wait until only workers with the new configuration accept requests.
+
+        The signal reports nothing by itself, and the old workers go on for a moment after the new ones have begun.
+        """
+        old = {worker.pid for worker in workers(master)}
+        position = os.path.getsize(self.error_log) if os.path.isfile(self.error_log) else 0
+        os.kill(master.pid, signal.SIGHUP)
+        accepting = old
+        deadline = time.monotonic() + RELOAD_TIMEOUT
+        while time.monotonic() < deadline:
+            accepting = {worker.pid for worker in workers(master)}
+            if accepting and accepting.isdisjoint(old):
+                return
+            time.sleep(0.02)
+        if not old.issuperset(accepting):
+            return  # taken over; an old worker is stuck in what it was doing
+        said = ""
+        if os.path.isfile(self.error_log):
+            with open(self.error_log, "rb") as handle:
+                handle.seek(position)
+                errors = [line for line in decoded(handle.read()).splitlines() if "[emerg]" in line]
+            said = f" Nginx says: {errors[0]}" if errors else ""
+        raise Fault(
+            f"Nginx accepted the configuration with {self.path} in a test "
+            f"but did not take it over within {RELOAD_TIMEOUT:.0f} s.{said} See {self.error_log}."
+        )
+
+    # The whole
+
+    def enabled(self) -> bool:
+        systemctl = self.module.get_bin_path("systemctl", required=False)
+        return (
+            bool(systemctl) and self.module.run_command([systemctl, "--quiet", "is-enabled", "nginx.service"])[0] == 0
+        )
+
+    def look(self) -> dict:
+        """What is to be done here, and what Nginx is like, by the names of the module's results."""
+        self.shown = differences(self.path, self.before, self.after)
+        main_text = self.main_text() if self.nginx else None
+        self.running = self.master(main_text) if main_text is not None else None
+        if main_text is not None and self.params["backlog"]:
+            self.warn_of_shortage(main_text, self.running)
+        reload = (
+            self.running is not None and self.params["reload"] and (bool(self.shown) or self.is_stale(self.running))
+        )
+        return {
+            "changed": bool(self.shown) or reload,
+            "path": self.path,
+            "installed": self.nginx is not None,
+            "running": self.running is not None,
+            "enabled": self.nginx is not None and self.enabled(),
+            "validated": False,
+            "reloaded": reload,
+            "nginx_output": "",
+        }
+
+    def run(self, check_mode: bool) -> dict:
+        """Do it, unless this is check mode; the module's results."""
+        result = self.look()
+        if self.nginx is None and not self.params["required"] and not check_mode:
+            return {**result, "changed": False}
+        if self.shown:
+            result["diff"] = self.shown
+        if result["changed"] and not check_mode:
+            result["nginx_output"] = self.change(bool(self.shown), self.running if result["reloaded"] else None)
+            result["validated"] = True
+        return result
+
+    def change(self, differs: bool, master: Process | None) -> str:
+        if self.nginx is None:
+            raise Fault(f"{self.params['nginx']} was not found on this host. Install Nginx, or name its program.")
+        directories = [os.path.dirname(name) for name in (self.path, self.config, self.link) if name]
+        for directory in directories:
+            if not os.path.isdir(directory):
+                raise Fault(f"The directory {directory} does not exist. Create it, or name another path.")
+        sweep(directories)
+        assert self.after.content is not None
+        candidate = write_temporary(os.path.dirname(self.path), self.after.content, self.after.mode, self.after.owner)
+        self.temporary.append(candidate)
+        output = self.validate(candidate)
+        if differs:
+            put(self.path, self.before, self.after, candidate)
+        if master:
+            try:
+                self.reload(master)
+            except Fault as fault:
+                if not differs:
+                    raise
+                put(self.path, self.after, self.before)
+                raise Fault(f"{fault} The old configuration is back in place and still being served.") from fault
+        return output
+
+    output = ""
+
+    def clean_up(self) -> None:
+        for name in self.temporary:
+            remove(name)
