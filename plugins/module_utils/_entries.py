@@ -19,6 +19,17 @@ from ansible_collections.flaskops.production.plugins.module_utils._files import 
     write_file,
 )
 
+# The options of an entry, of every module that takes some; documented in the module tree.
+ENTRY = {
+    "path": {"type": "path", "required": True},
+    "type": {"type": "str", "choices": ["directory", "file", "absent"]},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "mode": {"type": "raw"},
+    "content": {"type": "str"},
+    "parents": {"type": "bool", "default": False},
+}
+
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAX_LINKS = 40
 _MAX_SHOWN = 100 * 1024

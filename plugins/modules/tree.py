@@ -169,6 +169,7 @@ changed_paths:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
+    ENTRY,
     TreeError,
     apply,
     build_diff,
@@ -183,15 +184,7 @@ def argument_spec() -> dict:
             "type": "list",
             "elements": "dict",
             "required": True,
-            "options": {
-                "path": {"type": "path", "required": True},
-                "type": {"type": "str", "choices": ["directory", "file", "absent"]},
-                "owner": {"type": "str"},
-                "group": {"type": "str"},
-                "mode": {"type": "raw"},
-                "content": {"type": "str"},
-                "parents": {"type": "bool", "default": False},
-            },
+            "options": ENTRY,
         },
         # Not among the entries: the target's log shows those as one text, in which a secret is not recognised.
         "secret_contents": {"type": "dict", "no_log": True, "default": {}},

@@ -26,7 +26,6 @@ def gunicorn_files(tmp_path_factory):
 
     def render(cases: dict[str, dict]) -> dict[str, dict[str, str]]:
         directory = tmp_path_factory.mktemp("gunicorn")
-        (directory / "templates").symlink_to(COLLECTION / "roles/gunicorn_systemd/templates")
         common = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
@@ -41,7 +40,7 @@ def gunicorn_files(tmp_path_factory):
         tasks = [
             {"include_role": role},
             {"copy": {"content": contents, "dest": f"{directory}/{{{{ inventory_hostname }}}}"},
-             "vars": {"entries": "{{ __gunicorn_systemd_entries }}"}},
+             "vars": {"entries": "{{ __gunicorn_systemd_entries }}", "__flask_app_roles": str(COLLECTION / "roles")}},
         ]  # fmt: skip
         (directory / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
         paths = os.pathsep.join([str(COLLECTIONS), os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")])

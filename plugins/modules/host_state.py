@@ -1,0 +1,250 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: host_state
+short_description: Tell whether a host has all that the roles describe, in one execution
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Looks at everything that the roles layout, gunicorn_systemd, nginx_site, venv and release would look at one by one,
+    and changes nothing. What decides is the same code, with the same options.
+  - A run that finds a host as described has nothing else to do there. Where something differs, or where it can not be
+    told, the roles do their work, and they say what is wrong.
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+  platform:
+    support: full
+    platforms: linux
+    description: The kind of host that the module works on; it needs systemd.
+options:
+  name:
+    description: The application's name; its units are C(<name>.socket) and C(<name>.service).
+    type: str
+    required: true
+  root:
+    description: The application's directory, such as C(/srv/myapp).
+    type: path
+    required: true
+  entries:
+    description: Paths, with the options of M(flaskops.production.tree).
+    type: list
+    elements: dict
+    required: true
+  secret_contents:
+    description: Contents that must not be shown, as of M(flaskops.production.tree).
+    type: dict
+    default: {}
+  site:
+    description: The site, with the options of M(flaskops.production.nginx_site).
+    type: dict
+    required: true
+  release:
+    description: The release, with the options of M(flaskops.production.release_stage).
+    type: dict
+    required: true
+  venv:
+    description:
+      - The dependencies, with the options of M(flaskops.production.venv). Its C(source) and C(link) are those of the
+        release.
+      - None of it is shown, because an index may have a password.
+    type: dict
+    required: true
+seealso:
+  - module: flaskops.production.tree
+  - module: flaskops.production.nginx_site
+  - module: flaskops.production.release_stage
+  - module: flaskops.production.venv
+"""
+
+EXAMPLES = r"""
+- name: Look whether anything is to be done
+  flaskops.production.host_state:
+    name: myapp
+    root: /srv/myapp
+    entries:
+      - path: /srv/myapp
+        mode: "0755"
+    site:
+      path: /etc/nginx/sites-available/myapp.conf
+      content: "{{ lookup('ansible.builtin.template', 'myapp.conf.j2') }}"
+    release:
+      source: "{{ source }}"
+      user: www-data
+      group: www-data
+    venv:
+      directory: /srv/myapp/venvs
+      packages: ["gunicorn>=24.1.1"]
+  register: state
+
+- name: Say what differs
+  ansible.builtin.debug:
+    msg: "{{ state.differs }}"
+"""
+
+RETURN = r"""
+provisioned:
+  description: Whether paths, units and site are as described, the socket listens and Nginx runs.
+  returned: success
+  type: bool
+  sample: true
+live:
+  description: The live release, where it is the described one with its dependencies, its process is up to date and it
+    answers as it should. Empty where any of this is not so, or where a run has left something to tidy up.
+  returned: success
+  type: str
+  sample: 2026-04-21-120000-1a2b3c4
+differs:
+  description: What is not as described, or why it could not be told.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/srv/myapp/run", "myapp.socket is not enabled"]
+"""
+
+import os
+from typing import Iterator
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
+    VENV,
+    VenvError,
+    is_in_place,
+    settings_of,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._entries import ENTRY, TreeError, parse, plan
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._service import show
+from ansible_collections.flaskops.production.plugins.module_utils._staged import (
+    STAGE,
+    check_tree,
+    is_as_set,
+    is_real,
+    look,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
+
+
+class Unlike(Exception):
+    """What is not as described, or why it can't be told."""
+
+
+def validated(what: str, spec: dict, options: dict) -> dict:
+    """Options as the module that has them would see them."""
+    result = ArgumentSpecValidator(spec).validate(options)
+    if result.error_messages:
+        raise Unlike(f"{what}: {' '.join(result.error_messages)}")
+    return result.validated_parameters
+
+
+def differing_paths(entries: list[dict], secret_contents: dict[str, str]) -> list[str]:
+    given = validated(
+        "entries", {"entries": {"type": "list", "elements": "dict", "options": ENTRY}}, {"entries": entries}
+    )
+    try:
+        return [change.entry.path for change in plan(parse(given["entries"], secret_contents))]
+    except TreeError as error:
+        return [str(error)]
+
+
+def differing_units(name: str) -> Iterator[str]:
+    """A socket that was enabled brings the service with it: each names the other one."""
+    unit = show(f"{name}.socket", "ActiveState,NeedDaemonReload,UnitFileState")
+    if unit.get("UnitFileState") != "enabled":
+        yield f"{name}.socket is not enabled"
+    if unit.get("ActiveState") != "active":
+        yield f"{name}.socket does not listen"
+    if unit.get("NeedDaemonReload") == "yes":
+        yield f"{name}.socket changed on disk"
+
+
+def differing_site(module: AnsibleModule, options: dict) -> Iterator[str]:
+    try:
+        found = Site(module, validated("site", SITE, options)).look()
+    except Fault as fault:
+        yield str(fault)
+        return
+    if found["changed"]:
+        yield found["path"]
+    if not (found["running"] and found["enabled"]):
+        yield "nginx.service is not running and enabled"
+
+
+def live_release(home: Home, name: str, release: dict, venv: dict) -> str:
+    """The live release, where there is nothing to do for it; raises Unlike with the reason where there is."""
+    options = validated("release", STAGE, {**release, "root": home.root, "app": name})
+    check_tree(home, options)
+    if is_real(home.app) or is_real(home.venv):
+        raise Unlike(f"{home.root} is to be adopted")
+    if Lock(home, {}).holder():
+        raise Unlike(f"{home.lock} is held")
+    if home.leftovers():
+        raise Unlike(f"{home.leftovers()[0]} was left by a run that was interrupted")
+    found = look(home, options)
+    live = found["live"]
+    if not found["present"] or live != found["release"]:
+        raise Unlike(f"{found['release']} is not live")
+    if found["outdated"] or found["bad"] or not found["built"]:
+        raise Unlike(found["outdated"] or found["bad"] or f"{live} is not built")
+    if not is_as_set(home.record(live) or {}, options):
+        raise Unlike(f"settings of {live} changed")
+    link = os.path.join(home.environments, live)
+    if not is_in_place(settings_of(validated("venv", VENV, {**venv, "source": home.release(live), "link": link}))):
+        raise Unlike(f"the dependencies of {live} are not in place")
+    return live
+
+
+def state(module: AnsibleModule) -> dict:
+    params = module.params
+    name, home = params["name"], Home(params["root"])
+    try:
+        differs = differing_paths(params["entries"], params["secret_contents"])
+        differs += [*differing_units(name), *differing_site(module, params["site"])]
+    except (Unlike, ReleaseError, OSError) as error:
+        differs = [str(error)]
+    provisioned = not differs
+    live = ""
+    try:
+        live = live_release(home, name, params["release"], params["venv"])
+    except (Unlike, ReleaseError, VenvError, SymlinkError, OSError, KeyError) as error:
+        differs.append(str(error))
+    return {"provisioned": provisioned, "live": live, "differs": differs}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "entries": {"type": "list", "elements": "dict", "required": True},
+            "secret_contents": {"type": "dict", "no_log": True, "default": {}},
+            "site": {"type": "dict", "required": True},
+            "release": {"type": "dict", "required": True},
+            "venv": {"type": "dict", "required": True, "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    result = state(module)
+    # Nothing of the result comes from a secret, and a value that happens to be part of a path must not hide it.
+    module.no_log_values = set()
+    module.exit_json(
+        changed=False, invocation={"module_args": {key: module.params[key] for key in ("name", "root")}}, **result
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be told without systemd; tests/integration/test_host_state.py looks at a whole host."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.modules import host_state
+
+SECRET = "a secret of several\nlines"
+
+
+@pytest.fixture
+def asked(run_module, tmp_path, monkeypatch):
+    """What is said of a host whose socket listens, with these options."""
+    unit = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
+    monkeypatch.setattr(host_state, "show", lambda _unit, _properties: unit)
+
+    def run(**options):
+        arguments = {
+            "name": "myapp",
+            "root": str(tmp_path),
+            "entries": [{"path": str(tmp_path), "mode": f"{os.stat(tmp_path).st_mode & 0o7777:04o}"}],
+            "site": {"path": str(tmp_path / "site.conf"), "content": "", "nginx": "no-such-program"},
+            "release": {"source": {"name": "v1", "digest": "1a2b"}, "user": "www-data", "group": "www-data"},
+            "venv": {"directory": str(tmp_path / "venvs"), "requirements": [], "python": sys.executable},
+        }
+        return run_module(host_state, {**arguments, **options})
+
+    return run
+
+
+def test_nothing_is_there_and_nothing_is_changed(asked, tmp_path):
+    result = asked()
+    assert not result["provisioned"]
+    assert not result["changed"]
+    assert result["live"] == ""
+    assert result["differs"] == [
+        str(tmp_path / "site.conf"),
+        "nginx.service is not running and enabled",
+        "v1 is not live",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_differs_is_named(asked, tmp_path):
+    assert str(tmp_path / "run") in asked(entries=[{"path": str(tmp_path / "run"), "mode": "0755"}])["differs"]
+
+
+def test_a_path_that_can_not_be_made_is_a_difference_too(asked, tmp_path):
+    (tmp_path / "run").symlink_to("/")
+    differs = asked(entries=[{"path": str(tmp_path / "run"), "mode": "0755"}])["differs"]
+    assert any(f"{tmp_path}/run is a symbolic link to /" in said for said in differs)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"UnitFileState": "disabled"}, "myapp.socket is not enabled"),
+        ({"ActiveState": "inactive"}, "myapp.socket does not listen"),
+        ({"NeedDaemonReload": "yes"}, "myapp.socket changed on disk"),
+    ],
+)
+def test_the_socket(asked, monkeypatch, state, expected):
+    unit = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no", **state}
+    monkeypatch.setattr(host_state, "show", lambda _unit, _properties: unit)
+    assert expected in asked()["differs"]
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "expected"),
+    [
+        ("site", {"path": "/x", "content": "", "backlog": "many"}, "site: "),
+        ("release", {"source": {"name": "v1", "digest": "1a2b"}, "user": "www-data"}, "release: "),
+        ("entries", [{"mode": "0755"}], "entries: "),
+    ],
+)
+def test_an_option_that_a_role_would_refuse_is_a_difference(asked, option, wrong, expected):
+    assert any(said.startswith(expected) for said in asked(**{option: wrong})["differs"])
+
+
+def test_what_was_put_there_by_hand_is_left_to_the_role(asked, tmp_path):
+    (tmp_path / "app").mkdir()
+    assert any("app is not a link but holds code" in said for said in asked()["differs"])
+
+
+def test_no_secret_is_in_the_result(asked, tmp_path):
+    path = str(tmp_path / ".env")
+    result = asked(
+        entries=[{"path": path, "type": "file", "mode": "0600"}],
+        secret_contents={path: SECRET},
+        venv={"directory": str(tmp_path / "venvs"), "index_url": "https://u:passw0rd@pypi.example.org/simple"},
+    )
+    assert path in result["differs"]
+    said = json.dumps(result)
+    assert "passw0rd" not in said
+    assert json.dumps(SECRET)[1:-1] not in said
+    assert result["invocation"] == {"module_args": {"name": "myapp", "root": str(tmp_path)}}
