@@ -15,22 +15,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import re
 import resource
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -40,6 +38,11 @@ import target
 from build import SUITES, build_images, image
 from environment import CACHE, ROOT, docker, fail, say, tool_environment
 from fleet import connect
+from fleet_plot import svg
+from fleet_report import report, verdicts
+from fleet_results import DONE_BY, FLOOR, JOBS, ROUND, WAYS, Results, Run, hosts, median
+from fleet_sizing import sizing
+from page import ansible_versions, between, today
 from setup import setup
 
 HERE = ROOT / "benchmarks"
@@ -51,55 +54,8 @@ DEMO = ROOT / "molecule/shared/files/demo"
 LABEL = f"flaskops-benchmark-fleet={os.getpid()}"
 PROVISIONED = f"flaskops-benchmark-fleet:{os.getpid()}"
 
-# In the order in which one round goes through them, after the first run of all.
-JOBS = {
-    "first": "first run on a bare host",
-    "deploy": "new release, known dependencies",
-    "live": "release that is live already",
-    "noop": "whole site, nothing to do",
-    "rollback": "rollback",
-}
-ROUND = tuple(job for job in JOBS if job != "first")
-WAYS = {"ours": "this collection", "stock": "stock modules", "ansistrano": "Ansistrano"}
 PORTS = {"ours": 80, "stock": 8081, "ansistrano": 8082}
-# Ansistrano has no site, and neither it nor a guide has a deploy that knows that its release is live.
-DONE_BY = {
-    "first": ("ours", "stock"),
-    "deploy": ("ours", "stock", "ansistrano"),
-    "live": ("ours",),
-    "noop": ("ours", "stock"),
-    "rollback": ("ours", "stock", "ansistrano"),
-}
 UNCHANGED = ("live", "noop")
-FLOOR = "floor"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one run of a playbook took: for each host, or of the controller."""
-
-    executions: float
-    wall: float
-    cpu: float
-    # Bytes that each host received; None where packages are among them.
-    sent: float | None
-
-
-@dataclass(frozen=True)
-class Results:
-    machine: str
-    processors: int
-    # Of each number of hosts: the medians by job and way, "deploy/ours", and of the floor.
-    sizes: dict[int, dict[str, Run]]
-
-    @classmethod
-    def read(cls, text: str) -> Results:
-        data = json.loads(text)
-        sizes = {int(count): {key: Run(**run) for key, run in runs.items()} for count, runs in data["sizes"].items()}
-        return cls(data["machine"], data["processors"], sizes)
-
-    def text(self) -> str:
-        return json.dumps(asdict(self), indent=2)
 
 
 # Measuring
@@ -252,10 +208,6 @@ def measure(fleet: Fleet, way: str, job: str, label: str) -> Run:
     return run
 
 
-def hosts(count: int) -> str:
-    return f"{count} host{'s' if count > 1 else ''}"
-
-
 def rotated(ways: list[str], by: int) -> list[str]:
     """Each round has another order, so that a machine that becomes slower does so for all of them."""
     by %= len(ways)
@@ -297,265 +249,15 @@ def measure_rounds(count: int, rounds: int, ways: list[str], roles: Path | None)
 
 def machine(platform: str, load_before: float) -> str:
     system = docker("run", "--rm", image(platform), "sh", "-c", ". /etc/os-release; echo $PRETTY_NAME")
-    ansible = subprocess.run(["ansible", "--version"], env=tool_environment(), capture_output=True, text=True).stdout
-    core = re.search(r"core ([\d.]+)", ansible)
-    python = re.search(r"python version = ([\d.]+)", ansible)
+    core, python = ansible_versions()
     return (
-        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors for controller and hosts together (load average "
+        f"{today()}, {os.cpu_count()} processors for controller and hosts together (load average "
         f"before: {load_before:.1f}). Hosts: {system} in containers. Controller: ansible-core "
-        f"{core.group(1) if core else 'unknown'} on Python {python.group(1) if python else 'unknown'}."
-    )
-
-
-# Summing up
-
-
-def median(runs: list[Run]) -> Run:
-    return Run(*(statistics.median(getattr(run, field.name) for run in runs) for field in fields(Run)))
-
-
-def times(value: float, floor: float) -> str:
-    return f"{value / floor:.1f} ×"
-
-
-def row(name: str, way: str, run: Run, floor: Run) -> list[str]:
-    def cell(text: str, attribute: str) -> str:
-        ratio = times(getattr(run, attribute), getattr(floor, attribute))
-        return text if run is floor else f"{text} ({ratio})"
-
-    sent = "–" if run.sent is None else cell(f"{run.sent / 1000:,.0f} kB", "sent")
-    executions = cell(f"{run.executions:.3g}", "executions")
-    return [name, way, executions, cell(f"{run.wall:.1f} s", "wall"), cell(f"{run.cpu:.1f} s", "cpu"), sent]
-
-
-def markdown(rows: list[list[str]]) -> str:
-    head, *rest = rows
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rest])
-
-
-def table(runs: dict[str, Run]) -> str:
-    floor = runs[FLOOR]
-    rows = [["job", "done by", "executions per host", "wall time", "controller CPU", "sent to each host"]]
-    rows.append(row("one `ping`", "the floor", floor, floor))
-    for job, name in JOBS.items():
-        for way in DONE_BY[job]:
-            run = runs.get(f"{job}/{way}")
-            if run:
-                rows.append(row(name, WAYS[way], run, floor))
-            elif job != "first":
-                rows.append([name, WAYS[way], *["not measured"] * 4])
-    return markdown(rows)
-
-
-def verdicts(sizes: dict[int, dict[str, Run]]) -> list[str]:
-    """What is asked of this collection, beside what was measured."""
-    count = 10 if 10 in sizes else max(sizes)
-    runs = sizes[count]
-    asked = [("noop", FLOOR, 5.0), ("noop", "noop/stock", 0.4), ("deploy", "deploy/ansistrano", 0.7)]
-    against = {FLOOR: "a play of one `ping`", "noop/stock": "stock modules", "deploy/ansistrano": "Ansistrano"}
-    lines = []
-    for job, other, limit in asked:
-        subject = f"{capital(JOBS[job])}, {hosts(count)}"
-        if other not in runs:
-            lines.append(f"{subject}: not measured against {against[other]}.")
-            continue
-        ratio = runs[f"{job}/ours"].wall / runs[other].wall
-        verdict = f"the aim is {limit:g} × at most: {'met' if ratio <= limit else '**missed**'}"
-        lines.append(f"{subject}: {ratio:.2f} × the time of {against[other]}; {verdict}.")
-    return lines
-
-
-def capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def report(results: Results) -> str:
-    parts = [results.machine, "\n".join(f"- {line}" for line in verdicts(results.sizes)), "![](fleet.svg)"]
-    for count, runs in sorted(results.sizes.items()):
-        parts.append(f"### {capital(hosts(count))}\n\n{table(runs)}")
-    return "\n\n".join(parts)
-
-
-# The plot
-
-STYLE = """\
-text { font-family: sans-serif; font-size: 12px; fill: #24292f }
-.title { font-weight: bold }
-.grid { stroke: #8884; stroke-width: 1 }
-.line { fill: none; stroke-width: 2 }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }"""
-# Of the middle of the scale: they stand out from white and from black.
-COLOURS = {"ours": "#2f81f7", "stock": "#d9822b", "ansistrano": "#a371f7", FLOOR: "#808890"}
-NAMES = WAYS | {FLOOR: "one ping"}
-PANEL = (300, 220)
-MARGIN = {"left": 44, "right": 14, "top": 30, "bottom": 36}
-
-
-def ticks(highest: float) -> list[float]:
-    """Round numbers from 0 to at least the highest, some four of them."""
-    step = 10 ** math.floor(math.log10(highest))
-    step = next(step * factor for factor in (0.2, 0.5, 1, 2, 2.5) if highest / (step * factor) <= 5)
-    return [step * number for number in range(math.ceil(highest / step - 1e-9) + 1)]
-
-
-def panel(title: str, lines: dict[str, list[tuple[int, float]]]) -> list[str]:
-    """A plot of seconds over hosts, as SVG elements at the origin."""
-    width, height = PANEL
-    counts = sorted({count for line in lines.values() for count, _ in line})
-    marks = ticks(max(seconds for line in lines.values() for _, seconds in line))
-
-    def x(count: float) -> float:
-        return MARGIN["left"] + (width - MARGIN["left"] - MARGIN["right"]) * count / counts[-1]
-
-    def y(seconds: float) -> float:
-        return height - MARGIN["bottom"] - (height - MARGIN["top"] - MARGIN["bottom"]) * seconds / marks[-1]
-
-    out = [f'<text class="title" x="{MARGIN["left"]}" y="18">{title}</text>']
-    for mark in marks:
-        out.append(f'<path class="grid" d="M{x(0):.1f} {y(mark):.1f}H{x(counts[-1]):.1f}"/>')
-        out.append(f'<text text-anchor="end" x="{x(0) - 6:.1f}" y="{y(mark) + 4:.1f}">{mark:g}</text>')
-    for count in counts:
-        out.append(f'<text text-anchor="middle" x="{x(count):.1f}" y="{y(0) + 16:.1f}">{count}</text>')
-    for way, line in lines.items():
-        points = [(x(count), y(seconds)) for count, seconds in sorted(line)]
-        path = "L".join(f"{left:.1f} {top:.1f}" for left, top in points)
-        out.append(f'<path class="line" stroke="{COLOURS[way]}"{dashes(way)} d="M{path}"/>')
-        out += [f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3" fill="{COLOURS[way]}"/>' for left, top in points]
-    return out
-
-
-def dashes(way: str) -> str:
-    return ' stroke-dasharray="4 3"' if way == FLOOR else ""
-
-
-def legend(ways: Iterable[str]) -> list[str]:
-    out = ['<text x="44" y="40">wall time in seconds over hosts</text>']
-    for number, way in enumerate(ways):
-        top = 66 + 24 * number
-        out.append(f'<path class="line" stroke="{COLOURS[way]}"{dashes(way)} d="M44 {top}h28"/>')
-        out.append(f'<text x="82" y="{top + 4}">{NAMES[way]}</text>')
-    return out
-
-
-def svg(sizes: dict[int, dict[str, Run]]) -> str:
-    """A panel for each job of the rounds, and a legend; every scale begins at 0."""
-
-    def line(key: str) -> list[tuple[int, float]]:
-        return [(count, runs[key].wall) for count, runs in sizes.items() if key in runs]
-
-    panels, seen = [], []
-    for job in ROUND:
-        lines = {way: points for way in WAYS if (points := line(f"{job}/{way}"))} | {FLOOR: line(FLOOR)}
-        seen += lines
-        panels.append(panel(capital(JOBS[job]), lines))
-    panels.append(legend(way for way in NAMES if way in seen))
-    width, height = PANEL
-    placed = (
-        f'<g transform="translate({number % 3 * width} {number // 3 * height})">\n' + "\n".join(elements) + "\n</g>"
-        for number, elements in enumerate(panels)
-    )
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {3 * width} {2 * height}" width="{3 * width}">'
-    return "\n".join([head, f"<style>\n{STYLE}\n</style>", *placed, "</svg>", ""])
-
-
-# Sizing
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a job costs: seconds to start, of the controller's processors for each host, and of a host for itself."""
-
-    start: float
-    cpu: float
-    own: float
-    processors: int
-
-    def spread(self, hosts: int, forks: int) -> float:
-        """Seconds from the first host to the last one, after the start."""
-        return max(hosts * self.cpu / self.processors, math.ceil(hosts / forks) * self.own)
-
-    def wall(self, hosts: int, forks: int) -> float:
-        return self.start + self.spread(hosts, forks)
-
-    def forks(self) -> int:
-        """As many hosts at a time as keep the processors busy; more only wait for them."""
-        return max(1, math.ceil(self.processors * self.own / self.cpu))
-
-
-def fit(points: list[tuple[float, float]]) -> tuple[float, float]:
-    """Intercept and slope of the straight line that lies closest."""
-    slope, intercept = statistics.linear_regression(*zip(*points, strict=True))
-    return intercept, slope
-
-
-def cost(job: str, results: Results) -> Cost:
-    runs = {count: of[f"{job}/ours"] for count, of in results.sizes.items()}
-    start, cpu = fit([(count, run.cpu) for count, run in runs.items()])
-    fewest = min(runs)
-    # Noise may bend the line of a job that costs little.
-    start, cpu = max(start, 0.0), max(cpu, 0.01)
-    # A host's own time is taken where the fewest hosts shared the machine with the controller.
-    return Cost(start, cpu, max(runs[fewest].wall - start, 0.01), results.processors)
-
-
-def in_batches(whole: Cost, last: Cost, hosts: int, forks: int, batch: int) -> float:
-    """Seconds of a deploy whose activation, which costs `last` for each host, goes batch by batch."""
-    batches = math.ceil(hosts / batch)
-    return whole.wall(hosts, forks) - last.spread(hosts, forks) + batches * last.spread(batch, forks)
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-SIZES = (10, 100, 1000)
-FORKS = (5, 20, 50)
-BATCHES = (1.0, 0.25, 0.1)
-SIZED = ("noop", "deploy", "live", "rollback")
-
-
-def sizing(results: Results) -> str:
-    """The tables of docs/sizing.md."""
-    costs = {job: cost(job, results) for job in SIZED}
-    of_costs = [["job", "to start", "controller CPU per host", "a host's own time", "forks that are of use"]]
-    for job, one in costs.items():
-        cells = [f"{one.start:.1f} s", f"{one.cpu:.2f} s", f"{one.own:.1f} s", str(one.forks())]
-        of_costs.append([JOBS[job], *cells])
-    of_times = [["hosts", "forks", *(JOBS[job] for job in SIZED)]]
-    for hosts in SIZES:
-        for forks in (number for number in FORKS if number <= max(hosts, FORKS[0])):
-            of_times.append([f"{hosts:,}", str(forks), *(duration(costs[job].wall(hosts, forks)) for job in SIZED)])
-    of_batches = [["hosts", *(f"`flask_app_serial: {share:.0%}`" for share in BATCHES), "`flask_app_serial: 1`"]]
-    most = FORKS[-1]
-    for hosts in SIZES:
-        batches = [*(max(1, int(hosts * share)) for share in BATCHES), 1]
-        spent = (in_batches(costs["deploy"], costs["rollback"], hosts, most, batch) for batch in batches)
-        of_batches.append([f"{hosts:,}", *map(duration, spent)])
-    fewest = min(results.sizes)
-    return "\n\n".join(
-        [
-            f"Computed by `benchmarks/fleet.py` for a controller with {results.processors} processors, from its own "
-            f"figures at {', '.join(map(str, sorted(results.sizes)))} hosts: {results.machine}",
-            f"What a job costs, where a host's own time is that of a fleet of {fewest}:\n\n{markdown(of_costs)}",
-            f"What to expect:\n\n{markdown(of_times)}",
-            f"A new release in batches, with {most} forks:\n\n{markdown(of_batches)}",
-        ]
+        f"{core} on Python {python}."
     )
 
 
 # Writing
-
-
-def between(text: str, name: str, new: str) -> str:
-    """The text with something new between its markers."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, found, rest = text.partition(begin)
-    _old, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise ValueError(f"There is no {begin} … {end}.")
-    return f"{before}{begin}\n{new}\n{end}{after}"
 
 
 def pages(results: Results) -> Iterator[tuple[Path, str, str]]:

@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "molecule/shared/im
 import target
 from build import SUITES, build_images, image
 from environment import ROOT, docker, fail, say, tool_environment
+from page import ansible_versions, between, markdown, today
 from setup import setup
 
 README = ROOT / "benchmarks/README.md"
@@ -245,29 +245,19 @@ def table(reports: dict[str, dict]) -> str:
         [WAYS[way], f"{report['phases']['normal']['p99']:,.0f} ms", *(cell(report["phases"][k]) for k in RELEASES)]
         for way, report in reports.items()
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+    return markdown([head, *rows])
 
 
 def machine(host: Host, rate: float, load_before: float) -> str:
     system = host.sh(". /etc/os-release; echo $PRETTY_NAME")
     nginx = host.sh("nginx -v 2>&1").rpartition("/")[2]
     versions = host.info()["versions"]
-    ansible = subprocess.run(["ansible", "--version"], env=tool_environment(), capture_output=True, text=True).stdout
-    core = re.search(r"core ([\d.]+)", ansible)
     return (
-        f"{time.strftime('%Y-%m-%d')}, {rate:g} requests/s, {os.cpu_count()} processors for client, Nginx, "
+        f"{today()}, {rate:g} requests/s, {os.cpu_count()} processors for client, Nginx, "
         f"Gunicorn and controller together (load average before: {load_before:.1f}). {system} in a container, Nginx "
         f"{nginx}, Gunicorn {versions['gunicorn']} with {WORKERS} workers of {THREADS} threads, "
-        f"Python {versions['python']}, ansible-core {core.group(1) if core else 'unknown'}."
+        f"Python {versions['python']}, ansible-core {ansible_versions()[0]}."
     )
-
-
-def write(text: str) -> None:
-    begin, end = "<!-- load:begin -->", "<!-- load:end -->"
-    before, found, rest = README.read_text().partition(begin)
-    if not found or end not in rest:
-        fail(f"{README} has no {begin} … {end}, where the table belongs:\n\n{text}")
-    README.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def main() -> None:
@@ -300,7 +290,7 @@ def main() -> None:
             if part["failed"]:
                 print(f"{way}, {kind}: {json.dumps(part['failures'])}", file=sys.stderr)
     if not options.dry_run:
-        write(text)
+        README.write_text(between(README.read_text(), "load", text))
 
 
 if __name__ == "__main__":

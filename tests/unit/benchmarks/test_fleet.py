@@ -9,15 +9,21 @@ import importlib.util
 import sys
 import xml.etree.ElementTree as ElementTree
 
+import fleet_plot
+import fleet_report
+import fleet_results
+import fleet_sizing
+import page
 import pytest
 from environment import ROOT
+from fleet_results import Results, Run
+from fleet_sizing import Cost
 
 # The tools have a module of the same name.
 spec = importlib.util.spec_from_file_location("benchmark_fleet", ROOT / "benchmarks/fleet.py")
 fleet = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fleet)
 
-Run, Cost = fleet.Run, fleet.Cost
 NET_DEV = """\
 Inter-|   Receive                            |  Transmit
  face |bytes    packets errs drop fifo frame |bytes    packets errs drop fifo colls
@@ -30,22 +36,22 @@ def run(scale: float) -> Run:
     return Run(executions=scale, wall=scale, cpu=scale, sent=1000 * scale)
 
 
-def results(*counts: int, ansistrano: bool = True) -> fleet.Results:
+def results(*counts: int, ansistrano: bool = True) -> Results:
     sizes = {}
     for count in counts:
         runs = {"floor": run(1), "first/ours": Run(20, 30, 3, None), "first/stock": Run(60, 40, 3, None)}
-        for number, job in enumerate(fleet.ROUND, 2):
+        for number, job in enumerate(fleet_results.ROUND, 2):
             runs[f"{job}/ours"] = Run(8, number, 1 + 0.5 * count, 2000)
             runs[f"{job}/stock"] = run(4 * number)
         if ansistrano:
             runs |= {"deploy/ansistrano": run(10), "rollback/ansistrano": run(5)}
         sizes[count] = runs
-    return fleet.Results("2026-01-01, a machine.", 2, sizes)
+    return Results("2026-01-01, a machine.", 2, sizes)
 
 
 def test_the_median_is_taken_of_each_figure():
     runs = [Run(8, 3.0, 1.0, 10), Run(8, 1.0, 3.0, 30), Run(8, 2.0, 2.0, 20)]
-    assert fleet.median(runs) == Run(8, 2.0, 2.0, 20)
+    assert fleet_results.median(runs) == Run(8, 2.0, 2.0, 20)
 
 
 def test_received_bytes_are_those_of_the_network():
@@ -60,7 +66,7 @@ def test_every_way_begins_a_round_once():
 
 
 def test_the_table_has_each_figure_with_its_ratio_to_the_floor():
-    lines = fleet.table(results(10).sizes[10]).splitlines()
+    lines = fleet_report.table(results(10).sizes[10]).splitlines()
     assert lines[2] == "| one `ping` | the floor | 1 | 1.0 s | 1.0 s | 1 kB |"
     figures = "8 (8.0 ×) | 2.0 s (2.0 ×) | 6.0 s (6.0 ×) | 2 kB (2.0 ×)"
     assert f"| new release, known dependencies | this collection | {figures} |" in lines
@@ -69,12 +75,12 @@ def test_the_table_has_each_figure_with_its_ratio_to_the_floor():
 
 
 def test_what_was_not_measured_is_said():
-    table = fleet.table(results(10, ansistrano=False).sizes[10])
+    table = fleet_report.table(results(10, ansistrano=False).sizes[10])
     assert table.count("| Ansistrano | not measured |") == 2
 
 
 def test_verdicts_are_those_of_ten_hosts():
-    noop, stock, ansistrano = fleet.verdicts(results(1, 10, 20).sizes)
+    noop, stock, ansistrano = fleet_report.verdicts(results(1, 10, 20).sizes)
     assert noop.startswith("Whole site, nothing to do, 10 hosts: 4.00 × the time of a play of one `ping`")
     assert noop.endswith(": met.")
     assert "0.25 × the time of stock modules; the aim is 0.4 × at most: met." in stock
@@ -84,23 +90,23 @@ def test_verdicts_are_those_of_ten_hosts():
 def test_a_verdict_can_be_a_miss():
     sizes = results(10).sizes
     sizes[10]["noop/ours"] = run(6)
-    assert fleet.verdicts(sizes)[0].endswith(
+    assert fleet_report.verdicts(sizes)[0].endswith(
         "6.00 × the time of a play of one `ping`; the aim is 5 × at most: **missed**."
     )
 
 
 def test_without_ten_hosts_or_ansistrano_the_verdicts_say_so():
-    *_others, ansistrano = fleet.verdicts(results(1, 5, ansistrano=False).sizes)
+    *_others, ansistrano = fleet_report.verdicts(results(1, 5, ansistrano=False).sizes)
     assert ansistrano == "New release, known dependencies, 5 hosts: not measured against Ansistrano."
 
 
 def test_figures_survive_their_file():
-    assert fleet.Results.read(results(1, 5).text()) == results(1, 5)
+    assert Results.read(results(1, 5).text()) == results(1, 5)
 
 
 @pytest.mark.parametrize("highest", [0.3, 1, 2.4, 9.9, 10, 47, 120, 1000])
 def test_a_scale_has_a_few_round_marks_and_holds_the_highest(highest):
-    marks = fleet.ticks(highest)
+    marks = fleet_plot.ticks(highest)
     assert marks[0] == 0
     assert marks[-2] < highest <= marks[-1]
     assert 3 <= len(marks) <= 7
@@ -108,9 +114,9 @@ def test_a_scale_has_a_few_round_marks_and_holds_the_highest(highest):
 
 @pytest.mark.parametrize("counts", [(1,), (1, 5, 10, 20)])
 def test_the_plot_is_svg_with_a_panel_for_each_job(counts):
-    root = ElementTree.fromstring(fleet.svg(results(*counts).sizes))
+    root = ElementTree.fromstring(fleet_plot.svg(results(*counts).sizes))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {fleet.capital(fleet.JOBS[job]) for job in fleet.ROUND} <= set(texts)
+    assert {fleet_results.capital(fleet_results.JOBS[job]) for job in fleet_results.ROUND} <= set(texts)
     assert {"this collection", "stock modules", "Ansistrano", "one ping"} <= set(texts)
     _left, _top, width, height = map(float, root.get("viewBox").split())
     for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
@@ -119,7 +125,7 @@ def test_the_plot_is_svg_with_a_panel_for_each_job(counts):
 
 
 def test_a_way_that_was_not_measured_is_not_in_the_plot():
-    assert "Ansistrano" not in fleet.svg(results(1, 5, ansistrano=False).sizes)
+    assert "Ansistrano" not in fleet_plot.svg(results(1, 5, ansistrano=False).sizes)
 
 
 def test_many_hosts_are_bound_by_the_processors():
@@ -141,7 +147,7 @@ def test_forks_are_of_use_until_the_processors_are_busy():
 
 
 def test_costs_are_fitted_to_the_figures():
-    cost = fleet.cost("deploy", results(1, 5, 10))
+    cost = fleet_sizing.cost("deploy", results(1, 5, 10))
     assert cost.start == pytest.approx(1)
     assert cost.cpu == pytest.approx(0.5)
     assert cost.own == pytest.approx(2 - 1)
@@ -149,18 +155,18 @@ def test_costs_are_fitted_to_the_figures():
 
 def test_one_batch_is_a_deploy_and_more_take_longer():
     whole, last = Cost(1, 0.5, 4, 2), Cost(1, 0.2, 2, 2)
-    at_once = fleet.in_batches(whole, last, hosts=100, forks=50, batch=100)
+    at_once = fleet_sizing.in_batches(whole, last, hosts=100, forks=50, batch=100)
     assert at_once == whole.wall(100, 50)
-    assert fleet.in_batches(whole, last, hosts=100, forks=50, batch=1) == pytest.approx(at_once - 10 + 100 * 2)
+    assert fleet_sizing.in_batches(whole, last, hosts=100, forks=50, batch=1) == pytest.approx(at_once - 10 + 100 * 2)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(8.4, "8 s"), (300, "5 min"), (9000, "2.5 h")])
 def test_durations_are_said_as_people_do(seconds, said):
-    assert fleet.duration(seconds) == said
+    assert fleet_sizing.duration(seconds) == said
 
 
 def test_the_sizing_page_has_every_size_and_the_machine():
-    text = fleet.sizing(results(1, 5, 10))
+    text = fleet_sizing.sizing(results(1, 5, 10))
     assert "2026-01-01, a machine." in text
     for hosts in ("10", "100", "1,000"):
         assert f"\n| {hosts} |" in text
@@ -168,11 +174,11 @@ def test_the_sizing_page_has_every_size_and_the_machine():
 
 def test_new_text_replaces_what_is_between_its_markers():
     text = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n"
-    assert fleet.between(text, "x", "new") == text.replace("old", "new")
+    assert page.between(text, "x", "new") == text.replace("old", "new")
     with pytest.raises(ValueError, match="x:begin"):
-        fleet.between("nothing", "x", "new")
+        page.between("nothing", "x", "new")
 
 
 @pytest.mark.parametrize(("path", "name"), [(fleet.README, "fleet"), (fleet.SIZING, "sizing")])
 def test_the_pages_have_a_place_for_what_is_written(path, name):
-    assert "new" in fleet.between(path.read_text(), name, "new")
+    assert "new" in page.between(path.read_text(), name, "new")
