@@ -14,7 +14,9 @@ description:
   - Returns the path of a task file to include. It includes O(_terms) once for each mapping in the variable
     C(flask_apps), with the mapping's variables, so that roles for one application serve a host that has several.
   - Without C(flask_apps), returns O(_terms) itself.
-  - Where C(flask_app_only) names one or more of the applications, separated by commas, the others are left out.
+  - Where C(flask_app_only) names one or more of the applications, separated by commas, the others are left out. A host
+    that has none of them is left alone, and C(__per_app_none) is set there, so that a report can tell it from a host
+    that did not answer. An application that no host of the play has is refused.
   - The variables of one application are not seen by the next one.
   - With O(batches=true), an application whose mapping has C(flask_app_serial) is taken on one batch of the play's hosts
     after the other.
@@ -52,7 +54,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -112,17 +114,35 @@ def split(name: str, serial: object, hosts: list[str]) -> list[list[str]]:
     return batches
 
 
-def chosen(only: object, names: list[str]) -> list[str]:
-    """The names of the applications to take; refuses a name that there is not."""
+def chosen(only: object, names: list[str], elsewhere: Iterable[list[str]] = ()) -> list[str]:
+    """The names of the applications to take, of those that this host has; refuses a name that no host has.
+
+    elsewhere: the names on the other hosts, which are only looked at for what this host does not have.
+    """
     wanted = only.split(",") if isinstance(only, str) else only if isinstance(only, (list, tuple)) else [only]
     wanted = [str(name).strip() for name in wanted]
-    unknown = [name for name in wanted if name not in names]
-    if unknown or not wanted:
+    known, others = list(names), iter(elsewhere)
+    while not set(wanted) <= set(known):
+        more = next(others, None)
+        if more is None:
+            break
+        known += [name for name in more if name not in known]
+    if not wanted or not set(wanted) <= set(known):
         raise AnsibleError(
-            f"flask_app_only is '{', '.join(wanted)}', but must name one or more of the applications of this host: "
-            f"{', '.join(names)}."
+            f"flask_app_only is '{', '.join(wanted)}', but must name one or more of the applications of these hosts: "
+            f"{', '.join(known)}."
         )
-    return wanted
+    return [name for name in wanted if name in names]
+
+
+def names_on(hosts: list[str], hostvars: Mapping) -> Iterator[list[str]]:
+    """The names of the applications on each of the hosts. What is wrong there is said when that host is looked at."""
+    for host in hosts:
+        variables = hostvars[host]
+        apps = variables.get("flask_apps", [variables])
+        if isinstance(apps, (list, tuple)):
+            given = [app["flask_app_name"] for app in apps if isinstance(app, Mapping) and "flask_app_name" in app]
+            yield [str(name) for name in given]
 
 
 def wrapper(task_file: str, apps: list[Mapping], names: list[str], hosts: list[str] | None = None) -> str:
@@ -146,6 +166,8 @@ def wrapper(task_file: str, apps: list[Mapping], names: list[str], hosts: list[s
         for number, batch in enumerate(split(name, app["flask_app_serial"], hosts), 1):
             some = {"name": f"Take {name} on batch {number}", "when": f"inventory_hostname in {json.dumps(batch)}"}
             tasks.append({**task, **some})
+    if not names:
+        tasks = [{"name": "Take none", "ansible.builtin.set_fact": {"__per_app_none": True}}]
     return yaml.safe_dump(tasks, sort_keys=False)
 
 
@@ -163,8 +185,9 @@ class LookupModule(LookupBase):
         apps = check(value("flask_apps")) if several else [{"flask_app_name": value("flask_app_name")}]
         names = [app["flask_app_name"] for app in apps]
         if "flask_app_only" in variables:
-            names = chosen(value("flask_app_only"), names)
-        if not several:
+            others = names_on(value("ansible_play_hosts_all") or [], variables.get("hostvars", {}))
+            names = chosen(value("flask_app_only"), names, others)
+        if not several and names:
             return [task_file]
         in_batches = boolean(kwargs.get("batches", False))
         text = wrapper(task_file, apps, names, value("ansible_play_batch") if in_batches else None)

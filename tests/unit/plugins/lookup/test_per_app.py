@@ -177,3 +177,25 @@ def test_an_application_that_there_is_not_is_refused(look, variables, only):
 
 def test_one_application_may_name_itself(look):
     assert look({"flask_app_name": "shop", "flask_app_only": "shop"}) == FILE
+
+
+def test_a_host_without_the_application_takes_none_where_another_host_has_it(look):
+    elsewhere = {"web1": {}, "web2": {"flask_apps": "wrong"}, "web3": {"flask_apps": [BLOG]}}
+    variables = {"flask_app_only": "blog", "hostvars": elsewhere, "ansible_play_hosts_all": list(elsewhere)}
+    for own in ({"flask_apps": [SHOP]}, {"flask_app_name": "shop"}):
+        (task,) = yaml.safe_load(Path(look({**own, **variables})).read_text())
+        assert task["ansible.builtin.set_fact"] == {"__per_app_none": True}
+
+
+def test_of_two_that_are_named_a_host_takes_the_one_that_it_has(look):
+    others = {"hostvars": {"web2": {"flask_app_name": "wiki"}}, "ansible_play_hosts_all": ["web2"]}
+    (task,) = yaml.safe_load(
+        Path(look({"flask_apps": [SHOP, BLOG], "flask_app_only": "wiki,shop", **others})).read_text()
+    )
+    assert task["name"] == "Take shop"
+
+
+def test_an_application_that_no_host_has_is_refused_with_those_that_there_are(look):
+    others = {"hostvars": {"web2": {"flask_app_name": "wiki"}}, "ansible_play_hosts_all": ["web2"]}
+    with pytest.raises(AnsibleError, match="flask_app_only is 'shoop', .* applications of these hosts: shop, wiki"):
+        look({"flask_app_name": "shop", "flask_app_only": "shoop", **others})
