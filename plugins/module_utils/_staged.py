@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry, TreeError, apply, plan
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
 
@@ -51,6 +52,8 @@ def check_tree(home: Home, params: dict) -> None:
         path, adopted = os.path.join(home.shared, name), os.path.join(home.app, name)
         if name.endswith("/") and os.path.lexists(path.rstrip("/")) and not os.path.isdir(path):
             raise ReleaseError(f"release_shared_paths has {name}, a directory, but {path[:-1]} is something else.")
+        if name.endswith("/") and not os.path.isdir(path):
+            make_shared_directory(home, name, params, check_mode=True)
         journals = [adopted + suffix for suffix in ("-wal", "-journal") if os.path.lexists(adopted + suffix)]
         if params["adopt"] and is_real(home.app) and not name.endswith("/") and journals:
             raise ReleaseError(
@@ -62,6 +65,21 @@ def check_tree(home: Home, params: dict) -> None:
                 f"release_shared_paths has {name}, a file, but {path} does not exist: put it there before the deploy, "
                 f"or write {name}/ if it is a directory."
             )
+
+
+def make_shared_directory(home: Home, name: str, params: dict, check_mode: bool = False) -> None:
+    """Make a directory of shared/ for the runtime user, by way of directories alone.
+
+    The application may write above it. A link that it has put there must not decide what root makes and gives away.
+    """
+    path = os.path.join(home.shared, name).rstrip("/")
+    entry = Entry(path, "directory", 0o750, params["user"], params["group"], parents=True)
+    try:
+        for change in plan([entry], check_mode):
+            if not check_mode:
+                apply(change)
+    except TreeError as error:
+        raise ReleaseError(f"release_shared_paths has {name}, which is not in shared/ yet. {error}") from error
 
 
 def check_shared_paths(shared_paths: list[str]) -> None:

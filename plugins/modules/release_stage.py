@@ -200,7 +200,6 @@ bad:
 """
 
 import contextlib
-import grp
 import hashlib
 import os
 import pwd
@@ -229,6 +228,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     is_as_set,
     is_real,
     look,
+    make_shared_directory,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
@@ -292,15 +292,12 @@ def unpack(archive: str, directory: str, owner: str) -> None:
     os.chmod(directory, 0o755)
 
 
-def link_shared(home: Home, release: str, shared_paths: list[str], user: str, group: str) -> None:
+def link_shared(home: Home, release: str, shared_paths: list[str], params: dict) -> None:
     """Let names inside a staged release lead to shared/."""
     for name in (name.rstrip("/") for name in shared_paths):
         path, link = os.path.join(home.shared, name), os.path.join(release, name)
         if name + "/" in shared_paths and not os.path.isdir(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.mkdir(path)
-            os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
-            os.chmod(path, 0o750)
+            make_shared_directory(home, name + "/", params)
         parent = os.path.dirname(link)
         if os.path.realpath(parent) != os.path.normpath(os.path.join(os.path.realpath(release), os.path.dirname(name))):
             raise ReleaseError(f"release_shared_paths has {name}, but the release reaches it through a link.")
@@ -341,7 +338,7 @@ def stage(home: Home, params: dict) -> None:
     try:
         with verified(params, staging + ".tar.gz") as archive:
             unpack(archive, staging, params["owner"])
-        link_shared(home, staging, params["shared_paths"], params["user"], params["group"])
+        link_shared(home, staging, params["shared_paths"], params)
         sync_filesystem(staging)
         home.write_record(name, new_record(name, source, params))
         os.rename(staging, home.release(name))
@@ -409,7 +406,7 @@ def refresh(home: Home, lock: Lock, name: str, params: dict) -> bool:
     if not params["check_mode"]:
         lock.acquire(force=params["unlock"])
         added = [path for path in params["shared_paths"] if path not in record.get("shared_paths", [])]
-        link_shared(home, home.release(name), added, params["user"], params["group"])
+        link_shared(home, home.release(name), added, params)
         home.write_record(
             name, {**record, **settings, "built": record.get("build") == settings["build"] and record["built"]}
         )

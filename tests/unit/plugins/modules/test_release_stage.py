@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _releases
+from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
@@ -380,6 +380,45 @@ def test_a_link_in_the_way_of_a_shared_path_is_not_followed(host):
     release = Path(host.home.release("v1"))
     assert (release / "instance").resolve() == host.root / "shared/instance"
     assert (release / "static/app.css").exists()
+
+
+@pytest.mark.parametrize("path", ["media/cache/thumbs/", "media/cache/"])
+@pytest.mark.parametrize("archive", [False, True])
+def test_root_makes_nothing_by_way_of_a_link_that_the_application_planted(host, tmp_path, as_root, path, archive):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    os.chown(host.root / "shared/media", 33, 33)
+    (host.root / "shared/media/cache").symlink_to(elsewhere if "thumbs" in path else elsewhere / "cache")
+    before = host.tree()
+    result = host.stage(host.resolve(), archive=archive, shared_paths=[path])
+    assert result["failed"] and f"release_shared_paths has {path}" in result["msg"], result
+    assert os.listdir(elsewhere) == [] and host.tree() == before
+
+
+def test_a_link_planted_while_the_release_is_staged_redirects_nothing(host, tmp_path, monkeypatch, as_root):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    os.chown(host.root / "shared/media", 33, 33)
+    (host.root / "shared/media/cache").mkdir()
+    apply = _staged.apply
+
+    def race(change):
+        (host.root / "shared/media/cache").rmdir()
+        (host.root / "shared/media/cache").symlink_to(elsewhere)
+        apply(change)
+
+    monkeypatch.setattr(_staged, "apply", race)
+    result = host.stage(host.resolve(), shared_paths=["media/cache/thumbs/"])
+    assert result["failed"] and "media/cache/thumbs" in result["msg"]
+    assert os.listdir(elsewhere) == []
+
+
+def test_a_link_of_root_leads_to_another_disk(host, tmp_path, as_root):
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    (host.root / "shared/data").symlink_to(elsewhere)
+    host.stage(host.resolve(), shared_paths=["data/uploads/"])
+    assert (elsewhere / "uploads").stat().st_mode & 0o777 == 0o750
 
 
 # What is in the way
