@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -21,12 +22,18 @@ import time
 import weakref
 
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._files import open_directory, write_file
+from ansible_collections.flaskops.production.plugins.module_utils._files import (
+    open_directory,
+    sync_directory,
+    write_file,
+)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 ENVIRONMENT = re.compile(r"[0-9a-f]{12,64}\Z")
 # Names under which half of something may lie in releases/ or venvs/; the next run removes it.
 STAGING, REMOVED = ".staging-", ".removed-"
+# The directory in venvs/ that notes links from outside of the tree.
+NOTES = ".links"
 # Seconds to wait for a step that nobody waits for any more: longer than a candidate may take to start.
 PATIENCE = 300
 
@@ -244,7 +251,11 @@ class Home:
         return removed + self._prune_environments()
 
     def _unnamed_environments(self) -> list[str]:
-        links = [self.venv] + [os.path.join(self.environments, name) for name in _listed(self.environments)]
+        if not _listed(self.records):
+            # Nothing has been deployed here yet: the sets are somebody else's.
+            return []
+        links = [self.venv, *noted_links(self.venvs)]
+        links += [os.path.join(self.environments, name) for name in _listed(self.environments)]
         links += [os.path.join(self.release(name), ".venv") for name in _listed(self.releases)]
         named = {os.path.basename(os.path.realpath(link)) for link in links if os.path.islink(link)}
         return [name for name in _listed(self.venvs) if ENVIRONMENT.match(name) and name not in named]
@@ -391,6 +402,30 @@ class Lock:
         if self.guard is not None:
             self.guard()
             self.guard = None
+
+
+def note_link(venvs: str, link: str) -> None:
+    """Note a link that is to lead to a set of dependencies, whoever uses it, so that the set stays as long as it does.
+
+    The notes are links themselves: `ls -l` tells. Where a release is to run with a set, the tree tells it.
+    """
+    if os.path.dirname(link) == Home(os.path.dirname(venvs)).environments:
+        return
+    notes = os.path.join(venvs, NOTES)
+    os.makedirs(notes, 0o755, exist_ok=True)
+    fd = open_directory(notes)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(link, hashlib.sha256(os.fsencode(link)).hexdigest()[:16], dir_fd=fd)
+            sync_directory(fd)
+    finally:
+        os.close(fd)
+
+
+def noted_links(venvs: str) -> list[str]:
+    """The links that were noted, also those that are gone by now."""
+    notes = [os.path.join(venvs, NOTES, name) for name in _listed(os.path.join(venvs, NOTES))]
+    return [os.readlink(note) for note in notes if os.path.islink(note)]
 
 
 def link_environment(home: Home, name: str, environment: str) -> None:

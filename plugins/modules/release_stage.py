@@ -392,6 +392,7 @@ def tidy(home: Home, lock: Lock, force: bool) -> None:
     """Clean up after a run that is over. One that is not over keeps its lock, and this run ends here."""
     holder = lock.holder()
     if home.leftovers() or holder and holder["run"] != lock.run["run"]:
+        home.prepare()
         lock.acquire(force)
         home.sweep()
         lock.release()

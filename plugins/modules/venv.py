@@ -16,7 +16,9 @@ description:
     User names and passwords in URLs and O(environment) are not.
   - A set is built at its final path, checked with C(pip check), flushed to disk and marked complete last. A directory
     without that mark is what an interrupted build left; it is removed and built again.
-  - Points O(link) at the set, by one rename.
+  - Points O(link) at the set, by one rename, and notes it in C(<directory>/.links), so that
+    M(flaskops.production.release_activate) removes no set that a link leads to.
+  - Removes no set.
   - All in one call, which takes no more than reading the requirement files when the set is there already.
 options:
   directory:
@@ -226,6 +228,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     settings_of,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._installer import Builder, installed
+from ansible_collections.flaskops.production.plugins.module_utils._releases import note_link
 
 SECRET_OPTIONS = ("environment", "index_url", "extra_index_urls")
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
@@ -265,6 +268,8 @@ def run(settings: Settings, check_mode: bool, work: str) -> dict[str, Any]:
             then = after if check_mode else before
             return _result(settings, wanted.digest, check_mode, [], interpreter.path, before, then, missing=True)
         built = check_mode or builder.build()
+    if settings.link and not check_mode:
+        note_link(settings.directory, settings.link)
     if after != before and settings.link and after and not check_mode:
         _symlink.swap(settings.link, after, sync=True)
     return _result(settings, wanted.digest, built, installed(wanted.path), interpreter.path, before, after)

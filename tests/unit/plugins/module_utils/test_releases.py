@@ -24,6 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     ReleaseError,
     before_live,
     link_environment,
+    note_link,
 )
 
 ENVIRONMENTS = {f"v{number}": f"{number}" * 12 for number in range(1, 10)}
@@ -390,6 +391,29 @@ def test_an_environment_is_kept_as_long_as_anything_names_it(host):
     (host.root / "venvs" / ("c" * 12)).mkdir()
     assert host.home.prune(1) == ["v1", ENVIRONMENTS["v1"], "c" * 12]
     assert host.environments() == sorted([*wanted.values(), ENVIRONMENTS["v2"], ENVIRONMENTS["v3"]])
+
+
+def test_a_set_stays_as_long_as_a_noted_link_leads_to_it_wherever_that_lies(host, tmp_path):
+    worker = tmp_path / "opt/worker/venv"
+    worker.parent.mkdir(parents=True)
+    (host.root / "venvs" / ("a" * 12)).mkdir()
+    worker.symlink_to(host.root / "venvs" / ("a" * 12))
+    note_link(host.home.venvs, str(worker))
+    note_link(host.home.venvs, str(worker))
+    host.follow("v1 v2 v3")
+    assert host.home.leftovers() == []
+    host.home.prune(1)
+    host.home.sweep()
+    assert "a" * 12 in host.environments()
+    worker.unlink()
+    assert host.home.prune(1) == ["a" * 12]
+
+
+def test_where_nothing_was_deployed_yet_no_set_is_removed(host):
+    (host.root / "venvs" / ("a" * 12)).mkdir()
+    assert host.home.leftovers() == []
+    host.home.sweep()
+    assert host.environments() == ["a" * 12]
 
 
 def test_two_releases_share_an_environment(host):

@@ -281,6 +281,15 @@ def test_there_is_nothing_to_do_without_a_source(host):
     assert refused["failed"] and "source" in refused["msg"]
 
 
+def test_a_host_whose_environment_was_built_by_the_role_venv_alone_is_deployed_to(host):
+    for name in ("a" * 12, "b" * 12, ".removed-" + "c" * 12):
+        (host.root / "venvs" / name).mkdir()
+    (host.root / "venv").symlink_to("venvs/" + "a" * 12)
+    for archive in (False, True):
+        assert not host.stage(host.resolve(), archive=archive).get("failed")
+    assert sorted(os.listdir(host.root / "venvs")) == ["a" * 12, "b" * 12]
+
+
 # Shared paths
 
 

@@ -223,6 +223,18 @@ def test_a_set_without_a_link_and_with_packages_only(root, build, quick):
     assert not os.path.lexists(root / "venv")
 
 
+def test_a_link_is_noted_and_check_mode_and_a_release_note_nothing(root, build, quick):
+    write(root, "web==1.0\n")
+    (root / ".deploy/environments").mkdir(parents=True)
+    (root / "worker").mkdir()
+    build(check=True, link=f"{root}/worker/venv")
+    build(link=f"{root}/.deploy/environments/v1")
+    assert not (root / "venvs/.links").exists()
+    for _again in range(2):
+        build(link=f"{root}/worker/venv")
+        assert [os.readlink(note) for note in (root / "venvs/.links").iterdir()] == [f"{root}/worker/venv"]
+
+
 def test_the_link_of_a_release_leads_out_of_it(root, build, quick):
     (root / "releases" / "1").mkdir(parents=True)
     write(root, "base\n")
