@@ -360,7 +360,7 @@ def changed(host, **values):
         ({"outdated": "an activation was interrupted"}, ["service-outdated"]),
         ({"outdated": "the unit changed", "settings_changed": "/etc/x"}, ["process-stale-settings"]),
         ({"prefix": "/srv/old/venvs/1"}, ["process-stale-environment"]),
-        ({"dependencies_changed": time.time() + 60}, ["process-stale-dependencies"]),
+        ({"dependencies_changed": time.time() + 86400}, ["process-stale-dependencies"]),
         ({"nginx_errors": ['open() "/srv/shop/x" failed (13: Permission denied)']}, ["nginx-permission-errors"]),
     ],
 )
