@@ -16,6 +16,8 @@ description:
   - Runs a command in the directory of a release that is staged, with the release's own packages first in C(PATH) and
     the variables of C(shared/.env), which systemd reads on the host. No secret leaves the host.
   - What has been run is recorded with the release and not run again.
+  - Takes the lock of the application while the command runs. A command that a killed run has left running is waited
+    for.
 attributes:
   check_mode:
     support: full
@@ -27,6 +29,9 @@ attributes:
     support: full
     platforms: linux
     description: The kind of host that the module works on; it needs systemd.
+  action:
+    support: full
+    description: Tells the host which run this is.
 options:
   name:
     description: The application's name. Names the unit that runs the command.
@@ -46,7 +51,8 @@ options:
     choices: [build, migrate]
     required: true
   command:
-    description: The command, for C(/bin/sh -c).
+    description:
+      - The command, a script for C(/bin/sh -e). Of several lines, the first that fails ends it.
     type: str
     required: true
   user:
@@ -57,6 +63,9 @@ options:
     description: The group to run it as.
     type: str
     required: true
+  run:
+    description: Who deploys, C(run), C(by) and C(controller). Set by the action plugin.
+    type: dict
 seealso:
   - module: flaskops.production.release_stage
 """
@@ -83,14 +92,23 @@ output:
   sample: ["INFO  [alembic.runtime.migration] Running upgrade"]
 """
 
+import grp
 import os
+import signal
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._files import open_directory, sentence, write_file
+from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+    PATIENCE,
+    Home,
+    Lock,
+    LockedError,
+    ReleaseError,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
-from ansible_collections.flaskops.production.plugins.module_utils._service import cat, systemctl
+from ansible_collections.flaskops.production.plugins.module_utils._service import cat, show, systemctl
 
 # What of the service is the environment of its programs.
 ENVIRONMENT = (
@@ -101,13 +119,27 @@ ENVIRONMENT = (
     "SetCredential",
     "SetCredentialEncrypted",
 )
-# What is about the service's own process, or about its socket and its output.
+# What is about the service's own process, or about its socket and its output. By whole names: ExecPaths is not.
 PROCESS = (
-    *("Exec", "File", "Group", "Guess", "Kill", "Notify", "OOMPolicy", "PIDFile", "RemainAfterExit", "Restart", "Send"),
-    *("Sockets", "Standard", "Success", "Syslog", "TTY", "Timeout", "Type", "User", "Watchdog", "WorkingDirectory"),
-    # It would be removed with the command, and with it what the service has there.
-    "RuntimeDirectory",
+    *("Type", "ExitType", "RemainAfterExit", "GuessMainPID", "PIDFile", "BusName"),
+    *("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost"),
+    *("ExecReload", "ExecReloadPost", "ExecStop", "ExecStopPost"),
+    *("Restart", "RestartSec", "RestartSteps", "RestartMaxDelaySec", "RestartMode", "RestartPreventExitStatus"),
+    *("RestartForceExitStatus", "SuccessExitStatus", "RootDirectoryStartOnly"),
+    *("NonBlocking", "NotifyAccess", "Sockets", "OpenFile"),
+    *("OOMPolicy", "ReloadSignal", "RefreshOnReload", "FileDescriptorStoreMax", "FileDescriptorStorePreserve"),
+    *("USBFunctionDescriptors", "USBFunctionStrings", "TimeoutSec"),
+    *("TimeoutStartSec", "TimeoutStopSec", "TimeoutAbortSec"),
+    *("TimeoutStartFailureMode", "TimeoutStopFailureMode", "RuntimeMaxSec", "RuntimeRandomizedExtraSec", "WatchdogSec"),
+    *("WatchdogSignal", "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "SendSIGHUP", "SendSIGKILL"),
+    *("User", "Group", "WorkingDirectory", "SyslogIdentifier", "SyslogFacility", "SyslogLevel", "SyslogLevelPrefix"),
+    *("StandardInput", "StandardInputText", "StandardInputData", "StandardOutput", "StandardError"),
+    *("TTYPath", "TTYReset", "TTYVHangup", "TTYVTDisallocate", "TTYColumns", "TTYRows", "UtmpIdentifier", "UtmpMode"),
+    # The directory would be removed with the command, and with it what the service has there.
+    *("RuntimeDirectory", "RuntimeDirectoryMode", "RuntimeDirectoryPreserve"),
 )
+# Where the unit, its script and its output are, until the next start of the host at the latest.
+RUNTIME = "/run"
 
 # The key of the record that says that it has been run.
 DONE = {"build": "built", "migrate": "migrated"}
@@ -148,7 +180,7 @@ def inherited(text: str, purpose: str) -> list[str]:
     """
     if purpose == "build":
         return [line for line in settings(text) if _name(line) in ENVIRONMENT]
-    return [line for line in settings(text) if not _name(line).startswith(PROCESS)]
+    return [line for line in settings(text) if _name(line) not in PROCESS]
 
 
 def _name(line: str) -> str:
@@ -171,7 +203,7 @@ Type=oneshot
 User={params["user"]}
 Group={params["group"]}
 WorkingDirectory={home.release(params["release"])}
-ExecStart=/bin/sh {script}
+ExecStart=/bin/sh -e {script}
 StandardOutput=truncate:{output}
 StandardError=inherit
 TimeoutStartSec=infinity
@@ -183,17 +215,17 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
 
     A unit in /run, because systemd-run needs D-Bus, which a small host may lack.
     """
-    name = f"{params['name']}-{params['purpose']}.service"
-    script, output = f"/run/{params['name']}-{params['purpose']}.sh", f"/run/{params['name']}-{params['purpose']}.log"
-    files = {f"/run/systemd/system/{name}": unit(home, params, script, output), script: params["command"] + "\n"}
+    plain = f"{params['name']}-{params['purpose']}"
+    name, units = f"{plain}.service", os.path.join(RUNTIME, "systemd/system")
+    script, output = os.path.join(RUNTIME, f"{plain}.sh"), os.path.join(RUNTIME, f"{plain}.log")
+    wait_for(name)
+    os.makedirs(units, exist_ok=True)
     try:
-        for path, text in files.items():
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+        # The environment that is set in the service's unit is nobody's to read, nor is a password in the command.
+        write(os.path.join(units, name), unit(home, params, script, output), 0o600)
+        write(script, params["command"] + "\n", 0o640, _group(params["group"]))
         # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
-        os.close(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-        os.chmod(output, 0o600)
+        write(output, "", 0o600)
         systemctl("daemon-reload")
         code, said = systemctl("start", name)
         with open(output, encoding="utf-8", errors="replace") as file:
@@ -201,10 +233,78 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
         return code == 0, lines or ([said] if code else [])
     finally:
         systemctl("reset-failed", name)
-        for path in [*files, output]:
+        for path in (os.path.join(units, name), script, output):
             if os.path.lexists(path):
                 os.unlink(path)
         systemctl("daemon-reload")
+
+
+def wait_for(name: str) -> None:
+    """Wait while the unit still runs the command of a killed run: a start would join it, and take it for ours."""
+    until = time.monotonic() + PATIENCE
+    while show(name, "ActiveState").get("ActiveState") in ("activating", "deactivating", "active", "reloading"):
+        if time.monotonic() > until:
+            raise ReleaseError(
+                f"{name} still runs the command of an earlier run: wait until it ends, or end it with "
+                f"'systemctl stop {name}', and run again."
+            )
+        time.sleep(0.5)
+
+
+def write(path: str, text: str, mode: int, gid: int = -1) -> None:
+    """Write a file, with this mode from the first moment and whatever the umask."""
+    directory, name = os.path.split(path)
+    fd = open_directory(directory)
+    try:
+        write_file(fd, name, text.encode("utf-8", "surrogateescape"), mode, gid=gid)
+    finally:
+        os.close(fd)
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ReleaseError(
+            f"The group {name}, as which the command is to be run, does not exist on this host."
+        ) from None
+
+
+def perform(home: Home, params: dict) -> dict:
+    """Run the command unless it has been run, and record it; the result of the task."""
+    release, done = params["release"], DONE[params["purpose"]]
+    record = home.record(release)
+    if record is None:
+        raise ReleaseError(f"The release {release} is not on this host: stage it first.")
+    if record.get(done):
+        return {"changed": False}
+    succeeded, output = run(home, params)
+    if not succeeded:
+        command, said = hide(params["command"], home.env_file), "\n".join(output)
+        raise ReleaseError(
+            f"release_{params['purpose']}_command '{command}' failed in the release {release}; "
+            f"the live release was not touched. It wrote last:\n{said}"
+        )
+    # Read again: a command may take as long as it likes.
+    home.write_record(release, {**(home.record(release) or record), done: True})
+    return {"changed": True, "output": output}
+
+
+def locked(home: Home, params: dict) -> dict:
+    """Perform it with the lock held. A run that had the lock before keeps it."""
+    if home.record(params["release"]) is None:
+        # There may be no directory for a lock either.
+        return perform(home, params)
+    lock = Lock(home, params["run"])
+    held = (lock.holder() or {}).get("run") == params["run"]["run"]
+    lock.acquire()
+    try:
+        return perform(home, params)
+    finally:
+        if held:
+            lock.leave()
+        else:
+            lock.release()
 
 
 def main() -> None:
@@ -217,30 +317,24 @@ def main() -> None:
             "command": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "group": {"type": "str", "required": True},
+            "run": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     params, home = module.params, Home(module.params["root"])
-    done = DONE[params["purpose"]]
     try:
-        record = home.record(params["release"])
         if module.check_mode:
-            module.exit_json(changed=not (record and record.get(done)))
-        if record is None:
-            raise ReleaseError(f"The release {params['release']} is not on this host: stage it first.")
-        if record.get(done):
-            module.exit_json(changed=False)
-        succeeded, output = run(home, params)
-        if not succeeded:
-            said = "\n".join(output)
-            raise ReleaseError(
-                f"release_{params['purpose']}_command '{params['command']}' failed in the release {params['release']}; "
-                f"the live release was not touched. It wrote last:\n{said}"
-            )
-        home.write_record(params["release"], {**record, done: True})
+            record = home.record(params["release"]) or {}
+            module.exit_json(changed=not record.get(DONE[params["purpose"]]))
+        # A connection that is cut must not leave a command whose end nobody records.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.umask(0o022)
+        result = locked(home, params)
+    except LockedError as error:
+        module.fail_json(msg=str(error), lock_holder=error.holder)
     except (ReleaseError, OSError) as error:
         module.fail_json(msg=sentence(error, home.root))
-    module.exit_json(changed=True, output=output)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
