@@ -201,6 +201,7 @@ bad:
 
 import contextlib
 import hashlib
+import itertools
 import os
 import pwd
 import shutil
@@ -293,21 +294,63 @@ def unpack(archive: str, directory: str, owner: str) -> None:
 
 
 def link_shared(home: Home, release: str, shared_paths: list[str], params: dict) -> None:
-    """Let names inside a staged release lead to shared/."""
+    """Let names inside a release that is being staged lead to shared/."""
     for name in (name.rstrip("/") for name in shared_paths):
-        path, link = os.path.join(home.shared, name), os.path.join(release, name)
-        if name + "/" in shared_paths and not os.path.isdir(path):
-            make_shared_directory(home, name + "/", params)
-        parent = os.path.dirname(link)
-        if os.path.realpath(parent) != os.path.normpath(os.path.join(os.path.realpath(release), os.path.dirname(name))):
-            raise ReleaseError(f"release_shared_paths has {name}, but the release reaches it through a link.")
-        os.makedirs(parent, exist_ok=True)
+        link, text = shared_link(home, release, name, params)
         if os.path.isdir(link) and not os.path.islink(link):
             shutil.rmtree(link)
         elif os.path.lexists(link):
             os.unlink(link)
-        # A release that is being staged lies as deep as it will in its place.
-        os.symlink(os.path.relpath(path, os.path.dirname(link)), link)
+        os.symlink(text, link)
+
+
+def relink_shared(home: Home, release: str, shared_paths: list[str], params: dict) -> list[str]:
+    """Let names inside a release that may be live lead to shared/; where what they held is kept.
+
+    A request finds what was there or the link, never neither. What was there may be more than the release has brought.
+    """
+    kept = []
+    for name in (name.rstrip("/") for name in shared_paths):
+        link, text = shared_link(home, release, name, params)
+        if not os.path.lexists(link):
+            os.symlink(text, link)
+            continue
+        aside = unused(os.path.join(os.path.dirname(link), f".{os.path.basename(link)}.before"))
+        change_places(link, aside, text)
+        if os.path.islink(aside):
+            os.unlink(aside)
+        elif is_empty(aside):
+            shutil.rmtree(aside)
+        else:
+            kept.append(aside)
+    return kept
+
+
+def is_empty(path: str) -> bool:
+    """Whether there is nothing but directories."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        return False
+    with os.scandir(path) as entries:
+        return all(is_empty(entry.path) for entry in entries)
+
+
+def unused(path: str) -> str:
+    """The path, or the first of its kind that is free."""
+    candidates = itertools.chain([path], (f"{path}-{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if not os.path.lexists(candidate))
+
+
+def shared_link(home: Home, release: str, name: str, params: dict) -> tuple[str, str]:
+    """Where the link to a shared path is to be, with its directory there, and the link's text."""
+    path, link = os.path.join(home.shared, name), os.path.join(release, name)
+    if name + "/" in params["shared_paths"] and not os.path.isdir(path):
+        make_shared_directory(home, name + "/", params)
+    parent = os.path.dirname(link)
+    if os.path.realpath(parent) != os.path.normpath(os.path.join(os.path.realpath(release), os.path.dirname(name))):
+        raise ReleaseError(f"release_shared_paths has {name}, but the release reaches it through a link.")
+    os.makedirs(parent, exist_ok=True)
+    # A release that is being staged lies as deep as it will in its place.
+    return link, os.path.relpath(path, parent)
 
 
 def new_record(name: str, source: dict, params: dict) -> dict:
@@ -398,20 +441,28 @@ def tidy(home: Home, lock: Lock, force: bool) -> None:
         lock.release()
 
 
-def refresh(home: Home, lock: Lock, name: str, params: dict) -> bool:
-    """Let a release that is there already follow changed settings; whether there was anything to do."""
+def refresh(home: Home, lock: Lock, name: str, params: dict) -> list[str] | None:
+    """Let a release that is there already follow changed settings; what to tell about it, None if nothing was to do."""
     record = home.record(name) or {}
     if is_as_set(record, params):
-        return False
+        return None
+    before, notes = record.get("shared_paths", []), []
+    taken = [path for path in before if path.rstrip("/") not in [name.rstrip("/") for name in params["shared_paths"]]]
+    if taken:
+        notes.append(
+            f"{name} was staged with {', '.join(taken)} in release_shared_paths and still leads there to "
+            f"{home.shared}: what is taken away counts from the next release on."
+        )
     settings = {key: params[key] for key in SETTINGS}
     if not params["check_mode"]:
         lock.acquire(force=params["unlock"])
-        added = [path for path in params["shared_paths"] if path not in record.get("shared_paths", [])]
-        link_shared(home, home.release(name), added, params)
+        added = [path for path in params["shared_paths"] if path not in before]
+        for kept in relink_shared(home, home.release(name), added, params):
+            notes.append(f"What {name} held where it leads to {home.shared} now is kept in {kept}.")
         home.write_record(
             name, {**record, **settings, "built": record.get("build") == settings["build"] and record["built"]}
         )
-    return True
+    return notes
 
 
 def argument_spec() -> dict:
@@ -439,10 +490,10 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
         tidy(home, lock, params["unlock"])
     found = look(home, params)
     if found["present"]:
-        refreshed = refresh(home, lock, found["release"], params)
-        if refreshed:
+        notes = refresh(home, lock, found["release"], params)
+        if notes is not None:
             found["outdated"] = found["outdated"] or "settings of the release changed"
-        return {**found, "changed": refreshed or adoptable}
+        return {**found, "changed": notes is not None or adoptable, "notes": notes or []}
     if (params["archive"] or params["pull_url"]) and not params["check_mode"]:
         home.prepare()
         lock.acquire(force=params["unlock"])
@@ -475,6 +526,8 @@ def main() -> None:
             result = work(home, lock, params)
         finally:
             lock.leave()
+        for note in result.pop("notes", []):
+            module.warn(note)
         if result["bad"]:
             module.warn(f"{result['release']} was rejected on this host before: {result['bad']}")
     except LockedError as error:

@@ -345,6 +345,82 @@ def test_data_that_is_shared_survives_every_release(host):
     assert (host.root / "shared/data/uploads/photo").read_text() == "precious"
 
 
+@pytest.fixture
+def warned(monkeypatch):
+    """What the module warns of."""
+    found = []
+    monkeypatch.setattr(release_stage.AnsibleModule, "warn", lambda _module, text, **_more: found.append(text))
+    return found
+
+
+def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept(host, monkeypatch, warned):
+    source = host.resolve(files={**FILES, "instance/app.db": "rows", "empty/x/.keep": "", "settings.py": "shipped"})
+    host.stage(source)
+    release = Path(host.home.release("v1"))
+    (release / "empty/x/.keep").unlink()
+    (host.root / "shared/settings.py").write_text("ours")
+    exchange, seen = release_stage.exchange, []
+
+    def watched(a, b, *more):
+        seen.extend([os.path.lexists(a), os.path.lexists(b)])
+        exchange(a, b, *more)
+        seen.extend([os.path.lexists(a), os.path.lexists(b)])
+
+    monkeypatch.setattr(release_stage, "exchange", watched)
+    monkeypatch.setattr(release_stage.shutil, "rmtree", _without(release / "instance", release_stage.shutil.rmtree))
+    paths = ["instance/", "empty/", "settings.py", "new/"]
+    result = host.stage(source, shared_paths=paths)
+    assert result["changed"] and seen == [True] * 12
+    for name in ("instance", "empty", "settings.py", "new"):
+        assert (release / name).is_symlink() and (release / name).resolve() == host.root / "shared" / name
+    assert (release / ".instance.before/app.db").read_text() == "rows"
+    assert (release / ".settings.py.before").read_text() == "shipped"
+    assert sorted(path.name for path in release.glob(".*.before")) == [".instance.before", ".settings.py.before"]
+    assert [said.split(" is kept in ")[1] for said in warned] == [
+        f"{release}/.instance.before.",
+        f"{release}/.settings.py.before.",
+    ]
+    assert not host.stage(source, shared_paths=paths)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("make", "empty"),
+    [
+        (lambda path: path.mkdir(), True),
+        (lambda path: (path / "below").mkdir(parents=True), True),
+        (lambda path: path.write_text(""), False),
+        (lambda path: path.mkdir() or (path / "link").symlink_to("/nowhere"), False),
+        (lambda path: path.mkdir() or (path / "link").symlink_to("/"), False),
+    ],
+    ids=["empty", "directories", "file", "dangling link", "link to a directory"],
+)
+def test_what_counts_as_nothing(tmp_path, make, empty):
+    make(tmp_path / "old")
+    assert release_stage.is_empty(str(tmp_path / "old")) is empty
+
+
+def _without(path, rmtree):
+    """rmtree, which must not be asked for a path that requests may want."""
+
+    def guarded(directory, *more, **options):
+        assert str(directory) != str(path)
+        rmtree(directory, *more, **options)
+
+    return guarded
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_path_that_is_taken_away_is_said_to_count_from_the_next_release_on(host, check, warned):
+    source = host.resolve()
+    host.stage(source, shared_paths=["instance/", "media/"])
+    host.stage(source, shared_paths=["media/"], check=check)
+    (said,) = warned
+    assert "v1 was staged with instance/ in release_shared_paths" in said and "next release" in said
+    assert (Path(host.home.release("v1")) / "instance").is_symlink()
+    if not check:
+        assert not host.stage(source, shared_paths=["media/"])["changed"]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
