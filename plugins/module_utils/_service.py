@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide, read_credentials
 
 _PROPERTIES = (
     "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths"
@@ -64,12 +64,38 @@ def cat(unit: str) -> tuple[int, str]:
     return done.returncode, done.stdout.decode(errors="replace")
 
 
+def settings(text: str) -> list[str]:
+    """The lines below [Service] of what `systemctl cat` shows, in order, each with its continuations."""
+    lines, section, pending = [], "", ""
+    for line in text.splitlines():
+        if line.strip()[:1] in ("#", ";") or not line.strip() and not pending:
+            continue
+        pending += line
+        if line.endswith("\\"):
+            # systemd reads a continued line as one, with a blank in between.
+            pending = pending[:-1] + " "
+            continue
+        if pending.strip().startswith("["):
+            section = pending.strip()
+        elif section == "[Service]":
+            lines.append(pending.strip())
+        pending = ""
+    return lines
+
+
+def credentials(unit: str) -> list[str]:
+    """What is in the credentials of a unit, as far as it can be read, so that no message shows it."""
+    code, text = cat(unit)
+    return read_credentials(settings(text), unit) if code == 0 else []
+
+
 def journal(home: Home, unit: str, since: float, lines: int = 60) -> str:
-    """The last lines that a unit logged since a time, for a message to the operator: without the values of `.env`."""
+    """The last lines that a unit logged since a time, for a message to the operator: without its secrets."""
     _run("journalctl", "--sync")
     # With --since, older versions count --lines from the beginning.
     said = _run("journalctl", f"--unit={unit}", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet")
-    return hide("\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:]), home.env_file)
+    logged = "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
+    return hide(logged, home.env_file, credentials(unit))
 
 
 def _run(*command: str) -> subprocess.CompletedProcess:

@@ -108,7 +108,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     ReleaseError,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
-from ansible_collections.flaskops.production.plugins.module_utils._service import cat, show, systemctl
+from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    cat,
+    credentials,
+    settings,
+    show,
+    systemctl,
+)
 
 # What of the service is the environment of its programs.
 ENVIRONMENT = (
@@ -151,25 +157,6 @@ def environment_path(home: Home, release: str) -> str:
     if environment is None:
         raise ReleaseError(f"The release {release} has no set of dependencies yet: build it first.")
     return os.path.join(home.venvs, environment, "bin")
-
-
-def settings(text: str) -> list[str]:
-    """The lines below [Service] of what `systemctl cat` shows, in order, each with its continuations."""
-    lines, section, pending = [], "", ""
-    for line in text.splitlines():
-        if line.strip()[:1] in ("#", ";") or not line.strip() and not pending:
-            continue
-        pending += line
-        if line.endswith("\\"):
-            # systemd reads a continued line as one, with a blank in between.
-            pending = pending[:-1] + " "
-            continue
-        if pending.strip().startswith("["):
-            section = pending.strip()
-        elif section == "[Service]":
-            lines.append(pending.strip())
-        pending = ""
-    return lines
 
 
 def inherited(text: str, purpose: str) -> list[str]:
@@ -227,9 +214,10 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
         # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
         write(output, "", 0o600)
         systemctl("daemon-reload")
+        secrets = credentials(f"{params['name']}.service")
         code, said = systemctl("start", name)
         with open(output, encoding="utf-8", errors="replace") as file:
-            lines = hide(file.read(), home.env_file).splitlines()[-50:]
+            lines = hide(file.read(), home.env_file, secrets).splitlines()[-50:]
         return code == 0, lines or ([said] if code else [])
     finally:
         systemctl("reset-failed", name)

@@ -15,6 +15,11 @@ ENVIRONMENT = {
     "GREETING": "a long greeting",
     "DEBUG": "0",
     "WORD": "short",
+    "FLASK_ENV": "production",
+    "DB_NAME": "guestbook",
+    "UPLOADS": "/srv/guestbook/shared/media",
+    "STRIPE": "sk_live_4eC39HqLyjWD",
+    "MAIL": "smtp://robot@mail.example.org",
 }
 
 SAID = {
@@ -26,6 +31,13 @@ SAID = {
     "short value of a secret": ("token ab12", "token ********"),
     "long value of anything": ("a long greeting", "********"),
     "short value": ("DEBUG is 0, short and sweet", "DEBUG is 0, short and sweet"),
+    "word": ("runs in 'production': guestbook, or db=guestbook.", "runs in '********': ********, or db=********."),
+    "word in a path": ("/srv/guestbook/app/production.py", "/srv/guestbook/app/production.py"),
+    "word in a name": ("guestbook.models, guestbook-next.service", "guestbook.models, guestbook-next.service"),
+    "word in a word": ("reproductions", "reproductions"),
+    "path": ("/srv/guestbook/shared/media: Permission denied", "/srv/guestbook/shared/media: Permission denied"),
+    "random value in a path": ("/v1/sk_live_4eC39HqLyjWD/x", "/v1/********/x"),
+    "user of a URL": ("to smtp://robot@mail.example.org/x", "to ********/x"),
     "names": ("SECRET_KEY is not set", "SECRET_KEY is not set"),
     "several": ("ab12 ab12\na long greeting", "******** ********\n********"),
 }
@@ -45,3 +57,31 @@ def test_a_file_that_was_written_by_hand(tmp_path):
 
 def test_without_a_file_there_is_nothing_to_hide(tmp_path):
     assert _secrets.hide("as it is", str(tmp_path / ".env")) == "as it is"
+
+
+UNIT = "myapp.service"
+
+
+def test_credentials_are_hidden_whatever_form_they_have(tmp_path):
+    (tmp_path / "token").write_text("tok-1\n")
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many/db.json").write_text('{"user": "web", "password": "json-pass"}')
+    (tmp_path / "many/smtp").write_text("MAIL_PASSWORD=mail-pass\n")
+    (tmp_path / "key.pem").write_text("-----BEGIN\nMIIEvAIBADAN\n-----END\n")
+    directives = [
+        f"LoadCredential=token:{tmp_path}/token",
+        f"LoadCredential=many:{tmp_path}/many",
+        f"LoadCredential = key:{tmp_path}/key.pem",
+        f"LoadCredential=gone:{tmp_path}/gone",
+        "LoadCredential=inherited",
+        "SetCredential=inline:set-here",
+        "ExecStart=/bin/true",
+    ]
+    read = _secrets.read_credentials(directives, UNIT)
+    said = "tok-1, json-pass, mail-pass, MIIEvAIBADAN, set-here, user web, myapp"
+    shown = _secrets.hide(said, str(tmp_path / ".env"), read)
+    assert shown == "********, ********, ********, ********, ********, user web, myapp"
+
+
+def test_a_unit_without_credentials_has_none():
+    assert _secrets.read_credentials(["ExecStart=/bin/true"], "there-is-no-such.service") == []

@@ -218,6 +218,15 @@ def test_the_journal_is_read_from_a_moment_on(programs, tmp_path):
     assert "--unit=myapp.service" in asked and "--since=@1234.5" in asked
 
 
+def test_the_journal_shows_neither_the_environment_nor_credentials(programs, tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/.env").write_text("SECRET_KEY=from-env\n")
+    (tmp_path / "token").write_text("from-file\n")
+    programs("systemctl", f"printf '[Service]\\nLoadCredential=token:{tmp_path}/token\\n'")
+    programs("journalctl", "echo it says from-env and from-file")
+    assert _service.journal(Home(str(tmp_path)), "myapp.service", 0) == "it says ******** and ********"
+
+
 @pytest.mark.parametrize(
     ("properties", "said"),
     [
