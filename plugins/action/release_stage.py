@@ -1,11 +1,12 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stage a release: look first, and send the archive only to a host that lacks it, unless hosts fetch it themselves."""
+"""Stage a release: send the archive only where it is absent; documented in plugins/modules/release_stage.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
@@ -20,14 +21,14 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._tree import S
 
 
 class ActionModule(ActionBase):
-    """The controller's half of release_stage."""
+    """Looks first, and sends the archive only to a host that lacks it, unless hosts fetch it themselves."""
 
     # Not before the host has been asked: a directory for the archive is made only where it is needed.
     TRANSFERS_FILES = False
 
-    def run(self, tmp=None, task_vars=None) -> dict:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        del tmp
+        task_vars = task_vars or {}
         arguments = self._arguments()
         result.update(execute(self, arguments, task_vars))
         settled = result.get("failed") or result.get("present", True) or self._task.check_mode
@@ -41,7 +42,7 @@ class ActionModule(ActionBase):
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
-    def _arguments(self) -> dict:
+    def _arguments(self) -> dict[str, Any]:
         """What the module is told. Where the host fetches, the archive is published before the host is asked."""
         arguments = dict(self._task.args)
         directory, url = arguments.pop("pull_directory", ""), arguments.get("pull_url")
@@ -52,11 +53,11 @@ class ActionModule(ActionBase):
         # The URL is shown; user and password are not.
         return {**arguments, "pull_url": public(url), "pull_credentials": credentials(url)}
 
-    def _publish(self, source: dict, directory: str) -> None:
+    def _publish(self, source: dict[str, Any], directory: str) -> None:
         """Put the archive into the directory, once for all hosts of the run."""
         name = archive_name(source)
 
-        def work(_inside: Path) -> dict:
+        def work(_inside: Path) -> dict[str, Any]:
             publish(source["archive"], directory, name)
             return {}
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
+from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256
 
 # The options of a set, of every module that looks at one; documented in the module venv.
 VENV = {
@@ -244,14 +245,6 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _file_sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _local_archives(settings: Settings, files: list[File]) -> list[list[str]]:
     """The wheels and archives that are named by a path: a release may bring another one under the same name."""
     texts = [file.text for file in files if file.kind == dependencies.REQUIREMENTS] + ["\n".join(settings.packages)]
@@ -261,7 +254,7 @@ def _local_archives(settings: Settings, files: list[File]) -> list[list[str]]:
             path = dependencies.local_path(line.text)
             whole = os.path.join(settings.source or "/", path) if path else ""
             if path and os.path.isfile(whole):
-                found.append([path, _file_sha256(whole)])
+                found.append([path, file_sha256(whole)])
     return found
 
 

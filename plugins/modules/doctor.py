@@ -139,6 +139,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import worst
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import judge
+from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
 
@@ -187,7 +188,7 @@ def main() -> None:
     try:
         result = examination(read(name, root, params["health"], params["recent"]))
     except (ReleaseError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=sentence(error, root or name))
     module.exit_json(changed=False, **result)
 
 

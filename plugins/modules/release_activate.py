@@ -58,7 +58,8 @@ options:
     choices: [deploy, rollback]
     default: deploy
   keep:
-    description: How many good releases to keep. The live one and the one before it are kept in any case.
+    description:
+      - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
     type: int
     default: 5
   run:
@@ -423,6 +424,8 @@ def main() -> None:
     params = module.params
     home = Home(params["root"])
     lock = Lock(home, params["run"])
+    if params["keep"] < 1:
+        module.fail_json(msg=f"keep is {params['keep']}, but must be a whole number of at least 1 (release_keep).")
     try:
         reason = needed(home, params)
         result = {

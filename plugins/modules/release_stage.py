@@ -211,7 +211,7 @@ from collections.abc import Iterator
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     STAGING,
     Home,
@@ -241,14 +241,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
 
 def verify(archive: str, sha256: str) -> None:
     """Make sure that the bytes that arrived are those that the controller sent."""
-    digest = hashlib.sha256()
-    with open(archive, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    if digest.hexdigest() != sha256:
-        raise ReleaseError(
-            f"{archive} has SHA-256 {digest.hexdigest()}, but {sha256} was sent: it was damaged on its way."
-        )
+    found = file_sha256(archive)
+    if found != sha256:
+        raise ReleaseError(f"{archive} has SHA-256 {found}, but {sha256} was sent: it was damaged on its way.")
 
 
 @contextlib.contextmanager

@@ -95,6 +95,7 @@ lock:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
 
@@ -137,7 +138,7 @@ def main() -> None:
     try:
         result = status(Home(module.params["root"]), module.params["name"], module.params["health"])
     except (ReleaseError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=sentence(error, module.params["root"]))
     module.exit_json(changed=False, **result)
 
 

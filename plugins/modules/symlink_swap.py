@@ -127,6 +127,7 @@ from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
     leads_through,
@@ -259,7 +260,7 @@ def main() -> None:
         if planned.changed and not module.check_mode:
             swap(planned.path, planned.target, sync)
     except (SymlinkError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=sentence(error, options["path"]))
     result = {"changed": planned.changed, **planned._asdict()}
     if module._diff:
         result["diff"] = build_diff(planned)

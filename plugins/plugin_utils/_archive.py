@@ -83,14 +83,6 @@ def check_sum(label: str, found: str, wanted: str) -> None:
         )
 
 
-def file_sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
-
-
 def download(variable: str, url: str, destination: Path, most: int) -> str:
     """Fetch a URL into a file; its SHA-256. More than `most` bytes are refused."""
     label = f"{variable}: {public(url)}"

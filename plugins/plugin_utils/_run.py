@@ -9,6 +9,7 @@ import getpass
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
@@ -58,7 +59,7 @@ def _machine() -> str:
         return ""
 
 
-def execute(action: ActionBase, arguments: dict, task_vars: dict) -> dict:
+def execute(action: ActionBase, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
     """Execute the task's module on the host as this run. A lock whose run is known to be dead is taken over."""
     name = action._task.resolved_action or action._task.action
     run = this_run()

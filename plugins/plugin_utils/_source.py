@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
+from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256
 from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _sensitive, _signature, _tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import (
     EXCLUDE,
@@ -411,7 +412,7 @@ def _copied(request: Request, work: Path) -> Path:
     copy = work / COPY
     shutil.copyfile(path, copy)
     if request.archive_checksum:
-        _archive.check_sum(str(path), _archive.file_sha256(copy), _archive.wanted_checksum(request.archive_checksum))
+        _archive.check_sum(str(path), file_sha256(copy), _archive.wanted_checksum(request.archive_checksum))
     return copy
 
 

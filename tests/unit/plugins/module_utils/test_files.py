@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 
@@ -95,3 +96,9 @@ def test_an_error_names_a_path_and_what_to_do_where_there_is_something_to_do(err
     said = _files.sentence(error, "/srv/a")
     assert said.startswith(text)
     assert ("Make room" in said) == ("Make room" in text)
+
+
+def test_the_sha256_of_a_file_is_that_of_all_its_bytes(tmp_path):
+    data = bytes(range(256)) * 8192
+    (tmp_path / "file").write_bytes(data)
+    assert _files.file_sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()

@@ -595,6 +595,15 @@ def test_old_releases_are_removed_when_the_new_one_is_live(host):
     assert sorted(os.listdir(host.home.releases)) == ["v2", "v3"]
 
 
+@pytest.mark.parametrize("keep", [0, -1])
+def test_a_number_of_releases_that_would_remove_others_or_none_is_refused(host, keep):
+    host.deploy("v1", "v2")
+    host.stage("v3")
+    result = host.activate("v3", keep=keep)
+    assert result["msg"] == f"keep is {keep}, but must be a whole number of at least 1 (release_keep)."
+    assert host.home.live() == "v2" and sorted(os.listdir(host.home.releases)) == ["v1", "v2", "v3"]
+
+
 def test_a_removal_that_fails_only_warns(host, monkeypatch):
     host.deploy("v1", "v2")
     host.stage("v3")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.modules import release_status
 from ansible_collections.flaskops.production.plugins.modules.release_status import rollout
 
 
@@ -32,3 +33,10 @@ def test_the_last_rollout_is_told_with_what_was_live_before_it(activations, expe
 def test_the_time_is_that_of_its_last_activation():
     log = [entry("1", None, "v1", "2026-04-21T12:00:00Z"), entry("1", "v1", "v2", "2026-04-21T12:00:09Z")]
     assert rollout(log)["time"] == "2026-04-21T12:00:09Z"
+
+
+def test_what_can_not_be_read_is_a_sentence(tmp_path, run_module):
+    log = tmp_path / ".deploy/activations.log"
+    log.mkdir(parents=True)
+    told = run_module(release_status, {"name": "myapp", "root": str(tmp_path)})
+    assert told["msg"] == f"{log}: Is a directory."

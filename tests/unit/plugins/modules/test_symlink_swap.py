@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -30,6 +31,15 @@ def swap(run_module, root):
         return run_module(symlink_swap, args, check=check, diff=diff)
 
     return run
+
+
+def test_an_error_of_the_system_is_a_sentence(root, swap, monkeypatch):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(symlink_swap, "swap", full)
+    told = swap()["msg"]
+    assert told == f"{root}/app: No space left on device. Make room on its file system, and run again."
 
 
 def test_check_apply_again_and_change(root, swap):
