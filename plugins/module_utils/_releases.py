@@ -21,12 +21,13 @@ import shutil
 import time
 import weakref
 
-from ansible_collections.flaskops.production.plugins.module_utils import _symlink
+from ansible_collections.flaskops.production.plugins.module_utils import _record, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
     open_directory,
     sync_directory,
     write_file,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._record import Activation, Record
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 ENVIRONMENT = re.compile(r"[0-9a-f]{12,64}\Z")
@@ -91,17 +92,20 @@ class Home:
     def live(self) -> str | None:
         return self.linked_release(self.app)
 
-    def record(self, name: str) -> dict | None:
+    def record(self, name: str) -> Record | None:
         """What is recorded of a release; None when nothing is."""
+        path = os.path.join(self.records, name + ".json")
         try:
-            with open(os.path.join(self.records, name + ".json"), encoding="utf-8") as file:
-                return json.load(file)
+            with open(path, encoding="utf-8") as file:
+                return _record.from_text(name, file.read())
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise ReleaseError(f"{self.records}/{name}.json can't be read: {error}.") from error
+            raise ReleaseError(
+                f"{path} can't be read: {error}. Put back the record that was there, or move a foreign file away."
+            ) from error
 
-    def known(self) -> dict[str, dict]:
+    def known(self) -> dict[str, Record]:
         """The releases that are complete on this host, by name. A directory without a record is not ours."""
         found = {}
         for name in _listed(self.releases):
@@ -128,20 +132,15 @@ class Home:
         """The set of dependencies that a release has been live with."""
         return (self.record(name) or {}).get("proven_environment")
 
-    def activations(self) -> list[dict]:
+    def activations(self) -> list[Activation]:
         """The activations, oldest first. A line that a power cut left half written is not counted."""
         try:
             with open(self.log, encoding="utf-8", errors="replace") as file:
                 lines = file.read().splitlines()
         except FileNotFoundError:
             return []
-        found = []
-        for line in lines:
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
+        found = (_record.activation(line) for line in lines)
+        return [entry for entry in found if entry]
 
     def recorded(self) -> str | None:
         """The complete release that was activated last, as the log has it: app may be ahead of it for a moment."""
@@ -162,9 +161,8 @@ class Home:
         for path in (self.releases, self.state, self.records, self.environments):
             os.makedirs(path, 0o755, exist_ok=True)
 
-    def write_record(self, name: str, record: dict) -> None:
-        path = os.path.join(self.records, name + ".json")
-        _write(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
+    def write_record(self, name: str, record: Record) -> None:
+        _write(os.path.join(self.records, name + ".json"), _record.to_text(record))
 
     def set_state(self, name: str | None, state: str, **details: str) -> None:
         record = self.record(name) if name else None

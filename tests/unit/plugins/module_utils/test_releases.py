@@ -260,8 +260,9 @@ def test_a_line_that_a_power_cut_left_half_written_spoils_no_other(host, cut):
         b"\0" * 40,
         b"\0" * 40 + b"\n",
         b"\xff\xfe\n",
+        b'7\n[]\n{}\n{"release": null}\n',
     ],
-    ids=["NULs", "a line of NULs", "not UTF-8"],
+    ids=["NULs", "a line of NULs", "not UTF-8", "JSON of another kind"],
 )
 def test_a_log_with_garbage_in_it_can_still_be_read(host, garbage):
     host.follow("v1")
@@ -280,6 +281,43 @@ def test_a_record_is_a_plain_file_that_anyone_may_read(host):
     assert json.loads(path.read_text())["state"] == "staged"
     assert path.stat().st_mode & 0o777 == 0o644
     assert os.listdir(path.parent) == ["v1.json"], "no temporary file stays"
+
+
+def test_a_record_has_the_number_of_its_format_which_is_nobody_elses_business(host):
+    host.stage("v1")
+    assert json.loads((host.root / ".deploy/releases/v1.json").read_text())["format"] == 1
+    assert "format" not in host.home.record("v1")
+
+
+def test_a_record_from_before_formats_had_a_number_is_read(host):
+    host.stage("v1")
+    path = host.root / ".deploy/releases/v1.json"
+    old = json.loads(path.read_text())
+    del old["format"], old["staged"]
+    path.write_text(json.dumps(old))
+    assert host.home.record("v1") == {**old, "staged": "", "built": False}
+    host.home.prune(1)
+    host.home.sweep()
+    assert host.releases() == ["v1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "holds no record"),
+        ("{}", "its digest is None, but must be a text"),
+        ('{"digest": "d", "state": 7}', "its state is 7, but must be a text"),
+        ('{"digest": "d", "state": "gone"}', "its state is 'gone', but must be one of staged, active"),
+        ('{"digest": "d", "state": "staged", "format": 2}', "has the format 2, but this version .* reads 1"),
+        ("\x00", "can't be read"),
+    ],
+)
+def test_a_file_that_is_no_record_is_named_by_whatever_reads_it(host, text, said):
+    host.follow("v1 v2")
+    (host.root / ".deploy/releases/v1.json").write_text(text)
+    for read in (host.home.known, host.home.sweep, lambda: host.home.prune(1), lambda: host.home.with_digest("d")):
+        with pytest.raises(ReleaseError, match=f"v1.json can't be read: .*{said}|v1.json {said}"):
+            read()
 
 
 def test_a_state_is_written_with_its_reason_and_keeps_the_rest(host):

@@ -134,6 +134,7 @@ def test_a_release_without_packages_is_refused(home):
 
 # Running it, with a systemctl that runs ExecStart of the unit as systemd would
 
+RECORD = {"release": "v1", "digest": "d", "staged": "", "built": False, "state": "staged"}
 SYSTEMCTL = """
 run={run}
 case "$1" in
@@ -161,7 +162,7 @@ def command(home, tmp_path, run_module, monkeypatch):
     monkeypatch.setattr(release_command, "RUNTIME", str(place))
     monkeypatch.setattr(release_command, "PATIENCE", 0)
     monkeypatch.setattr(release_command.signal, "signal", lambda *_arguments: None)
-    home.write_record("v1", {"release": "v1", "state": "staged"})
+    home.write_record("v1", RECORD)
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/.env").write_text("SECRET_KEY=planted-secret\n")
 
@@ -188,7 +189,7 @@ def test_check_run_and_again(home, command):
     assert checked["changed"] and not (command.place / "ran").exists() and "migrated" not in home.record("v1")
     done = command("echo one\necho two")
     assert done["changed"] and done["output"] == ["one", "two"]
-    assert home.record("v1") == {"release": "v1", "state": "staged", "migrated": True}
+    assert home.record("v1") == {**RECORD, "migrated": True}
     (command.place / "ran").unlink()
     assert not command()["changed"] and not command(check=True)["changed"]
     assert not (command.place / "ran").exists()
@@ -240,8 +241,8 @@ def test_a_build_is_recorded_as_one(home, command):
 
 def test_what_changes_meanwhile_in_the_record_is_kept(home, command):
     record = home.records + "/v1.json"
-    command(f"""echo '{json.dumps({"release": "v1", "state": "bad"})}' > {record}""")
-    assert home.record("v1") == {"release": "v1", "state": "bad", "migrated": True}
+    command(f"""echo '{json.dumps({**RECORD, "state": "bad"})}' > {record}""")
+    assert home.record("v1") == {**RECORD, "state": "bad", "migrated": True}
 
 
 # One at a time
