@@ -16,7 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._directory import EXCLUDE
+from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
 from ansible_collections.flaskops.production.plugins.plugin_utils._signature import MINISIGN_KEY
 from ansible_collections.flaskops.production.plugins.plugin_utils._source import Request, resolve
@@ -24,30 +24,7 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._tree import S
 
 display = Display()
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "directory": {"type": "str"},
-    "archive": {"type": "str"},
-    "archive_checksum": {"type": "str"},
-    "archive_signature": {"type": "str"},
-    "archive_minisign_key": {"type": "str"},
-    "archive_gpg_keyring": {"type": "str"},
-    "git_repo": {"type": "str"},
-    "git_ref": {"type": "str", "default": "HEAD"},
-    "git_verify": {"type": "str", "default": "", "choices": ["", "commit", "tag"]},
-    "git_gpg_keyring": {"type": "str"},
-    "git_allowed_signers": {"type": "str"},
-    "name": {"type": "str"},
-    "strip_components": {"type": "int", "default": 0},
-    "subdirectory": {"type": "str"},
-    "exclude": {"type": "list", "elements": "str", "default": list(EXCLUDE)},
-    "requirements": {"type": "list", "elements": "str", "default": []},
-    "packages": {"type": "list", "elements": "str", "default": []},
-    "require_hashes": {"type": "bool", "default": False},
-    "static_paths": {"type": "list", "elements": "str", "default": []},
-    "shared_paths": {"type": "list", "elements": "str", "default": []},
-    "sensitive_files": {"type": "str", "default": "warn", "choices": ["warn", "drop", "refuse", "ignore"]},
-}
-# What of them may name a file or directory of the controller, and when it is something else.
+# Which options may name a file or directory of the controller, and when it is something else.
 PATHS: dict[str, Callable[[str], bool]] = {
     "directory": lambda _: False,
     "archive": is_url,
@@ -68,9 +45,7 @@ def variable(argument: str) -> str:
 
 def in_variables(message: str) -> str:
     """A message of the argument check with the arguments' names replaced by those of the variables."""
-    return re.sub(
-        r"'([a-z_]+)'", lambda match: f"'{variable(match[1])}'" if match[1] in ARGUMENTS else match[0], message
-    )
+    return re.sub(r"'([a-z_]+)'", lambda match: f"'{variable(match[1])}'" if match[1] in SOURCE else match[0], message)
 
 
 def check_texts(arguments: dict[str, Any]) -> None:
@@ -92,7 +67,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         check_texts(self._task.args)
         try:
-            arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)[1]
+            arguments = self.validate_argument_spec(argument_spec=SOURCE)[1]
         except AnsibleActionFail as error:
             raise AnsibleActionFail(in_variables(str(error))) from None
         # Made by the main process, inherited by its workers, removed at its end: exactly one run long.
@@ -109,7 +84,7 @@ class ActionModule(ActionBase):
     def _request(self, arguments: dict[str, Any]) -> Request:
         sought: list[tuple[str, str]] = []
         values: dict[str, Any] = {}
-        for name in ARGUMENTS:
+        for name in SOURCE:
             value = arguments.get(name)
             if isinstance(value, list):
                 values[name] = tuple(str(item) for item in value)

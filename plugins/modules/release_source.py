@@ -292,54 +292,11 @@ source:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "directory": {"type": "str"},
-            "archive": {"type": "str"},
-            "archive_checksum": {"type": "str"},
-            "archive_signature": {"type": "str"},
-            "archive_minisign_key": {"type": "str"},
-            "archive_gpg_keyring": {"type": "str"},
-            "git_repo": {"type": "str"},
-            "git_ref": {"type": "str", "default": "HEAD"},
-            "git_verify": {"type": "str", "default": "", "choices": ["", "commit", "tag"]},
-            "git_gpg_keyring": {"type": "str"},
-            "git_allowed_signers": {"type": "str"},
-            "name": {"type": "str"},
-            "strip_components": {"type": "int", "default": 0},
-            "subdirectory": {"type": "str"},
-            "exclude": {
-                "type": "list",
-                "elements": "str",
-                "default": [
-                    ".git",
-                    ".hg",
-                    ".svn",
-                    "__pycache__",
-                    "*.pyc",
-                    ".venv",
-                    "venv",
-                    "node_modules",
-                    ".pytest_cache",
-                    ".mypy_cache",
-                    ".ruff_cache",
-                    ".tox",
-                    ".nox",
-                    ".DS_Store",
-                    ".env",
-                ],
-            },
-            "requirements": {"type": "list", "elements": "str", "default": []},
-            "packages": {"type": "list", "elements": "str", "default": []},
-            "require_hashes": {"type": "bool", "default": False},
-            "static_paths": {"type": "list", "elements": "str", "default": []},
-            "shared_paths": {"type": "list", "elements": "str", "default": []},
-            "sensitive_files": {"type": "str", "default": "warn", "choices": ["warn", "drop", "refuse", "ignore"]},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=SOURCE, supports_check_mode=True)
     module.fail_json(msg="flaskops.production.release_source runs as an action plugin, on the controller only.")
 
 

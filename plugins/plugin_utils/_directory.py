@@ -14,25 +14,6 @@ from typing import BinaryIO
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import Entry, SourceError, member_path, quote
 
-# Version control, caches, environments and a developer's own secrets: never part of a release.
-EXCLUDE = (
-    ".git",
-    ".hg",
-    ".svn",
-    "__pycache__",
-    "*.pyc",
-    ".venv",
-    "venv",
-    "node_modules",
-    ".pytest_cache",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".tox",
-    ".nox",
-    ".DS_Store",
-    ".env",
-)
-
 
 def excluded(path: str, patterns: Sequence[str], is_directory: bool) -> bool:
     """Whether a pattern names this path: one without a slash by its last component at any depth, one with a slash from

@@ -18,9 +18,9 @@ from typing import Any
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
 from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._source_spec import EXCLUDE
 from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _sensitive, _signature, _tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import (
-    EXCLUDE,
     excluded_within,
     read_directory,
 )

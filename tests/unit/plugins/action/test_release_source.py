@@ -116,7 +116,7 @@ def test_documentation_states_the_arguments():
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
     facts = ("type", "elements", "default", "choices")
     stated = {name: {key: value[key] for key in facts if key in value} for name, value in options.items()}
-    assert stated == release_source.ARGUMENTS
+    assert stated == release_source.SOURCE
 
 
 def test_the_module_itself_says_where_it_runs(run_module):
