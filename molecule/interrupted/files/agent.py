@@ -164,6 +164,8 @@ def moment(name: str, before: dict, release: str) -> bool:
         return any(entry.startswith(".staging-") for entry in names(ROOT / "releases"))
     if name == "building":
         return any(not complete(ROOT / "venvs" / entry) for entry in names(ROOT / "venvs") if entry[0] != ".")
+    if name == "migrating":
+        return unit(f"{APP}-migrate.service")["ActiveState"] == "activating"
     if name == "pointed":
         return link(ROOT / "next") is not None
     if name == "starting":

@@ -261,10 +261,10 @@ class Test:
         else:
             self.interrupted(what, release)
 
-    def struck(self, moment: str, how: str) -> tuple[dict[str, str], Run, list[int]]:
+    def struck(self, moment: str, how: str, **variables: str) -> tuple[dict[str, str], Run, list[int]]:
         """A deploy whose module is struck at a moment; again, when the moment was over too quickly."""
         for _attempt in range(3):
-            release = self.release()
+            release = {**self.release(), **variables}
             # Its own set of dependencies, so that there is something to build and, later, something to prune.
             with Path(release["release_directory"], "requirements.txt").open("a") as file:
                 file.write(f"# {release['release_name']} alone\n")
@@ -294,6 +294,23 @@ class Test:
         run.kill()
         self.agent("signal", pids=pids, how="KILL")
         self.interrupted(f"controller and module killed while {moment}", release, other)
+
+    def migration_killed(self) -> None:
+        """The command outlives the module that has started it: the next run's own begins when it has ended."""
+        notes = f"/srv/{self.app}/shared/instance/migrations"
+        parts = [f'echo {what} "$(basename "$PWD")" >> instance/migrations' for what in ("begin", "end")]
+        command = {"release_migrate_command": "\nsleep 5\n".join(parts)}
+        first, run, pids = self.struck("migrating", "STOP", **command)
+        run.kill()
+        self.agent("signal", pids=pids, how="KILL")
+        self.healthy()
+        second = {**self.release(), **command}
+        seconds = self.converge(second)
+        done = subprocess.run(["docker", "exec", self.host, "cat", notes], capture_output=True, text=True, check=True)
+        names = [release["release_name"] for release in (first, second)]
+        wanted = [f"{what} {name}" for name in names for what in ("begin", "end")]
+        check(done.stdout.splitlines() == wanted, "the migrations were not run one after the other", done.stdout)
+        self.point(f"controller and module killed while migrating: the next run waited, and took {seconds:.1f} s")
 
     def overtaken(self, moment: str) -> None:
         """The module of a run whose controller is gone is still at work when the next run has long begun."""
@@ -430,6 +447,7 @@ def points_of(test: Test, tasks: list[str], part: int, parts: int) -> dict[str, 
             "module leaving": lambda: test.module_killed("leaving"),
             "controller starting": lambda: test.controller_killed("starting", other=True),
             "both restarting": lambda: test.everything_killed("restarting", other=True),
+            "both migrating": lambda: test.migration_killed(),
             "overtaken starting": lambda: test.overtaken("starting"),
             "both pruning": lambda: test.everything_killed("pruning"),
             "connection switched": lambda: test.connection_cut("switched"),
