@@ -22,7 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files import 
 # The options of an entry, of every module that takes some; documented in the module tree.
 ENTRY = {
     "path": {"type": "path", "required": True},
-    "type": {"type": "str", "choices": ["directory", "file", "absent"]},
+    "type": {"type": "str", "choices": ["directory", "file", "socket", "absent"]},
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "raw"},
@@ -116,6 +116,8 @@ def _parse_one(option: dict, secret: str | None) -> Entry:
     kind = option.get("type") or ("directory" if text is None else "file")
     if kind == "directory" and text is not None:
         raise TreeError(f"The entry {path} is a directory with content; leave the content out or set type to file.")
+    if kind == "socket" and text is not None:
+        raise TreeError(f"The entry {path} is a socket with content; leave the content out or set type to file.")
     if kind == "absent":
         given = ", ".join(name for name in ("owner", "group", "mode", "content") if option.get(name) is not None)
         if given or secret is not None:
@@ -164,8 +166,7 @@ def plan(entries: list[Entry], check_mode: bool = False) -> list[Change]:
     for entry in entries:
         place, missing = _place(entry, places)
         if entry.kind == "absent":
-            if not missing:
-                changes += _removal(entry, place)
+            changes += _removal(entry, place)
             continue
         for parent in missing:
             # Its own place is the entry's place shortened by as many names as the path is.
@@ -194,10 +195,11 @@ def _place(entry: Entry, places: dict[str, tuple[str, str]]) -> tuple[str, list[
         place, names, follow = "/", [name for name in above.split("/") if name], True
     place, absent = _walk(entry.path, place, names, follow)
     missing: list[str] = []
-    for _name in range(absent):
+    # What is never made needs no directory.
+    for _name in range(0 if entry.kind in ("absent", "socket") else absent):
         missing.insert(0, above)
         above = os.path.dirname(above)
-    if missing and not entry.parents and entry.kind != "absent":
+    if missing and not entry.parents:
         raise TreeError(
             f"{entry.path} can't be made: the directory {missing[0]} is missing. "
             f"List it earlier in entries, or set parents to true for {entry.path}."
@@ -257,7 +259,11 @@ def _compare(entry: Entry, place: str, check_mode: bool) -> Change:
     uid, owner = _identity(entry, "owner", entry.owner, old_uid, user_id, user_name, check_mode)
     gid, group = _identity(entry, "group", entry.group, old_gid, group_id, group_name, check_mode)
     content = before.content if entry.content is None else entry.content
-    change = Change(entry, place, uid, gid, before, State(entry.kind, owner, group, entry.mode, content))
+    after = State(entry.kind, owner, group, entry.mode, content)
+    if entry.kind == "socket" and found is None:
+        # Only who listens on it can make one.
+        after = ABSENT
+    change = Change(entry, place, uid, gid, before, after)
     _check_possible(change, found)
     return change
 
@@ -339,7 +345,7 @@ def _check_possible(change: Change, found: os.stat_result | None) -> None:
     if before == after:
         return
     replaced = before.content != after.content
-    if found is not None and entry.kind == "file" and not replaced and found.st_nlink > 1:
+    if found is not None and entry.kind != "directory" and not replaced and found.st_nlink > 1:
         raise TreeError(
             f"{entry.path} has {found.st_nlink} hard links, and a change of owner or mode would reach all of them. "
             "Replace it by a copy of its own (cp, then mv)."
@@ -391,6 +397,8 @@ def apply(change: Change) -> None:
                 _apply_absence(name, parent_fd)
             elif entry.kind == "directory":
                 _apply_directory(change, name, parent_fd)
+            elif entry.kind == "socket":
+                _apply_socket(change, name, parent_fd)
             elif change.before.content != change.after.content:
                 _apply_content(change, name, parent_fd)
             else:
@@ -445,13 +453,30 @@ def _apply_file(change: Change, name: str, parent_fd: int) -> None:
         os.close(fd)
 
 
-def _settle(fd: int, change: Change) -> None:
+def _apply_socket(change: Change, name: str, parent_fd: int) -> None:
+    # A socket can't be opened for reading. This opens the name itself, whatever it has become meanwhile.
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_nlink != 1:
+            raise TreeError(
+                f"{change.entry.path} stopped being a socket of its own while the module ran. Run it again."
+            )
+        # fchown and fchmod refuse a descriptor of this kind; its link leads to what was opened, not to the name.
+        _settle(fd, change, f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def _settle(fd: int, change: Change, reached: str | None = None) -> None:
+    """Give what is open its owner, group and mode; reached is its path where the descriptor alone doesn't do."""
+    target = fd if reached is None else reached
     found = os.fstat(fd)
     if (found.st_uid, found.st_gid) != (change.uid, change.gid):
-        os.fchown(fd, change.uid, change.gid)
+        os.chown(target, change.uid, change.gid)
     # chown may have cleared the set-id bits, so the mode is looked at again.
     if stat.S_IMODE(os.fstat(fd).st_mode) != change.after.mode:
-        os.fchmod(fd, change.after.mode)
+        os.chmod(target, change.after.mode)
 
 
 def build_diff(changes: list[Change]) -> list[dict[str, str]]:

@@ -52,11 +52,14 @@ options:
         description:
           - What is to be at O(entries[].path). Something of another type that is there is refused, not replaced.
           - With V(absent), an ordinary file is removed. It needs no other option, and its directory need not exist.
+          - With V(socket), a Unix socket that is there gets its owner, group and mode. It is never made, because only
+            the program that listens on it can do that. Its directory need not exist, but its owner and group must.
           - The default is V(file) where content is given, here or in O(secret_contents), and V(directory) otherwise.
         type: str
         choices:
           - directory
           - file
+          - socket
           - absent
       owner:
         description:
@@ -99,8 +102,8 @@ options:
     type: dict
     default: {}
 notes:
-  - A file whose owner, group or mode must change is refused when it has several hard links, because the change would
-    reach all of its names.
+  - A file or socket whose owner, group or mode must change is refused when it has several hard links, because the
+    change would reach all of its names.
   - SELinux contexts are not managed. A new path inherits the context of its directory, and setting one by path
     afterwards would follow a link that was put there in between.
   - A file replaced for new content loses access control lists and extended attributes of the old one.
@@ -144,6 +147,15 @@ EXAMPLES = r"""
         group: www-data
     secret_contents:
       /srv/myapp/shared/.env: "{{ myapp_environment | flaskops.production.environment_file }}"
+
+- name: Let another group connect to a socket that its service listens on already
+  flaskops.production.tree:
+    entries:
+      - path: /srv/myapp/run/gunicorn.sock
+        type: socket
+        owner: root
+        group: visitors
+        mode: "0660"
 
 - name: Remove a file that is not needed any more
   flaskops.production.tree:

@@ -696,3 +696,105 @@ def test_what_was_planted_in_place_of_a_file_is_not_followed(root, make, monkeyp
     redirect_after_the_plan(monkeypatch, root / "page", root / "precious")
     make(absent("{root}/page"))
     assert (root / "precious").read_text() == "kept" and not os.path.lexists(root / "page")
+
+
+@pytest.fixture
+def listen(root, monkeypatch):
+    """Listen on a socket below root, until the test ends."""
+    listeners = []
+
+    def bind(name, permissions=0o600):
+        monkeypatch.chdir(root)  # a socket's path may not be long
+        listeners.append(socket.socket(socket.AF_UNIX))
+        listeners[-1].bind(name)
+        os.chmod(name, permissions)
+
+    yield bind
+    for listener in listeners:
+        listener.close()
+
+
+def test_a_socket_is_made_right_where_it_is(root, make, listen, as_root):
+    entry = {"path": "{root}/sock", "type": "socket", "mode": "0660", "owner": "root", "group": "nogroup"}
+    listen("sock")
+    os.chown(root / "sock", NOBODY, 0)
+    before = snapshot(root)
+    checked = make(entry, check=True)
+    assert snapshot(root) == before
+    number = os.lstat(root / "sock").st_ino
+    for result in (checked, make(entry)):
+        assert result["changed_paths"] == [f"{root}/sock"]
+        assert result["diff"][0]["before"] == f"{root}/sock  socket nobody:root 0600\n"
+        assert result["diff"][0]["after"] == f"{root}/sock  socket root:nogroup 0660\n"
+    assert (owner(root / "sock"), mode(root / "sock")) == ((0, NOBODY), "0660")
+    assert os.lstat(root / "sock").st_ino == number
+    assert make(entry)["changed"] is False
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("path", ["{root}/sock", "{root}/run/deep/sock"])
+def test_a_socket_is_never_made(root, make, path, check):
+    result = make({"path": path, "type": "socket", "mode": "0660", "parents": True}, check=check)
+    assert (result["changed"], result["changed_paths"], result["diff"]) == (False, [], [])
+    assert os.listdir(root) == []
+
+
+def test_the_group_of_a_socket_must_exist_even_where_it_is_missing(root, make):
+    result = make(("{root}/run", "0755"), {"path": "{root}/sock", "type": "socket", "group": "nosuchgroup"})
+    assert result["msg"] == (
+        f"The group 'nosuchgroup' of {root}/sock does not exist on this host. "
+        "Create the group first, or name one that exists. Nothing was changed."
+    )
+    assert os.listdir(root) == []
+
+
+@pytest.mark.parametrize("planted", ["link", "hard link", "file"])
+def test_what_stands_in_the_place_of_a_socket_is_left_alone(root, make, listen, planted):
+    precious = root / "precious"
+    precious.write_text("kept")
+    os.chmod(precious, 0o600)
+    sentence = f"{root}/sock is a file and not a socket."
+    if planted == "link":
+        (root / "sock").symlink_to(precious)
+        sentence = f"{root}/sock is a symbolic link to {precious}."
+    elif planted == "hard link":
+        listen("other")
+        os.link(root / "other", root / "sock")
+        sentence = f"{root}/sock has 2 hard links,"
+    else:
+        (root / "sock").write_text("")
+    before = snapshot(root)
+    result = make(("{root}/run", "0755"), {"path": "{root}/sock", "type": "socket", "mode": "0660"})
+    assert result["failed"] is True and result["msg"].startswith(sentence)
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("planted", ["link", "hard link", "pipe"])
+def test_what_was_planted_in_place_of_a_socket_is_not_changed(root, make, listen, monkeypatch, planted):
+    listen("sock")
+    precious = root / "precious"
+    precious.write_text("kept")
+    os.chmod(precious, 0o600)
+    apply = tree.apply
+
+    def race(change):
+        os.unlink(root / "sock")
+        if planted == "link":
+            os.symlink(precious, root / "sock")
+        elif planted == "hard link":
+            os.link(precious, root / "sock")
+        else:
+            os.mkfifo(root / "sock", 0o600)
+        apply(change)
+
+    monkeypatch.setattr(tree, "apply", race)
+    result = make({"path": "{root}/sock", "type": "socket", "mode": "0666"})
+    assert result["msg"] == f"{root}/sock stopped being a socket of its own while the module ran. Run it again."
+    assert mode(precious) == "0600"
+    if planted != "link":
+        assert mode(root / "sock") == "0600"
+
+
+def test_a_socket_has_no_content():
+    with pytest.raises(_entries.TreeError, match="is a socket with content; leave the content out"):
+        _entries.parse([{"path": "/srv/app/sock", "type": "socket", "mode": "0660", "content": "x"}])
