@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import tempfile
+import types
 
 import pytest
 
@@ -22,6 +23,7 @@ SETTINGS = {
         "gunicorn_systemd_worker_class": "sync",
         "gunicorn_systemd_timeout": 31,
         "gunicorn_systemd_graceful_timeout": "32",
+        "gunicorn_systemd_backlog": "3",
         "gunicorn_systemd_max_requests": 1000,
         "gunicorn_systemd_max_requests_jitter": 50,
         "gunicorn_systemd_log_level": "debug",
@@ -101,6 +103,27 @@ def test_further_settings_arrive_as_they_were_written(execute, name):
     conf = execute(name)
     given = SETTINGS[name]["gunicorn_systemd_settings"]
     assert {key: conf[key] for key in given} == given
+
+
+@pytest.mark.parametrize("before", [1, 20])
+def test_as_many_connections_wait_as_is_set_also_on_a_socket_that_listens_already(execute, tmp_path, before):
+    conf = execute("everything")
+    clients = []
+    with socket.socket(socket.AF_UNIX) as inherited:
+        inherited.bind("sock")
+        inherited.listen(before)
+        conf["when_ready"](types.SimpleNamespace(LISTENERS=[types.SimpleNamespace(sock=inherited)]))
+        with pytest.raises(BlockingIOError):
+            for _ in range(30):
+                clients.append(socket.socket(socket.AF_UNIX))
+                clients[-1].setblocking(False)
+                clients[-1].connect("sock")
+    for client in clients:
+        client.close()
+    # The kernel lets one more wait than it is told, and the last one was refused.
+    assert len(clients) - 1 == 3 + 1
+    # Gunicorn before 27 asks for what its own setting says.
+    assert conf["backlog"] == 3
 
 
 # Code and interpreter belong together
