@@ -125,6 +125,21 @@ ROWS = [
         *("gunicorn_systemd_settings", "bind", "leave out"),
     ),
     row(
+        "Settings that have variables of their own",
+        {"gunicorn_systemd_settings": {"workers": 2, "errorlog": "-"}},
+        *("gunicorn_systemd_settings", "workers, errorlog", "use gunicorn_systemd_workers, gunicorn_systemd_log_files"),
+    ),
+    row(
+        "Setting with a line break",
+        {"gunicorn_systemd_settings": {"keepalive\n": 75}},
+        *("gunicorn_systemd_settings", "'keepalive\n'", "lower-case letters"),
+    ),
+    row(
+        "Path to write to without a list",
+        {"gunicorn_systemd_read_write_paths": "/var/x"},
+        *("gunicorn_systemd_read_write_paths: a string is set", "put the value in brackets"),
+    ),
+    row(
         "Hardening without a name of the sandbox",
         {"gunicorn_systemd_hardening": {"PrivateTMP": False}},
         *("gunicorn_systemd_hardening", "PrivateTMP", "PrivateTmp", "gunicorn_systemd_unit_overrides"),
@@ -434,6 +449,16 @@ ROWS = [
     ),
     row("Health status 42", {"release_health_status": [42]}, "release_health_status", "[42]", "100 to 599"),
     row("Health status in words", {"release_health_status": ["ok"]}, "release_health_status", "'ok'", "int"),
+    row(
+        "Hook without a list",
+        {"release_before_activate": "x"},
+        *("release_before_activate: a string is set", "put the value in brackets"),
+    ),
+    row(
+        "Shared path without a list",
+        {"release_shared_paths": "instance/"},
+        *("release_shared_paths: a string is set", "put the value in brackets"),
+    ),
     row("Nothing kept", {"release_keep": 0}, "release_keep", " 0,", "at least 1"),
     # Several of them
     row("No application", {"flask_apps": []}, "flask_apps", "a list of mappings"),
