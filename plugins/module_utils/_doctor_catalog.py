@@ -195,6 +195,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "The service has no directory to start in.",
             "Deploy, or point {path} at a release: ansible-playbook flaskops.production.rollback.",
         ),
+        "releases-missing": Kind(
+            "error",
+            "The directory of the releases is not there",
+            "The running process goes on until it is restarted, and then the site is down. None is left to return to.",
+            "Mount it or move it back, if it is still somewhere. If not, deploy again: "
+            "ansible-playbook flaskops.production.site.",
+        ),
         "live-dangling": Kind(
             "error",
             "The live release is not there",
@@ -254,6 +261,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "An interrupted run left something half done",
             "It takes room, and tells of a deploy that somebody believes done.",
             "Deploy again: the next run removes it.",
+        ),
+        "record-unreadable": Kind(
+            "error",
+            "The record of a release can't be read",
+            "Every deploy and every rollback reads it, and ends with it. The application goes on.",
+            "Bring {path} back from a backup, or remove it and deploy the release again: "
+            "ansible-playbook flaskops.production.deploy.",
         ),
         "release-unrecorded": Kind(
             "note",

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx, _secrets, _service
 from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE, normalise
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError, _listed
 
 # The links that deployment tools switch, and what a directory with code is called.
 CURRENT = ("app", "current", "live")
@@ -145,6 +145,7 @@ class Facts:
     half_done: list[str] = field(default_factory=list)
     unnamed: list[str] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     lock: dict = field(default_factory=dict)
     lock_age: float = 0
     disks: list[Disk] = field(default_factory=list)
@@ -684,14 +685,33 @@ def packages(environment: str) -> list[str]:
     return sorted(found)
 
 
+class _Readable(Home):
+    """The tree of an application whose records may be damaged: what can't be read is noted, and counts as missing."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.unreadable: set[str] = set()
+
+    def record(self, name: str) -> dict | None:
+        try:
+            record = super().record(name)
+        except (ReleaseError, OSError):
+            record = {}
+        if record is not None and not (isinstance(record, dict) and {"state", "digest"} <= set(record)):
+            self.unreadable.add(os.path.join(self.records, name + ".json"))
+            return None
+        return record
+
+
 def _read_releases(facts: Facts) -> None:
     facts.environment = os.path.basename(environment_of(facts))
     facts.packages = packages(environment_of(facts)) if environment_of(facts) else []
     facts.release = os.path.basename(facts.code) if facts.releases and within(facts.code, facts.releases) else ""
     if not facts.managed:
         return
-    home = Home(facts.root)
+    home = _Readable(facts.root)
     known = home.known()
+    facts.unreadable = sorted(home.unreadable)
     facts.release = home.live() or ""
     facts.record = known.get(facts.release)
     facts.recorded, facts.previous = home.recorded() or "", home.previous() or ""
@@ -706,8 +726,11 @@ def _read_releases(facts: Facts) -> None:
         (facts.unnamed if unnamed else facts.half_done).append(path)
     facts.unrecorded = [
         home.release(name)
-        for name in sorted(os.listdir(home.releases))
-        if not name.startswith(".") and name not in known and name != facts.release
+        for name in _listed(home.releases)
+        if not name.startswith(".")
+        and name not in known
+        and name != facts.release
+        and os.path.join(home.records, name + ".json") not in facts.unreadable
     ]
     facts.lock = Lock(home, {}).holder() or {}
     with contextlib.suppress(OSError):

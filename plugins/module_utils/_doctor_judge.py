@@ -51,7 +51,18 @@ def judge(facts: Facts) -> list[Finding]:
 
 
 # A service that is outdated for one of these reasons has been told of.
-EXPLAINED = ("unit-", "process-", "live-", "environment-m", "activation-", "root-", "socket-", "parent-")
+EXPLAINED = (
+    "unit-",
+    "process-",
+    "live-",
+    "record-",
+    "releases-",
+    "environment-m",
+    "activation-",
+    "root-",
+    "socket-",
+    "parent-",
+)
 
 
 def shown(item: Node) -> str:
@@ -283,10 +294,17 @@ def releases(facts: Facts) -> Iterator[Finding]:
         return
     live = facts.nodes.get(facts.live)
     expected = f"a link to a release in {facts.root}/releases"
+    if _none_left(facts):
+        path = os.path.join(facts.root, "releases")
+        yield finding(
+            "releases-missing", f"{path} is not there", "the directory of the releases", path, name=facts.name
+        )
     if live is None:
         yield finding("live-missing", f"{facts.live} is not there", expected, facts.live)
     elif live.kind != "link":
         yield finding("live-not-a-link", shown(live), expected, facts.live)
+    elif _none_left(facts):
+        pass  # the live one is missing with all others
     elif facts.code not in facts.nodes:
         yield finding("live-dangling", f"{facts.live} -> {live.target}, which is not there", expected, facts.live)
     elif facts.releases and os.path.dirname(facts.code) != os.path.realpath(facts.releases):
@@ -296,7 +314,14 @@ def releases(facts: Facts) -> Iterator[Finding]:
     yield from _left(facts)
 
 
+def _none_left(facts: Facts) -> bool:
+    """Whether the directory of all releases is gone."""
+    return facts.managed and not facts.releases
+
+
 def _managed(facts: Facts) -> Iterator[Finding]:
+    if os.path.join(facts.root, ".deploy", "releases", facts.release + ".json") in facts.unreadable:
+        return  # told of below, with what else can't be read
     if facts.record is None:
         yield finding("live-incomplete", f"nothing is recorded of {facts.code}", "a record of it", facts.code)
     elif facts.record.get("state") == "bad":
@@ -327,8 +352,12 @@ def _left(facts: Facts) -> Iterator[Finding]:
         )
     if not facts.lock and facts.half_done:
         yield finding("release-half-staged", several(facts.half_done), "nothing half done", facts.half_done[0])
-    if facts.unnamed:
+    # Without the releases, nobody knows which sets they name.
+    if facts.unnamed and not _none_left(facts):
         yield finding("environment-unreferenced", several(facts.unnamed), "sets that a release names", facts.unnamed[0])
+    if facts.unreadable:
+        seen = f"no record can be read in {several(facts.unreadable)}"
+        yield finding("record-unreadable", seen, "a record of a release in JSON", facts.unreadable[0], name=facts.name)
     if facts.unrecorded:
         yield finding("release-unrecorded", several(facts.unrecorded), "releases with a record", facts.unrecorded[0])
 

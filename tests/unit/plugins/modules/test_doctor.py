@@ -164,6 +164,11 @@ def write(path, text="", mode=0o644):
     path.chmod(mode)
 
 
+def older_record_unreadable(host):
+    (host.root / "releases/v0").mkdir()
+    (host.root / ".deploy/releases/v0.json").mkdir()
+
+
 def move_socket(host):
     (host.root / "run/gunicorn.sock").unlink()
 
@@ -244,6 +249,10 @@ FAULTS = [
     ("live-outside-releases", lambda h: (h.root / "other").mkdir() or relink(h.root / "app", "other")),
     ("live-not-a-link", lambda h: (h.root / "app").unlink() or shutil.copytree(h.root / "releases/v1", h.root / "app")),
     ("live-incomplete", lambda h: (h.root / ".deploy/releases/v1.json").unlink()),
+    ("record-unreadable", lambda h: write(h.root / ".deploy/releases/v1.json", '{"state": "act')),
+    ("record-unreadable", lambda h: write(h.root / ".deploy/releases/v1.json", "[]")),
+    ("record-unreadable", older_record_unreadable),
+    ("releases-missing", lambda h: (h.root / "releases").rename(h.root / "releases.away")),
     ("live-rejected", lambda h: record(h, state="bad", reason="it did not start")),
     ("environment-incomplete", lambda h: (h.root / "venvs/0123456789ab/.complete").unlink()),
     ("environment-mismatch", new_environment),
@@ -301,6 +310,7 @@ FAULTS = [
 CONSEQUENCES = {
     "live-missing": {"live-missing", "unit-directory-missing", "unit-exec-missing", "process-stale-release"},
     "live-dangling": {"process-stale-release"},
+    "releases-missing": {"process-stale-release"},
     "live-outside-releases": {"process-stale-release", "unit-exec-missing"},
     "live-not-a-link": {"process-stale-release", "unit-exec-missing"},
     "live-incomplete": {"release-unrecorded"},
