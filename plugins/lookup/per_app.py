@@ -50,6 +50,8 @@ _raw:
   elements: str
 """
 
+import difflib
+import functools
 import hashlib
 import json
 import os
@@ -84,18 +86,51 @@ def check(apps: object) -> list[Mapping]:
             raise AnsibleError(
                 f"flask_apps has {name} more than once: every application needs a flask_app_name of its own."
             )
-    unknown = sorted({str(key) for app in apps for key in app if not VARIABLE.match(str(key))})
-    if unknown:
-        raise AnsibleError(f"flask_apps has {', '.join(unknown)}, which is no variable of this collection's roles.")
     for name in OF_THE_RUN:
         if any(name in app for app in apps):
             raise AnsibleError(
                 f"flask_apps has {name}, which holds for a whole run: set it with -e, or beside flask_apps."
             )
+    check_names({str(key) for app in apps for key in app})
     for app in apps:
         if "flask_app_serial" in app:
             split(app["flask_app_name"], app["flask_app_serial"], [])
     return list(apps)
+
+
+def check_names(keys: set[str]) -> None:
+    """Refuse a name that nothing reads, and say which one may be meant."""
+    known = options()
+    unknown = sorted(
+        key
+        for key in keys
+        if not VARIABLE.match(key) or (key.startswith(tuple(known)) and key not in known[role_of(key)])
+    )
+    if unknown:
+        every = sorted(name for names in known.values() for name in names)
+        near = list(
+            dict.fromkeys(name for key in unknown for name in difflib.get_close_matches(key, every, n=1, cutoff=0.85))
+        )
+        meant = f" The nearest is {', '.join(near)}." if near else ""
+        raise AnsibleError(
+            f"flask_apps has {', '.join(unknown)}, which is no variable of this collection's roles.{meant}"
+        )
+
+
+def role_of(key: str) -> str:
+    return next(role for role in options() if key.startswith(role))
+
+
+@functools.lru_cache(maxsize=None)
+def options() -> dict[str, set[str]]:
+    """The variables that each role documents, by the prefix of their names."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found = {}
+    for path in sorted(Path(__file__).parents[2].glob("roles/*/meta/argument_specs.yml")):
+        spec = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        found[f"{path.parents[1].name}_"] = set(spec["argument_specs"]["main"]["options"])
+    found["flask_app_"].add("flask_app_serial")
+    return found
 
 
 def split(name: str, serial: object, hosts: list[str]) -> list[list[str]]:

@@ -475,6 +475,11 @@ ROWS = [
         *("flask_apps", "domain", "no variable of this collection"),
     ),
     row(
+        "Misspelt key of an application",
+        {"flask_apps": [{"flask_app_name": "shop", "nginx_site_lisen": 8080}]},
+        *("flask_apps", "nginx_site_lisen", "The nearest is nginx_site_listen"),
+    ),
+    row(
         "Bad second application",
         {"flask_apps": [{"flask_app_name": "shop"}, {"flask_app_name": "blog", "flask_app_root": "/home/blog"}]},
         *("flask_app_root", "'/home/blog'", *ROOT_REACHED),

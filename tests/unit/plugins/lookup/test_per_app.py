@@ -91,7 +91,20 @@ def test_two_applications_of_one_name_are_refused():
 
 
 @pytest.mark.parametrize(
-    "key", ["name", "ansible_user", "flask_app", "shop_port", "release_Name", "venv_x y", "x\n", 1]
+    # flask_app_socket is to be read, not to be set.
+    "key",
+    [
+        "flask_app_socket",
+        "release_notes",
+        "name",
+        "ansible_user",
+        "flask_app",
+        "shop_port",
+        "release_Name",
+        "venv_x y",
+        "x\n",
+        1,
+    ],
 )
 def test_a_key_that_is_no_variable_of_the_roles_is_refused(key):
     with pytest.raises(AnsibleError) as refused:
@@ -100,10 +113,36 @@ def test_a_key_that_is_no_variable_of_the_roles_is_refused(key):
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("role", ["flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release"])
-def test_variables_of_every_role_are_accepted(role):
-    apps = [{**SHOP, f"{role}_setting": 1}]
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flask_app_wsgi",
+        "layout_create_account",
+        "venv_python",
+        "gunicorn_systemd_workers",
+        "nginx_site_listen",
+        "release_keep",
+    ],
+)
+def test_variables_of_every_role_are_accepted(name):
+    apps = [{**SHOP, name: 1, "flask_app_serial": 1}]
     assert check(apps) == apps
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("nginx_site_server_nam", "nginx_site_server_name"),
+        ("gunicorn_systemd_worker", "gunicorn_systemd_workers"),
+        ("release_git_rev", "release_git_ref"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest_one(key, nearest):
+    with pytest.raises(AnsibleError) as refused:
+        check([SHOP, {**BLOG, key: "a secret"}])
+    assert str(refused.value) == (
+        f"flask_apps has {key}, which is no variable of this collection's roles. The nearest is {nearest}."
+    )
 
 
 @pytest.mark.parametrize("name", ["flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only"])
