@@ -28,6 +28,10 @@ options:
         description: The Host header.
         type: str
         default: localhost
+      headers:
+        description: More headers, such as C(X-Forwarded-Proto) for an application that insists on HTTPS. No secrets.
+        type: dict
+        default: {}
       attempts:
         description: How often to ask over the socket before it counts as a failure.
         type: int

@@ -366,7 +366,7 @@ class System:
     def ask(self, path: str, health: dict | None) -> str:
         """Why the application does not answer as it should; empty when it does."""
         wanted = health or {"path": "/", "host": "localhost", "timeout": 5}
-        answer = _service.ask(path, wanted["path"], wanted["host"], wanted["timeout"])
+        answer = _service.ask(path, wanted["path"], wanted["host"], wanted["timeout"], wanted.get("headers"))
         statuses = health["status"] if health else range(100, 500)
         if answer in statuses:
             return ""

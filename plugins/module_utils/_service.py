@@ -26,6 +26,7 @@ HEALTH = {
         "path": {"type": "str", "required": True},
         "status": {"type": "list", "elements": "int", "default": [200]},
         "host": {"type": "str", "default": "localhost"},
+        "headers": {"type": "dict", "default": {}},
         "attempts": {"type": "int", "default": 5},
         "interval": {"type": "float", "default": 1},
         "timeout": {"type": "float", "default": 5},
@@ -119,11 +120,13 @@ class _SocketConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def ask(path: str, target: str, host: str, timeout: float) -> int | str:
+def ask(path: str, target: str, host: str, timeout: float, headers: dict[str, str] | None = None) -> int | str:
     """The status with which the socket answers a GET request, or why it does not answer."""
     connection = _SocketConnection(path, timeout)
     try:
-        connection.request("GET", target, headers={"Host": host, "User-Agent": "release-health", "Connection": "close"})
+        more = {name: str(value) for name, value in (headers or {}).items()}
+        own = {"Host": host, "User-Agent": "release-health", **more, "Connection": "close"}
+        connection.request("GET", target, headers=own)
         response = connection.getresponse()
         response.read()
         return response.status
@@ -140,7 +143,7 @@ def fault(home: Home, health: dict | None, attempts: int | None = None) -> str |
     for attempt in range(attempts or health["attempts"]):
         if attempt:
             time.sleep(health["interval"])
-        answer = ask(home.socket, health["path"], health["host"], health["timeout"])
+        answer = ask(home.socket, health["path"], health["host"], health["timeout"], health["headers"])
         if answer in health["status"]:
             return None
     expected = " or ".join(str(status) for status in health["status"])

@@ -225,7 +225,7 @@ class Activation:
     def start_candidate(self) -> None:
         since = time.time()
         swap(self.home.next, os.path.relpath(self.directory, self.home.root))
-        health = json.dumps(self.health and {key: self.health[key] for key in ("path", "host", "status")})
+        health = json.dumps(self.health and {key: self.health[key] for key in ("path", "host", "status", "headers")})
         with open(self.candidate_env, "w", encoding="ascii") as file:
             file.write('RELEASE_HEALTH="{}"\n'.format(re.sub(r'(["\\$`])', r"\\\1", health)))
         # A candidate left over from a killed activation would make a start do nothing.

@@ -447,6 +447,12 @@ ROWS = [
         "'health'",
         "starts with '/'",
     ),
+    row(
+        "Health header Host",
+        {"release_health_headers": {"host": "example.org", "X Y": "1", "X-Lines": "a\nb"}},
+        *("release_health_headers", "'host', 'X Y', 'X-Lines'", "release_health_host"),
+    ),
+    row("Health headers in a list", {"release_health_headers": ["X-A: 1"]}, "release_health_headers", "dict"),
     row("Health status 42", {"release_health_status": [42]}, "release_health_status", "[42]", "100 to 599"),
     row("Health status in words", {"release_health_status": ["ok"]}, "release_health_status", "'ok'", "int"),
     row(

@@ -236,6 +236,26 @@ def test_a_candidate_that_raises_is_never_ready(execute, systemd):
     assert received(systemd) is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "scheme", "port"),
+    [({}, "http", "80"), ({"X-Forwarded-Proto": "https", "X-Tenant": "7"}, "https", "443")],
+)
+def test_a_candidate_is_asked_with_the_headers_that_are_set(execute, systemd, headers, scheme, port):
+    asked = []
+
+    def insists_on_https(environ, start_response):
+        asked.append(environ)
+        start_response("200 OK" if environ["wsgi.url_scheme"] == "https" else "301 Moved Permanently", [])
+        return [b""]
+
+    conf = execute(notify=systemd.getsockname(), health={**HEALTH, "status": [200, 301], "headers": headers})
+    conf["post_worker_init"](Worker(insists_on_https))
+    (environ,) = asked
+    assert (environ["wsgi.url_scheme"], environ["SERVER_PORT"]) == (scheme, port)
+    assert environ.get("HTTP_X_FORWARDED_PROTO") == headers.get("X-Forwarded-Proto")
+    assert environ.get("HTTP_X_TENANT") == headers.get("X-Tenant")
+
+
 # The question
 
 

@@ -21,7 +21,15 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils import _service
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
-HEALTH = {"path": "/health", "status": [200, 204], "host": "example.org", "attempts": 3, "interval": 0, "timeout": 1}
+HEALTH = {
+    "path": "/health",
+    "status": [200, 204],
+    "host": "example.org",
+    "headers": {},
+    "attempts": 3,
+    "interval": 0,
+    "timeout": 1,
+}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -69,6 +77,14 @@ def test_the_question_is_that_of_a_client(home, server):
     assert _service.ask(home.socket, "/health?x=1", "example.org", 1) == 200
     ((path, headers),) = server.asked
     assert path == "/health?x=1" and headers["Host"] == "example.org"
+
+
+def test_the_question_has_the_headers_that_are_set(home, server):
+    headers = {"X-Forwarded-Proto": "https", "X-Tenant": 7, "User-Agent": "probe"}
+    assert _service.fault(home, {**HEALTH, "headers": headers}) is None
+    ((_path, asked),) = server.asked
+    assert (asked["X-Forwarded-Proto"], asked["X-Tenant"], asked["User-Agent"]) == ("https", "7", "probe")
+    assert asked["Host"] == "example.org"
 
 
 @pytest.mark.parametrize("status", [204, 302, 404, 500, 503])

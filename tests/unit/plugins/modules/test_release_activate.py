@@ -26,7 +26,15 @@ from ansible_collections.flaskops.production.plugins.modules import release_acti
 MAIN, CANDIDATE = "myapp.service", "myapp-next.service"
 RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
-HEALTH = {"path": "/health", "status": [200], "host": "example.org", "attempts": 2, "interval": 0, "timeout": 2}
+HEALTH = {
+    "path": "/health",
+    "status": [200],
+    "host": "example.org",
+    "headers": {},
+    "attempts": 2,
+    "interval": 0,
+    "timeout": 2,
+}
 
 # Plays systemctl: a unit is a process in the directory that its link names, and the file plan says what goes wrong.
 SYSTEMCTL = r"""
@@ -279,7 +287,7 @@ def test_check_mode_tells_and_changes_nothing(host):
 def test_the_candidate_is_told_what_it_must_answer(host):
     host.stage("v1")
     host.plan(f"do restart {CANDIDATE} v1 cp {host.env_file} {host.state}/given")
-    host.activate("v1", health={**HEALTH, "path": '/a"$b\\`c%20'})
+    host.activate("v1", health={**HEALTH, "path": '/a"$b\\`c%20', "headers": {"X-A": 'b"'}})
     (line,) = (host.state / "given").read_text().splitlines()
     name, value = line.split("=", 1)
     assert name == "RELEASE_HEALTH" and value[0] == value[-1] == '"'
@@ -287,7 +295,12 @@ def test_the_candidate_is_told_what_it_must_answer(host):
     inside, text = iter(value[1:-1]), ""
     for character in inside:
         text += next(inside) if character == "\\" else character
-    assert json.loads(text) == {"path": '/a"$b\\`c%20', "host": "example.org", "status": [200]}
+    assert json.loads(text) == {
+        "path": '/a"$b\\`c%20',
+        "host": "example.org",
+        "status": [200],
+        "headers": {"X-A": 'b"'},
+    }
 
 
 def test_a_hang_up_is_ignored_from_the_first_change_on(host):
