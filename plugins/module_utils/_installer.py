@@ -351,6 +351,8 @@ def installer_environment(settings: Settings, inherited: dict[str, str]) -> dict
         result["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
     result.update(
         LC_ALL="C.UTF-8",
+        # Both installers read it.
+        NO_COLOR="1",
         PIP_DISABLE_PIP_VERSION_CHECK="1",
         PIP_NO_INPUT="1",
         PIP_NO_WARN_SCRIPT_LOCATION="1",
@@ -358,7 +360,6 @@ def installer_environment(settings: Settings, inherited: dict[str, str]) -> dict
         PIP_ROOT_USER_ACTION="ignore",
         PIP_USER="0",
         UV_LINK_MODE="copy",
-        UV_NO_COLOR="1",
         UV_PYTHON_DOWNLOADS="never",
     )
     result.update({name: str(value) for name, value in settings.environment.items()})
