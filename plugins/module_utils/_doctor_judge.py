@@ -12,15 +12,9 @@ from typing import Callable, Iterable, Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, Finding, finding
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import (
-    SCANNED,
-    Facts,
-    Node,
-    _directory,
-    environment_of,
-    may,
-    within,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import directory_of
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import SCANNED, Node, may, within
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, conflicts
 
 # How many paths a finding names; the rest is counted.
@@ -102,7 +96,7 @@ def place(facts: Facts) -> Iterator[Finding]:
 
 def _traversable(facts: Facts) -> Iterator[Finding]:
     web = [facts.listen.replace("unix:", "", 1)] + facts.served()
-    runtime = [facts.root, facts.code, _directory(facts.unit), facts.program, *facts.media]
+    runtime = [facts.root, facts.code, directory_of(facts.unit), facts.program, *facts.media]
     for account, paths, kind in (
         (facts.web, web, "parent-not-traversable-web"),
         (facts.runtime, runtime, "parent-not-traversable-runtime"),
@@ -370,7 +364,7 @@ def process(facts: Facts) -> Iterator[Finding]:
     name = facts.name
     if not facts.cwd:
         return
-    directory = os.path.realpath(_directory(facts.unit) or "/")
+    directory = os.path.realpath(directory_of(facts.unit) or "/")
     if facts.cwd != directory:
         yield finding("process-stale-release", f"it runs in {facts.cwd}", directory, facts.cwd, name=name)
     else:
@@ -430,7 +424,7 @@ def _unit_account(facts: Facts) -> Iterator[Finding]:
 
 def _unit_paths(facts: Facts) -> Iterator[Finding]:
     name, live = facts.name, facts.live
-    directory = _directory(facts.unit)
+    directory = directory_of(facts.unit)
     if not facts.unit.get("WorkingDirectory", "").startswith(("-", "!")) and directory and not os.path.isdir(directory):
         if facts.code in facts.nodes or os.path.normpath(directory) != live:
             yield finding("unit-directory-missing", directory, "a directory that is there", directory, name=name)

@@ -18,9 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _doctor_facts
+from ansible_collections.flaskops.production.plugins.module_utils import (
+    _doctor_discovery,
+    _doctor_facts,
+    _doctor_files,
+    _doctor_system,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS, SEVERITIES
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Account, Disk, Node, may
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Disk
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, Node, may
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import judge
 from ansible_collections.flaskops.production.plugins.modules import doctor
 
@@ -32,7 +38,7 @@ def ids(findings, least="note"):
     return sorted({item.id for item in findings if SEVERITIES.index(item.severity) >= SEVERITIES.index(least)})
 
 
-class Host(_doctor_facts.System):
+class Host(_doctor_system.System):
     """An application in a real directory, and the words of systemd and Nginx."""
 
     def __init__(self, root: Path):
@@ -435,7 +441,7 @@ def test_a_root_is_not_another_one_that_begins_alike(host):
     ],
 )
 def test_the_base_of_a_working_directory(directory, expected):
-    assert _doctor_facts.base_of(directory) == expected
+    assert _doctor_discovery.base_of(directory) == expected
 
 
 @pytest.mark.parametrize(
@@ -450,13 +456,13 @@ def test_the_base_of_a_working_directory(directory, expected):
 )
 def test_what_a_service_binds_is_read_from_its_command(words, expected):
     unit = {"ExecStart": f"{{ path=/v/bin/gunicorn ; argv[]=/v/bin/{words} ; ignore_errors=no ; }}"}
-    assert _doctor_facts.addresses(unit, {}, "/srv/a") == expected
+    assert _doctor_discovery.addresses(unit, {}, "/srv/a") == expected
 
 
 def test_what_a_service_binds_is_read_from_its_configuration(tmp_path):
     (tmp_path / "conf.py").write_text("workers = 2\nbind = ['unix:run/a.sock']\n")
     unit = {"ExecStart": "{ path=/v/bin/gunicorn ; argv[]=/v/bin/gunicorn -c conf.py wsgi:app ; }"}
-    assert _doctor_facts.addresses(unit, {}, str(tmp_path)) == f"unix:{tmp_path}/run/a.sock"
+    assert _doctor_discovery.addresses(unit, {}, str(tmp_path)) == f"unix:{tmp_path}/run/a.sock"
 
 
 # Permissions
@@ -508,14 +514,14 @@ def test_access_agrees_with_the_kernel(as_root, tmp_path):
     expected = os.read(read, 99).decode()
     for fd in (directory, read, written):
         os.close(fd)
-    found = [str(int(may(account, _doctor_facts.node(str(tmp_path / str(number))), 4))) for number in range(7)]
+    found = [str(int(may(account, _doctor_files.node(str(tmp_path / str(number))), 4))) for number in range(7)]
     assert "".join(found) == expected
 
 
 def test_a_route_follows_links(tmp_path):
     (tmp_path / "real/inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")
-    found = [item.path for item in _doctor_facts.route(str(tmp_path / "link/inner/file"))]
+    found = [item.path for item in _doctor_files.route(str(tmp_path / "link/inner/file"))]
     assert found[0] == "/"
     assert found[-3:] == [str(tmp_path), str(tmp_path / "real"), str(tmp_path / "real/inner")]
 

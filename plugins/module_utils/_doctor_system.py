@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host says of itself: systemd, the journal, Nginx, its processes. Private to the collection."""
+
+from __future__ import annotations
+
+import glob
+import grp
+import os
+import pwd
+import socket
+import subprocess
+
+from ansible_collections.flaskops.production.plugins.module_utils import _nginx, _service
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, text_of
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+
+_UNIT = (
+    "Id,LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,MainPID,NRestarts,"
+    "ExecMainStartTimestampMonotonic,User,Group,SupplementaryGroups,DynamicUser,WorkingDirectory,ExecStart,"
+    "EnvironmentFiles,Sockets,ReadWritePaths,ProtectSystem,ProtectHome,PrivateTmp,TriggeredBy,Listen,Triggers"
+)
+
+
+class System:
+    """The host's own tongue: systemd, the journal, Nginx. Tests speak in its place."""
+
+    def show(self, unit: str) -> dict[str, str]:
+        return _service.show(unit, _UNIT)
+
+    def unit_files(self) -> dict[str, str]:
+        """The services that an administrator installed, with their texts."""
+        found = {}
+        for directory in ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"):
+            for path in sorted(glob.glob(f"{directory}/*.service")):
+                found.setdefault(os.path.basename(path), text_of(path))
+        return found
+
+    def journal(self, root: str, unit: str, since: float) -> list[str]:
+        return _service.journal(Home(root), unit, since, lines=2000).splitlines()
+
+    def nginx(self) -> tuple[bool, str, dict[str, str]] | None:
+        """Whether Nginx accepts its configuration, what it says, and the files; None where there is no Nginx."""
+        try:
+            done = subprocess.run(
+                ["nginx", "-T"], stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment()
+            )
+        except OSError:
+            return None
+        output = done.stderr.decode(errors="replace").strip()
+        files = _nginx.dumped(done.stdout.decode(errors="replace")) if done.returncode == 0 else {}
+        return done.returncode == 0, output, files or _files("/etc/nginx/nginx.conf")
+
+    def nginx_unit(self) -> dict[str, str]:
+        return self.show("nginx.service")
+
+    def listening(self) -> set[str]:
+        """The paths of the sockets that somebody listens on, as they were bound."""
+        return {
+            line.split(None, 7)[7].strip()
+            for line in text_of("/proc/net/unix").splitlines()[1:]
+            if len(line.split(None, 7)) == 8 and line.split()[3] == "00010000"
+        }
+
+    def connects(self, path: str) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2)
+            try:
+                client.connect(path)
+            except OSError:
+                return False
+        return True
+
+    def ask(self, path: str, health: dict | None) -> str:
+        """Why the application does not answer as it should; empty when it does."""
+        wanted = health or {"path": "/", "host": "localhost", "timeout": 5}
+        answer = _service.ask(path, wanted["path"], wanted["host"], wanted["timeout"], wanted.get("headers"))
+        statuses = health["status"] if health else range(100, 500)
+        if answer in statuses:
+            return ""
+        expected = " or ".join(map(str, health["status"])) if health else "a status below 500"
+        return f"GET {wanted['path']} answered {answer}, expected {expected}"
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "LC_ALL": "C"}
+
+
+def _files(main: str) -> dict[str, str]:
+    """The files of a configuration that Nginx itself can not read to its end."""
+    found: dict[str, str] = {}
+    pending = [main]
+    while pending and len(found) < 500:
+        path = pending.pop(0)
+        if path in found or not os.path.isfile(path):
+            continue
+        found[path] = text_of(path)
+
+        def included(directives: tuple[_nginx.Directive, ...]) -> list[str]:
+            patterns = [item.words[0] for item in directives if item.name == "include" and item.words]
+            return patterns + [pattern for item in directives for pattern in included(item.block)]
+
+        for pattern in included(_nginx.parse(found[path])):
+            pending += sorted(glob.glob(os.path.join(os.path.dirname(main), pattern)))
+    return found
+
+
+def process_account(pid: str) -> Account | None:
+    """The user and the groups that a process really has."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+            lines = dict(line.rstrip("\n").split(":", 1) for line in file if ":" in line)
+        uid, gid = int(lines["Uid"].split()[1]), int(lines["Gid"].split()[1])
+        groups = {gid, *map(int, lines["Groups"].split())}
+        return Account(pwd.getpwuid(uid).pw_name, uid, tuple(sorted(groups)), grp.getgrgid(gid).gr_name)
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def children(pid: str) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+            return file.read().split()
+    except OSError:
+        return []
