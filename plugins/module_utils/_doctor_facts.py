@@ -41,6 +41,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_system
     children,
     process_account,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._record import Record
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError, _listed
 
 REFUSED = re.compile(r"PermissionError|Permission denied|Read-only file system")
@@ -115,7 +116,7 @@ class Facts:
     # Releases, where this collection keeps them
     release: str = ""
     environment: str = ""
-    record: dict | None = None
+    record: Record | None = None
     previous: str = ""
     recorded: str = ""
     next: str = ""
@@ -348,15 +349,12 @@ class _Readable(Home):
         super().__init__(root)
         self.unreadable: set[str] = set()
 
-    def record(self, name: str) -> dict | None:
+    def record(self, name: str) -> Record | None:
         try:
-            record = super().record(name)
+            return super().record(name)
         except (ReleaseError, OSError):
-            record = {}
-        if record is not None and not (isinstance(record, dict) and {"state", "digest"} <= set(record)):
             self.unreadable.add(os.path.join(self.records, name + ".json"))
             return None
-        return record
 
 
 def _read_releases(facts: Facts) -> None:

@@ -365,7 +365,9 @@ def process(facts: Facts) -> Iterator[Finding]:
     if not facts.cwd:
         return
     directory = os.path.realpath(directory_of(facts.unit) or "/")
-    if facts.cwd != directory:
+    if _none_left(facts):
+        pass  # it is the last one that serves, and nobody is told to restart it
+    elif facts.cwd != directory:
         yield finding("process-stale-release", f"it runs in {facts.cwd}", directory, facts.cwd, name=name)
     else:
         changed = [item.path for item in facts.tree if item.path.endswith(".py") and item.modified > facts.started + 1]

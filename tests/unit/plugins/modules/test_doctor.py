@@ -316,7 +316,6 @@ FAULTS = [
 CONSEQUENCES = {
     "live-missing": {"live-missing", "unit-directory-missing", "unit-exec-missing", "process-stale-release"},
     "live-dangling": {"process-stale-release"},
-    "releases-missing": {"process-stale-release"},
     "live-outside-releases": {"process-stale-release", "unit-exec-missing"},
     "live-not-a-link": {"process-stale-release", "unit-exec-missing"},
     "live-incomplete": {"release-unrecorded"},
