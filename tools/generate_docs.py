@@ -28,8 +28,14 @@ MARKUP = re.compile(r"\b([BCEIMOPUV]|RV)\(((?:\\.|[^\\)])*)\)")
 
 
 def argument_spec(role: str) -> dict:
-    text = (ROOT / "roles" / role / "meta/argument_specs.yml").read_text()
-    return yaml.safe_load(text)["argument_specs"]["main"]
+    """What the specification says, with a default that only defaults/main.yml has, because it depends on other variables."""
+    directory = ROOT / "roles" / role
+    spec = yaml.safe_load((directory / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    defaults = yaml.safe_load((directory / "defaults/main.yml").read_text()) or {}
+    for name, option in spec["options"].items():
+        if option["type"] in ("bool", "int") and name in defaults:
+            option.setdefault("default", defaults[name])
+    return spec
 
 
 def documents() -> list[Path]:
