@@ -18,8 +18,9 @@ description:
   - First, C(<name>-next.service) starts the release beside the live one, on the same socket. Only when it has imported
     the application and answered O(health) is C(app) switched and C(<name>.service) restarted, while the candidate
     serves.
-  - Where that unit only checks the release (P(flaskops.production.gunicorn_systemd#role) with
-    C(gunicorn_systemd_handover=restart\)), clients wait during the restart.
+  - Where that unit only checks the release, with
+    O(flaskops.production.gunicorn_systemd#role:main:gunicorn_systemd_handover=restart), clients wait during the
+    restart.
   - When the candidate fails, the live release was not touched. When anything fails later, C(app) is switched back
     and the service restarted. Either way the release is marked bad and the task fails.
   - The whole transaction is one call. It goes on when the connection is lost, and an interrupted one is completed by
