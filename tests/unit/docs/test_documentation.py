@@ -152,7 +152,7 @@ def test_examples_are_playbooks(example, tmp_path):
 
 
 def test_there_are_examples():
-    assert [path.name for path in EXAMPLES] == ["existing-repo", "quickstart"]
+    assert [path.name for path in EXAMPLES] == ["existing-repo", "fleet", "quickstart"]
 
 
 @pytest.mark.parametrize(
