@@ -5,7 +5,7 @@ PLATFORM ?=
 ACTION ?= test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup images docs-tables lint test-unit test-integration molecule test demo demo-destroy build clean
+.PHONY: help setup images docs-tables lint docs test-unit test-integration molecule test demo demo-destroy build clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -39,6 +39,9 @@ test: ## All of them; the last line sums them up
 
 docs-tables: setup ## Write the tables of variables in the READMEs again
 	@.cache/venv/bin/python tools/generate_docs.py
+
+docs: ## The documentation's site, in .cache/docs/html
+	@$(PYTHON) tools/docs_site.py
 
 build: setup ## The collection as a tarball, as Galaxy would have it
 	@.cache/venv/bin/ansible-galaxy collection build --force

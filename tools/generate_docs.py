@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write what is generated in README.md, roles/*/README.md and docs/doctor.md; with --check, only compare.
+"""Write what is generated in README.md, roles/*/README.md and docs/; with --check, only compare.
 
 A table stands between two comments, and the first one says what is in it:
 
@@ -7,6 +7,7 @@ A table stands between two comments, and the first one says what is in it:
     <!-- variables:begin -->                          every variable of the role that the file belongs to
     <!-- variables:begin flask_app_name … -->         these variables, with the first sentence of each description
     <!-- findings:begin -->                           everything that the doctor can find
+    <!-- map:begin modules -->                        who calls what; tools/code_map.py has the names
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ import sys
 from pathlib import Path
 
 import yaml
+from code_map import MAPS
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
-BLOCK = re.compile(r"(<!-- (roles|variables|findings):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
+KINDS = "roles|variables|findings|map"
+BLOCK = re.compile(rf"(<!-- ({KINDS}):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
 # Ansible's semantic markup: a letter, and what is in parentheses, in which a backslash keeps the next character.
 MARKUP = re.compile(r"\b([BCEIMOPUV]|RV)\(((?:\\.|[^\\)])*)\)")
 
 
 def argument_spec(role: str) -> dict:
-    """What the specification says, with a default that only defaults/main.yml has, because it depends on other variables."""
+    """The specification, with defaults that only defaults/main.yml has, because they follow from other variables."""
     directory = ROOT / "roles" / role
     spec = yaml.safe_load((directory / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]
     defaults = yaml.safe_load((directory / "defaults/main.yml").read_text()) or {}
@@ -40,7 +43,7 @@ def argument_spec(role: str) -> dict:
 
 def documents() -> list[Path]:
     readmes = [ROOT / "README.md", *(ROOT / "roles" / role / "README.md" for role in ROLES)]
-    return [*readmes, ROOT / "docs/doctor.md"]
+    return [*readmes, ROOT / "docs/doctor.md", ROOT / "docs/architecture.md"]
 
 
 def code(text: str) -> str:
@@ -139,6 +142,8 @@ def finding_sections() -> str:
 def content(kind: str, document: Path, names: list[str]) -> str:
     if kind == "roles":
         return role_table(document)
+    if kind == "map":
+        return table(*MAPS[names[0]]())
     return finding_sections() if kind == "findings" else variable_table(document, names)
 
 

@@ -16,6 +16,8 @@ import tempfile
 import urllib.request
 import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from environment import CACHE, COLLECTIONS, ROOT, VENV, fail, say, tool_environment
@@ -39,12 +41,13 @@ def point(link: Path, target: str | Path) -> None:
         beside.replace(link)
 
 
-def tools() -> None:
-    requirements = ROOT / "tools/requirements.txt"
+def environment(requirements: Path) -> Path:
+    """A virtual environment with what the file asks for, built once for each content of it."""
+    name = requirements.stem.replace("requirements", "venv")
     # A virtual environment can't be moved: it is built at its final path and counts once it is marked complete.
-    home = CACHE / f"venv-{digest(requirements.read_bytes(), sys.version, sys.executable)}"
+    home = CACHE / f"{name}-{digest(requirements.read_bytes(), sys.version, sys.executable)}"
     if not (home / "complete").exists():
-        say("Installing the tools (a minute or two, once) …")
+        say(f"Installing {requirements.relative_to(ROOT)} (a minute or two, once) …")
         try:
             venv.EnvBuilder(clear=True, with_pip=True, symlinks=True).create(home)
         except subprocess.CalledProcessError:
@@ -52,7 +55,11 @@ def tools() -> None:
         pip = [home / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
         subprocess.run([*pip, "-r", requirements], check=True)
         (home / "complete").touch()
-    point(VENV, home.name)
+    return home
+
+
+def tools() -> None:
+    point(VENV, environment(ROOT / "tools/requirements.txt").name)
 
 
 def from_galaxy(path: Path) -> bool:
@@ -93,12 +100,19 @@ def collections() -> None:
     point(COLLECTIONS, home.name)
 
 
-def setup() -> None:
+@contextmanager
+def alone() -> Iterator[None]:
+    """One process at a time puts things under .cache/."""
     if sys.version_info < (3, 11):  # noqa: UP036 - this file is what says so
         fail(f"The tools need Python 3.11 or newer, not {sys.version.split()[0]}. Name one: make PYTHON=python3.12")
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / "setup.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def setup() -> None:
+    with alone():
         tools()
         collections()
 

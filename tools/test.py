@@ -37,6 +37,7 @@ LINT = {
     "ruff check": ["ruff", "check"],
     "ruff format": ["ruff", "format", "--check"],
     "changelog": ["antsibull-changelog", "lint"],
+    "docs": [sys.executable, "tools/docs_site.py"],
 }
 
 

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Build the documentation's site: .cache/docs/html. A warning is a failure.
+
+The pages are the Markdown files that are also read in the repository. They are copied to .cache/docs/source, where
+their links are made to fit; antsibull-docs adds a page for each role, module and plugin, and Sphinx renders all of it.
+docs/README.md is the home page, and its lists are the navigation.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from environment import CACHE, COLLECTIONS, ROOT, fail, say, tool_environment
+from setup import alone, environment, setup
+
+SITE = CACHE / "docs"
+SOURCE = SITE / "source"
+HTML = SITE / "html"
+REFERENCE = "reference"
+REPOSITORY = "https://github.com/flaskops/production"
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+FENCE = re.compile(r"^( *)(```+).*?^\1\2$", re.DOTALL | re.MULTILINE)
+ENTRY = re.compile(r"^- \[([^\]]+)\]\(([^)#\s]+)[)#]")
+CONTENTS = re.compile(r"^\.\. contents::.*\n(?: +:.*\n)*", re.MULTILINE)
+PLUGIN = re.compile(r"^( +)(\w+)_(module|filter|lookup|role)$", re.MULTILINE)
+VALIDATE = re.compile(r"^\.\. _\S+__entrypoint-validate:\n.*?(?=^\.\. Extra links$)", re.DOTALL | re.MULTILINE)
+VARIABLES = re.compile(r"<!-- variables:begin -->\n.*<!-- variables:end -->\n", re.DOTALL)
+
+
+def pages() -> dict[str, str]:
+    """Where each file of the repository is on the site."""
+    found = {"README.md": "overview.md", "docs/README.md": "index.md", "CHANGELOG.rst": "changelog.rst"}
+    for path in sorted(ROOT.glob("docs/**/*.md")):
+        name = path.relative_to(ROOT).as_posix()
+        found.setdefault(name, name.removeprefix("docs/"))
+    for group in ("roles", "examples"):
+        for path in sorted(ROOT.glob(f"{group}/*/README.md")):
+            found[path.relative_to(ROOT).as_posix()] = f"{group}/{path.parent.name}.md"
+    return found
+
+
+def resolved(link: str, page: str, places: dict[str, str]) -> str:
+    """A link of a file in the repository as it has to be on the site: to the page there, or to the repository."""
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
+    if target in places:
+        return posixpath.relpath(places[target], posixpath.dirname(places[page]) or ".")
+    if target.startswith("docs/images/"):
+        return posixpath.relpath(target.removeprefix("docs/"), posixpath.dirname(places[page]) or ".")
+    if not (ROOT / target).exists():
+        fail(f"{page}: the link {link} leads nowhere.")
+    return f"{REPOSITORY}/{'tree' if (ROOT / target).is_dir() else 'blob'}/main/{target}"
+
+
+def outside_code(text: str, change) -> str:
+    """The text, changed everywhere but in its code blocks."""
+    parts, end = [], 0
+    for fence in FENCE.finditer(text):
+        parts += [change(text[end : fence.start()]), fence[0]]
+        end = fence.end()
+    return "".join([*parts, change(text[end:])])
+
+
+def navigation(text: str, page: str, places: dict[str, str]) -> str:
+    """The lists of the home page as Sphinx's tables of contents, one for each heading."""
+    parts = []
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        heading, _, body = section.partition("\n")
+        entries = [match for line in body.splitlines() if (match := ENTRY.match(line))]
+        names = [f"Roles, modules, plugins <{REFERENCE}/index>"] * (heading == "Reference")
+        names += [f"{entry[1]} <{resolved(entry[2], page, places)}>" for entry in entries]
+        listed = "\n".join(names)
+        parts.append(f"```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{listed}\n```\n")
+    return "\n".join(parts)
+
+
+def staged(page: str, places: dict[str, str]) -> str:
+    """The text of a page for Sphinx."""
+    text = (ROOT / page).read_text()
+    if page.endswith(".rst"):
+        return CONTENTS.sub("", text)
+    links = outside_code(text, lambda part: LINK.sub(lambda match: resolved(match[1], page, places), part))
+    if page.startswith("roles/"):
+        target = f"../{REFERENCE}/{page.split('/')[1]}_role.rst"
+        return VARIABLES.sub(f"The [reference]({target}) has all of them, with types and defaults.\n", links)
+    return f"{links}\n{navigation(text, page, places)}" if page == "docs/README.md" else links
+
+
+def write(path: Path, content: bytes) -> None:
+    """Leave a file alone that is right already: Sphinx reads again what is new."""
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def stage() -> None:
+    places = pages()
+    contents = {place: staged(page, places).encode() for page, place in places.items()}
+    contents["conf.py"] = (ROOT / "tools/docsite/conf.py").read_bytes()
+    contents["_static/site.css"] = (ROOT / "tools/docsite/site.css").read_bytes()
+    for image in ROOT.glob("docs/images/*"):
+        contents[f"images/{image.name}"] = image.read_bytes()
+    for name, content in contents.items():
+        write(SOURCE / name, content)
+    for path in SOURCE.rglob("*"):
+        name = path.relative_to(SOURCE)
+        if path.is_file() and name.parts[0] != REFERENCE and str(name) not in contents:
+            path.unlink()
+
+
+def reference(text: str) -> str:
+    """A page of antsibull-docs as it suits this site: with short names in the navigation, without a table of contents,
+    which is beside every page, and without a role's entry point `validate`, whose options are those of `main`."""
+    return VALIDATE.sub("", PLUGIN.sub(r"\1\2 \3 <\2_\3>", CONTENTS.sub("", text)))
+
+
+def run(command: list[str | Path], tools: Path) -> None:
+    path = f"{tools / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    # Ansible, which antsibull-docs asks, must be the one beside it.
+    if subprocess.run(command, env=tool_environment(PATH=path, ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS))).returncode:
+        sys.exit(1)
+
+
+def build() -> None:
+    setup()
+    with alone():
+        tools = environment(ROOT / "tools/requirements-docs.txt")
+    stage()
+    place = SOURCE / REFERENCE
+    place.mkdir(mode=0o700, exist_ok=True)
+    options = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--cleanup=similar-files"]
+    options += ["--no-add-antsibull-docs-version", f"--dest-dir={place}"]
+    run([tools / "bin/antsibull-docs", "collection", *options, "flaskops.production"], tools)
+    for path in place.glob("*.rst"):
+        write(path, reference(path.read_text()).encode())
+    # All pages are written, because the navigation is on each of them.
+    sphinx = ["--builder=html", "--fail-on-warning", "--keep-going", "--jobs=auto", "--quiet", "--write-all"]
+    run([tools / "bin/sphinx-build", *sphinx, f"--doctree-dir={SITE / 'doctrees'}", SOURCE, HTML], tools)
+    say(f"The site is in {(HTML / 'index.html').relative_to(ROOT)}.")
+
+
+if __name__ == "__main__":
+    build()

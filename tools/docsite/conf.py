@@ -1,0 +1,50 @@
+"""Sphinx's settings. tools/docs_site.py copies this file beside the pages; it reads nothing from the network."""
+
+import re
+
+from docutils import nodes
+
+project = "flaskops.production"
+author = "The flaskops.production contributors"
+html_title = "flaskops.production"
+extensions = ["myst_parser", "sphinx_antsibull_ext", "sphinx_copybutton"]
+# Links between Markdown files name headings as GitHub does.
+myst_heading_anchors = 4
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
+html_show_sphinx = False
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+html_theme_options = {"source_repository": "https://github.com/flaskops/production/"}
+# A command is copied without its prompt and without what it prints.
+copybutton_exclude = ".linenos, .gp, .go"
+# The reference has a page for each plugin, in a table of contents of its own.
+suppress_warnings = ["myst.header"]
+
+ANSIBLE = "https://docs.ansible.com/ansible/latest"
+LABELS = {
+    "common_return_values": "reference_appendices/common_return_values.html",
+    "action_plugins": "plugins/action.html",
+    "ansible_configuration_settings": "reference_appendices/config.html",
+}
+PLUGIN = re.compile(r"ansible_collections\.(\w+)\.(\w+)\.(\w+_\w+)\Z")
+
+
+def ansible_documentation(app, environment, node, content):
+    """Lead to Ansible's own documentation, whose addresses follow from the names, without asking it for a list."""
+    target = node.get("reftarget", "")
+    plugin = PLUGIN.match(target)
+    if target in LABELS:
+        path = LABELS[target]
+    elif plugin and plugin[1] != "flaskops":
+        path = f"collections/{plugin[1]}/{plugin[2]}/{plugin[3]}.html"
+    else:
+        return None
+    return nodes.reference("", "", content, refuri=f"{ANSIBLE}/{path}", internal=False)
+
+
+def setup(app):
+    app.connect("missing-reference", ansible_documentation)
