@@ -134,6 +134,12 @@ class Repository:
         self.git("update-server-info")
 
 
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """The demo application in a repository."""
+    return Repository(tmp_path / "app").path
+
+
 class Guarded(http.server.SimpleHTTPRequestHandler):
     """Files for who gives the right user and password."""
 

@@ -1,0 +1,140 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A new user's first steps: the page that begins the documentation, to the letter, and the examples to copy. With the
+collection as its tarball installs it, on hosts that are reached over SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import target
+from build import image
+from environment import ROOT, tool_environment
+from fleet import address, connect
+
+PAGE = (ROOT / "docs/getting-started.md").read_text()
+FILE = re.compile(r"`([\w./-]+)`[^`\n]*:\n\n```\w+\n(.*?)```", re.DOTALL)
+CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory) -> Path:
+    """Where the collection is installed from its tarball, and nothing else is."""
+    place = tmp_path_factory.mktemp("collections")
+    galaxy, environment = ["ansible-galaxy", "collection"], tool_environment(ANSIBLE_COLLECTIONS_PATH=str(place))
+    subprocess.run([*galaxy, "build", "--output-path", place, ROOT], env=environment, check=True)
+    (tarball,) = place.glob("flaskops-production-*.tar.gz")
+    subprocess.run([*galaxy, "install", "--offline", "-p", place, tarball], env=environment, check=True)
+    return place
+
+
+class User:
+    """Somebody with a shell, a home of their own, and servers under the names that the documentation uses."""
+
+    def __init__(self, place: Path, collections: Path, servers: dict[str, str]) -> None:
+        self.place = place
+        self.servers = servers
+        home = place / "home"
+        home.mkdir()
+        # In the place of a name server.
+        names = "".join(f'resolve = "{name}:80:{address(container)}"\n' for name, container in servers.items())
+        (home / ".curlrc").write_text(f'{names}noproxy = "*"\nsilent\nshow-error\nfail\n')
+        self.environment = tool_environment(
+            ANSIBLE_COLLECTIONS_PATH=str(collections), ANSIBLE_NOCOLOR="true", ANSIBLE_PIPELINING="true", HOME=str(home)
+        )
+
+    def know_the_servers(self, inventory: Path) -> None:
+        """What a user's own SSH configuration says of a server."""
+        known = json.loads(connect(list(self.servers.values()), self.place / "ssh").read_text())["flask"]["hosts"]
+        (inventory / "host_vars").mkdir()
+        for name, container in self.servers.items():
+            (inventory / "host_vars" / f"{name}.json").write_text(json.dumps(known[container]))
+
+    def run(self, command: str, directory: Path) -> str:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}"
+        return done.stdout
+
+
+@contextlib.contextmanager
+def servers(*platforms: str) -> Iterator[dict[str, str]]:
+    containers = [target.start(image(platform, ssh=True)) for platform in platforms]
+    try:
+        yield {f"web{number}.example.org": container for number, container in enumerate(containers, 1)}
+    finally:
+        for container in containers:
+            target.remove(container)
+
+
+def steps(text: str) -> list[tuple[str, str]]:
+    """Commands, each with what the page shows of its output."""
+    found: list[tuple[str, str]] = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], ""))
+        else:
+            found[-1] = (found[-1][0], f"{found[-1][1]}{line}\n")
+    return found
+
+
+def test_the_first_page_works_as_it_is_written(tmp_path, collections):
+    with servers("debian13") as names:
+        user = User(tmp_path, collections, names)
+        files = FILE.findall(PAGE)
+        assert len(files) == 5
+        for name, content in files:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        user.know_the_servers(tmp_path / "deploy")
+        directory = tmp_path
+        # The tools are installed already, and the collection is.
+        installing, *blocks = CONSOLE.findall(PAGE)
+        assert "ansible-galaxy collection install" in installing
+        for command, shown in (step for block in blocks for step in steps(block)):
+            said = user.run(command, directory)
+            assert said.endswith(shown), f"$ {command}\n{said}"
+            if command.startswith("cd "):
+                directory = directory / command.removeprefix("cd ")
+            if command.endswith(" site.yml"):
+                assert " changed=0 " in user.run(command, directory)
+            if "echo" in command and "refused" in shown:
+                assert "no such luck" in said
+
+
+@pytest.mark.parametrize("example", ["quickstart", "existing-repo"])
+def test_an_example_is_whole(example, tmp_path, collections, repository):
+    with servers("debian12", "debian13") as names:
+        user = User(tmp_path, collections, names)
+        copy = tmp_path / "copy"
+        shutil.copytree(ROOT / "examples" / example, copy)
+        user.know_the_servers(copy)
+        (variables,) = copy.glob("group_vars/*.yml")
+        text = variables.read_text()
+        assert "git@github.com:example/myapp.git" in text
+        variables.write_text(text.replace("git@github.com:example/myapp.git", str(repository)))
+        (copy / "group_vars/all").mkdir()
+        (copy / "group_vars/all/vault.yml").write_text("vault_secret_key: a secret\n")
+        run = "ansible-playbook -i inventory.yml site.yml"
+        user.run(run, copy)
+        again = user.run(run, copy)
+        assert re.findall(r" changed=(\d+) ", again) == ["0", "0"], again
+        for name in names:
+            assert "Release" in user.run(f"curl --header 'Host: www.example.org' http://{name}/", copy)
+        if example == "existing-repo":
+            assert "/srv/myapp/shared" in user.run("ansible web -i inventory.yml -a 'cat /etc/backup.d/myapp'", copy)
