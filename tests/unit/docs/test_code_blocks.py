@@ -40,20 +40,16 @@ SPEC = {
     for role in generate_docs.ROLES
     for name, option in generate_docs.argument_spec(role)["options"].items()
 }
-# What the playbooks ask for beside the roles' own settings, and what Ansible itself knows.
-ASKED = {
+# What describes a run or several applications, and what is asked for by a playbook alone.
+OF_THE_RUN = {
     "flask_apps",
     "flask_app_hosts",
     "flask_app_serial",
     "flask_app_max_fail_percentage",
     "flask_app_only",
-    "doctor_fail_on",
-    "doctor_html",
-    "doctor_json",
-    "doctor_recent",
-    "status_json",
 }
-OURS = re.compile(rf"(?:{'|'.join(generate_docs.ROLES)}|doctor|status)_\w+$")
+ASKED = set(re.findall(r"\b[a-z]+_\w+", "\n".join(path.read_text() for path in ROOT.glob("playbooks/**/*.yml"))))
+OURS = re.compile(rf"(?:{'|'.join(generate_docs.ROLES)})_\w+$")
 PLAYBOOKS = {f"flaskops.production.{path.stem}" for path in ROOT.glob("playbooks/*.yml")}
 
 
@@ -113,7 +109,7 @@ def faults(variables: dict) -> list[str]:
     plain = {
         name: value for name, value in variables.items() if name in SPEC and "{{" not in json.dumps(value, default=str)
     }
-    unknown = [name for name in variables if OURS.match(name) and name not in SPEC and name not in ASKED]
+    unknown = [name for name in variables if OURS.match(name) and name not in SPEC and name not in OF_THE_RUN]
     options = {name: {key: value for key, value in SPEC[name].items() if key != "required"} for name in plain}
     wrong = ArgumentSpecValidator(options).validate(plain).error_messages
     return [f"{name} is no variable" for name in unknown] + list(wrong)
@@ -246,7 +242,8 @@ def playbook_faults(words: list[str], page: str) -> list[str]:
     wrong = [f"{name} is no playbook" for name in options.args if name not in known]
     given = extra_variables(options.extra_vars)
     asked = "\n".join(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
-    wrong += [f"{name} is asked for by nothing" for name in given if not OURS.match(name) and name not in asked]
+    others = [name for name in given if not OURS.match(name) and name not in ASKED]
+    wrong += [f"{name} is asked for by nothing" for name in others if name not in asked]
     # What a shell puts in is not known here.
     return wrong + faults(
         {name: value for name, value in given.items() if "$" not in str(value) and "<" not in str(value)}
@@ -285,6 +282,7 @@ def test_commands_are_what_a_shell_and_ansible_accept(block):
         "ansible-playbook flaskops.production.deploy -e release_unlock=perhaps",
         "ansible-playbook flaskops.production.deploy --no-such-option",
         "ansible-playbook flaskops.production.deploy -e nobody_asks=1",
+        "ansible-playbook flaskops.production.doctor -e doctor_jason=x",
         "make no-such-target",
         "if true",
     ],
