@@ -36,7 +36,7 @@ def argument_spec(role: str) -> dict:
     spec = yaml.safe_load((directory / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]
     defaults = yaml.safe_load((directory / "defaults/main.yml").read_text()) or {}
     for name, option in spec["options"].items():
-        if option["type"] in ("bool", "int") and name in defaults:
+        if option["type"] != "str" and name in defaults:
             option.setdefault("default", defaults[name])
     return spec
 
