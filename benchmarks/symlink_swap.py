@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -72,7 +71,7 @@ def measure(name: str, change: Callable[[str, str], object], root: str, swaps: i
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--swaps", type=int, default=20_000, help="how often the link is changed (default: 20000)")
     parser.add_argument("--sync", action="store_true", help="flush to disk at each swap, as a deploy does")
     parser.add_argument(

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -59,7 +58,7 @@ class Connection:
         self.writer.write(request)
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         status = int(head[0].split()[1])
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+        headers = {name.lower(): value.strip() for name, __, value in (line.partition(":") for line in head[1:])}
         await self.reader.readexactly(int(headers["content-length"]))
         self.used = time.monotonic()
         return status, headers.get("x-demo-release", ""), headers.get("connection") != "close"
@@ -182,7 +181,7 @@ def summary(answers: list[Answer]) -> dict:
 
 def report(answers: list[Answer], phases: list[tuple[float, str]], late: float) -> dict:
     """The summary of the whole run, of each phase, and the latency that a change must stay under."""
-    ends = [start for start, _ in phases[1:]] + [float("inf")]
+    ends = [start for start, __ in phases[1:]] + [float("inf")]
     parts = {
         name: summary([answer for answer in answers if start <= answer.start < end])
         for (start, name), end in zip(phases, ends, strict=True)

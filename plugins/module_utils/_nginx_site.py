@@ -408,8 +408,8 @@ class Site:
             if not os.path.isdir(directory):
                 raise Fault(f"The directory {directory} does not exist. Create it, or name another path.")
         sweep(directories)
-        assert self.after.content is not None
-        candidate = write_temporary(os.path.dirname(self.path), self.after.content, self.after.mode, self.after.owner)
+        content = self.after.content or b""
+        candidate = write_temporary(os.path.dirname(self.path), content, self.after.mode, self.after.owner)
         self.temporary.append(candidate)
         output = self.validate(candidate)
         if differs:

@@ -59,7 +59,7 @@ class WorkTree:
 def git(*arguments: str, environment: dict[str, str] | None = None) -> Answer:
     """One git command, which never asks for anything."""
     env = {name: value for name, value in os.environ.items() if name not in INHERITED}
-    env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+    env.update(GIT_TERMINAL_PROMPT="0", GIT_OPTIONAL_LOCKS="0", GIT_LITERAL_PATHSPECS="1", LC_ALL="C")
     env |= environment or {}
     try:
         done = subprocess.run(["git", *arguments], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)

@@ -68,7 +68,7 @@ def scrub(text: str, location: str) -> str:
 
 def user_and_password(location: str) -> tuple[str, str]:
     """Both as the server is told them; empty where a URL has none."""
-    user, _, password = _authority(location)[1].partition(":")
+    user, __, password = _authority(location)[1].partition(":")
     return unquote(user), unquote(password)
 
 
@@ -80,7 +80,7 @@ def credentials(location: str) -> str:
 
 def without_user(location: str) -> tuple[str, str]:
     """(the URL without user and password, its server alone)."""
-    scheme, _, rest = _authority(location)
+    scheme, __, rest = _authority(location)
     return f"{scheme}://{rest}", f"{scheme}://{re.split(r'[/?#]', rest, maxsplit=1)[0]}"
 
 

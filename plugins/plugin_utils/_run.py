@@ -27,7 +27,7 @@ def this_run() -> dict[str, str]:
 
 def is_dead(run: dict[str, str]) -> bool:
     """Whether a run is known to be over: it was started on this very machine, and its process is gone."""
-    machine, _, pid = run.get("process", "").rpartition(" ")
+    machine, __, pid = run.get("process", "").rpartition(" ")
     if not machine or machine != _machine() or not pid.isdecimal():
         return False
     try:

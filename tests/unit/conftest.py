@@ -27,6 +27,12 @@ except ImportError:
             basic._ANSIBLE_ARGS = before
 
 
+# ansible-test keeps its copy of Ansible where only root may read, and a test may become another user: what a module
+# loads when it ends is loaded now.
+with patch_module_args(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    basic.AnsibleModule({}).exit_json()
+
+
 @pytest.fixture
 def run_module():
     """Run a module's main() as a task does, and return what it prints, which is after hiding secrets.
@@ -37,11 +43,8 @@ def run_module():
     def run(module, args, check=False, diff=False):
         internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
         printed = io.StringIO()
-        with (
-            patch_module_args({**args, **internal}),
-            contextlib.redirect_stdout(printed),
-            pytest.raises(SystemExit) as ended,
-        ):
+        redirected = contextlib.redirect_stdout(printed)
+        with patch_module_args({**args, **internal}), redirected, pytest.raises(SystemExit) as ended:
             module.main()
         result = json.loads(printed.getvalue())
         assert (ended.value.code != 0) == bool(result.get("failed")), result

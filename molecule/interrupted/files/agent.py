@@ -72,7 +72,10 @@ def names(path: Path) -> list[str]:
 
 def unit(name: str) -> dict[str, str]:
     said = subprocess.run(
-        ["systemctl", "show", name, "--property=ActiveState,SubState,MainPID"], capture_output=True, text=True
+        ["systemctl", "show", name, "--property=ActiveState,SubState,MainPID"],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     return dict(line.split("=", 1) for line in said.stdout.splitlines())
 
@@ -86,7 +89,10 @@ def directory_of(pid: str) -> str | None:
     except OSError:
         return None
     command = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "readlink"]
-    return subprocess.run([*command, f"/proc/{pid}/cwd"], capture_output=True, text=True).stdout.strip() or None
+    return (
+        subprocess.run([*command, f"/proc/{pid}/cwd"], check=False, capture_output=True, text=True).stdout.strip()
+        or None
+    )
 
 
 def modules() -> list[int]:
@@ -214,7 +220,7 @@ def journal() -> dict:
         ["tail", "--lines=20", "/var/log/nginx/error.log"],
         ["ls", "-lA", str(ROOT), str(ROOT / "venvs"), str(ROOT / "releases"), str(ROOT / ".deploy")],
     ]
-    said = [subprocess.run(command, capture_output=True, text=True).stdout for command in commands]
+    said = [subprocess.run(command, check=False, capture_output=True, text=True).stdout for command in commands]
     return {"text": "\n".join(said)}
 
 
@@ -228,7 +234,7 @@ def main() -> None:
             answer = {key: getattr(visitor, key) for key in ("answered", "faults", "worst", "seen")}
             visitor.seen = {}
         elif do == "ask":
-            answer = {"answers": [ask() for _ in range(command["times"])]}
+            answer = {"answers": [ask() for __ in range(command["times"])]}
         elif do == "signal":
             for pid in command["pids"]:
                 os.kill(pid, getattr(signal, f"SIG{command['how']}"))

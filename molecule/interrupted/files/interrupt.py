@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -353,7 +352,7 @@ class Test:
             subprocess.run(["docker", *command, self.host], check=True, stdout=subprocess.DEVNULL)
         until = time.monotonic() + PATIENCE
         ask = ["docker", "exec", self.host, "python3", "-c", f"import urllib.request as r; r.urlopen('{self.url()}')"]
-        while subprocess.run(ask, capture_output=True).returncode and time.monotonic() < until:
+        while subprocess.run(ask, check=False, capture_output=True).returncode and time.monotonic() < until:
             time.sleep(0.3)
         self.watch()
         self.interrupted(f"host restarted while {moment}", release)

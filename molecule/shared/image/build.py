@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Build the images of the test hosts, where they are not there yet: build.py [debian12] [debian13]
 
 The base is Docker Hub's debian image, or, where no registry answers, one that debootstrap makes (as root).
@@ -34,7 +33,7 @@ def image(name: str, ssh: bool = False) -> str:
 
 
 def exists(tag: str) -> bool:
-    return subprocess.run(["docker", "image", "inspect", tag], capture_output=True).returncode == 0
+    return subprocess.run(["docker", "image", "inspect", tag], check=False, capture_output=True).returncode == 0
 
 
 def bootstrap(name: str, tag: str) -> None:
@@ -43,7 +42,7 @@ def bootstrap(name: str, tag: str) -> None:
     with tempfile.TemporaryDirectory(prefix=f"{suite}-") as temporary:
         root = Path(temporary) / "root"
         command = ["debootstrap", "--variant=minbase", suite, str(root), f"{MIRROR}/debian"]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             fail(f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr}")
         lines = [(suite, "debian"), (f"{suite}-updates", "debian"), (f"{suite}-security", "debian-security")]
@@ -61,7 +60,10 @@ def base(name: str) -> str:
     official, own = name.replace("debian", "debian:"), f"flaskops-base:{name}"
     if exists(own):
         return own
-    if exists(official) or subprocess.run(["docker", "pull", "-q", official], capture_output=True).returncode == 0:
+    if (
+        exists(official)
+        or subprocess.run(["docker", "pull", "-q", official], check=False, capture_output=True).returncode == 0
+    ):
         return official
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         fail(f"No registry gives {official}, and making it here takes root and the command debootstrap.")

@@ -531,7 +531,7 @@ if __name__ == "__main__":
             {
                 "checked": len(checked),
                 "faults": faults,
-                "nginx": subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip(),
+                "nginx": subprocess.run(["nginx", "-v"], check=False, capture_output=True, text=True).stderr.strip(),
             }
         )
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import fleet_plot
 import fleet_report

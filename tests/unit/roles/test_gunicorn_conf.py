@@ -339,7 +339,7 @@ def test_an_application_may_answer_late_and_change_its_mind(execute):
             raise ValueError
         except ValueError:
             write = start_response("500 Internal Server Error", [], sys.exc_info())
-        write(b"sorry")
+            write(b"sorry")
         yield b""
 
     assert execute()["answer"](application, "/", "localhost") == 500

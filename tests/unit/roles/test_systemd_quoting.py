@@ -178,7 +178,7 @@ def read_as_systemd(text):
     backslash keeps " \\ ` and $ and is itself kept before anything else; nothing is expanded."""
     found = {}
     for line in text.splitlines():
-        name, _, rest = line.partition("=")
+        name, __, rest = line.partition("=")
         assert rest[0] == rest[-1] == '"' and len(rest) > 1, "the whole value stands in one pair of quotes"
         value, characters = "", iter(rest[1:-1])
         for character in characters:

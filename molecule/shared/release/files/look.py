@@ -44,7 +44,7 @@ def process() -> dict:
         place = os.stat(f"/proc/{found['pid']}")
         owner = {"user": place.st_uid, "group": place.st_gid, "extra_groups": []}
         readlink = ["readlink", f"/proc/{found['pid']}/cwd"]
-        found["cwd"] = subprocess.run(readlink, capture_output=True, text=True, **owner).stdout.strip()
+        found["cwd"] = subprocess.run(readlink, check=False, capture_output=True, text=True, **owner).stdout.strip()
         parents = [path.read_text().rpartition(")")[2].split()[1] for path in Path("/proc").glob("[0-9]*/stat")]
         found["workers"] = parents.count(unit["MainPID"])
         found["user"] = pwd.getpwuid(place.st_uid).pw_name
@@ -87,7 +87,10 @@ def main() -> dict:
     return {
         "app": os.readlink(ROOT / "app") if os.path.islink(ROOT / "app") else None,
         "next": os.path.lexists(ROOT / "next"),
-        "candidate": subprocess.run(["systemctl", "is-active", f"{SERVICE}-next"], capture_output=True).returncode == 0,
+        "candidate": subprocess.run(
+            ["systemctl", "is-active", f"{SERVICE}-next"], check=False, capture_output=True
+        ).returncode
+        == 0,
         "locked": os.path.lexists(state / "lock"),
         "venv": os.path.realpath(ROOT / "venv"),
         "process": found,

@@ -40,8 +40,8 @@ class Action(release_stage.ActionModule):
     def _fixup_perms2(self, *_arguments, **_more):
         pass
 
-    def _transfer_file(self, local, remote):
-        self.sent.append((local, remote))
+    def _transfer_file(self, local_path, remote_path):
+        self.sent.append((local_path, remote_path))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_push_looks_and_then_sends_the_archive(run, tmp_path):
-    _, action = run(pull_url="", pull_directory=str(tmp_path / "www"))
+    __, action = run(pull_url="", pull_directory=str(tmp_path / "www"))
     assert action.sent == [(str(tmp_path / "release.tar.gz"), "/tmp/x/release.tar.gz")]
     assert [call.get("archive") for call in action.calls] == [None, "/tmp/x/release.tar.gz"]
     assert list((tmp_path / "www").iterdir()) == []
@@ -76,7 +76,7 @@ def test_pull_publishes_the_archive_and_is_one_call(run, tmp_path):
 
 
 def test_pull_without_a_directory_publishes_nothing(run, tmp_path):
-    _, action = run(pull_url="https://example.org/")
+    __, action = run(pull_url="https://example.org/")
     assert len(action.calls) == 1 and action.sent == []
 
 

@@ -326,7 +326,7 @@ CONSEQUENCES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("expected", "plant"), FAULTS, ids=[f"{n}-{kind}" for n, (kind, _) in enumerate(FAULTS)])
+@pytest.mark.parametrize(("expected", "plant"), FAULTS, ids=[f"{n}-{kind}" for n, (kind, __) in enumerate(FAULTS)])
 def test_a_fault_is_named_and_nothing_else(host, expected, plant):
     plant(host)
     found = set(ids(judge(examine(host))))

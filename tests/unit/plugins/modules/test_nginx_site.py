@@ -465,7 +465,7 @@ def test_check_mode_works_on_an_empty_host(tmp_path, run_module, no_nginx):
         "path": f"{tmp_path}/etc/nginx/sites-available/a.conf",
         "link": f"{tmp_path}/etc/nginx/sites-enabled/a.conf",
     }
-    args |= {"content": "server {}", "remove_links": [f"{tmp_path}/etc/nginx/sites-enabled/default"]}
+    args.update(content="server {}", remove_links=[f"{tmp_path}/etc/nginx/sites-enabled/default"])
     result = run_module(nginx_site, args, check=True, diff=True)
     assert (result["changed"], result["installed"], result["validated"]) == (True, False, False)
     assert result["diff"][0]["after"] == "server {}\n"

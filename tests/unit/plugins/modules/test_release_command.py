@@ -114,7 +114,7 @@ def test_what_makes_the_command_what_it_is_comes_last(home):
     systemctl(home, f"cat <<'UNIT'\n{UNITS}UNIT")
     unit = lines(home)
     for directive in ("User=web", "Group=www", "Type=oneshot", "ExecStart=/bin/sh -e /run/script"):
-        assert [line for line in unit if line.split("=")[0] == directive.split("=")[0]] == [directive]
+        assert [line for line in unit if line.split("=")[0] == directive.split("=", maxsplit=1)[0]] == [directive]
     path = [line for line in unit if line.startswith("Environment=PATH=")]
     assert path[-1].startswith(f"Environment=PATH={home.venvs}/abc/bin:"), "the release's own programs come first"
     assert unit.index("UMask=0022") < unit.index("UMask=0027")

@@ -46,7 +46,8 @@ class Host:
         self.home = Home(str(self.root))
         self.resolved = 0
 
-    def resolve(self, name="v1", files=FILES, links=()):
+    def resolve(self, name="v1", files=None, links=()):
+        files = FILES if files is None else files
         self.resolved += 1
         directory = self.tmp_path / f"source-{self.resolved}"
         for path, text in files.items():

@@ -41,7 +41,7 @@ def make(run_module, root):
     def run(*entries, check=False, diff=True):
         given, secrets = [], {}
         for entry in entries:
-            entry = dict(zip(("path", "mode"), entry, strict=True)) if isinstance(entry, tuple) else entry
+            entry = {"path": entry[0], "mode": entry[1]} if isinstance(entry, tuple) else entry
             path = entry["path"].replace("{root}", str(root))
             if "secret" in entry:
                 secrets[path] = entry["secret"]

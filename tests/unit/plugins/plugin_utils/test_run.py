@@ -102,7 +102,7 @@ def test_the_module_is_told_which_run_it_serves():
 def test_the_lock_of_a_dead_run_is_taken_over(ended):
     action = Action(locked(f"{_run._machine()} {ended}"), {"changed": True})
     assert _run.execute(action, {}, {}) == {"changed": True}
-    assert [arguments["run"].get("replaces") for _, arguments in action.calls] == [None, "other-run"]
+    assert [arguments["run"].get("replaces") for __, arguments in action.calls] == [None, "other-run"]
 
 
 def test_the_lock_of_a_living_run_is_respected():

@@ -328,7 +328,7 @@ def spied(monkeypatch, tmp_path):
     )
     spy.chmod(0o755)
     monkeypatch.setenv("PATH", f"{spy.parent}:{os.environ['PATH']}")
-    return lambda: log.read_text()
+    return log.read_text
 
 
 def test_credentials_of_a_url_reach_the_server_and_no_command_line(resolve, history, server, spied):

@@ -33,11 +33,11 @@ def together(work, count: int = 8) -> list:
         except SourceError as error:
             answers.put(str(error))
 
-    processes = [FORK.Process(target=one) for _ in range(count)]
+    processes = [FORK.Process(target=one) for __ in range(count)]
     for process in processes:
         process.start()
     start.set()
-    found = [answers.get(timeout=30) for _ in processes]
+    found = [answers.get(timeout=30) for __ in processes]
     for process in processes:
         process.join()
     return found
@@ -91,7 +91,7 @@ def test_eight_processes_resolve_a_directory_once(files, tmp_path):
     (root / "wsgi.py").write_text("app = 2\n")
     assert _source.resolve(request, tmp_path / "run") == releases[0]
     started = time.monotonic()
-    for _ in range(50):
+    for __ in range(50):
         _source.resolve(request, tmp_path / "run")
     assert time.monotonic() - started < 1
 

@@ -26,7 +26,9 @@ APP = {"wsgi.py": "app = 1\n"}
 
 
 def call(*command, **environment) -> bytes:
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, check=False, env={**os.environ, **environment}, capture_output=True, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 0, (command, done.stderr)
     return done.stdout
 

@@ -86,7 +86,7 @@ def reaches_the_other_application() -> str:
         refused(lambda path=path: os.listdir(OTHER / path))
         for path in ("shared/media", "shared/logs", "shared/instance")
     ]
-    told.append(refused(lambda: (OTHER / "shared/.env").read_text()))
+    told.append(refused((OTHER / "shared/.env").read_text))
     return " ".join(told)
 
 
