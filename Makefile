@@ -5,7 +5,8 @@ PLATFORM ?=
 ACTION ?= test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup images docs-tables lint docs test-unit test-integration molecule test demo demo-destroy build clean
+.PHONY: help setup images docs-tables lint docs test-fast test-unit test-integration molecule certify matrix test demo \
+	demo-destroy build clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -22,6 +23,9 @@ setup: ## Install the tools and the collections that the tests need
 images: ## Build the images of the test hosts
 	@$(PYTHON) molecule/shared/image/build.py
 
+test-fast: ## While writing: lint, and the unit tests of what has changed; less than a minute
+	@$(PYTHON) tools/test.py fast
+
 lint: ## ansible-lint, yamllint, ruff, the changelog
 	@$(PYTHON) tools/test.py lint
 
@@ -33,6 +37,12 @@ test-integration: ## Integration tests, in containers
 
 molecule: ## Scenarios, in containers: SCENARIO=default PLATFORM=debian13 ACTION=converge narrow it down
 	@$(PYTHON) tools/test.py $(if $(SCENARIO),--scenario $(SCENARIO) --action $(ACTION) --platform "$(PLATFORM)",molecule)
+
+certify: ## What Galaxy and partner certification run: ansible-test, the import, the documentation, an installation
+	@$(PYTHON) tools/test.py certify
+
+matrix: ## The scenario `default` with each ansible-core, and the modules' tests on each Python
+	@$(PYTHON) tools/test.py matrix
 
 test: ## All of them; the last line sums them up
 	@$(PYTHON) tools/test.py

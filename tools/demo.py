@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Deploy the demo application to a container that stands in for a server, and say where it answers."""
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ What to try next:
 
 
 def inspect() -> dict:
-    done = subprocess.run(["docker", "inspect", HOST], capture_output=True, text=True)
+    done = subprocess.run(["docker", "inspect", HOST], check=False, capture_output=True, text=True)
     return json.loads(done.stdout)[0] if done.returncode == 0 else {}
 
 
@@ -78,7 +77,7 @@ def url() -> str:
 
 def wait_until_it_answers(address: str) -> None:
     trouble = ""
-    for _ in range(60):
+    for __ in range(60):
         try:
             with urllib.request.urlopen(address, timeout=5) as answer:
                 if answer.status == 200:
@@ -94,7 +93,9 @@ def deploy() -> None:
     setup()
     start_host()
     playbook = ["ansible-playbook", str(ROOT / "playbooks/site.yml")]
-    if subprocess.run(playbook, cwd=ROOT, env=tool_environment(ANSIBLE_CONFIG=str(CONFIGURATION))).returncode:
+    if subprocess.run(
+        playbook, check=False, cwd=ROOT, env=tool_environment(ANSIBLE_CONFIG=str(CONFIGURATION))
+    ).returncode:
         fail("The playbook failed; the message above says why. `make demo` goes on from there.")
     wait_until_it_answers(url())
     print(ANSWERS.format(url=url(), host=HOST))

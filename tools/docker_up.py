@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Make Docker answer. Prints the process id of the daemon when this had to start one, else nothing."""
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Docker is needed for the containers that stand in for your servers, and it does 
 
 def answers() -> bool:
     command = ["docker", "info"]
-    return bool(shutil.which("docker")) and subprocess.run(command, capture_output=True).returncode == 0
+    return bool(shutil.which("docker")) and subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def install(*packages: str) -> None:
@@ -27,7 +26,9 @@ def install(*packages: str) -> None:
     say(f"Installing {', '.join(packages)} …")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
-        done = subprocess.run(["apt-get", "-qq", *arguments], env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            ["apt-get", "-qq", *arguments], check=False, env=environment, capture_output=True, text=True
+        )
         if done.returncode:
             fail(f"apt-get {' '.join(arguments)}\n{done.stdout}{done.stderr}")
 
@@ -42,7 +43,7 @@ def start() -> int | None:
         with open(CACHE / "dockerd.log", "wb") as log:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             process = subprocess.Popen(["dockerd"], start_new_session=True, **streams)
-    for _ in range(120):
+    for __ in range(120):
         if answers():
             return process.pid if process else None
         if process and process.poll() is not None:

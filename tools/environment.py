@@ -25,7 +25,7 @@ def say(message: str) -> None:
 
 def docker(*arguments: str, **options) -> str:
     """Run a docker command to its end and return what it printed."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, **options)
+    done = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, **options)
     if done.returncode:
         fail(f"docker {' '.join(arguments)}\n{done.stdout}{done.stderr}")
     return done.stdout.strip()

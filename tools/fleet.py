@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Make containers reachable over SSH, and write the inventory: fleet.py <directory> <container> ...
 
 The containers come from the images with an SSH server. Each gets a host key of its own, which the inventory has

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write what is generated in README.md, roles/*/README.md and docs/; with --check, only compare.
 
 A table stands between two comments, and the first one says what is in it:

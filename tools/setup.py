@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Put the tools and the collections that the tests need under .cache/. Done already: nothing happens.
 
 Interrupted at any point, the next run starts the missing part again.
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-import venv
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,17 +39,17 @@ def point(link: Path, target: str | Path) -> None:
         beside.replace(link)
 
 
-def environment(requirements: Path) -> Path:
-    """A virtual environment with what the file asks for, built once for each content of it."""
+def environment(requirements: Path, python: str = sys.executable) -> Path:
+    """A virtual environment with what the file asks for, built once for each content of it and each Python."""
+    ask = [python, "-c", "import sys; print(sys.version, end='')"]
+    version = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
     name = requirements.stem.replace("requirements", "venv")
     # A virtual environment can't be moved: it is built at its final path and counts once it is marked complete.
-    home = CACHE / f"{name}-{digest(requirements.read_bytes(), sys.version, sys.executable)}"
+    home = CACHE / f"{name}-{digest(requirements.read_bytes(), version, python)}"
     if not (home / "complete").exists():
         say(f"Installing {requirements.relative_to(ROOT)} (a minute or two, once) …")
-        try:
-            venv.EnvBuilder(clear=True, with_pip=True, symlinks=True).create(home)
-        except subprocess.CalledProcessError:
-            fail(f"{sys.executable} can't create virtual environments. On Debian: apt-get install python3-venv")
+        if subprocess.run([python, "-m", "venv", "--clear", home], check=False).returncode:
+            fail(f"{python} can't create virtual environments. On Debian: apt-get install python3-venv")
         pip = [home / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
         subprocess.run([*pip, "-r", requirements], check=True)
         (home / "complete").touch()

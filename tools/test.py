@@ -1,36 +1,31 @@
-#!/usr/bin/env python3
-"""Run the tests and sum them up: test.py [lint] [unit] [integration] [molecule]; all of them when none is named.
+"""Run the tests and sum them up: test.py [lint] [unit] [certify] [integration] [molecule] [matrix]; all without a name.
 
-The last line is `N passed, N failed`. Each tool of lint, each unit or integration test and each Molecule scenario
-counts as one. What passes takes a line; the output of what fails is printed whole.
+The last line is `N passed, N failed`, with `, N skipped` where something could not be run here. Each tool of lint and
+of certify, each unit or integration test, each sanity test and each run of a scenario counts as one. What passes
+takes a line; the output of what fails is printed whole.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
-import tempfile
-import time
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-from environment import CACHE, ROOT, VENV, say, tool_environment
+import certify
+import matrix
+import scenarios
+from changed import unit_tests
+from environment import ROOT, say, tool_environment
+from results import Result, command_result, pytest, show, total
 from setup import setup
 
 sys.path.insert(0, str(ROOT / "molecule/shared/image"))
 from build import SUITES, build_images
 
-PARTS = ("lint", "unit", "integration", "molecule")
-# Scenarios that measure latencies: nothing may run beside them.
-ALONE = {"load"}
-# Scenarios that begin first, so that none of them is left over at the end.
-LONGEST = {"interrupted", "lifecycle"}
+PARTS = ("lint", "unit", "certify", "integration", "molecule", "matrix")
 LINT = {
     "ansible-lint": ["ansible-lint"],
     "yamllint": ["yamllint", "--strict", "."],
@@ -39,106 +34,61 @@ LINT = {
     "changelog": ["antsibull-changelog", "lint"],
     "docs": [sys.executable, "tools/docs_site.py"],
 }
+# Those of them that certification runs, too.
+CERTIFY_LINT = ("ansible-lint", "changelog")
+# Scenarios that measure latencies: nothing may run beside them.
+ALONE = {"load"}
+# What takes longest begins first, so that none of it is left over at the end.
+LONGEST = ("interrupted", "lifecycle", "doctor", "fleet")
+
+Job = Callable[[], Result]
 
 
-@dataclass(frozen=True)
-class Result:
-    name: str
-    passed: int
-    failed: int
-    seconds: float
-    log: str
-    note: str = ""
-
-
-def run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return done.returncode, done.stdout.decode(errors="replace")
-
-
-def command_result(name: str, command: list[str], environment: dict[str, str]) -> Result:
-    start = time.monotonic()
-    code, log = run(command, environment)
-    return Result(name, int(code == 0), int(code != 0), time.monotonic() - start, log)
-
-
-def lint() -> Iterator[Result]:
-    for name, command in LINT.items():
-        yield command_result(name, command, tool_environment())
-
-
-def counts(report: Path) -> tuple[int, int, int]:
-    """Tests passed, failed and skipped, from pytest's own report."""
-    suites = list(ElementTree.parse(report).getroot().iter("testsuite")) if report.exists() else []
-    tests, failures, errors, skipped = (
-        sum(int(suite.get(name, 0)) for suite in suites) for name in ("tests", "failures", "errors", "skipped")
-    )
-    failed = failures + errors
-    return tests - failed - skipped, failed, skipped
-
-
-def pytest(directory: str, *options: str) -> Result:
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary:
-        report = Path(temporary) / "report.xml"
-        command = [str(VENV / "bin/python"), "-m", "pytest", directory, *options, f"--junit-xml={report}"]
-        code, log = run(command, tool_environment())
-        passed, failed, skipped = counts(report)
-    # A run that failed without a failed test, or found none at all, is a failure too.
-    failed = failed or int(code != 0)
-    reasons = [line for line in log.splitlines() if line.startswith("SKIPPED")]
-    note = "\n".join([f"{skipped} skipped", *reasons]) if skipped else ""
-    return Result(directory, passed, failed, time.monotonic() - start, log, note)
+def lint(*names: str) -> Iterator[Result]:
+    for name in names or LINT:
+        yield command_result(name, LINT[name], tool_environment())
 
 
 def unit() -> Result:
-    return pytest("tests/unit", "-n", "auto")
+    return pytest("tests/unit", "tests/unit", "-n", "auto")
 
 
-def integration() -> Result:
-    return pytest("tests/integration")
+def fast() -> Iterator[Result]:
+    """What tells within a minute whether a change is good."""
+    yield from lint("ruff check", "ruff format", "yamllint", "changelog")
+    paths, why = unit_tests()
+    say(why)
+    if paths:
+        yield pytest("unit tests of the change", *paths, "-n", "auto")
 
 
-def scenarios() -> list[str]:
-    return sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
-
-
-def molecule_command(scenario: str, action: str, platform: str = "") -> tuple[list[str], dict[str, str]]:
-    """The command for one scenario, whose state stays in this work tree."""
-    command = ["molecule", action, "--scenario-name", scenario]
-    if platform:
-        command += ["--platform-name", f"flaskops-{scenario}-{platform}"]
-    return command, tool_environment(MOLECULE_EPHEMERAL_DIRECTORY=str(CACHE / "molecule" / scenario), COLUMNS="160")
-
-
-def molecule(scenario: str) -> Result:
-    result = command_result(f"molecule {scenario}", *molecule_command(scenario, "test"))
-    # Molecule passes over a step whose playbook is missing.
-    return replace(result, passed=0, failed=1) if "Missing playbook" in result.log else result
-
-
-def in_containers(parts: list[str]) -> Iterator[Result]:
-    """What waits for the network and for services as long as it computes: one for each processor keeps them busy."""
-    names = scenarios() if "molecule" in parts else []
-    together = sorted((name for name in names if name not in ALONE), key=lambda name: name not in LONGEST)
-    jobs = [partial(molecule, name) for name in together]
+def on_hosts(parts: set[str]) -> list[Job]:
+    """What runs in containers, in the order in which it begins."""
+    # The matrix runs the scenario with the tools' own ansible-core, too.
+    names = [name for name in scenarios.names() if name not in ALONE] if "molecule" in parts else []
+    if "matrix" in parts and "default" in names:
+        names.remove("default")
+    first = [name for name in LONGEST if name in names]
+    jobs: list[Job] = [partial(scenarios.molecule, name) for name in first]
     if "integration" in parts:
-        jobs.insert(1, integration)
+        jobs.insert(1, partial(pytest, "tests/integration", "tests/integration"))
+    elif "certify" in parts:
+        jobs.append(partial(pytest, "on hosts", *certify.ON_HOSTS))
+    if "certify" in parts:
+        jobs += certify.jobs()
+    if "matrix" in parts:
+        jobs += matrix.jobs()
+    return jobs + [partial(scenarios.molecule, name) for name in names if name not in first]
+
+
+def together(jobs: list[Job]) -> Iterator[Result]:
+    """What waits for the network and for services as long as it computes: one for each processor keeps them busy."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in as_completed([pool.submit(job) for job in jobs]):
             yield done.result()
-    yield from (molecule(name) for name in names if name in ALONE)
 
 
-def show(result: Result) -> None:
-    if result.failed:
-        say(f"\n----- {result.name} -----\n{result.log.rstrip()}\n----- {result.name}: failed -----\n")
-    outcome = f"{result.passed} passed, {result.failed} failed" if result.passed + result.failed > 1 else ""
-    words = [outcome or ("failed" if result.failed else "passed"), f"{result.seconds:.0f} s", result.note]
-    say(f"{result.name:<24} {', '.join(word for word in words if word)}")
-
-
-def test(parts: list[str]) -> bool:
+def test(parts: set[str]) -> bool:
     setup()
     results: list[Result] = []
 
@@ -147,37 +97,44 @@ def test(parts: list[str]) -> bool:
             results.append(result)
             show(result)
 
+    if "fast" in parts:
+        collect(fast())
     # The images come over the network while the processors lint.
     with ThreadPoolExecutor() as pool:
-        images = pool.submit(build_images) if {"integration", "molecule"} & set(parts) else None
+        images = pool.submit(build_images) if parts - {"fast", "lint", "unit"} else None
         if "lint" in parts:
             collect(lint())
+        elif "certify" in parts:
+            collect(lint(*CERTIFY_LINT))
         if "unit" in parts:
             collect([unit()])
         if images:
             images.result()
-    collect(in_containers(parts))
-    passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
-    print(f"{passed} passed, {failed} failed", flush=True)
-    return failed == 0
+    collect(together(on_hosts(parts)))
+    if "molecule" in parts:
+        collect(scenarios.molecule(name) for name in scenarios.names() if name in ALONE)
+    print(total(results), flush=True)
+    return not any(result.failed for result in results)
 
 
 def scenario(name: str, action: str, platform: str) -> None:
     """Run one action of one scenario in the foreground, as while writing a role."""
     setup()
     build_images(*([platform] if platform else []))
-    command, environment = molecule_command(name, action, platform)
+    command, environment = scenarios.command(name, action, platform)
     os.chdir(ROOT)
     os.execvpe(command[0], command, environment)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="part", help=", ".join(PARTS))
-    parser.add_argument("--scenario", choices=scenarios(), help="run one Molecule scenario, in the foreground")
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, "fast", []], metavar="part", help=f"{', '.join(PARTS)}; or fast"
+    )
+    parser.add_argument("--scenario", choices=scenarios.names(), help="run one Molecule scenario, in the foreground")
     parser.add_argument("--action", default="test", help="Molecule's action: test, converge, verify, login, destroy …")
     parser.add_argument("--platform", default="", choices=["", *SUITES], help="on one platform only")
     arguments = parser.parse_args()
     if arguments.scenario:
         scenario(arguments.scenario, arguments.action, arguments.platform)
-    sys.exit(not test(arguments.parts or list(PARTS)))
+    sys.exit(not test(set(arguments.parts or PARTS)))

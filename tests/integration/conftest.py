@@ -84,6 +84,7 @@ class Site:
         return Played(
             subprocess.run(
                 ["ansible-playbook", "-i", str(inventory), *options, playbook],
+                check=False,
                 env=tool_environment(
                     ANSIBLE_INJECT_FACT_VARS="false",
                     ANSIBLE_LOCAL_TEMP=str(self.temporary),
@@ -177,8 +178,10 @@ def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] 
     """Serve a directory at an address of this machine; the port."""
     with http.server.ThreadingHTTPServer((address, 0), functools.partial(handler, directory=directory)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
 
 
 class Watch:

@@ -566,6 +566,7 @@ def run_site(place: Path, hosts: dict[str, dict], **environment: str) -> Run:
     inventory.write_text(text.replace("SOURCES", str(place)))
     done = subprocess.run(
         ["ansible-playbook", "-i", str(inventory), "--forks=8", "flaskops.production.site"],
+        check=False,
         env=tool_environment(
             ANSIBLE_INJECT_FACT_VARS="false",
             ANSIBLE_STDOUT_CALLBACK="default",
@@ -577,7 +578,7 @@ def run_site(place: Path, hosts: dict[str, dict], **environment: str) -> Run:
         capture_output=True,
         text=True,
     )
-    messages = {host: json.loads(result)["msg"] for host, _, result in FATAL.findall(done.stdout)}
+    messages = {host: json.loads(result)["msg"] for host, __, result in FATAL.findall(done.stdout)}
     recap = {host: tuple(int(number) for number in numbers) for host, *numbers in RECAP.findall(done.stdout)}
     return Run(messages, recap, log.read_text(), done.stdout + done.stderr)
 

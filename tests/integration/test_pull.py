@@ -36,7 +36,7 @@ def test_a_host_fetches_what_it_lacks(site, converged, releases, count, tmp_path
 
 
 def test_other_bytes_are_refused_and_change_nothing(site, converged, releases):
-    *before, _ = site.python(STATE, None)
+    *before, __ = site.python(STATE, None)
     change(site, "Tampered with")
     releases.tampering = True
     played = site.play("deploy", "-vvv", **releases.variables)

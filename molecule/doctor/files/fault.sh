@@ -1,6 +1,8 @@
+# shellcheck shell=sh
 # What the scripts of vars/faults.yml are made of.
 set -eu
 app=/srv/myapp
+# shellcheck disable=SC2034 # the scripts use it
 release=$app/releases/v1
 
 keep() { stat -c 'chown %U:%G %n && chmod %a %n' "$@" > /root/kept; }

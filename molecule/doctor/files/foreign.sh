@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Deployments by other hands, as guides and other tools leave them. Their environments borrow the packages of the healthy one.
 set -eu
 packages=$(echo /srv/myapp/venvs/*/lib/python3*/site-packages)

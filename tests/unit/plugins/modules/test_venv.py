@@ -724,9 +724,9 @@ class TestUv:
             "pyproject.toml",
         )
         call = {"cwd": root / "app", "env": {**os.environ, **environment}, "check": True, "capture_output": True}
-        subprocess.run(["uv", "lock", "--python", PYTHON], check=False, **call)
+        subprocess.run(["uv", "lock", "--python", PYTHON], **call)
         export = ["uv", "export", "--python", PYTHON, "--frozen", "--no-dev", "--no-emit-project"]
-        subprocess.run([*export, "--format", "pylock.toml", "-o", "pylock.toml"], check=False, **call)
+        subprocess.run([*export, "--format", "pylock.toml", "-o", "pylock.toml"], **call)
         for name in ("uv.lock", "pylock.toml", "pyproject.toml"):
             result = build(installer="uv", requirements=[name], environment=environment, packages=["web>=2"])
             assert names(result) == ["base==1.0", "web==1.0"], name

@@ -1,0 +1,66 @@
+"""Which unit tests a change asks for, by what imports what."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from environment import ROOT
+
+TESTS = ROOT / "tests/unit"
+IMPORT = re.compile(r"ansible_collections\.flaskops\.production\.plugins\.(\w+)(?:\.(\w+))? import ([\w, ()\n]+)")
+
+
+def git(*arguments: str) -> list[str]:
+    done = subprocess.run(["git", *arguments], check=False, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def base() -> str:
+    """Where the work began: the commit that it shares with main, or the last one on main itself."""
+    for name in ("origin/main", "main"):
+        if shared := git("merge-base", "HEAD", name):
+            return shared[0]
+    return "HEAD"
+
+
+def changed_files(since: str) -> set[str]:
+    return {*git("diff", "--name-only", since), *git("ls-files", "--others", "--exclude-standard")}
+
+
+def imports(path: Path) -> set[str]:
+    """The plugins that a file imports, as plugins/modules/tree.py."""
+    found = set()
+    for kind, module, names in IMPORT.findall(path.read_text()):
+        found |= {f"plugins/{kind}/{name}.py" for name in ([module] if module else re.findall(r"\w+", names))}
+    return found
+
+
+def affected(changes: set[str]) -> set[str]:
+    """The changed plugins, and each that imports one of them, however far away."""
+    plugins = {str(path.relative_to(ROOT)): imports(path) for path in (ROOT / "plugins").rglob("*.py")}
+    found = changes & set(plugins)
+    while more := {name for name, needs in plugins.items() if needs & found} - found:
+        found |= more
+    return found
+
+
+def unit_tests() -> tuple[list[str], str]:
+    """The test files to run, and why these."""
+    since = base()
+    changes = changed_files(since)
+    tests = {str(path.relative_to(ROOT)): path for path in TESTS.rglob("test_*.py")}
+    if not changes or any(re.fullmatch(r"tests/unit/(.*/)?conftest\.py|pyproject\.toml", name) for name in changes):
+        everything = "nothing has changed" if not changes else "what all tests share has changed"
+        return [str(TESTS.relative_to(ROOT))], f"All unit tests: {everything}."
+    plugins = affected(changes)
+    wanted = {name for name, path in tests.items() if name in changes or imports(path) & plugins}
+    if any(name.startswith("roles/") for name in changes):
+        wanted |= {name for name in tests if name.startswith("tests/unit/roles/")}
+    # Nearly everything can make a document wrong, and these tests take seconds.
+    wanted |= {name for name in tests if name.startswith("tests/unit/docs/")}
+    left = len(tests) - len(wanted)
+    return sorted(
+        wanted
+    ), f"{len(wanted)} files of unit tests for {len(changes)} changed ones since {since[:7]}; {left} left out."
