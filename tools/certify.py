@@ -47,10 +47,8 @@ def galaxy_importer() -> Result:
 
 
 def antsibull_docs() -> Result:
-    command = [str(tools() / "bin/antsibull-docs"), "lint-collection-docs", "--plugin-docs"]
-    command += ["--validate-collection-refs=self", "--skip-rstcheck", str(ROOT)]
-    # It takes the collection's name and path from where it stands.
-    return command_result("antsibull-docs", command, tool_environment())
+    lint = ["lint-collection-docs", "--plugin-docs", "--validate-collection-refs=self", str(ROOT)]
+    return command_result("antsibull-docs", [str(tools() / "bin/antsibull-docs"), *lint], tool_environment())
 
 
 def jobs() -> list[Callable[[], Result]]:

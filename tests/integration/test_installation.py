@@ -111,11 +111,10 @@ def test_the_demo_is_deployed_with_it(installed, host):
     play = ["ansible-playbook", f"--inventory={inventory}", "--extra-vars=@variables.json"]
     first = installed(*play, "flaskops.production.site")
     assert re.search(r" changed=[1-9]", first)
-    page = docker(
-        "exec", host, "python3", "-c", "import urllib.request as r; print(r.urlopen('http://127.0.0.1/info').read())"
-    )
-    assert re.search(r"demo is live on 1 host", installed(*play, "flaskops.production.status") + first)
     release = docker("exec", host, "readlink", "/srv/demo/app").removeprefix("releases/")
-    assert release in page
+    assert f"demo: {release} is live on 1 host: {host}" in first
+    ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1/info').read())"
+    assert release in docker("exec", host, "python3", "-c", ask)
+    assert release in installed(*play, "flaskops.production.status")
     assert " changed=0 " in installed(*play, "flaskops.production.site")
     installed(*play, "flaskops.production.doctor")
