@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,14 +33,14 @@ def no_exceptions() -> Result:
 def galaxy_importer() -> Result:
     """Build the collection and import it as Galaxy does, which tells of a fault by a line and not by its end."""
     start = time.monotonic()
-    environment = tool_environment(PATH=f"{tools() / 'bin'}:{tool_environment()['PATH']}")
+    settings = tool_environment(PATH=f"{tools() / 'bin'}:{tool_environment()['PATH']}")
     with tempfile.TemporaryDirectory(prefix="flaskops-import-") as place:
         build = ["ansible-galaxy", "collection", "build", f"--output-path={place}", str(ROOT)]
-        code, log = run(build, environment)
+        code, log = run(build, settings)
         tarballs = list(Path(place).glob("*.tar.gz"))
         if code == 0 and len(tarballs) == 1:
             command = [str(tools() / "bin/python"), "-m", "galaxy_importer.main", str(tarballs[0])]
-            code, more = run(command, environment | {"HOME": place}, Path(place))
+            code, more = run(command, settings | {"HOME": place}, Path(place))
             log += more
     good = code == 0 and "Importer processing completed successfully" in log
     good = good and not any(line.startswith(("ERROR", "WARNING", "CRITICAL")) for line in log.splitlines())
@@ -54,7 +55,7 @@ def antsibull_docs() -> Result:
 def jobs() -> list[Callable[[], Result]]:
     return [
         partial(ansible_test.sanity, "ansible-test sanity"),
-        partial(ansible_test.units, "ansible-test units"),
+        partial(ansible_test.units, "ansible-test units", "--python", "{}.{}".format(*sys.version_info)),
         galaxy_importer,
         antsibull_docs,
         no_exceptions,

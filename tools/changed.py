@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from environment import ROOT
 
 TESTS = ROOT / "tests/unit"
-IMPORT = re.compile(r"ansible_collections\.flaskops\.production\.plugins\.(\w+)(?:\.(\w+))? import ([\w, ()\n]+)")
+PLUGINS = "ansible_collections.flaskops.production.plugins."
 
 
 def git(*arguments: str) -> list[str]:
@@ -32,8 +33,10 @@ def changed_files(since: str) -> set[str]:
 def imports(path: Path) -> set[str]:
     """The plugins that a file imports, as plugins/modules/tree.py."""
     found = set()
-    for kind, module, names in IMPORT.findall(path.read_text()):
-        found |= {f"plugins/{kind}/{name}.py" for name in ([module] if module else re.findall(r"\w+", names))}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PLUGINS):
+            kind, _dot, module = node.module.removeprefix(PLUGINS).partition(".")
+            found |= {f"plugins/{kind}/{name}.py" for name in ([module] if module else [a.name for a in node.names])}
     return found
 
 
@@ -51,16 +54,13 @@ def unit_tests() -> tuple[list[str], str]:
     since = base()
     changes = changed_files(since)
     tests = {str(path.relative_to(ROOT)): path for path in TESTS.rglob("test_*.py")}
-    if not changes or any(re.fullmatch(r"tests/unit/(.*/)?conftest\.py|pyproject\.toml", name) for name in changes):
-        everything = "nothing has changed" if not changes else "what all tests share has changed"
-        return [str(TESTS.relative_to(ROOT))], f"All unit tests: {everything}."
+    if any(re.fullmatch(r"tests/unit/(.*/)?conftest\.py|pyproject\.toml", name) for name in changes):
+        return [str(TESTS.relative_to(ROOT))], "All unit tests, because what they share has changed."
     plugins = affected(changes)
     wanted = {name for name, path in tests.items() if name in changes or imports(path) & plugins}
     if any(name.startswith("roles/") for name in changes):
         wanted |= {name for name in tests if name.startswith("tests/unit/roles/")}
     # Nearly everything can make a document wrong, and these tests take seconds.
     wanted |= {name for name in tests if name.startswith("tests/unit/docs/")}
-    left = len(tests) - len(wanted)
-    return sorted(
-        wanted
-    ), f"{len(wanted)} files of unit tests for {len(changes)} changed ones since {since[:7]}; {left} left out."
+    told = f"{len(wanted)} of {len(tests)} files of unit tests, for {len(changes)} files that differ from {since[:7]}."
+    return sorted(wanted), told

@@ -56,5 +56,7 @@ def units(python: str) -> Result:
     return ansible_test.units(title, "--python", python, *where, tools=tools)
 
 
-def jobs() -> list[Callable[[], Result]]:
-    return [*(partial(scenario, core) for core in CORES), *(partial(units, python) for python in ansible_test.PYTHONS)]
+def jobs(done: str = "") -> list[Callable[[], Result]]:
+    """One job for each core and each Python, but the Python on which the tests are run anyway."""
+    pythons = [python for python in ansible_test.PYTHONS if python != done]
+    return [*(partial(scenario, core) for core in CORES), *(partial(units, python) for python in pythons)]

@@ -77,13 +77,14 @@ def on_hosts(parts: set[str]) -> list[Job]:
     if "certify" in parts:
         jobs += certify.jobs()
     if "matrix" in parts:
-        jobs += matrix.jobs()
+        # Certification runs all unit tests on the tools' own Python.
+        jobs += matrix.jobs(done="{}.{}".format(*sys.version_info) if "certify" in parts else "")
     return jobs + [partial(scenarios.molecule, name) for name in names if name not in first]
 
 
 def together(jobs: list[Job]) -> Iterator[Result]:
-    """What waits for the network and for services as long as it computes: one for each processor keeps them busy."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    """What waits for the network and for services, too: one more than there are processors keeps them busy."""
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
         for done in as_completed([pool.submit(job) for job in jobs]):
             yield done.result()
 
