@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -93,7 +92,7 @@ class Fleet:
             REMOTE_EXECUTIONS_REPORT=str(report),
         )
         received, cpu, begin = self.received(), children_cpu(), time.monotonic()
-        done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, cwd=self.work, env=environment, capture_output=True, text=True)
         wall, cpu, received = time.monotonic() - begin, children_cpu() - cpu, self.received() - received
         disconnect(sockets)
         if done.returncode:
@@ -143,7 +142,7 @@ def received_bytes(net_dev: str) -> int:
 def disconnect(sockets: Path) -> None:
     """End the connections that a run leaves open for the next one, which is to be measured with its own."""
     for path in sockets.glob("*"):
-        subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={path}", "host"], capture_output=True)
+        subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={path}", "host"], check=False, capture_output=True)
 
 
 def footer(url: str) -> str:

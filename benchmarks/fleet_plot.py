@@ -33,8 +33,8 @@ def ticks(highest: float) -> list[float]:
 def panel(title: str, lines: dict[str, list[tuple[int, float]]]) -> list[str]:
     """A plot of seconds over hosts, as SVG elements at the origin."""
     width, height = PANEL
-    counts = sorted({count for line in lines.values() for count, _ in line})
-    marks = ticks(max(seconds for line in lines.values() for _, seconds in line))
+    counts = sorted({count for line in lines.values() for count, __ in line})
+    marks = ticks(max(seconds for line in lines.values() for __, seconds in line))
 
     def x(count: float) -> float:
         return MARGIN["left"] + (width - MARGIN["left"] - MARGIN["right"]) * count / counts[-1]

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -108,7 +107,7 @@ class Host:
             ANSIBLE_PYTHON_INTERPRETER="auto_silent",
             ANSIBLE_NOCOLOR="true",
         )
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
         if done.returncode != expected:
             fail(f"{' '.join(command)} returned {done.returncode}, not {expected}:\n{done.stdout}{done.stderr}")
 

@@ -18,7 +18,9 @@ def today() -> str:
 
 def ansible_versions() -> tuple[str, str]:
     """The versions of ansible-core and of its Python."""
-    said = subprocess.run(["ansible", "--version"], env=tool_environment(), capture_output=True, text=True).stdout
+    said = subprocess.run(
+        ["ansible", "--version"], check=False, env=tool_environment(), capture_output=True, text=True
+    ).stdout
     core, python = re.search(r"core ([\d.]+)", said), re.search(r"python version = ([\d.]+)", said)
     return core.group(1) if core else "unknown", python.group(1) if python else "unknown"
 

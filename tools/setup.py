@@ -66,7 +66,7 @@ def from_galaxy(path: Path) -> bool:
     except OSError:
         return False
     command = ["ansible-galaxy", "collection", "install", "-p", str(path), "-r", str(ROOT / "tools/collections.yml")]
-    done = subprocess.run(command, env=tool_environment(), capture_output=True, timeout=300)
+    done = subprocess.run(command, check=False, env=tool_environment(), capture_output=True, timeout=300)
     return done.returncode == 0
 
 
