@@ -533,6 +533,12 @@ def test_what_an_interrupted_run_left_is_replaced(host):
     assert not os.path.exists(os.path.join(host.home.release("v1"), "below"))
 
 
+def test_a_set_of_dependencies_from_before_there_was_a_release_is_no_obstacle(host):
+    (host.root / "venvs" / ("0" * 12)).mkdir()
+    assert host.stage(host.resolve())["changed"]
+    assert os.listdir(host.home.releases) == ["v1"]
+
+
 KILL_POINTS = ("unpack", "link_shared", "sync_filesystem", "write_record", "rename")
 
 
