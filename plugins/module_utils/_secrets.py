@@ -79,7 +79,7 @@ def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
     """
     found, paths = [], [os.path.join("/run/credentials", unit)]
     for directive in directives:
-        name, _, value = directive.partition("=")
+        name, __, value = directive.partition("=")
         if name.strip() == "LoadCredential":
             paths.append(value.partition(":")[2].strip())
         elif name.strip() == "SetCredential":
