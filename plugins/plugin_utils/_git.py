@@ -60,7 +60,7 @@ def git(*arguments: str, environment: dict[str, str] | None = None) -> Answer:
     """One git command, which never asks for anything."""
     env = {name: value for name, value in os.environ.items() if name not in INHERITED}
     env.update(GIT_TERMINAL_PROMPT="0", GIT_OPTIONAL_LOCKS="0", GIT_LITERAL_PATHSPECS="1", LC_ALL="C")
-    env |= environment or {}
+    env.update(environment or {})
     try:
         done = subprocess.run(["git", *arguments], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except FileNotFoundError:
@@ -138,7 +138,7 @@ def _configured(settings: dict[str, str]) -> dict[str, str]:
     start = int(first) if first.isdecimal() else 0
     found = {"GIT_CONFIG_COUNT": str(start + len(settings))}
     for number, (name, value) in enumerate(settings.items(), start):
-        found |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+        found.update({f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value})
     return found
 
 
