@@ -715,6 +715,9 @@ class TestUv:
         write(root, f"base==1.0 {hashes['base==2.0']}\n")
         assert "Hash mismatch" in build(installer="uv", environment=environment)["msg"]
 
+    @pytest.mark.skipif(
+        sys.version_info < (3, 11), reason="only pip reads TOML before Python 3.11, and uv brings no pip"
+    )
     def test_lock_files(self, root, build, wheels):
         environment = {"UV_NO_INDEX": "1", "UV_NO_CONFIG": "1", "UV_FIND_LINKS": str(wheels[0])}
         write(
