@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import basic
 
-# For the tests of what is generated: ansible-test does not read pyproject.toml, which says the same.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+# ansible-test does not read pyproject.toml, which says the same.
+sys.path += [str(Path(__file__).resolve().parents[2] / name) for name in ("tools", "benchmarks")]
+# The Ansible of this environment; that of ansible-test is in the path already.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 try:  # ansible-core 2.19 and newer
     from ansible.module_utils.testing import patch_module_args

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import code_map
@@ -146,7 +145,7 @@ def test_examples_are_playbooks(example, tmp_path):
     collection.parent.mkdir(parents=True)
     collection.symlink_to(ROOT)
     environment = os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.yml", "--syntax-check", "site.yml"]
+    command = ["ansible-playbook", "-i", "inventory.yml", "--syntax-check", "site.yml"]
     done = subprocess.run(command, check=False, cwd=example, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "playbook: site.yml" in done.stdout

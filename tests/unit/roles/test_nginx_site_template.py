@@ -121,7 +121,7 @@ def play(directory, hosts, tasks):
         "ANSIBLE_NOCOLOR": "true",
         "ANSIBLE_FORKS": "4",
     }
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.yml", "--check", "play.yml"]
+    command = ["ansible-playbook", "-i", "inventory.yml", "--check", "play.yml"]
     return subprocess.run(command, cwd=directory, env=environment, check=False, capture_output=True, text=True)
 
 

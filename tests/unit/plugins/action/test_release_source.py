@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,7 +115,11 @@ def test_documentation_states_the_arguments():
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
     facts = ("type", "elements", "default", "choices")
     stated = {name: {key: value[key] for key in facts if key in value} for name, value in options.items()}
-    assert stated == release_source.SOURCE
+    # Names of keys are no secrets, which only the code has to say.
+    assert stated == {
+        name: {key: value for key, value in option.items() if key != "no_log"}
+        for name, option in release_source.SOURCE.items()
+    }
 
 
 def test_the_module_itself_says_where_it_runs(run_module):
@@ -177,7 +180,7 @@ def test_a_run_resolves_once(app, tmp_path, options):
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_STDOUT_CALLBACK": "default",
     }
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", "a.invalid,b.invalid,c.invalid", *options, "site.yml"]
+    command = ["ansible-playbook", "-i", "a.invalid,b.invalid,c.invalid", *options, "site.yml"]
     done = subprocess.run(command, cwd=app.parent, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = [json.loads(path.read_text()) for path in sorted(app.parent.glob("*.json"))]
