@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Build the documentation's site: .cache/docs/html. A warning is a failure.
 
 The pages are the Markdown files that are also read in the repository. They are copied to .cache/docs/source, where
@@ -69,7 +68,7 @@ def navigation(text: str, page: str, places: dict[str, str]) -> str:
     """The lists of the home page as Sphinx's tables of contents, one for each heading."""
     parts = []
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-        heading, _, body = section.partition("\n")
+        heading, __, body = section.partition("\n")
         entries = [match for line in body.splitlines() if (match := ENTRY.match(line))]
         names = [f"Roles, modules, plugins <{REFERENCE}/index>"] * (heading == "Reference")
         names += [f"{entry[1]} <{resolved(entry[2], page, places)}>" for entry in entries]
@@ -121,7 +120,9 @@ def reference(text: str) -> str:
 def run(command: list[str | Path], tools: Path) -> None:
     path = f"{tools / 'bin'}{os.pathsep}{os.environ['PATH']}"
     # Ansible, which antsibull-docs asks, must be the one beside it.
-    if subprocess.run(command, env=tool_environment(PATH=path, ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS))).returncode:
+    if subprocess.run(
+        command, check=False, env=tool_environment(PATH=path, ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS))
+    ).returncode:
         sys.exit(1)
 
 

@@ -61,6 +61,7 @@ class User:
     def run(self, command: str, directory: Path) -> str:
         done = subprocess.run(
             ["bash", "-c", command],
+            check=False,
             cwd=directory,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -114,7 +114,7 @@ def test_as_many_connections_wait_as_is_set_also_on_a_socket_that_listens_alread
         inherited.listen(before)
         conf["when_ready"](types.SimpleNamespace(LISTENERS=[types.SimpleNamespace(sock=inherited)]))
         with pytest.raises(BlockingIOError):
-            for _ in range(30):
+            for __ in range(30):
                 clients.append(socket.socket(socket.AF_UNIX))
                 clients[-1].setblocking(False)
                 clients[-1].connect("sock")
