@@ -22,6 +22,7 @@ h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2
 p { margin: .25rem 0; } .soft { color: var(--soft); }
 code { font: .875em/1.5 ui-monospace, monospace; }
 table { border-collapse: collapse; width: 100%; background: var(--card); border: 1px solid var(--line); }
+th, td { overflow-wrap: break-word; }
 th, td { text-align: left; padding: .5rem .75rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { color: var(--soft); font-weight: 600; font-size: .875rem; }
 a { color: inherit; }
@@ -33,9 +34,10 @@ summary { cursor: pointer; padding: .6rem .8rem; }
 summary:focus-visible { outline: 2px solid var(--note); }
 dl { margin: 0; padding: .25rem .8rem .8rem; display: grid; grid-template-columns: 6rem 1fr; gap: .35rem .75rem; }
 dt { color: var(--soft); } dd { margin: 0; }
-@media (max-width: 40rem) {
+@media (max-width: 45rem) {
   tr { display: block; padding: .4rem 0; border-bottom: 1px solid var(--line); }
   thead, .blank { display: none !important; }
+  td, tbody th { overflow-wrap: anywhere; }
   td, tbody th { display: grid; grid-template-columns: 6rem 1fr; border: 0; padding: .15rem .75rem; }
   td::before, tbody th::before { content: attr(data-label); color: var(--soft); font-weight: 400; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
@@ -92,10 +94,11 @@ def doctor_html(report: Mapping) -> str:
     """The page."""
     each = [(host, app, result) for host, apps in report["hosts"].items() for app, result in apps.items()]
     rows = [row(*item) for item in each]
-    for host in report["unread"]:
+    for host, findings in report["unread"].items():
         name, health = cell("Host", f"<span>{escape(host)}</span>", "th"), cell("Health", mark("error", "not read"))
+        worst = cell("Worst", f"<span>{mark('error')} {escape(findings[0]['title'])}</span>")
         blank = '<td class="blank"></td>'
-        rows.append(f"<tr>{name}{blank * 2}{health}{blank}</tr>")
+        rows.append(f"<tr>{name}{blank * 2}{health}{worst}</tr>")
     sections = []
     for app, findings in report["fleet"].items():
         sections.append(f"<h2>{escape(app)} on all hosts</h2>{''.join(map(details, findings))}")

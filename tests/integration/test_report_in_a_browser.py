@@ -1,0 +1,199 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The doctor's page as a browser shows it, and its picture in docs/doctor.md."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import pytest
+from environment import ROOT
+
+from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
+from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import finding, worst
+
+PICTURE = ROOT / "docs/images/doctor.png"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WIDE, TABLET, PHONE = (1100, 1000), (768, 1024), (390, 844)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine (apt install chromium)")
+
+
+def app(name: str, release: str, *findings, user: str = "", settings: str = "aa", guesses: tuple = ()) -> dict:
+    root = f"/srv/{name}"
+    return {
+        "name": name,
+        "root": root,
+        "guesses": list(guesses),
+        "worst": worst([item.severity for item in findings]),
+        "findings": [item._asdict() for item in findings],
+        "release": release,
+        "environment": "0f1e2d3c4b5a",
+        "packages": ["flask 3.1.0", "gunicorn 24.1.1"],
+        "settings": settings,
+        "service": {
+            "unit": f"{name}.service",
+            "state": "active",
+            "user": user or name,
+            "listen": f"unix:{root}/run/gunicorn.sock",
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """A small fleet, with something of each severity, long paths, and a host that gave no answer."""
+    new, old = "2026-11-24-081500-7c1e0d2", "2026-11-20-163000-1a2b3c4"
+    socket = "/srv/shop/run/gunicorn.sock"
+    nginx = "/etc/nginx/sites-enabled/shop.conf"
+    secrets = finding(
+        "env-world-readable",
+        "/srv/blog/shared/.env (file, 0644, root:blog)",
+        "mode 0640, root:blog",
+        "/srv/blog/shared/.env",
+        group="blog",
+    )
+    upload = finding(
+        "served-file-unreadable",
+        "www-data can not read /srv/blog/shared/media/2026/11/report-of-the-year-for-all.pdf (file, 0600, blog:blog)",
+        "files and directories that it may read",
+        "/srv/blog/shared/media/2026/11",
+    )
+    unreachable = finding(
+        "socket-unreachable",
+        f"{socket} (socket, 0600, shop:shop)",
+        "write permission for www-data",
+        socket,
+        group="www-data",
+    )
+    alias = finding(
+        "nginx-alias-traversal",
+        f"location /static {{ alias /srv/shop/shared/static/; }} in {nginx}",
+        "location /static/",
+        "/srv/shop/shared/static",
+        file=nginx,
+        location="/static",
+    )
+    certificate = finding(
+        "certificate-expiring",
+        "/etc/letsencrypt/live/shop.example.org/fullchain.pem: on 2026-12-03",
+        "at least 14 days",
+        "/etc/letsencrypt/live/shop.example.org/fullchain.pem",
+    )
+    unused = finding(
+        "environment-unreferenced", "/srv/shop/venvs/ba9876543210", "sets that a release names", "/srv/shop/venvs"
+    )
+    guess = "blog.service runs it: the unit names /srv/blog."
+    report = doctor_report(
+        {
+            "web1.example.org": {"shop": app("shop", new), "blog": app("blog", "", secrets, upload, guesses=(guess,))},
+            "web2.example.org": {"shop": app("shop", new, certificate, unused)},
+            "web3.example.org": {"shop": app("shop", old, unreachable, alias)},
+            "web4.example.org": {},
+        }
+    )
+    return doctor_html({**report, "time": "2026-11-25T09:30:00Z"})
+
+
+def browse(place: Path, html: str, size: tuple[int, int], *options: str) -> str:
+    """Let Chromium open a page; what it prints."""
+    (place / "page.html").write_text(html)
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
+    command += [f"--user-data-dir={place / 'profile'}", f"--window-size={size[0]},{size[1]}", *options]
+    done = subprocess.run(
+        [*command, (place / "page.html").as_uri()], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def scheme(dark: bool) -> str:
+    return f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+
+
+def framed(html: str, size: tuple[int, int]) -> str:
+    """The page in a frame of this size: a window of Chromium is never as narrow as a phone."""
+    style = f"width: {size[0]}px; height: {size[1]}px; border: 0"
+    return f'<!DOCTYPE html><html><body><iframe style="{style}" srcdoc="{escape(html)}"></iframe></body></html>'
+
+
+def measured(place: Path, html: str, size: tuple[int, int], dark: bool = False) -> dict[str, str]:
+    """What the page looks like, told by itself: to that end, a copy of it may run one script."""
+    script = """<script>
+        const wide = [...document.querySelectorAll("body *")].filter(
+            item => item.getBoundingClientRect().right > innerWidth + 1);
+        Object.assign(parent.document.documentElement.dataset, {
+            inner: innerWidth, scroll: document.documentElement.scrollWidth, wide: wide.length,
+            paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
+            head: getComputedStyle(document.querySelector("thead")).display});
+        </script></body>"""
+    copy = re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", script)
+    root = re.search(r"<html[^>]*>", browse(place, framed(copy, size), WIDE, scheme(dark), "--dump-dom"))
+    return dict(re.findall(r'data-(\w+)="([^"]*)"', root.group() if root else ""))
+
+
+def luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, TABLET, PHONE], ids=["wide", "tablet", "phone"])
+def test_the_page_fits_and_can_be_read(tmp_path, page, size, dark):
+    seen = measured(tmp_path, page, size, dark)
+    assert int(seen["inner"]) == size[0]
+    assert int(seen["scroll"]) <= size[0] and seen["wide"] == "0", "something is wider than the window"
+    assert (seen["head"] == "none") == (size == PHONE)
+    paper, ink = luminance(seen["paper"]), luminance(seen["ink"])
+    assert (paper < ink) == dark
+    assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) >= 7
+
+
+def test_a_page_that_does_not_fit_is_found(tmp_path, page):
+    seen = measured(tmp_path, re.sub("overflow-wrap: [a-z-]+", "white-space: nowrap", page), PHONE)
+    assert int(seen["scroll"]) > PHONE[0] and seen["wide"] != "0"
+
+
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 8
+    while place < len(png):
+        (length,) = struct.unpack(">I", png[place : place + 4])
+        yield png[place + 4 : place + 8], png[place + 8 : place + 8 + length]
+        place += 12 + length
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def note(html: str) -> bytes:
+    """What a picture of this page carries in itself."""
+    return b"Page\0" + hashlib.sha256(html.encode()).hexdigest().encode()
+
+
+def test_the_picture_in_the_documentation_is_of_this_page(tmp_path, page):
+    if PICTURE.exists() and (b"tEXt", note(page)) in chunks(PICTURE.read_bytes()):
+        return
+    browse(tmp_path, page, WIDE, scheme(False), f"--screenshot={tmp_path / 'page.png'}")
+    png = (tmp_path / "page.png").read_bytes()
+    end = chunk(b"IEND", b"")
+    assert png.endswith(end)
+    PICTURE.parent.mkdir(exist_ok=True)
+    PICTURE.write_bytes(png[: -len(end)] + chunk(b"tEXt", note(page)) + end)
+    pytest.fail(f"{PICTURE} showed another page and has been made again: look at it, and commit it.")
+
+
+def test_the_picture_is_small():
+    assert PICTURE.stat().st_size < 150_000
