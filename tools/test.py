@@ -39,7 +39,7 @@ CERTIFY_LINT = ("ansible-lint", "changelog")
 # Scenarios that measure latencies: nothing may run beside them.
 ALONE = {"load"}
 # What takes longest begins first, so that none of it is left over at the end.
-LONGEST = ("interrupted", "lifecycle", "doctor", "fleet")
+LONGEST = ("adopt", "interrupted", "lifecycle", "doctor", "fleet")
 
 Job = Callable[[], Result]
 

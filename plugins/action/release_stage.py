@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
         arguments = self._arguments()
         result.update(execute(self, arguments, task_vars))
         settled = result.get("failed") or result.get("present", True) or self._task.check_mode
-        if settled or arguments.get("pull_url"):
+        if settled or arguments.get("pull_url") or "directory" in arguments.get("source", {}):
             return result
         try:
             remote = self._connection._shell.join_path(self._make_tmp_path(), "release.tar.gz")

@@ -66,7 +66,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.helpers import pct_to_int
 
-VARIABLE = re.compile(r"(flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
+VARIABLE = re.compile(r"(adopt|flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
 # What a play asks before it knows an application.
 OF_THE_RUN = ("flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only")
 BATCH = re.compile(r"[1-9][0-9]*%?\Z")

@@ -62,7 +62,7 @@ class Activation:
         self.before = os.path.join("releases", before) if before else _link_text(home.app)
         self.directory = home.release(release) if release else os.path.realpath(home.app)
         # A release that is live already may be on its way to another set of dependencies.
-        self.environment_before = home.proven_environment(release) if release == before else None
+        self.environment_before = home.proven_environment(release) if release and release == before else None
         self.since = time.time()
         # Without the release role there is no environment for a candidate, and the service is just restarted.
         self.gated = bool(release) or os.path.lexists(os.path.join(self.directory, ".venv"))

@@ -192,7 +192,7 @@ def _read_units(facts: Facts, system: System) -> None:
         facts.env_files = [path if ignored == "no" else f"-{path}" for path, ignored in own]
     # Where the code is that is deployed
     links = [os.path.join(facts.root, link) for link in CURRENT]
-    live = next((path for path in links if os.path.lexists(path)), "")
+    live = next((path for path in links if _is_live(path, directory)), "")
     releases = os.path.join(facts.root, "releases")
     facts.releases = releases if os.path.isdir(releases) else ""
     if not live and not facts.releases:
@@ -201,6 +201,11 @@ def _read_units(facts: Facts, system: System) -> None:
     facts.code = os.path.realpath(facts.live)
     facts.managed = os.path.isdir(Home(facts.root).records)
     facts.listen = addresses(unit, facts.socket_unit, directory)
+
+
+def _is_live(path: str, directory: str) -> bool:
+    """Whether a link or directory is what the deploys switch. A package of the code may have the same name."""
+    return os.path.islink(path) or os.path.isdir(path) and (not directory or within(directory, path))
 
 
 def _read_nginx(facts: Facts, system: System, recent: int) -> None:
@@ -289,9 +294,12 @@ def _read_tree(facts: Facts) -> None:
             facts.top += [
                 item for name in sorted(os.listdir(directory)) for item in [node(os.path.join(directory, name))] if item
             ]
-    facts.linked = [
-        os.path.normpath(os.path.join(os.path.dirname(item.path), item.target)) for item in facts.tree if item.target
-    ]
+    links = [item.path for item in facts.tree if item.target]
+    facts.linked = [os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path))) for path in links]
+    # What the links lead to in the end, and, of a file, its directory: a database has its journal beside it.
+    ends = [os.path.realpath(path) for path in links]
+    beside = [os.path.dirname(path) for path in ends if os.path.isfile(path)]
+    facts.linked += ends + [path for path in beside if path not in (root, os.path.join(root, "shared"))]
 
 
 def _read_process(facts: Facts, system: System, health: dict | None, recent: int) -> None:

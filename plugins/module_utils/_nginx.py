@@ -66,6 +66,10 @@ class Server(NamedTuple):
     certificates: tuple[str, ...]
     keys: tuple[str, ...]
     error_logs: tuple[str, ...]
+    # What stands behind each address of listen, such as ssl and default_server.
+    options: tuple[tuple[str, ...], ...] = ()
+    body_size: str = ""
+    statements: tuple[Directive, ...] = ()
 
 
 class Config(NamedTuple):
@@ -177,6 +181,15 @@ def address(target: str, upstreams: dict[str, str]) -> str:
     return "" if not host or "$" in host else host if ":" in host else f"{host}:80"
 
 
+def _bytes(size: str) -> int:
+    """A size of Nginx as a number; 0 means without a limit."""
+    match = re.fullmatch(r"([0-9]+)([kKmMgG]?)", size)
+    if not match:
+        return -1
+    number = int(match.group(1)) * {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}[match.group(2).lower()]
+    return number or 2**63
+
+
 def config(statements: tuple[Directive, ...]) -> Config:
     """The servers, with what locations inherit, and upstreams in place of their names."""
     http = tuple(inner for item in statements if item.name == "http" for inner in item.block)
@@ -197,7 +210,25 @@ def config(statements: tuple[Directive, ...]) -> Config:
         listens = tuple(_values(item.block, "listen")) or ("80",)
         certificates, keys = _values(item.block, "ssl_certificate"), _values(item.block, "ssl_certificate_key")
         logs = tuple(_values(item.block, "error_log"))
-        servers.append(Server(item.file, names, listens, tuple(locations), tuple(certificates), tuple(keys), logs))
+        options = tuple(inner.words[1:] for inner in item.block if inner.name == "listen" and inner.words) or ((),)
+        sizes = [_value(inner.block, "client_max_body_size") for inner in item.block if inner.name == "location"]
+        size = max(
+            (_value(item.block, "client_max_body_size", _value(http, "client_max_body_size")), *sizes), key=_bytes
+        )
+        servers.append(
+            Server(
+                item.file,
+                names,
+                listens,
+                tuple(locations),
+                tuple(certificates),
+                tuple(keys),
+                logs,
+                options,
+                size,
+                item.block,
+            )
+        )
     logs = tuple(_values(statements, "error_log") + _values(http, "error_log"))
     return Config(_value(statements, "user"), tuple(servers), logs)
 

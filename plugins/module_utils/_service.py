@@ -120,9 +120,12 @@ class _SocketConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def ask(path: str, target: str, host: str, timeout: float, headers: dict[str, str] | None = None) -> int | str:
-    """The status with which the socket answers a GET request, or why it does not answer."""
-    connection = _SocketConnection(path, timeout)
+def ask(address: str, target: str, host: str, timeout: float, headers: dict[str, str] | None = None) -> int | str:
+    """The status with which a socket, or host:port, answers a GET request, or why it does not answer."""
+    if address.startswith("/"):
+        connection: http.client.HTTPConnection = _SocketConnection(address, timeout)
+    else:
+        connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
         more = {name: str(value) for name, value in (headers or {}).items()}
         own = {"Host": host, "User-Agent": "release-health", **more, "Connection": "close"}

@@ -34,8 +34,15 @@ def is_real(path: str) -> bool:
     return os.path.lexists(path) and not os.path.islink(path)
 
 
+def on_host(params: dict) -> bool:
+    """Whether the release is a copy of code that lies on the host, which the playbook adopt takes over."""
+    return "directory" in (params["source"] or {})
+
+
 def check_links(home: Home, params: dict) -> None:
     """Refuse a host whose code or environment was put there by hand, unless it may be adopted."""
+    if on_host(params):
+        return
     for link, holds in ((home.app, "code"), (home.venv, "an environment")):
         if is_real(link) and not params["adopt"]:
             raise ReleaseError(

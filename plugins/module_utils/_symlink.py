@@ -101,6 +101,17 @@ def swap(path: str, target: str, sync: bool = True) -> str | None:
         os.close(parent_fd)
 
 
+def swap_file_link(path: str, target: str) -> None:
+    """Point the link at path at whatever target names, which need not be a directory."""
+    parent, name = _split(path)
+    fd = open_directory(parent)
+    try:
+        _replace(fd, name, target)
+        sync_directory(fd)
+    finally:
+        os.close(fd)
+
+
 def exchange(a: str, b: str, sync: bool = True) -> None:
     """Let the names a and b change places in one step, whatever they are; both must exist, on one file system."""
     code = _renameat2(a, b, _RENAME_EXCHANGE)

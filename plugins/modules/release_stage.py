@@ -46,7 +46,9 @@ options:
     type: str
     required: true
   source:
-    description: The release, as M(flaskops.production.release_source) returned it. Required unless O(only) is given.
+    description:
+      - The release, as M(flaskops.production.release_source) returned it, or code that lies on the host already, as
+        M(flaskops.production.adoption_plan) returned it, which is copied. Required unless O(only) is given.
     type: dict
   shared_paths:
     description:
@@ -212,6 +214,7 @@ from collections.abc import Iterator
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     STAGING,
     Home,
@@ -230,6 +233,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     is_real,
     look,
     make_shared_directory,
+    on_host,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
@@ -266,10 +270,8 @@ def verified(params: dict, place: str) -> Iterator[str]:
             os.unlink(place)
 
 
-def unpack(archive: str, directory: str, owner: str) -> None:
+def unpack(archive: str, directory: str) -> None:
     """Unpack an archive that the controller has normalised: plain names, links inside the tree, modes 0644 and 0755."""
-    account = pwd.getpwnam(owner)
-    own = (account.pw_uid, account.pw_gid) != (os.geteuid(), os.getegid())
     os.mkdir(directory, 0o700)
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "data_filter"):
@@ -279,13 +281,20 @@ def unpack(archive: str, directory: str, owner: str) -> None:
     for path, directories, files in os.walk(directory):
         for name in directories + files:
             below = os.path.join(path, name)
-            if own:
-                os.chown(below, account.pw_uid, account.pw_gid, follow_symlinks=False)
             if not os.path.islink(below):
                 os.chmod(below, 0o755 if name in directories else os.stat(below).st_mode & 0o755 | 0o644)
-    if own:
-        os.chown(directory, account.pw_uid, account.pw_gid)
     os.chmod(directory, 0o755)
+
+
+def give(directory: str, owner: str) -> None:
+    """Make the whole of a directory its owner's."""
+    account = pwd.getpwnam(owner)
+    if (account.pw_uid, account.pw_gid) == (os.geteuid(), os.getegid()):
+        return
+    os.chown(directory, account.pw_uid, account.pw_gid)
+    for path, directories, files in os.walk(directory):
+        for name in directories + files:
+            os.chown(os.path.join(path, name), account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def link_shared(home: Home, release: str, shared_paths: list[str], params: dict) -> None:
@@ -374,8 +383,12 @@ def stage(home: Home, params: dict) -> None:
         )
     staging = os.path.join(home.releases, STAGING + name)
     try:
-        with verified(params, staging + ".tar.gz") as archive:
-            unpack(archive, staging, params["owner"])
+        if on_host(params):
+            copy(source, staging)
+        else:
+            with verified(params, staging + ".tar.gz") as archive:
+                unpack(archive, staging)
+        give(staging, params["owner"])
         link_shared(home, staging, params["shared_paths"], params)
         sync_filesystem(staging)
         home.write_record(name, new_record(name, source, params))
@@ -489,7 +502,7 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
         if notes is not None:
             found["outdated"] = found["outdated"] or "settings of the release changed"
         return {**found, "changed": notes is not None or adoptable, "notes": notes or []}
-    if (params["archive"] or params["pull_url"]) and not params["check_mode"]:
+    if (params["archive"] or params["pull_url"] or on_host(params)) and not params["check_mode"]:
         home.prepare()
         lock.acquire(force=params["unlock"])
         home.sweep()

@@ -422,6 +422,29 @@ def test_the_service_is_found_from_the_root(host):
     assert judge(facts) == []
 
 
+def test_a_package_called_app_is_not_what_is_live(host, tmp_path):
+    code = tmp_path / "shop"
+    (code / "app").mkdir(parents=True)
+    host.units["shop.service"]["WorkingDirectory"] = str(code)
+    found = _doctor_facts.read("shop", str(code), system=host)
+    assert (found.live, found.code) == (str(code), str(code))
+    # A directory that the service runs in is, as guides have it.
+    host.units["shop.service"]["WorkingDirectory"] = str(code / "app")
+    assert _doctor_facts.read("shop", str(code), system=host).live == str(code / "app")
+
+
+def test_what_a_link_of_the_release_leads_to_may_be_written_to(host):
+    data = host.root / "shared/database"
+    data.mkdir()
+    (data / "shop.db").write_text("")
+    shutil.chown(data, USER, USER)
+    assert "writable-elsewhere" in ids(judge(examine(host)))
+    # A file in it: SQLite makes its journal beside it.
+    (host.root / "shared/shop.db").symlink_to("database/shop.db")
+    (host.root / "releases/v1/shop.db").symlink_to("../../shared/shop.db")
+    assert "writable-elsewhere" not in ids(judge(examine(host)))
+
+
 def test_a_root_is_not_another_one_that_begins_alike(host):
     host.texts = {"shop2.service": f"[Service]\nWorkingDirectory={host.root}2/app\n"}
     assert examine(host, name="").unit == {}

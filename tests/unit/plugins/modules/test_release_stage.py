@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged
+from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
@@ -859,3 +860,23 @@ def test_the_application_finds_its_code_data_and_packages_at_any_moment_of_an_ad
     assert not host.stage(source, adopt=True, shared_paths=["instance/"], run=again).get("failed")
     assert {path: (host.root / path).read_text() for path in files} == files
     assert (Path(host.home.release("v1")) / "instance/app.db").read_text() == "rows"
+
+
+# Code that lies on the host already
+
+
+def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
+    code = tmp_path / "old"
+    (code / "instance").mkdir(parents=True)
+    (code / "wsgi.py").write_text("app = None\n")
+    (host.root / "app").mkdir()
+    source = describe(str(code), [str(code / "instance")], [])
+    result = host.stage(source, archive=False, shared_paths=["instance/"])
+    assert result["changed"] and not result["present"]
+    release = host.root / "releases" / source["name"]
+    assert (release / "wsgi.py").read_text() == "app = None\n"
+    assert os.readlink(release / "instance") == "../../shared/instance"
+    assert host.home.record(source["name"])["source"]["location"] == str(code)
+    # What is there by hand is not in the way yet, and the code is where it was.
+    assert (host.root / "app").is_dir() and (code / "instance").is_dir()
+    assert not host.stage(source, archive=False, shared_paths=["instance/"])["changed"]

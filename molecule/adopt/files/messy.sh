@@ -1,0 +1,200 @@
+# Deployments by hand. Their environments borrow the packages of the first one.
+set -eu
+
+environment() {
+    python3 -m venv --without-pip "$1"
+    echo /opt/packages > "$(echo "$1"/lib/python3*/site-packages)/borrowed.pth"
+    printf '#!%s/bin/python3\nfrom gunicorn.app.wsgiapp import run\nrun()\n' "$1" > "$1/bin/gunicorn"
+    chmod 0755 "$1/bin/gunicorn"
+}
+code() { # directory
+    mkdir -p "$1/static"
+    cp /root/shop.py "$1/shop.py"
+    printf 'gunicorn>=24.1.1\n' > "$1/requirements.txt"
+    echo 'body { color: green }' > "$1/static/shop.css"
+    mkdir -p "$1/__pycache__"
+    echo compiled > "$1/__pycache__/shop.cpython-1.pyc"
+}
+filled() { # database, directory of uploads
+    python3 - "$1" "$2" <<'PYTHON'
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("CREATE TABLE entry (id INTEGER PRIMARY KEY, text TEXT UNIQUE)")
+connection.executemany("INSERT INTO entry (text) VALUES (?)", [(f"before-{number}",) for number in range(500)])
+connection.commit()
+for number in range(40):
+    with open(os.path.join(sys.argv[2], f"old-{number}.bin"), "wb") as file:
+        file.write(os.urandom(20000))
+PYTHON
+}
+started() { # unit, address
+    systemctl daemon-reload
+    systemctl --quiet enable --now "$1.service"
+    python3 - "$2" <<'PYTHON'
+import socket, sys, time
+family, address = (socket.AF_UNIX, sys.argv[1]) if "/" in sys.argv[1] else (socket.AF_INET, ("127.0.0.1", int(sys.argv[1])))
+for attempt in range(100):
+    try:
+        socket.socket(family).connect(address)
+        break
+    except OSError:
+        time.sleep(0.1)
+else:
+    sys.exit(1)
+PYTHON
+}
+
+# A guide's quick setup: the layout's own directory, with a real directory app, and the unit of the application's name.
+guide() {
+    mkdir -p /srv/guide/shared/static /srv/guide/shared/media /srv/guide/run /srv/guide/app/instance /srv/guide/app/logs
+    code /srv/guide/app
+    environment /srv/guide/venv
+    cp /srv/guide/app/static/shop.css /srv/guide/shared/static/
+    filled /srv/guide/app/instance/shop.sqlite3 /srv/guide/shared/media
+    cat > /srv/guide/shared/.env <<'TEXT'
+SECRET_KEY=the-secret-of-the-guide
+DATABASE=instance/shop.sqlite3
+UPLOADS=/srv/guide/shared/media
+LOG=logs/shop.log
+TEXT
+    chmod 0640 /srv/guide/shared/.env
+    chown -R www-data:www-data /srv/guide/app/instance /srv/guide/app/logs /srv/guide/shared/media /srv/guide/run
+    cat > /etc/systemd/system/guide.service <<'TEXT'
+[Unit]
+Description=The guide's shop
+After=network.target
+[Service]
+User=www-data
+Group=www-data
+WorkingDirectory=/srv/guide/app
+EnvironmentFile=/srv/guide/shared/.env
+Environment=HOME=/tmp
+ExecStart=/srv/guide/venv/bin/gunicorn --workers 2 --threads 2 --bind unix:/srv/guide/run/gunicorn.sock shop:app
+Restart=always
+[Install]
+WantedBy=multi-user.target
+TEXT
+    started guide /srv/guide/run/gunicorn.sock
+    cat > /etc/nginx/sites-available/guide.conf <<'TEXT'
+server {
+    listen 80;
+    listen [::]:80;
+    server_name guide.example.org;
+    client_max_body_size 20m;
+    location /static/ { alias /srv/guide/shared/static/; }
+    location /uploads/ { alias /srv/guide/shared/media/; }
+    location / { include proxy_params; proxy_pass http://unix:/srv/guide/run/gunicorn.sock; }
+}
+TEXT
+    ln -sf ../sites-available/guide.conf /etc/nginx/sites-enabled/guide.conf
+}
+
+# Everything in a home directory, of one user, and a site in conf.d.
+home() {
+    useradd --create-home ada
+    chmod 0711 /home/ada
+    mkdir -p /home/ada/shop/uploads /home/ada/shop/logs /home/ada/shop/.git
+    code /home/ada/shop
+    environment /home/ada/shop/venv
+    echo history > /home/ada/shop/.git/HEAD
+    filled /home/ada/shop/shop.db /home/ada/shop/uploads
+    cat > /home/ada/shop/.env <<'TEXT'
+# What only the shop knows
+SECRET_KEY="the secret of ada's shop"
+DATABASE=shop.db
+UPLOADS=uploads
+TEXT
+    chown -R ada:ada /home/ada/shop
+    cat > /etc/systemd/system/ada-web.service <<'TEXT'
+[Unit]
+Description=Ada's shop
+[Service]
+User=ada
+WorkingDirectory=/home/ada/shop
+EnvironmentFile=/home/ada/shop/.env
+Environment="LOG=logs/shop.log" HOME=/tmp
+ExecStart=/home/ada/shop/venv/bin/gunicorn -w 2 -b unix:shop.sock shop:app
+Restart=on-failure
+UMask=0022
+[Install]
+WantedBy=multi-user.target
+TEXT
+    started ada-web /home/ada/shop/shop.sock
+    cat > /etc/nginx/conf.d/ada.conf <<'TEXT'
+upstream ada { server unix:/home/ada/shop/shop.sock fail_timeout=0; }
+server {
+    listen 80;
+    server_name shop.example.org www.shop.example.org;
+    location /static { alias /home/ada/shop/static; }
+    location /uploads/ { alias /home/ada/shop/uploads/; }
+    location / { proxy_set_header Host $host; proxy_pass http://ada; }
+}
+TEXT
+}
+
+# As root out of root's home, on a port, with a database that has a write-ahead log; the application serves its uploads.
+till() {
+    mkdir -p /root/app/uploads /root/app/var
+    code /root/app
+    environment /root/app/.venv
+    filled /root/app/var/till.sqlite /root/app/uploads
+    printf '%s\n' SECRET_KEY=the-secret-of-the-till DATABASE=var/till.sqlite UPLOADS=uploads LOG=till.log JOURNAL=WAL > /root/app/.env
+    cat > /etc/systemd/system/webapp.service <<'TEXT'
+[Service]
+WorkingDirectory=/root/app
+EnvironmentFile=/root/app/.env
+ExecStart=/bin/sh -c 'cd /root/app && exec .venv/bin/gunicorn --workers=2 --bind=127.0.0.1:8001 shop:app'
+[Install]
+WantedBy=multi-user.target
+TEXT
+    started webapp 8001
+    cat > /etc/nginx/sites-available/till <<'TEXT'
+server {
+    listen 80;
+    server_name till.example.org;
+    location / { proxy_set_header Host $host; proxy_pass http://127.0.0.1:8001; }
+}
+TEXT
+    ln -sf /etc/nginx/sites-available/till /etc/nginx/sites-enabled/till
+}
+
+# As Capistrano and Ansistrano do: releases, a link, and data in shared/, linked into each release.
+blog() {
+    mkdir -p /srv/blog/shared/db /srv/blog/shared/log /srv/blog/shared/tmp /srv/blog/shared/uploads
+    code /srv/blog/releases/20260420083000
+    code /srv/blog/releases/20260421120000
+    environment /srv/blog/shared/venv
+    filled /srv/blog/shared/db/blog.sqlite3 /srv/blog/shared/uploads
+    for name in db log uploads; do ln -s ../../shared/$name /srv/blog/releases/20260421120000/$name; done
+    printf '%s\n' SECRET_KEY=the-secret-of-the-blog DATABASE=db/blog.sqlite3 UPLOADS=uploads LOG=log/blog.log > /srv/blog/shared/.env
+    chown -R www-data:www-data /srv/blog/shared/db /srv/blog/shared/log /srv/blog/shared/tmp /srv/blog/shared/uploads
+    ln -s releases/20260421120000 /srv/blog/current
+    cat > /etc/systemd/system/blog-gunicorn.service <<'TEXT'
+[Service]
+User=www-data
+Group=www-data
+WorkingDirectory=/srv/blog/current
+EnvironmentFile=/srv/blog/shared/.env
+Environment=HOME=/tmp
+ExecStart=/srv/blog/shared/venv/bin/gunicorn --workers 2 --bind unix:/srv/blog/shared/tmp/blog.sock shop:app
+[Install]
+WantedBy=multi-user.target
+TEXT
+    started blog-gunicorn /srv/blog/shared/tmp/blog.sock
+    cat > /etc/nginx/sites-enabled/blog <<'TEXT'
+server {
+    listen 80;
+    server_name blog.example.org;
+    location /static/ { alias /srv/blog/current/static/; }
+    location /uploads/ { alias /srv/blog/shared/uploads/; }
+    location / { proxy_set_header Host $host; proxy_pass http://unix:/srv/blog/shared/tmp/blog.sock; }
+}
+TEXT
+}
+
+guide
+home
+till
+blog
+nginx -t
+systemctl reload nginx

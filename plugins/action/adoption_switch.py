@@ -1,0 +1,10 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Switch from an old deployment: tell the host who does it."""
+
+from __future__ import annotations
+
+from ansible_collections.flaskops.production.plugins.action.release_activate import ActionModule
+
+__all__ = ["ActionModule"]

@@ -1,0 +1,502 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a deployment by other hands comes into the layout: decisions over what the doctor has read. Private.
+
+What is data and what is code is decided here, which settings of the roles the old unit and site amount to, and what is
+in the way. Nothing is changed, and no value of an environment is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import argv
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import (
+    DATABASE,
+    KEY,
+    LOGS,
+    PUBLIC_ENV,
+    SECRETS,
+    UPLOADS,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, Server
+
+CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
+# SQLite's own files beside a database.
+BESIDE = re.compile(r"-(wal|shm|journal)$")
+REQUIREMENTS = ("requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock")
+CALLABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*(\(.*\))?)?$")
+# Gunicorn's options without a value, which a WSGI callable may follow.
+SWITCHES = ("--preload", "--daemon", "-D", "--reload", "--capture-output", "--no-sendfile", "--reuse-port", "-R")
+# What the role nginx_site writes by itself, or what the settings that are found stand for.
+UNDERSTOOD = {
+    *("listen", "server_name", "location", "root", "index", "client_max_body_size", "access_log", "error_log"),
+    *("ssl_certificate", "ssl_certificate_key", "ssl_protocols", "ssl_ciphers", "ssl_prefer_server_ciphers"),
+    *("ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_dhparam", "http2", "server_tokens"),
+    *("proxy_pass", "proxy_set_header", "proxy_redirect", "proxy_http_version", "proxy_buffering", "charset"),
+    *("gzip", "gzip_types", "gzip_vary", "gzip_min_length", "keepalive_timeout", "return", "if"),
+    *("proxy_read_timeout", "proxy_connect_timeout", "proxy_send_timeout", "client_body_timeout"),
+}
+CHALLENGE = "/.well-known/acme-challenge"
+RESERVED = ("static", "media", "logs", ".env", "database")
+
+
+class Move(NamedTuple):
+    """Data that is copied: from where, to where in shared/, and the name under which the release finds it."""
+
+    kind: str
+    source: str
+    target: str
+    # The name in the release that leads to it; empty where none does.
+    link: str
+    # A name in shared/ on the way from the release to it; empty where the way is direct.
+    via: str
+    why: str
+
+
+@dataclass
+class Plan:
+    """What is to be done, and what is in the way."""
+
+    code: str = ""
+    moves: list[Move] = field(default_factory=list)
+    # Environment files: what the application reads by itself, and what the unit names.
+    dotenv: list[str] = field(default_factory=list)
+    environment: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+    variables: dict[str, object] = field(default_factory=dict)
+    sites: list[str] = field(default_factory=list)
+    attention: list[str] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
+
+
+def plan(facts: Facts, root: str, given: set[str], shared_paths: list[str] | None = None) -> Plan:
+    """Everything that follows from what was read. Settings that are given are not overridden."""
+    found = Plan(code=facts.code)
+    _service(facts, root, given, found)
+    if found.obstacles:
+        return found
+    _data(facts, root, found, shared_paths)
+    _environment(facts, given, found)
+    _account(facts, found)
+    _gunicorn(facts, given, found)
+    _dependencies(facts, found)
+    _nginx(facts, root, given, found)
+    found.exclude += [move.source for move in found.moves]
+    paths = [move.link + ("/" if os.path.isdir(move.source) else "") for move in found.moves if move.link]
+    found.variables["release_shared_paths"] = paths + _shared_already(facts, root)
+    found.variables = {name: value for name, value in found.variables.items() if name not in given}
+    return found
+
+
+# --- whether it can be done ------------------------------------------------------------------------------------------
+
+
+def _service(facts: Facts, root: str, given: set[str], found: Plan) -> None:
+    """What has to be there: a service that runs, code, and a site that leads to it."""
+    say = found.obstacles.append
+    if not facts.unit:
+        say(
+            f"No systemd service runs {facts.root}: set adopt_unit to the name of its service. A process that was "
+            "started in another way can not be taken over, because nothing starts it again when the adoption fails."
+        )
+        return
+    unit = facts.unit["Id"]
+    if facts.unit.get("ActiveState") != "active":
+        say(
+            f"{unit} does not run ({facts.unit.get('ActiveState')}): start it first, so that there is something to "
+            "take over."
+        )
+    if not os.path.isdir(facts.code):
+        say(f"The code of {unit} is not there: {facts.code}. Set adopt_from to its directory.")
+    elif within(root, facts.code):
+        say(
+            f"flask_app_root is {root}, which is or lies in the code ({facts.code}): set it to another directory, such "
+            f"as {root}-production."
+        )
+    elif facts.truncated:
+        say(f"{facts.code} holds more files than a tree of code should: set adopt_from to the directory of the code.")
+    if not facts.listen:
+        say(f"Nothing says where {unit} listens: it has to be Gunicorn with --bind, or a socket unit.")
+    if facts.nginx == "missing":
+        say("There is no Nginx on the host, and only visitors who come through Nginx can be led to another process.")
+    elif facts.nginx.startswith("invalid"):
+        said = [line for line in facts.nginx_output.splitlines() if "[emerg]" in line] or [facts.nginx_output]
+        say(f"Nginx refuses its configuration: {' '.join(said)} Mend it first.")
+    elif facts.nginx.endswith("stopped"):
+        say("Nginx does not run: start it first.")
+    elif facts.listen and not [site for site in facts.sites() if _leads(site, facts)]:
+        say(f"No site of Nginx leads to {facts.listen}, where {unit} listens.")
+
+
+def _leads(site: Server, facts: Facts) -> bool:
+    return any(location.proxy and location.proxy == facts.listen for location in site.locations)
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) -> None:
+    """What of the code is data: uploads, databases, logs, keys."""
+    code = facts.code
+    tree = [item for item in facts.tree if not BESIDE.search(item.path) or not _is_database(BESIDE.sub("", item.path))]
+    served = _served(facts)
+    if shared_paths is not None:
+        for name in shared_paths:
+            path = os.path.join(code, name.rstrip("/"))
+            if os.path.lexists(path):
+                found.moves.append(
+                    Move("data", path, name.rstrip("/"), name.rstrip("/"), "", "release_shared_paths has it")
+                )
+            elif not name.endswith("/") and not os.path.lexists(os.path.join(root, "shared", name)):
+                found.obstacles.append(f"release_shared_paths has {name}, a file, but {path} does not exist.")
+    else:
+        open_code = facts.runtime is None or not facts.runtime.uid or may(facts.runtime, _node(facts, code), 2)
+        for item in tree:
+            if item.kind == "directory" and not _taken(item.path, found):
+                _directory_move(facts, item, tree, served, open_code, found)
+        for item in tree:
+            if item.kind == "file" and not _taken(item.path, found):
+                _file_move(facts, item, tree, found)
+    found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path)]
+    # Uploads that lie beside the code, in the old tree.
+    for path, location in served.items():
+        outside = not within(path, code) and within(path, facts.root) and not within(path, root)
+        if outside and _is_uploads(path, location):
+            found.moves.append(Move("uploads", path, "media", "", "", f"Nginx serves it at {location.path}"))
+            found.attention.append(
+                f"{path} lies beside the code. It is copied to {root}/shared/media; an application that names the old "
+                "path has to be told the new one (in its environment or its settings)."
+            )
+    for item in facts.top:
+        if facts.root == root and os.path.dirname(item.path) == f"{root}/shared" and DATABASE.search(item.path):
+            found.obstacles.append(
+                f"{item.path} lies in shared/ itself, which only root may write to: move it to a directory there, such "
+                f"as {root}/shared/database/, and tell the application."
+            )
+
+
+def _shared_already(facts: Facts, root: str) -> list[str]:
+    """What another tool has linked out of the code to where this collection links it, too."""
+    found = []
+    for item in facts.tree:
+        name = os.path.relpath(item.path, facts.code)
+        if item.target and os.path.realpath(item.path) == os.path.realpath(os.path.join(root, "shared", name)):
+            found.append(name + ("/" if os.path.isdir(item.path) else ""))
+    return found
+
+
+def _node(facts: Facts, path: str) -> Node:
+    return facts.nodes.get(path) or Node(path, "directory", 0, 0, 0)
+
+
+def _taken(path: str, found: Plan) -> bool:
+    return any(within(path, move.source) for move in found.moves)
+
+
+def _served(facts: Facts) -> dict[str, Location]:
+    """The directories that Nginx serves of the application, each with its location."""
+    return {
+        os.path.realpath(location.directory): location
+        for site in facts.sites()
+        for location in site.locations
+        if location.directory and not location.path.startswith(CHALLENGE)
+    }
+
+
+def _is_uploads(path: str, location: Location) -> bool:
+    return os.path.basename(path) in UPLOADS or location.path.strip("/").split("/")[-1] in UPLOADS
+
+
+def _has_code(path: str, tree: list[Node]) -> bool:
+    return any(item.kind == "file" and within(item.path, path) and CODE.search(item.path) for item in tree)
+
+
+def _directory_move(
+    facts: Facts, item: Node, tree: list[Node], served: dict[str, Location], open_code: bool, found: Plan
+) -> None:
+    name, link = os.path.basename(item.path), os.path.relpath(item.path, facts.code)
+    if os.path.exists(os.path.join(item.path, "pyvenv.cfg")) or "/." in f"/{link}":
+        return
+    python = any(node.path.endswith(".py") and within(node.path, item.path) for node in tree)
+    location = served.get(item.path)
+    if location and _is_uploads(item.path, location) and not python:
+        first = not any(move.target == "media" for move in found.moves)
+        target = "media" if first else _plain(link)
+        found.moves.append(_move("uploads", item.path, target, link, f"Nginx serves it at {location.path}"))
+    elif name in UPLOADS and not python:
+        found.moves.append(_move("uploads", item.path, _plain(link), link, "uploads"))
+    elif name in LOGS and not python:
+        found.moves.append(_move("logs", item.path, "logs" if link in LOGS else _plain(link), link, "logs"))
+    elif name == "instance":
+        found.moves.append(_move("data", item.path, _plain(link), link, "Flask's directory for data"))
+    elif location or link == "static" or _has_code(item.path, tree):
+        return
+    elif any(_is_database(node.path) and os.path.dirname(node.path) == item.path for node in tree):
+        found.moves.append(_move("data", item.path, _plain(link), link, "it holds a database"))
+    elif not open_code and facts.runtime and may(facts.runtime, item, 2):
+        found.moves.append(_move("data", item.path, _plain(link), link, f"{facts.runtime.name} writes to it"))
+
+
+def _file_move(facts: Facts, item: Node, tree: list[Node], found: Plan) -> None:
+    name, link = os.path.basename(item.path), os.path.relpath(item.path, facts.code)
+    flat = link.replace("/", "-")
+    if _is_database(item.path):
+        found.moves.append(_move("database", item.path, f"database/{flat}", link, "an SQLite database"))
+    elif name.endswith(".log"):
+        found.moves.append(_move("log", item.path, f"logs/{flat}", link, "a log"))
+    elif KEY.match(name):
+        found.moves.append(Move("key", item.path, link, link, "", "a private key"))
+
+
+def _plain(link: str) -> str:
+    """A name in shared/ that nothing else has."""
+    return link if link.split("/")[0] not in RESERVED or link.startswith("static/") else f"data/{link}"
+
+
+def _move(kind: str, source: str, target: str, link: str, why: str) -> Move:
+    return Move(kind, source, target, link, "" if target == link else link, why)
+
+
+def _is_database(path: str) -> bool:
+    if not DATABASE.search(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(16) in (b"SQLite format 3\0", b"")
+    except OSError:
+        return False
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def _environment(facts: Facts, given: set[str], found: Plan) -> None:
+    """The files that make the environment, the strongest last."""
+    inside = os.path.join(facts.code, ".env")
+    files = [path.lstrip("-") for path in facts.env_files]
+    files = [path for path in files if os.path.isfile(path)]
+    found.dotenv = [inside] if os.path.isfile(inside) and inside not in files else []
+    found.environment = files
+    found.exclude += [
+        item.path
+        for item in facts.tree
+        if item.kind == "file"
+        and SECRETS.match(os.path.basename(item.path))
+        and not PUBLIC_ENV.search(os.path.basename(item.path))
+    ]
+    if os.path.isfile(inside):
+        # Some applications read it by themselves.
+        found.moves.append(Move("environment", inside, ".env", ".env", "", "the environment"))
+    if "flask_app_env" in given and found.dotenv + found.environment:
+        files = " and ".join(found.dotenv + found.environment)
+        found.attention.append(f"flask_app_env is set, so the values of {files} are not taken over.")
+        found.dotenv, found.environment = [], []
+
+
+def _account(facts: Facts, found: Plan) -> None:
+    if facts.runtime and facts.runtime.uid:
+        found.variables["flask_app_user"] = facts.runtime.name
+        found.variables["flask_app_group"] = facts.runtime.group
+    else:
+        found.attention.append(
+            "It runs as root, or as a user that is not there. It will run as flask_app_user (www-data)."
+        )
+    if facts.web and facts.web.uid:
+        found.variables["flask_app_web_group"] = facts.web.group
+
+
+def command(unit: dict[str, str]) -> list[str]:
+    """The words of the command that starts Gunicorn, without a shell around it."""
+    words = argv(unit)
+    if len(words) > 2 and os.path.basename(words[0]) in ("sh", "bash", "dash"):
+        inner = re.split(r"&&|;|\|\|", words[-1] if " " in words[-1] else " ".join(words[2:]))[-1]
+        words = [word for word in shlex.split(inner) if word != "exec"]
+    return words
+
+
+def options(words: list[str]) -> dict[str, str]:
+    """What Gunicorn's command line says: long names of options, and `wsgi`."""
+    short = {"-w": "workers", "-k": "worker-class", "-t": "timeout", "-c": "config", "-b": "bind"}
+    start = next((number for number, word in enumerate(words) if os.path.basename(word) == "gunicorn"), None)
+    if start is None:
+        return {}
+    found: dict[str, str] = {}
+    pending = words[start + 1 :]
+    while pending:
+        word = pending.pop(0)
+        if word in SWITCHES:
+            found[word.lstrip("-")] = ""
+        elif word.startswith("--") and "=" in word:
+            name, _separator, value = word[2:].partition("=")
+            found[name] = value
+        elif word.startswith("-"):
+            found[short.get(word, word.lstrip("-"))] = pending.pop(0) if pending else ""
+        elif CALLABLE.match(word):
+            found["wsgi"] = word if ":" in word else f"{word}:application"
+    return found
+
+
+def _configured(facts: Facts, path: str) -> dict[str, str]:
+    """Plain settings of a configuration file of Gunicorn. What it computes is not known."""
+    try:
+        with open(os.path.join(facts.code, path), encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError:
+        return {}
+    pairs = re.findall(r"(?m)^(\w+)\s*=\s*[\"']?([^\"'\n#]+?)[\"']?\s*(?:#.*)?$", text)
+    return {name.replace("wsgi_app", "wsgi").replace("_", "-"): value for name, value in pairs}
+
+
+def _gunicorn(facts: Facts, given: set[str], found: Plan) -> None:
+    said = options(command(facts.unit))
+    said = {**_configured(facts, said.get("config") or "gunicorn.conf.py"), **said}
+    numbers = {"workers": "workers", "threads": "threads", "timeout": "timeout", "max-requests": "max_requests"}
+    for option, name in numbers.items():
+        if said.get(option, "").isdigit():
+            found.variables[f"gunicorn_systemd_{name}"] = int(said[option])
+    if re.match(r"(sync|gthread|gevent|eventlet)$", said.get("worker-class", "")):
+        found.variables["gunicorn_systemd_worker_class"] = said["worker-class"]
+    if said.get("wsgi"):
+        found.variables["flask_app_wsgi"] = said["wsgi"]
+    elif "flask_app_wsgi" not in given:
+        found.obstacles.append(
+            f"What Gunicorn serves is not to be seen in '{' '.join(argv(facts.unit))}': set flask_app_wsgi, such as "
+            "wsgi:app."
+        )
+    passed = sorted(set(said) & {"preload", "pythonpath", "env", "certfile", "daemon", "reload"})
+    if passed:
+        found.attention.append(f"Not taken over of Gunicorn's settings: {', '.join(passed)}.")
+
+
+def _dependencies(facts: Facts, found: Plan) -> None:
+    """Requirements in the code, or else what the old environment has, version by version."""
+    files = [name for name in REQUIREMENTS if os.path.isfile(os.path.join(facts.code, name))]
+    environment = environment_of(facts)
+    if files:
+        found.variables["venv_requirements"] = files[:1]
+    else:
+        found.variables["venv_requirements"] = []
+        found.variables["venv_packages"] = [item.replace(" ", "==") for item in facts.packages]
+        if not facts.packages:
+            found.obstacles.append(
+                f"Neither does {facts.code} have requirements, nor does its service name an environment: set "
+                "venv_packages."
+            )
+    interpreter = os.path.realpath(os.path.join(environment, "bin", "python3")) if environment else ""
+    if interpreter and interpreter != os.path.realpath("/usr/bin/python3") and os.access(interpreter, os.X_OK):
+        name = os.path.basename(interpreter)
+        own = os.path.dirname(interpreter) == "/usr/bin" and re.match(r"python3\.[0-9]+$", name)
+        found.variables["venv_python"] = name if own else interpreter
+
+
+# --- the site --------------------------------------------------------------------------------------------------------
+
+
+def _nginx(facts: Facts, root: str, given: set[str], found: Plan) -> None:
+    ours = [site for site in facts.sites() if _leads(site, facts)]
+    files = list(dict.fromkeys(site.file for site in ours))
+    found.sites = files
+    beside = [site for site in facts.config.servers if site.file in files and site not in ours]
+    foreign = [site for site in beside if _serves(site) and site not in facts.sites()]
+    if foreign:
+        names = " ".join(name for site in foreign for name in site.names) or "a site without a name"
+        found.obstacles.append(f"{foreign[0].file} also has {names}: move that to a file of its own first.")
+    together = ours + beside
+    _listens(together, found)
+    certificates = [(site.certificates[0], site.keys[0]) for site in together if site.certificates and site.keys]
+    if certificates:
+        found.variables["nginx_site_tls_certificate"], found.variables["nginx_site_tls_certificate_key"] = certificates[
+            0
+        ]
+    sizes = [site.body_size for site in ours if site.body_size]
+    if sizes:
+        found.variables["nginx_site_client_max_body_size"] = sizes[0]
+    _locations(facts, root, together, given, found)
+    unknown = sorted({item.name for site in together for item in site.statements} - UNDERSTOOD)
+    if unknown and "nginx_site_extra" not in given:
+        found.attention.append(
+            f"Not taken over of {' and '.join(files)}: {', '.join(unknown)}. nginx_site_extra can hold it."
+        )
+
+
+def _serves(site: Server) -> bool:
+    """Whether a server block does more than redirect and answer for a certificate."""
+    rest = [location for location in site.locations if not location.path.startswith(CHALLENGE)]
+    return any(location.proxy or location.directory for location in rest)
+
+
+def _listens(sites: list[Server], found: Plan) -> None:
+    names = list(dict.fromkeys(name for site in sites for name in site.names if name not in ("", "_")))
+    catches_all = any(not site.names or "_" in site.names for site in sites)
+    found.variables["nginx_site_server_name"] = " ".join(names) or "_"
+    default, plain, tls = False, [], []
+    for site in sites:
+        for address, options in zip(site.listens, site.options):
+            port = re.search(r"(?:^|:)([0-9]+)$", address)
+            (tls if "ssl" in options else plain).append(int(port.group(1)) if port else 80)
+            default = default or "default_server" in options
+    found.variables["nginx_site_default_server"] = default or (catches_all and not names)
+    found.variables["nginx_site_listen"] = (plain or [80])[0]
+    if tls:
+        found.variables["nginx_site_tls_listen"] = tls[0]
+    more = sorted({*plain[1:], *tls[1:]} - {(plain or [80])[0], *tls[:1]})
+    if more:
+        found.attention.append(f"The site also listens on {', '.join(map(str, more))}, which is not taken over.")
+    alone = [
+        address for site in sites for address in site.listens if re.match(r"[0-9]+\.|\[[^]:]*:[^]]*[0-9a-f]", address)
+    ]
+    if alone:
+        found.attention.append(f"The site listened on {', '.join(sorted(set(alone)))} only, and will on all addresses.")
+    ipv6 = any("[" in address for site in sites for address in site.listens)
+    found.variables["nginx_site_ipv6"] = ipv6
+
+
+def _locations(facts: Facts, root: str, sites: list[Server], given: set[str], found: Plan) -> None:
+    static, media, more = "", "", []
+    for location in (location for site in sites for location in site.locations):
+        url = location.path.rstrip("/") + "/"
+        directory = os.path.realpath(location.directory) if location.directory else ""
+        move = next((move for move in found.moves if move.source == directory), None)
+        if location.path.startswith(CHALLENGE):
+            webroot = location.root or location.alias.rstrip("/")[: -len(CHALLENGE)]
+            if webroot:
+                found.variables["nginx_site_acme_webroot"] = webroot.rstrip("/")
+        elif location.proxy and location.proxy != facts.listen:
+            if "nginx_site_extra" not in given:
+                found.obstacles.append(
+                    f"location {location.path} in {location.file} leads to {location.proxy}: put it into "
+                    "nginx_site_extra."
+                )
+        elif location.proxy:
+            if location.path != "/":
+                found.attention.append(f"location {location.path} in {location.file} becomes part of the whole site.")
+        elif not directory or location.path == "/":
+            if location.path != "/":
+                found.attention.append(f"location {location.path} in {location.file} is not taken over.")
+        elif move and move.target == "media" or directory == os.path.join(root, "shared", "media"):
+            media = media or url
+        elif move:
+            more.append({"path": url, "directory": os.path.join(root, "shared", move.target)})
+        elif directory == os.path.join(root, "shared", "static"):
+            static = static or url
+        elif within(directory, facts.code) and not static and not _taken(directory, found):
+            static = url
+            found.variables["release_static_paths"] = [os.path.relpath(directory, facts.code)]
+        elif within(directory, facts.code):
+            below = os.path.relpath(directory, facts.code)
+            if not (static and url.startswith(static)):
+                more.append({"path": url, "directory": os.path.join(root, "app", below)})
+        else:
+            more.append({"path": url, "directory": location.directory})
+    found.variables["nginx_site_static_url"] = static or ("/static/" if not media.startswith("/static") else "")
+    found.variables["nginx_site_media_url"] = media
+    if more:
+        found.variables["nginx_site_locations"] = more

@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: adoption_copy
+short_description: Copy the data and the environment of an old deployment into the layout
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Copies what M(flaskops.production.adoption_plan) found to be data into C(shared/), verifies each by its
+    SHA-256, and SQLite databases by their own check; the old application may go on writing. The originals are only
+    read.
+  - Writes C(shared/.env) from the files and the C(Environment=) lines of the old unit. Its values never leave the host.
+  - Takes the lock of the application. M(flaskops.production.adoption_switch) copies once more what has changed, and
+    gives it back.
+attributes:
+  check_mode:
+    support: none
+    description: The playbook does not come here in check mode.
+  diff_mode:
+    support: none
+    description: Shows nothing of the data.
+  platform:
+    support: full
+    platforms: linux
+    description: The kind of host that the module works on; it needs systemd.
+  action:
+    support: full
+    description: Tells the host which run this is.
+options:
+  root:
+    description: The application's directory in the layout, such as C(/srv/myapp).
+    type: path
+    required: true
+  adoption:
+    description: What M(flaskops.production.adoption_plan) returned under this name.
+    type: dict
+    required: true
+  owner:
+    description: The owner of C(shared/.env), which its group may read.
+    type: str
+    default: root
+  user:
+    description: The user that will run the application.
+    type: str
+    required: true
+  group:
+    description: The group of that user.
+    type: str
+    required: true
+  web_group:
+    description: The group that Nginx runs as.
+    type: str
+    required: true
+  run:
+    description: Who adopts, C(run), C(by) and C(controller). Set by the action plugin.
+    type: dict
+  unlock:
+    description: Take the lock away from whoever holds it.
+    type: bool
+    default: false
+notes:
+  - A file in C(shared/) that a copy would replace, and that no earlier run of the adoption has put there, is refused
+    before anything is copied.
+seealso:
+  - module: flaskops.production.adoption_plan
+  - module: flaskops.production.adoption_switch
+"""
+
+EXAMPLES = r"""
+- name: Copy the data
+  flaskops.production.adoption_copy:
+    root: /srv/shop
+    adoption: "{{ adoption.adoption }}"
+    user: ada
+    group: ada
+    web_group: www-data
+"""
+
+RETURN = r"""
+files:
+  description: How many files and databases have a copy.
+  returned: success
+  type: int
+  sample: 1203
+bytes:
+  description: How many bytes they have.
+  returned: success
+  type: int
+  sample: 48120394
+"""
+
+import grp
+import os
+import pwd
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import (
+    Data,
+    Owner,
+    Record,
+    environment_text,
+    occupied,
+    write_environment,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+    Home,
+    Lock,
+    LockedError,
+    ReleaseError,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
+
+
+def copy(home: Home, params: dict) -> dict:
+    """Copy everything; what is returned."""
+    adoption = params["adoption"]
+    moves = [Move(**move) for move in adoption["moves"]]
+    account = pwd.getpwnam(params["user"])
+    gid = grp.getgrnam(params["group"]).gr_gid
+    owner = Owner(account.pw_uid, gid, grp.getgrnam(params["web_group"]).gr_gid)
+    record = Record(home)
+    there = [] if record.read() else occupied(home, moves, owner)
+    if there:
+        raise ReleaseError(
+            f"{there[0]} is there already and holds something else than what would be copied to it: move it away. "
+            "Nothing was copied."
+        )
+    known = record.write(state="copying", **{key: adoption[key] for key in ("from", "code", "unit")}).get("known", {})
+    data = Data(home, moves, owner, known)
+    changed = False
+    if adoption["dotenv"] + adoption["environment"]:
+        text = environment_text(adoption["unit"], adoption["dotenv"], adoption["environment"])
+        changed = write_environment(home, text, pwd.getpwnam(params["owner"]).pw_uid, gid)
+    data.copy()
+    record.write(known=data.known, owner=list(owner))
+    return {"files": data.files, "bytes": data.bytes, "changed": changed or bool(data.changed)}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "adoption": {"type": "dict", "required": True},
+            "owner": {"type": "str", "default": "root"},
+            "user": {"type": "str", "required": True},
+            "group": {"type": "str", "required": True},
+            "web_group": {"type": "str", "required": True},
+            "run": {"type": "dict"},
+            "unlock": {"type": "bool", "default": False},
+        },
+    )
+    params = module.params
+    home = Home(params["root"])
+    lock = Lock(home, params["run"])
+    os.umask(0o022)
+    try:
+        home.prepare()
+        lock.acquire(force=params["unlock"])
+        try:
+            result = copy(home, params)
+        except BaseException:
+            lock.release()
+            raise
+        lock.leave()
+    except LockedError as error:
+        module.fail_json(msg=str(error), lock_holder=error.holder)
+    except (ReleaseError, SymlinkError, OSError, KeyError) as error:
+        module.fail_json(msg=sentence(error, home.root))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: adoption_plan
+short_description: Find out what it takes to bring a deployment by other hands into the layout
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Reads a deployment that somebody else made, as M(flaskops.production.doctor) does, and says what is code and what
+    is data in it, where each would go, which settings of the roles its unit and its site amount to, and what is in the
+    way.
+  - Changes nothing, and reads no value of an environment.
+  - The playbook C(flaskops.production.adopt) follows the plan.
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+  platform:
+    support: full
+    platforms: linux
+    description: The kind of host that the module works on; it needs systemd.
+options:
+  name:
+    description: The application's name in the layout.
+    type: str
+    required: true
+  root:
+    description: The application's directory in the layout, such as C(/srv/myapp).
+    type: path
+    required: true
+  from_directory:
+    description:
+      - The directory of the old deployment, such as C(/home/ada/shop).
+      - Without it, it is found from the service.
+    type: path
+  unit:
+    description:
+      - The old service, such as C(shop) or C(shop.service).
+      - Without it, it is the service named like the application, or one whose unit names O(from_directory).
+    type: str
+  given:
+    description: Names of the roles' settings that are set already. They are not among RV(variables).
+    type: list
+    elements: str
+    default: []
+  shared_paths:
+    description: Names in the code that are data, as C(release_shared_paths). Without it, they are found.
+    type: list
+    elements: str
+  exclude:
+    description: Names that are no part of a release, as C(release_exclude), which also has these defaults.
+    type: list
+    elements: str
+    default:
+      - .git
+      - .hg
+      - .svn
+      - __pycache__
+      - "*.pyc"
+      - .venv
+      - venv
+      - node_modules
+      - .pytest_cache
+      - .mypy_cache
+      - .ruff_cache
+      - .tox
+      - .nox
+      - .DS_Store
+      - .env
+extends_documentation_fragment:
+  - flaskops.production.health
+seealso:
+  - module: flaskops.production.adoption_copy
+  - module: flaskops.production.adoption_switch
+  - module: flaskops.production.doctor
+"""
+
+EXAMPLES = r"""
+- name: Find out what it takes
+  flaskops.production.adoption_plan:
+    name: shop
+    root: /srv/shop
+    from_directory: /home/ada/shop
+  register: adoption
+
+- name: Show it
+  ansible.builtin.debug:
+    var: adoption.plan
+"""
+
+RETURN = r"""
+state:
+  description:
+    - V(planned), or V(adopted) where that was done before, or V(interrupted) where a run was cut off while it switched.
+  returned: success
+  type: str
+  sample: planned
+plan:
+  description: What would be done, line by line, what to look at by hand, and what is in the way.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - /home/ada/shop/uploads -> /srv/shop/shared/media (12 files, 3.1 MB; Nginx serves it at /media/)
+obstacles:
+  description: What has to be mended before it can be done, in sentences.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+variables:
+  description: The settings of the roles that the old deployment amounts to, without those that are given.
+  returned: success
+  type: dict
+  sample:
+    flask_app_wsgi: wsgi:app
+    nginx_site_server_name: shop.example.org
+source:
+  description: The code, as M(flaskops.production.release_stage) takes it.
+  returned: when it is planned and nothing is in the way
+  type: dict
+  sample:
+    name: adopted-2026-04-21-120000-1a2b3c4
+    directory: /home/ada/shop
+adoption:
+  description: What M(flaskops.production.adoption_copy) and M(flaskops.production.adoption_switch) have to know.
+  returned: when it is planned and nothing is in the way
+  type: dict
+  sample:
+    unit: shop.service
+    listen: unix:/home/ada/shop/shop.sock
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import Plan, plan
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record, below
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
+from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, ask, show
+
+EXCLUDE = (
+    *(".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".pytest_cache", ".mypy_cache"),
+    *(".ruff_cache", ".tox", ".nox", ".DS_Store", ".env"),
+)
+
+
+def size(paths: list[str]) -> str:
+    """How much it is, for people."""
+    files = [path for path in paths if os.path.isfile(path) and not os.path.islink(path)]
+    total = float(sum(os.path.getsize(path) for path in files))
+    unit = "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if total < 1000 or unit == "GB":
+            break
+        total /= 1000
+    number = f"{total:.0f}" if unit == "B" else f"{total:.1f}"
+    return f"{len(files)} {'file' if len(files) == 1 else 'files'}, {number} {unit}"
+
+
+def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> list[str]:
+    """The plan for people."""
+    unit = facts.unit["Id"]
+    told = [f"{found.code} -> {home.release(release)} (the code, as the first release)"]
+    for move in found.moves:
+        if move.kind != "environment":
+            target = os.path.join(home.shared, move.target)
+            told.append(f"{move.source} -> {target} ({size(list(below(move.source)))}; {move.why})")
+            if move.link:
+                told[-1] += f"; the release finds it as {move.link}"
+    files = [path for path in found.dotenv + found.environment if path != home.env_file]
+    if files:
+        told.append(f"{' and '.join(files)} -> {home.env_file} (root:<group> 0640; no value is shown)")
+    told.append(f"{name}.socket and {name}.service take over from {unit}, once the release has answered")
+    told += [f"{path} is taken out of Nginx, and {name}.conf takes its place" for path in found.sites]
+    told += [f"setting: {key}: {value}" for key, value in sorted(found.variables.items())]
+    told += [f"LOOK AT: {text}" for text in found.attention]
+    told += [f"IN THE WAY: {text}" for text in found.obstacles]
+    return told
+
+
+def health_fault(facts: Facts, health: dict) -> str:
+    """Why the health check would refuse what serves now; empty when it would not."""
+    where = facts.listen.replace("unix:", "", 1)
+    answer = ask(where, health["path"], health["host"], health["timeout"], health["headers"])
+    if answer in health["status"]:
+        return ""
+    return (
+        f"{facts.unit['Id']} itself answers {answer} to GET {health['path']}, so that the release would be refused: "
+        "set release_health_path, release_health_status or release_health_host to what a healthy application answers."
+    )
+
+
+def same_name_fault(facts: Facts, name: str) -> str:
+    """Whether another service has the name that the application is to have."""
+    if facts.unit["Id"] == f"{name}.service":
+        return ""
+    there = show(f"{name}.service", "LoadState,FragmentPath")
+    if there.get("LoadState") == "not-found":
+        return ""
+    return (
+        f"{name}.service is there already ({there.get('FragmentPath')}) and is not {facts.unit['Id']}: choose another "
+        "flask_app_name, or set adopt_unit."
+    )
+
+
+def make_plan(params: dict) -> dict:
+    """What the module returns."""
+    home = Home(params["root"])
+    record = Record(home).read()
+    if record.get("state") == "done":
+        told = [f"{params['name']} was adopted from {record['from']} on {record['time']}; nothing is to be done."]
+        return {"state": "adopted", "plan": told, "obstacles": [], "variables": record["variables"]}
+    if record.get("state") == "switching":
+        told = [
+            "A run was cut off while it switched: the next one without --check returns to the old deployment first."
+        ]
+        return {"state": "interrupted", "plan": told, "obstacles": [], "variables": {}}
+    unit = params["unit"] or ""
+    name = unit[: -len(".service")] if unit.endswith(".service") else unit
+    facts = read(name or params["name"], params["from_directory"] or "")
+    found = plan(facts, params["root"], set(params["given"]), params["shared_paths"])
+    if os.path.isdir(home.records) and not record:
+        found.obstacles.append(f"{home.root} is a deployment of this collection already: use the playbook site.")
+    if not found.obstacles:
+        faults = [same_name_fault(facts, params["name"]), health_fault(facts, params["health"] or HEALTHY)]
+        found.obstacles += [fault for fault in faults if fault]
+    if found.obstacles:
+        told = [f"IN THE WAY: {text}" for text in found.obstacles]
+        return {"state": "planned", "plan": told, "obstacles": found.obstacles, "variables": found.variables}
+    source = describe(found.code, sorted(set(found.exclude)), sorted(params["exclude"]))
+    return {
+        "state": "planned",
+        "plan": lines(facts, found, home, source["name"], params["name"]),
+        "obstacles": [],
+        "variables": found.variables,
+        "source": source,
+        "adoption": {
+            "from": facts.root,
+            "code": found.code,
+            "unit": facts.unit["Id"],
+            "socket_unit": facts.socket_unit.get("Id", ""),
+            "listen": facts.listen,
+            "sites": found.sites,
+            "moves": [move._asdict() for move in found.moves],
+            "dotenv": found.dotenv,
+            "environment": found.environment,
+            "variables": found.variables,
+        },
+    }
+
+
+HEALTHY = {"path": "/", "status": [200], "host": "localhost", "timeout": 5, "headers": {}}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "from_directory": {"type": "path"},
+            "unit": {"type": "str"},
+            "given": {"type": "list", "elements": "str", "default": []},
+            "shared_paths": {"type": "list", "elements": "str"},
+            "exclude": {"type": "list", "elements": "str", "default": list(EXCLUDE)},
+            "health": HEALTH,
+        },
+        supports_check_mode=True,
+    )
+    if os.geteuid() != 0:
+        module.fail_json(msg="An adoption has to be root to see everything: run it with become: true.")
+    try:
+        result = make_plan(module.params)
+    except (ReleaseError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

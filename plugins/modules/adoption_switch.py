@@ -1,0 +1,541 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: adoption_switch
+short_description: Let the layout take over from an old deployment, so that no visitor and no data is lost
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Starts the adopted release beside the old deployment, on a socket of its own. Only when it has imported the
+    application and answered O(health) is anything done to what serves.
+  - Then Nginx leads new visitors to that socket, where they wait while the old service ends its requests and stops, the
+    last changes of its data are copied, and C(<name>.service) starts from the layout and answers. Then they are served.
+  - When anything fails, the old files are put back, the old service is started and Nginx leads to it again.
+  - The whole transaction is one call. It goes on when the connection is lost. What a killed one left is taken back, or
+    completed when the new service had taken over already, by O(only=recover).
+  - Deletes nothing of the old deployment. What has to make way in C(/etc) or in O(root) is moved to
+    C(<root>/.deploy/adopted), below its old path.
+attributes:
+  check_mode:
+    support: none
+    description: The playbook does not come here in check mode.
+  diff_mode:
+    support: none
+    description: The plan has been shown before.
+  platform:
+    support: full
+    platforms: linux
+    description: The kind of host that the module works on; it needs systemd and Nginx.
+  action:
+    support: full
+    description: Tells the host which run this is.
+options:
+  name:
+    description: The application's name.
+    type: str
+    required: true
+  root:
+    description: The application's directory in the layout, such as C(/srv/myapp).
+    type: path
+    required: true
+  release:
+    description: The release to make live. It must be complete on the host.
+    type: str
+  adoption:
+    description: What M(flaskops.production.adoption_plan) returned under this name.
+    type: dict
+  units:
+    description: The files of the role P(flaskops.production.gunicorn_systemd#role), as C(path) and C(content).
+    type: list
+    elements: dict
+    default: []
+  site:
+    description: The server block, as C(path), C(link), C(content), and links to C(remove).
+    type: dict
+  run:
+    description: Who adopts, C(run), C(by) and C(controller). Set by the action plugin.
+    type: dict
+  only:
+    description: Only clear up after a run that was cut off while it switched.
+    type: str
+    choices: [recover]
+extends_documentation_fragment:
+  - flaskops.production.health
+seealso:
+  - module: flaskops.production.adoption_plan
+  - module: flaskops.production.adoption_copy
+  - module: flaskops.production.release_activate
+"""
+
+EXAMPLES = r"""
+- name: Clear up after a run that was cut off
+  flaskops.production.adoption_switch:
+    name: shop
+    root: /srv/shop
+    only: recover
+"""
+
+RETURN = r"""
+release:
+  description: The release that is live now.
+  returned: when it took over
+  type: str
+  sample: adopted-2026-04-21-120000-1a2b3c4
+waited:
+  description: For how many seconds visitors had to wait.
+  returned: when it took over
+  type: float
+  sample: 2.4
+leftover:
+  description: What nothing needs any more, to be removed by hand, in sentences.
+  returned: when it took over
+  type: list
+  elements: str
+  sample: ["/home/ada/shop: the old code and data"]
+recovered:
+  description: What was done about a run that was cut off; empty when there was none.
+  returned: with O(only=recover)
+  type: str
+  sample: shop.service serves again
+"""
+
+import os
+import re
+import shutil
+import signal
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Owner, Record
+from ansible_collections.flaskops.production.plugins.module_utils._files import open_directory, sentence, write_file
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+    Home,
+    Lock,
+    LockedError,
+    ReleaseError,
+    link_environment,
+    now,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    HEALTH,
+    ask,
+    fault,
+    journal,
+    show,
+    systemctl,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
+    SymlinkError,
+    swap_file_link,
+    sync_filesystem,
+)
+
+FAULTS = (Rejected, ReleaseError, SymlinkError, Fault, OSError)
+RUNTIME_UNITS = "/run/systemd/system"
+# Seconds for which the old service may take to answer again.
+PATIENCE = 60
+
+
+class Kept:
+    """Files that have to make way, below their old paths, with a note of what each of them was."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        os.makedirs(record.kept, mode=0o700, exist_ok=True)
+
+    def place(self, path: str) -> str:
+        return self.record.kept + path
+
+    def files(self, group: str = "") -> dict[str, dict]:
+        known = self.record.read().get("files", {})
+        return {path: note for path, note in known.items() if group in ("", note["group"])}
+
+    def keep(self, path: str, group: str) -> None:
+        """Keep a copy of a file or link before it is replaced. The first copy counts."""
+        if path in self.files():
+            return
+        place = self.place(path)
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        if os.path.islink(path):
+            was = "link"
+            swap_file_link(place, os.readlink(path))
+        elif os.path.isfile(path):
+            was = "file"
+            shutil.copy2(path, place)
+            found = os.stat(path)
+            os.chown(place, found.st_uid, found.st_gid)
+        else:
+            was = "absent"
+        self.note(path, {"was": was, "group": group})
+
+    def move(self, path: str) -> None:
+        """Move a directory or file out of the way, with all that is in it."""
+        place = self.place(path)
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        self.note(path, {"was": "moved", "group": "tree"})
+        os.rename(path, place)
+
+    def note(self, path: str, note: dict) -> None:
+        self.record.write(files={**self.files(), path: note})
+
+    def put_back(self, group: str) -> bool:
+        """Make everything of a group what it was; whether anything was not."""
+        changed = False
+        for path, note in self.files(group).items():
+            place = self.place(path)
+            if note["was"] == "moved":
+                if not os.path.lexists(place):
+                    continue
+                if os.path.islink(path):
+                    os.unlink(path)
+                os.rename(place, path)
+            elif note["was"] == "link":
+                if os.path.islink(path) and os.readlink(path) == os.readlink(place):
+                    continue
+                swap_file_link(path, os.readlink(place))
+            elif note["was"] == "file":
+                found = os.stat(place)
+                with open(place, "rb") as file:
+                    put(path, file.read(), found.st_mode & 0o7777, found.st_uid, found.st_gid)
+            elif os.path.lexists(path):
+                os.unlink(path)
+            else:
+                continue
+            changed = True
+        return changed
+
+    def forget(self) -> None:
+        self.record.write(files={})
+
+
+def put(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    fd = open_directory(os.path.dirname(path))
+    try:
+        write_file(fd, os.path.basename(path), content, mode=mode, uid=uid, gid=gid)
+    finally:
+        os.close(fd)
+
+
+class Takeover(Activation):
+    """The switch from an old deployment. Its candidate listens on a socket of its own, beside what serves."""
+
+    def __init__(self, module: AnsibleModule, home: Home, release: str | None, plan: dict) -> None:
+        self.name = module.params["name"]
+        super().__init__(home, self.name, release, module.params["health"])
+        self.module, self.plan = module, plan
+        self.socket_unit, self.candidate_socket = f"{self.name}.socket", f"{self.name}-adoption.socket"
+        self.candidate = f"{self.name}-adoption.service"
+        self.side = Home(home.root)
+        self.side.socket = os.path.join(home.root, "run", "adoption.sock")
+        self.record = Record(home)
+        self.kept = Kept(self.record)
+        self.old = [unit for unit in (plan["socket_unit"], plan["unit"]) if unit]
+
+    # Before anything is done to what serves
+
+    def prove(self, units: dict[str, str]) -> None:
+        """Start the release on a socket of its own, and see that it is healthy."""
+        self.kept.keep(self.home.gunicorn_config, "tree")
+        put(self.home.gunicorn_config, units[self.home.gunicorn_config].encode())
+        for path, text in candidate_units(self.name, units, self.home.socket, self.side.socket).items():
+            put(path, text.encode())
+        reload_units()
+        if systemctl("start", self.candidate_socket)[0]:
+            raise ReleaseError(f"{self.candidate_socket} did not start: see journalctl -u {self.candidate_socket}.")
+        link_environment(self.home, str(self.release), self.home.environment(str(self.release)) or "")
+        self.collect_static(self.directory, replace=False)
+        self.start_candidate()
+        seen = fault(self.side, self.health)
+        if seen:
+            raise Rejected("candidate", seen, self.candidate, self.since)
+
+    # The switch
+
+    def run_takeover(self, site: dict, units: dict[str, str], data: Data, record) -> float:  # type: ignore[no-untyped-def]
+        """Take over; for how many seconds visitors waited."""
+        sync_filesystem(self.home.root)
+        self.prove(units)
+        for path in units:
+            self.kept.keep(path, "unit")
+        self.record.write(state="switching", site=site, installed=False)
+        # Whoever comes from now on waits in the queue of the candidate's socket.
+        systemctl("kill", "--signal=SIGSTOP", self.candidate)
+        since = time.monotonic()
+        self.lead_visitors(site, self.side.socket)
+        self.stop_old()
+        data.copy(final=True)
+        self.install(units)
+        self.collect_static(self.directory, replace=True)
+        self.switch(self.after)
+        self.restart(self.directory)
+        record()
+        # From here on, visitors write to the new data, and there is no way back.
+        self.record.write(state="switched")
+        self.lead_visitors(site, self.home.socket)
+        self.serve_waiting()
+        waited = round(time.monotonic() - since, 1)
+        self.finish(site)
+        return waited
+
+    def lead_visitors(self, site: dict, socket: str) -> None:
+        """Let Nginx lead to a socket in place of where it leads, if it accepts that."""
+        gone = [*self.plan["sites"], *site["remove"]]
+        for path in [*gone, site["path"], site["link"]]:
+            self.kept.keep(path, "nginx")
+        for path in self.plan["sites"]:
+            # Read through a link, a file is the same to Nginx, and the link can go as soon as the new site is accepted.
+            if os.path.isfile(path) and not os.path.islink(path) and path != site["path"]:
+                swap_file_link(path, self.kept.place(path))
+        content = site["content"].replace(f"unix:{self.home.socket};", f"unix:{socket};")
+        if socket != self.home.socket:
+            # Until the last of them are copied, uploads are served from where they are.
+            for move in self.plan["moves"]:
+                if move["kind"] == "uploads":
+                    new, old = os.path.join(self.home.shared, move["target"]), move["source"]
+                    content = re.sub(rf"{re.escape(new)}(?=[/;])", lambda _match, old=old: old, content)
+        removed = [path for path in gone if path not in (site["path"], site["link"])]
+        nginx = self.nginx(path=site["path"], link=site["link"], content=content, remove_links=removed)
+        try:
+            nginx.run(check_mode=False)
+        finally:
+            nginx.clean_up()
+
+    def nginx(self, **params: object) -> Site:
+        return Site(self.module, {**{name: option.get("default") for name, option in SITE.items()}, **params})
+
+    def stop_old(self) -> None:
+        code, said = systemctl("stop", *self.old)
+        if code or show(self.plan["unit"])["ActiveState"] not in ("inactive", "failed"):
+            raise ReleaseError(f"{self.plan['unit']} could not be stopped: {said}")
+
+    def install(self, units: dict[str, str]) -> None:
+        """Put the units in place, and move out of the way what has the names of the layout."""
+        home = self.home
+        self.record.write(installed=True)
+        for link in (home.app, home.venv):
+            if os.path.lexists(link) and not os.path.islink(link):
+                self.kept.move(link)
+            elif os.path.islink(link):
+                self.kept.keep(link, "tree")
+        for path in self.displaced():
+            self.kept.move(path)
+        for path, text in units.items():
+            put(path, text.encode())
+        reload_units()
+        for unit in (self.socket_unit, self.unit):
+            systemctl("reset-failed", unit)
+        if systemctl("start", self.socket_unit)[0]:
+            raise ReleaseError(f"{self.socket_unit} did not start: see journalctl -u {self.socket_unit}.")
+
+    def displaced(self) -> list[str]:
+        """What of an old deployment in the same directory could still be written to, or read by others."""
+        root, listen = self.home.root, self.plan["listen"].replace("unix:", "", 1)
+        own = [path for path in self.plan["environment"] if os.path.dirname(path) == root]
+        place = os.path.dirname(listen) if listen.startswith(root + "/") else root
+        if place not in (root, os.path.join(root, "run")) and self.plan["code"] not in (place, os.path.dirname(place)):
+            only_sockets = all(not os.path.isfile(os.path.join(place, name)) for name in os.listdir(place))
+            own += [place] if only_sockets and not place.startswith(os.path.join(root, "releases")) else []
+        # Settings that somebody added to the unit whose name the new one has.
+        return [path for path in [*own, f"/etc/systemd/system/{self.unit}.d"] if os.path.lexists(path)]
+
+    def serve_waiting(self) -> None:
+        """Let the candidate serve those who wait: as a new process, which finds the data as it is now."""
+        frozen = show(self.candidate)["MainPID"]
+        systemctl("kill", "--signal=SIGKILL", self.candidate)
+        until = time.monotonic() + PATIENCE
+        while show(self.candidate)["MainPID"] == frozen != "0" and time.monotonic() < until:
+            time.sleep(0.05)
+        # Those who wait may have started it already.
+        systemctl("start", self.candidate)
+
+    # Afterwards
+
+    def finish(self, site: dict) -> None:
+        """Complete a takeover: the same, however often it is done."""
+        self.lead_visitors(site, self.home.socket)
+        systemctl("enable", self.socket_unit, self.unit)
+        for unit in self.old:
+            if unit not in (self.socket_unit, self.unit):
+                systemctl("disable", unit)
+        self.end_candidate()
+        sync_filesystem(self.home.shared)
+        self.record.write(state="done", time=now(), variables=self.plan["variables"])
+
+    def end_candidate(self) -> None:
+        self.stop_candidate()
+        systemctl("stop", self.candidate_socket)
+        directory = f"{RUNTIME_UNITS}/{self.candidate}.d"
+        paths = [f"{RUNTIME_UNITS}/{unit}" for unit in (self.candidate, self.candidate_socket)]
+        for path in [*paths, self.side.socket, self.candidate_env, self.home.next]:
+            if os.path.lexists(path):
+                os.unlink(path)
+        shutil.rmtree(directory, ignore_errors=True)
+        reload_units()
+
+    def put_back(self) -> None:
+        """Let the old deployment serve again, wherever the takeover was cut off."""
+        if self.record.read().get("installed"):
+            systemctl("stop", self.socket_unit, self.unit)
+        for group in ("unit", "tree"):
+            self.kept.put_back(group)
+        reload_units()
+        systemctl("start", *self.old)
+        until = time.monotonic() + PATIENCE
+        address = self.plan["listen"].replace("unix:", "", 1)
+        while not isinstance(ask(address, "/", "localhost", 5), int) and time.monotonic() < until:
+            time.sleep(0.2)
+        if self.kept.put_back("nginx"):
+            nginx = self.nginx(path="/etc/nginx/nginx.conf", content="")
+            master = nginx.master(nginx.main_text() or "")
+            if master:
+                nginx.reload(master)
+        systemctl("kill", "--signal=SIGKILL", self.candidate)
+        self.end_candidate()
+        self.kept.forget()
+        self.record.write(state="copying", installed=False)
+
+
+def candidate_units(name: str, units: dict[str, str], socket: str, own_socket: str) -> dict[str, str]:
+    """The units of the candidate: those of the next release, but with a socket of its own. A reboot forgets them."""
+    directory = os.path.dirname(next(path for path in units if path.endswith(f"/{name}.socket")))
+    own = f"{name}-adoption"
+    service = units[f"{directory}/{name}-next.service"].replace(f"{name}.socket", f"{own}.socket")
+    # Visitors are served by it for a moment, also where there is no room for two copies for long.
+    service = service.replace("Type=oneshot", "Type=notify").replace(" --check-config", "")
+    found = {
+        f"{RUNTIME_UNITS}/{own}.socket": units[f"{directory}/{name}.socket"]
+        .replace(f"ListenStream={socket}", f"ListenStream={own_socket}")
+        .replace(f"Also={name}.service", ""),
+        f"{RUNTIME_UNITS}/{own}.service": service,
+    }
+    drop_ins = f"{directory}/{name}-next.service.d/"
+    for path, text in units.items():
+        if path.startswith(drop_ins):
+            found[f"{RUNTIME_UNITS}/{own}.service.d/{os.path.basename(path)}"] = text
+    return found
+
+
+def reload_units() -> None:
+    if systemctl("daemon-reload")[0]:
+        raise ReleaseError("systemctl daemon-reload failed: is systemd running on this host?")
+
+
+def leftover(plan: dict, home: Home, name: str) -> list[str]:
+    """What nothing needs any more."""
+    kept = Record(home).kept
+    found = []
+    if plan["from"] != home.root:
+        found.append(f"{plan['from']}: the old code, data and environment")
+    elif plan["code"] not in (home.app, os.path.join(home.releases, os.path.basename(plan["code"]))):
+        found.append(f"{plan['code']}: the old code")
+    found.append(f"{kept}: what had to make way, below its old path")
+    if plan["unit"] != f"{name}.service":
+        unit = show(plan["unit"], "FragmentPath")["FragmentPath"]
+        found.append(f"{unit}: the old unit, which is disabled")
+    return found
+
+
+def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
+    params = module.params
+    check(home, params["release"])
+    plan = params["adoption"]
+    record = Record(home)
+    known = record.write(plan=plan)
+    data = Data(home, [Move(**move) for move in plan["moves"]], Owner(*known["owner"]), known.get("known", {}))
+    site = params["site"]
+    units = {item["path"]: item["content"] for item in params["units"] if item.get("content") is not None}
+    takeover = Takeover(module, home, params["release"], plan)
+    try:
+        waited = takeover.run_takeover(
+            site, units, data, lambda: home.record_activation(params["release"], "deploy", params["run"])
+        )
+    except BaseException as error:
+        if record.read().get("state") != "switched":
+            logs = journal(home, error.unit, error.since) if isinstance(error, Rejected) else ""
+            takeover.put_back()
+            if isinstance(error, Rejected):
+                home.set_state(params["release"], "bad", reason=f"{error.phase}: {error.seen}")
+            if isinstance(error, FAULTS):
+                raise ReleaseError(told(error, plan, logs, home)) from error
+        raise
+    return {"release": params["release"], "waited": waited, "leftover": leftover(plan, home, params["name"])}
+
+
+def told(error: Exception, plan: dict, logs: str, home: Home) -> str:
+    logged = f" {error.unit} logged last:\n{logs}\n" if isinstance(error, Rejected) and logs else ""
+    phase = f" ({error.phase})" if isinstance(error, Rejected) else ""
+    return (
+        f"The adoption failed{phase}: {sentence(error, home.root).rstrip('.')}. {plan['unit']} serves as before, and "
+        f"its code and data are as they were.{logged}"
+    )
+
+
+def recover(module: AnsibleModule, home: Home) -> str:
+    """Clear up after a run that was cut off while it switched; what was done."""
+    record = Record(home)
+    known = record.read()
+    if known.get("state") not in ("switching", "switched"):
+        return ""
+    takeover = Takeover(module, home, None, known["plan"])
+    if known["state"] == "switching":
+        takeover.put_back()
+        return f"{known['plan']['unit']} serves again"
+    takeover.finish(known["site"])
+    return f"{takeover.unit} serves"
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "release": {"type": "str"},
+            "adoption": {"type": "dict"},
+            "units": {"type": "list", "elements": "dict", "default": []},
+            "site": {"type": "dict"},
+            "health": HEALTH,
+            "run": {"type": "dict"},
+            "only": {"type": "str", "choices": ["recover"]},
+        },
+        required_if=[("only", None, ("release", "adoption", "site"))],
+    )
+    params = module.params
+    home = Home(params["root"])
+    lock = Lock(home, params["run"])
+    # A connection that is cut must not stop a switch half way.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.umask(0o022)
+    try:
+        if params["only"] == "recover" and not os.path.exists(Record(home).path):
+            module.exit_json(changed=False, recovered="")
+        home.prepare()
+        lock.acquire()
+        try:
+            if params["only"] == "recover":
+                done = recover(module, home)
+                result = {"changed": bool(done), "recovered": done}
+            else:
+                result = {"changed": True, **take_over(module, home, lock)}
+        finally:
+            lock.release()
+    except LockedError as error:
+        module.fail_json(msg=str(error), lock_holder=error.holder)
+    except FAULTS as error:
+        module.fail_json(msg=sentence(error, home.root))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

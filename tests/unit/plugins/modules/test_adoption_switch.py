@@ -1,0 +1,218 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to make way is kept and can be put back; the candidate's units. The switch itself is Molecule's to show."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+from ansible_collections.flaskops.production.plugins.modules import adoption_switch
+from ansible_collections.flaskops.production.plugins.modules.adoption_switch import Kept, candidate_units, put
+
+UNITS = "/etc/systemd/system"
+
+
+@pytest.fixture
+def kept(tmp_path, as_root):
+    home = Home(str(tmp_path / "shop"))
+    os.makedirs(home.state)
+    return Kept(Record(home))
+
+
+def test_everything_comes_back_as_it_was(kept, tmp_path):
+    unit, link, new, tree = (tmp_path / name for name in ("a.service", "enabled", "b.service", "app"))
+    unit.write_text("old")
+    unit.chmod(0o640)
+    os.chown(unit, 0, 4711)
+    link.symlink_to("../available/a")
+    tree.mkdir()
+    (tree / "wsgi.py").write_text("code")
+    for path in (unit, link, new):
+        kept.keep(str(path), "unit")
+    kept.move(str(tree))
+    put(str(unit), b"new")
+    put(str(new), b"new")
+    link.unlink()
+    tree.symlink_to("releases/v1")
+
+    assert kept.put_back("unit")
+    assert kept.put_back("tree")
+    assert unit.read_text() == "old"
+    assert (unit.stat().st_gid, unit.stat().st_mode & 0o7777) == (4711, 0o640)
+    assert os.readlink(link) == "../available/a"
+    assert not new.exists()
+    assert (tree / "wsgi.py").read_text() == "code" and not tree.is_symlink()
+
+
+def test_what_is_kept_first_counts(kept, tmp_path):
+    unit = tmp_path / "a.service"
+    unit.write_text("old")
+    kept.keep(str(unit), "unit")
+    unit.write_text("new")
+    kept.keep(str(unit), "unit")
+    kept.put_back("unit")
+    assert unit.read_text() == "old"
+
+
+def test_putting_back_twice_changes_nothing(kept, tmp_path):
+    tree, link = tmp_path / "app", tmp_path / "link"
+    tree.mkdir()
+    link.symlink_to("a")
+    kept.move(str(tree))
+    kept.keep(str(link), "tree")
+    assert kept.put_back("tree")
+    assert not kept.put_back("tree")
+    assert tree.is_dir()
+
+
+def test_only_root_looks_at_what_is_kept(kept):
+    assert os.stat(kept.record.kept).st_mode & 0o777 == 0o700
+
+
+UNIT_FILES = {
+    f"{UNITS}/shop.socket": "[Socket]\nListenStream=/srv/shop/run/gunicorn.sock\n[Install]\nAlso=shop.service\n",
+    f"{UNITS}/shop.service": "live",
+    f"{UNITS}/shop-next.service": (
+        "[Unit]\nRequires=shop.socket\n[Service]\nSockets=shop.socket\nWorkingDirectory=/srv/shop/next\n"
+        "Type=oneshot\nExecStart=/srv/shop/next/.venv/bin/gunicorn --check-config --config /srv/shop/x.py a:b\n"
+    ),
+    f"{UNITS}/shop-next.service.d/50-gunicorn_systemd.conf": "[Service]\nNice=5\n",
+    "/srv/shop/gunicorn.conf.py": "workers = 1\n",
+}
+
+
+def test_the_candidate_has_a_socket_of_its_own_and_serves():
+    found = candidate_units("shop", UNIT_FILES, "/srv/shop/run/gunicorn.sock", "/srv/shop/run/adoption.sock")
+    runtime = adoption_switch.RUNTIME_UNITS
+    assert sorted(found) == [
+        f"{runtime}/shop-adoption.service",
+        f"{runtime}/shop-adoption.service.d/50-gunicorn_systemd.conf",
+        f"{runtime}/shop-adoption.socket",
+    ]
+    service, socket = found[f"{runtime}/shop-adoption.service"], found[f"{runtime}/shop-adoption.socket"]
+    assert "ListenStream=/srv/shop/run/adoption.sock\n" in socket and "shop.service" not in socket
+    assert "Requires=shop-adoption.socket\n" in service and "Sockets=shop-adoption.socket\n" in service
+    # Whatever the handover will be, it has to serve now.
+    assert "Type=notify" in service and "--check-config" not in service
+
+
+# A run that was cut off
+
+
+class Machine:
+    """Systemd and Nginx, who only note what they are told."""
+
+    def __init__(self, monkeypatch):
+        self.told = []
+        self.sites = []
+        monkeypatch.setattr(adoption_switch, "systemctl", self.systemctl)
+        monkeypatch.setattr(adoption_switch, "show", lambda _unit, *_names: {"MainPID": "0", "ActiveState": "active"})
+        monkeypatch.setattr(adoption_switch, "ask", lambda *_where: 200)
+        monkeypatch.setattr(adoption_switch, "sync_filesystem", lambda _path: None)
+        monkeypatch.setattr(
+            adoption_switch.Activation, "stop_candidate", lambda _self: self.told.append("candidate ends")
+        )
+        monkeypatch.setattr(adoption_switch, "Site", self.site)
+
+    def systemctl(self, *words):
+        self.told.append(" ".join(words))
+        return 0, ""
+
+    def site(self, _module, params):
+        return FakeSite(self, params)
+
+
+class FakeSite:
+    def __init__(self, machine, params):
+        self.machine, self.params = machine, params
+
+    def main_text(self):
+        return ""
+
+    def master(self, _text):
+        return "master"
+
+    def reload(self, _master):
+        self.machine.told.append("nginx reloads")
+
+    def run(self, check_mode):
+        self.machine.sites.append(self.params)
+
+    def clean_up(self):
+        pass
+
+
+@pytest.fixture
+def cut_off(kept, tmp_path, monkeypatch):
+    """An adoption of web.service that was cut off while it switched."""
+    machine = Machine(monkeypatch)
+    root = str(tmp_path / "shop")
+    monkeypatch.setattr(adoption_switch, "RUNTIME_UNITS", str(tmp_path / "run"))
+    plan = {
+        "from": "/home/ada/shop",
+        "code": "/home/ada/shop",
+        "unit": "web.service",
+        "socket_unit": "",
+        "listen": "unix:/home/ada/shop/shop.sock",
+        "sites": [str(tmp_path / "nginx/ada.conf")],
+        "moves": [],
+        "dotenv": [],
+        "environment": [],
+        "variables": {"flask_app_user": "ada"},
+    }
+    site = {
+        "path": str(tmp_path / "nginx/shop.conf"),
+        "link": str(tmp_path / "nginx/enabled-shop"),
+        "content": f"proxy_pass http://unix:{root}/run/gunicorn.sock;\n",
+        "remove": [],
+    }
+    put(plan["sites"][0], b"by hand\n")
+    kept.keep(plan["sites"][0], "nginx")
+    kept.keep(site["path"], "nginx")
+    os.unlink(plan["sites"][0])
+    put(site["path"], b"the new one\n")
+    kept.record.write(plan=plan, site=site)
+
+    class Module:
+        params = {"name": "shop", "health": None}
+
+    def recover(state, **values):
+        kept.record.write(state=state, **values)
+        return adoption_switch.recover(Module, Home(root))
+
+    recover.machine, recover.plan, recover.site, recover.record = machine, plan, site, kept.record
+    return recover
+
+
+def test_before_the_new_service_answered_the_old_one_comes_back(cut_off):
+    assert cut_off("switching", installed=True) == "web.service serves again"
+    told = cut_off.machine.told
+    assert told.index("stop shop.socket shop.service") < told.index("start web.service") < told.index("nginx reloads")
+    assert told.index("nginx reloads") < told.index("candidate ends")
+    with open(cut_off.plan["sites"][0]) as file:
+        assert file.read() == "by hand\n"
+    assert not os.path.exists(cut_off.site["path"])
+    assert cut_off.record.read()["state"] == "copying"
+    # The next one begins anew.
+    assert cut_off("copying") == ""
+
+
+def test_a_new_service_that_was_never_installed_is_not_stopped(cut_off):
+    cut_off("switching", installed=False)
+    assert "stop shop.socket shop.service" not in cut_off.machine.told
+
+
+def test_after_that_the_new_one_stays(cut_off):
+    assert cut_off("switched", installed=True) == "shop.service serves"
+    assert [site["content"] for site in cut_off.machine.sites] == [cut_off.site["content"]]
+    assert cut_off.machine.sites[0]["remove_links"] == cut_off.plan["sites"]
+    assert "enable shop.socket shop.service" in cut_off.machine.told
+    assert "disable web.service" in cut_off.machine.told
+    assert not any(words.startswith(("start web", "stop shop.")) for words in cut_off.machine.told)
+    record = cut_off.record.read()
+    assert (record["state"], record["variables"]) == ("done", {"flask_app_user": "ada"})
