@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -56,7 +56,11 @@ def units(python: str) -> Result:
     return ansible_test.units(title, "--python", python, *where, tools=tools)
 
 
-def jobs(done: str = "") -> list[Callable[[], Result]]:
-    """One job for each core and each Python, but the Python on which the tests are run anyway."""
-    pythons = [python for python in ansible_test.PYTHONS if python != done]
-    return [*(partial(scenario, core) for core in CORES), *(partial(units, python) for python in pythons)]
+def jobs(cores: Iterable[str] = CORES, pythons: Iterable[str] = ansible_test.PYTHONS) -> list[Callable[[], Result]]:
+    """One job for each core and each Python."""
+    return [*(partial(scenario, core) for core in cores), *(partial(units, python) for python in pythons)]
+
+
+def edges() -> list[Callable[[], Result]]:
+    """What lies at either end: the oldest and the newest core, the oldest Python."""
+    return jobs([min(CORES), max(CORES)], ansible_test.PYTHONS[:1])

@@ -1,4 +1,6 @@
-"""Run the tests and sum them up: test.py [lint] [unit] [certify] [integration] [molecule] [matrix]; all without a name.
+"""Run the tests and sum them up: test.py [lint] [unit] [certify] [integration] [molecule] [edges] [matrix].
+
+Without a name, all but the matrix. Of that, the edges: the oldest and the newest ansible-core, and the oldest Python.
 
 The last line is `N passed, N failed`, with `, N skipped` where something could not be run here. Each tool of lint and
 of certify, each unit or integration test, each sanity test and each run of a scenario counts as one. What passes
@@ -25,7 +27,7 @@ from setup import setup
 sys.path.insert(0, str(ROOT / "molecule/shared/image"))
 from build import SUITES, build_images
 
-PARTS = ("lint", "unit", "certify", "integration", "molecule", "matrix")
+PARTS = ("lint", "unit", "certify", "integration", "molecule", "edges")
 LINT = {
     "ansible-lint": ["ansible-lint"],
     "yamllint": ["yamllint", "--strict", "."],
@@ -77,8 +79,9 @@ def on_hosts(parts: set[str]) -> list[Job]:
     if "certify" in parts:
         jobs += certify.jobs()
     if "matrix" in parts:
-        # Certification runs all unit tests on the tools' own Python.
-        jobs += matrix.jobs(done="{}.{}".format(*sys.version_info) if "certify" in parts else "")
+        jobs += matrix.jobs()
+    elif "edges" in parts:
+        jobs += matrix.edges()
     return jobs + [partial(scenarios.molecule, name) for name in names if name not in first]
 
 
@@ -130,7 +133,11 @@ def scenario(name: str, action: str, platform: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "parts", nargs="*", choices=[*PARTS, "fast", []], metavar="part", help=f"{', '.join(PARTS)}; or fast"
+        "parts",
+        nargs="*",
+        choices=[*PARTS, "matrix", "fast", []],
+        metavar="part",
+        help=f"{', '.join(PARTS)}; matrix; or fast",
     )
     parser.add_argument("--scenario", choices=scenarios.names(), help="run one Molecule scenario, in the foreground")
     parser.add_argument("--action", default="test", help="Molecule's action: test, converge, verify, login, destroy …")

@@ -1,4 +1,4 @@
-"""Tell, as JSON, what a shop has of what a visitor left: look.py DATABASE UPLOADS, the visitor's report on the input."""
+"""Tell, as JSON, what a shop has of what a visitor left: look.py DATABASE UPLOADS, his report on standard input."""
 
 from __future__ import annotations
 
