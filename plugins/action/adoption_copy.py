@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.flaskops.production.plugins.action.release_activate import ActionModule
+from ansible_collections.flaskops.production.plugins.plugin_utils._run import OfThisRun
 
-__all__ = ["ActionModule"]
+
+class ActionModule(OfThisRun):
+    """The controller's half of adoption_copy."""

@@ -52,19 +52,18 @@ _raw:
 
 import difflib
 import functools
-import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
-from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.helpers import pct_to_int
+
+from ansible_collections.flaskops.production.plugins.plugin_utils._tasks import task_file
 
 VARIABLE = re.compile(r"(adopt|flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
 # What a play asks before it knows an application.
@@ -180,7 +179,7 @@ def names_on(hosts: list[str], hostvars: Mapping) -> Iterator[list[str]]:
             yield [str(name) for name in given]
 
 
-def wrapper(task_file: str, apps: list[Mapping], names: list[str], hosts: list[str] | None = None) -> str:
+def wrapper(path: str, apps: list[Mapping], names: list[str], hosts: list[str] | None = None) -> str:
     """Tasks that include the task file for each application. Values stay where they are and are only referred to.
 
     Where hosts are given, applications with batches of their own are included batch by batch.
@@ -192,7 +191,7 @@ def wrapper(task_file: str, apps: list[Mapping], names: list[str], hosts: list[s
             continue
         task = {
             "name": f"Take {name}",
-            "ansible.builtin.include_tasks": task_file,
+            "ansible.builtin.include_tasks": path,
             "vars": {str(key): f"{{{{ flask_apps[{index}].{key} }}}}" for key in app},
         }
         if hosts is None or "flask_app_serial" not in app:
@@ -211,7 +210,7 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        (task_file,) = terms
+        (path,) = terms
 
         def value(name: str) -> object:
             return self._templar.template(variables[name]) if name in variables else None
@@ -223,12 +222,7 @@ class LookupModule(LookupBase):
             others = names_on(value("ansible_play_hosts_all") or [], variables.get("hostvars", {}))
             names = chosen(value("flask_app_only"), names, others)
         if not several and names:
-            return [task_file]
+            return [path]
         in_batches = boolean(kwargs.get("batches", False))
-        text = wrapper(task_file, apps, names, value("ansible_play_batch") if in_batches else None)
-        path = Path(constants.DEFAULT_LOCAL_TMP, f"per_app-{hashlib.sha256(text.encode()).hexdigest()[:16]}.yml")
-        if not path.exists():
-            beside = path.with_suffix(f".{os.getpid()}")
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, path)
-        return [str(path)]
+        text = wrapper(path, apps, names, value("ansible_play_batch") if in_batches else None)
+        return [task_file("per_app", text)]

@@ -42,20 +42,19 @@ _raw:
   elements: str
 """
 
-import hashlib
-import os
-from pathlib import Path
+from collections.abc import Iterable
 
 import yaml
-from ansible import constants
 from ansible.plugins.lookup import LookupBase
 
+from ansible_collections.flaskops.production.plugins.plugin_utils._tasks import task_file
 
-def wrapper(task_file: str, expression: str, names: list[str]) -> str:
+
+def wrapper(path: str, expression: str, names: Iterable[str]) -> str:
     """Tasks that include the task file with the variables."""
     task = {
         "name": "Apply what was found",
-        "ansible.builtin.include_tasks": task_file,
+        "ansible.builtin.include_tasks": path,
         "vars": {name: f"{{{{ {expression}['{name}'] }}}}" for name in sorted(names)},
     }
     return yaml.safe_dump([task], sort_keys=False)
@@ -66,11 +65,5 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        task_file, expression = terms
-        text = wrapper(str(task_file), str(expression), [str(name) for name in self.get_option("names")])
-        path = Path(constants.DEFAULT_LOCAL_TMP, f"with_variables-{hashlib.sha256(text.encode()).hexdigest()[:16]}.yml")
-        if not path.exists():
-            beside = path.with_suffix(f".{os.getpid()}")
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, path)
-        return [str(path)]
+        path, expression = terms
+        return [task_file("with_variables", wrapper(str(path), str(expression), map(str, self.get_option("names"))))]

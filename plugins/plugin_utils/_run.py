@@ -69,3 +69,14 @@ def execute(action: ActionBase, arguments: dict[str, Any], task_vars: dict[str, 
         run["replaces"] = holder["run"]
         result = action._execute_module(name, module_args={**arguments, "run": run}, task_vars=task_vars)
     return result
+
+
+class OfThisRun(ActionBase):
+    """Executes the module as this run, so that a lock names its holder and a dead holder is replaced."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        result.update(execute(self, self._task.args, task_vars or {}))
+        return result
