@@ -29,8 +29,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge 
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, Server
 
 CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
-# SQLite's own files beside a database.
+# SQLite's own files beside a database, which come and go while it is written to.
 BESIDE = re.compile(r"-(wal|shm|journal)$")
+SUFFIXES = ("-wal", "-shm", "-journal")
 REQUIREMENTS = ("requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock")
 CALLABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*(\(.*\))?)?$")
 # Gunicorn's options without a value, which a WSGI callable may follow.
@@ -166,6 +167,7 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
             if item.kind == "file" and not _taken(item.path, found):
                 _file_move(facts, item, tree, found)
     found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path)]
+    found.exclude += [move.source + suffix for move in found.moves for suffix in SUFFIXES if _is_database(move.source)]
     # Uploads that lie beside the code, in the old tree.
     for path, location in served.items():
         outside = not within(path, code) and within(path, facts.root) and not within(path, root)

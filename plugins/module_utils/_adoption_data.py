@@ -19,7 +19,7 @@ import stat
 from typing import Iterator, NamedTuple
 from urllib.parse import quote
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption import BESIDE, Move, _is_database
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import BESIDE, SUFFIXES, Move, _is_database
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
     file_sha256,
     open_directory,
@@ -232,11 +232,11 @@ class Data:
                 open(temporary, "wb").close()
             _settle(temporary, item.uid, item.gid, item.mode)
             # What belongs to an earlier copy would be taken for a part of this one.
-            for suffix in ("-wal", "-shm", "-journal"):
+            for suffix in SUFFIXES:
                 _discard(item.target + suffix)
             os.replace(temporary, item.target)
         finally:
-            for suffix in ("", "-wal", "-shm", "-journal"):
+            for suffix in ("", *SUFFIXES):
                 _discard(temporary + suffix)
         self.known[item.source] = looks
         return True

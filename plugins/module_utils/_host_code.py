@@ -33,9 +33,9 @@ def listing(top: str, paths: list[str], patterns: list[str]) -> Iterator[Item]:
         kept = []
         for name in sorted([*directories, *files]):
             path = os.path.join(directory, name)
-            info = os.lstat(path)
             if path in left or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
                 continue
+            info = os.lstat(path)
             below = os.path.relpath(path, top)
             if stat.S_ISLNK(info.st_mode):
                 yield Item(below, "link", 0, info.st_mtime)

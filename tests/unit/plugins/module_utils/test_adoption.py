@@ -118,6 +118,11 @@ def test_a_database_moves_with_its_directory_where_no_code_is_in_it(shop, path, 
     assert str(shop.code / f"{path}-wal") in found.exclude
 
 
+def test_what_sqlite_will_keep_beside_a_database_is_no_code_either(shop):
+    database(shop.code / "shop.db")
+    assert str(shop.code / "shop.db-journal") in decide(shop()).exclude
+
+
 def test_a_file_that_only_has_the_name_of_a_database_is_code(shop):
     (shop.code / "shop/words.db").write_text("not a database")
     assert moved(decide(shop())) == {}
