@@ -44,7 +44,7 @@ certify: ## What Galaxy and partner certification run: ansible-test, the import,
 matrix: ## The scenario `default` with each ansible-core, and the modules' tests on each Python
 	@$(PYTHON) tools/test.py matrix
 
-test: ## All of them, with the edges of the matrix; the last line sums them up
+test: ## All of them but the matrix; the last line sums them up
 	@$(PYTHON) tools/test.py
 
 docs-tables: setup ## Write the tables of variables in the READMEs again

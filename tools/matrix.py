@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -56,11 +56,6 @@ def units(python: str) -> Result:
     return ansible_test.units(title, "--python", python, *where, tools=tools)
 
 
-def jobs(cores: Iterable[str] = CORES, pythons: Iterable[str] = ansible_test.PYTHONS) -> list[Callable[[], Result]]:
+def jobs() -> list[Callable[[], Result]]:
     """One job for each core and each Python."""
-    return [*(partial(scenario, core) for core in cores), *(partial(units, python) for python in pythons)]
-
-
-def edges() -> list[Callable[[], Result]]:
-    """What lies at either end: the oldest and the newest core, the oldest Python."""
-    return jobs([min(CORES), max(CORES)], ansible_test.PYTHONS[:1])
+    return [*(partial(scenario, core) for core in CORES), *(partial(units, python) for python in ansible_test.PYTHONS)]

@@ -1,6 +1,6 @@
-"""Run the tests and sum them up: test.py [lint] [unit] [certify] [integration] [molecule] [edges] [matrix].
+"""Run the tests and sum them up: test.py [lint] [unit] [certify] [integration] [molecule] [matrix].
 
-Without a name, all but the matrix. Of that, the edges: the oldest and the newest ansible-core, and the oldest Python.
+Without a name, all but the matrix, which takes as long again, and the unit tests only once.
 
 The last line is `N passed, N failed`, with `, N skipped` where something could not be run here. Each tool of lint and
 of certify, each unit or integration test, each sanity test and each run of a scenario counts as one. What passes
@@ -27,7 +27,7 @@ from setup import setup
 sys.path.insert(0, str(ROOT / "molecule/shared/image"))
 from build import SUITES, build_images
 
-PARTS = ("lint", "unit", "certify", "integration", "molecule", "edges")
+PARTS = ("lint", "unit", "certify", "integration", "molecule")
 LINT = {
     "ansible-lint": ["ansible-lint"],
     "yamllint": ["yamllint", "--strict", "."],
@@ -77,11 +77,9 @@ def on_hosts(parts: set[str]) -> list[Job]:
     elif "certify" in parts:
         jobs.append(partial(pytest, "on hosts", *certify.ON_HOSTS))
     if "certify" in parts:
-        jobs += certify.jobs()
+        jobs += certify.jobs(units="unit" not in parts)
     if "matrix" in parts:
         jobs += matrix.jobs()
-    elif "edges" in parts:
-        jobs += matrix.edges()
     return jobs + [partial(scenarios.molecule, name) for name in names if name not in first]
 
 
