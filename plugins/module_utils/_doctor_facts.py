@@ -203,9 +203,9 @@ def _read_units(facts: Facts, system: System) -> None:
     facts.listen = addresses(unit, facts.socket_unit, directory)
 
 
-def _is_live(path: str, directory: str) -> bool:
+def _is_live(link: str, served: str) -> bool:
     """Whether a link or directory is what the deploys switch. A package of the code may have the same name."""
-    return os.path.islink(path) or os.path.isdir(path) and (not directory or within(directory, path))
+    return os.path.islink(link) or os.path.isdir(link) and (not served or within(served, link))
 
 
 def _read_nginx(facts: Facts, system: System, recent: int) -> None:

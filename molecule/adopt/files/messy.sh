@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Deployments by hand. Their environments borrow the packages of the first one.
 set -eu
 

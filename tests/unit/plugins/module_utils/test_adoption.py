@@ -202,8 +202,10 @@ def test_what_the_user_names_is_all_that_is_data(shop):
     [
         ("gunicorn wsgi:app", {"wsgi": "wsgi:app"}),
         ("gunicorn wsgi", {"wsgi": "wsgi:application"}),
-        ("/e/bin/gunicorn -w 3 --threads=4 --preload shop:create_app()", {"workers": "3", "threads": "4", "preload": "",
-                                                                           "wsgi": "shop:create_app()"}),
+        (
+            "/e/bin/gunicorn -w 3 --threads=4 --preload shop:create_app()",
+            {"workers": "3", "threads": "4", "preload": "", "wsgi": "shop:create_app()"},
+        ),
         ("/e/bin/python /e/bin/gunicorn -c conf.py a.b:c", {"config": "conf.py", "wsgi": "a.b:c"}),
         ("/e/bin/python -m gunicorn --bind 127.0.0.1:8000 a:b", {"bind": "127.0.0.1:8000", "wsgi": "a:b"}),
         ("/e/bin/flask run", {}),

@@ -726,10 +726,10 @@ class TestUv:
             "[dependency-groups]\ndev = ['server']\n",
             "pyproject.toml",
         )
-        call = {"cwd": root / "app", "env": {**os.environ, **environment}, "check": True, "capture_output": True}
-        subprocess.run(["uv", "lock", "--python", PYTHON], **call)
+        call = {"cwd": root / "app", "env": {**os.environ, **environment}, "capture_output": True}
+        subprocess.run(["uv", "lock", "--python", PYTHON], check=True, **call)
         export = ["uv", "export", "--python", PYTHON, "--frozen", "--no-dev", "--no-emit-project"]
-        subprocess.run([*export, "--format", "pylock.toml", "-o", "pylock.toml"], **call)
+        subprocess.run([*export, "--format", "pylock.toml", "-o", "pylock.toml"], check=True, **call)
         for name in ("uv.lock", "pylock.toml", "pyproject.toml"):
             result = build(installer="uv", requirements=[name], environment=environment, packages=["web>=2"])
             assert names(result) == ["base==1.0", "web==1.0"], name
