@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from ansible_collections.flaskops.production.plugins.filter.environment import environment_file
 from ansible_collections.flaskops.production.plugins.module_utils import _secrets
 
 ENVIRONMENT = {
@@ -45,7 +46,8 @@ SAID = {
 
 @pytest.mark.parametrize(("said", "shown"), SAID.values(), ids=SAID)
 def test_values_are_hidden(tmp_path, said, shown):
-    (tmp_path / ".env").write_text(environment_file(ENVIRONMENT))
+    quoted = {name: re.sub(r'(["\\$`])', r"\\\1", value) for name, value in ENVIRONMENT.items()}
+    (tmp_path / ".env").write_text("".join(f'{name}="{value}"\n' for name, value in quoted.items()))
     assert _secrets.hide(said, str(tmp_path / ".env")) == shown
 
 
