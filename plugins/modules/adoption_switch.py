@@ -509,9 +509,11 @@ def main() -> None:
             "run": {"type": "dict"},
             "only": {"type": "str", "choices": ["recover"]},
         },
-        required_if=[("only", None, ("release", "adoption", "site"))],
     )
     params = module.params
+    missing = [name for name in ("release", "adoption", "site") if not params[name]]
+    if missing and not params["only"]:
+        module.fail_json(msg=f"{', '.join(missing)} must be given, unless only is 'recover'.")
     home = Home(params["root"])
     lock = Lock(home, params["run"])
     # A connection that is cut must not stop a switch half way.

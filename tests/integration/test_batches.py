@@ -26,9 +26,10 @@ PLAY = {
         }
     ],
 }
+# The release is called after the host on which it fails.
 SWITCH = [
     {"name": "Begin", "ansible.builtin.debug": {"msg": "begin {{ flask_app_name }} {{ inventory_hostname }}"}},
-    {"name": "Fail", "ansible.builtin.fail": {}, "when": "inventory_hostname == release_fails_on | default('')"},
+    {"name": "Fail", "ansible.builtin.fail": {}, "when": "inventory_hostname == release_name | default('')"},
     {"name": "End", "ansible.builtin.debug": {"msg": "end {{ flask_app_name }} {{ inventory_hostname }}"}},
 ]
 
@@ -80,5 +81,5 @@ def test_an_application_with_batches_follows_them_and_the_others_do_not(switched
 
 
 def test_a_batch_that_fails_is_the_last_one(switched):
-    said = switched({"flask_app_name": "shop", "flask_app_serial": 2, "release_fails_on": "web2"})
+    said = switched({"flask_app_name": "shop", "flask_app_serial": 2, "release_name": "web2"})
     assert sorted(said) == ["begin shop web1", "begin shop web2"]

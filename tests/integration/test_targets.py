@@ -32,7 +32,7 @@ mkdir -p {TREE}
 
 def test_each_module_has_a_target():
     # ansible-test takes the name of a role of the collection for the role, not for a target.
-    modules = [name.removeprefix("module_") for name in NAMES]
+    modules = [name.removeprefix("module_") for name in NAMES if not name.startswith("role_")]
     assert sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py")) == sorted(modules)
 
 
