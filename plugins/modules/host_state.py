@@ -192,8 +192,9 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> str:
         raise Unlike(f"{home.root} is to be adopted")
     if Lock(home, {}).holder():
         raise Unlike(f"{home.lock} is held")
-    if home.leftovers():
-        raise Unlike(f"{home.leftovers()[0]} was left by a run that was interrupted")
+    leftovers = home.leftovers()
+    if leftovers:
+        raise Unlike(f"{leftovers[0]} was left by a run that was interrupted")
     found = look(home, options)
     live = found["live"]
     if not found["present"] or live != found["release"]:
