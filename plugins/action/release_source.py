@@ -19,7 +19,8 @@ from ansible.utils.display import Display
 from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
 from ansible_collections.flaskops.production.plugins.plugin_utils._signature import MINISIGN_KEY
-from ansible_collections.flaskops.production.plugins.plugin_utils._source import Request, resolve
+from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
 display = Display()

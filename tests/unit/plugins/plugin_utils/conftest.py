@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
 
 NOON = 1_776_772_800  # 2026-04-21 12:00:00 UTC
 
@@ -79,6 +80,6 @@ def resolve(tmp_path):
         for name in ("directory", "archive", "git_repo"):
             if name in values:
                 values[name] = str(values[name])
-        return _source.resolve(_source.Request(**values), tmp_path / run)
+        return _source.resolve(Request(**values), tmp_path / run)
 
     return call

@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
 from ansible_collections.flaskops.production.plugins.plugin_utils._once import once
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
 FORK = multiprocessing.get_context("fork")  # as Ansible's workers
@@ -84,7 +85,7 @@ def test_an_interrupted_attempt_leaves_nothing_behind(tmp_path):
 
 def test_eight_processes_resolve_a_directory_once(files, tmp_path):
     root = files(tmp_path / "app", {"wsgi.py": "app = 1\n"})
-    request = _source.Request(directory=str(root))
+    request = Request(directory=str(root))
     releases = together(lambda: _source.resolve(request, tmp_path / "run"))
     assert [release for release in releases if release != releases[0]] == []
     assert len(list((tmp_path / "run").glob("*/work/release.tar.gz"))) == 1

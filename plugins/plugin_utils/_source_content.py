@@ -1,0 +1,116 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a source must hold to become a release of this application: checks of its tree, before it is packed."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import RESERVED, Request
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import Entry, SourceError, Tree, listing, quote
+
+
+def check_found(tree: Tree, request: Request, found: list[Entry]) -> None:
+    """An archive with files of which strip_components or subdirectory leave none: say what to set instead."""
+    if tree.entries or not found:
+        return
+    top = sorted({entry.path.split("/")[0] for entry in found})
+    variable, value = "release_strip_components", str(request.strip_components)
+    if request.subdirectory:
+        variable, value = "release_subdirectory", quote(request.subdirectory)
+    raise SourceError(
+        f"{variable}: {value} leaves nothing of {tree.label.split(': ', 1)[1]}; at its top are {listing(top)}."
+    )
+
+
+def check_tree(tree: Tree, request: Request) -> None:
+    """Refuse a source that can't become a release of this application."""
+    if not any(entry.kind != "directory" for entry in tree.entries.values()):
+        raise SourceError(f"{tree.label} is empty; a release needs at least one file.")
+    if RESERVED in tree.entries:
+        raise SourceError(
+            f"{tree.label} holds {quote(RESERVED)} at its top, where the release's link to its environment goes; "
+            "leave it out of the source."
+        )
+    texts = required_texts(tree, request.requirements)
+    if request.require_hashes:
+        faults = _dependencies.check_hashes(texts, request.packages)
+        if faults:
+            raise SourceError(
+                f"venv_require_hashes: true, but {tree.label} has requirements without one: {' '.join(faults[:5])} "
+                "Accepted are requirements pinned with == and --hash (pip-compile --generate-hashes writes them)."
+            )
+    for path in request.static_paths:
+        entry = tree.find(path)
+        if entry is not None and entry.kind != "directory":
+            raise SourceError(
+                f"release_static_paths: {quote(path)} is a {entry.kind} in the release; name a directory."
+            )
+    for path in request.shared_paths:
+        _check_shared_in(tree, path)
+
+
+def _check_shared_in(tree: Tree, path: str) -> None:
+    bare = path.rstrip("/")
+    parents = [bare[: match.start()] for match in re.finditer("/", bare)]
+    for parent in parents:
+        kind = tree.entries[parent].kind if parent in tree.entries else "directory"
+        if kind != "directory":
+            raise SourceError(
+                f"release_shared_paths: {quote(path)} lies below {quote(parent)}, which is a {kind} in the release."
+            )
+    entry = tree.entries.get(bare)
+    if entry is None or entry.kind == "link":
+        return
+    if path.endswith("/") and entry.kind == "file":
+        raise SourceError(
+            f"release_shared_paths: {quote(path)} is a file in the release, and a trailing slash means a directory; "
+            f"write {quote(bare)}."
+        )
+    if not path.endswith("/") and entry.kind == "directory":
+        raise SourceError(
+            f"release_shared_paths: {quote(path)} is a directory in the release; write {quote(bare + '/')}."
+        )
+
+
+def required_texts(tree: Tree, names: tuple[str, ...]) -> dict[str, str]:
+    """The requirement files that were named and all that they include, by name; refuses one that is not there."""
+    texts: dict[str, str] = {}
+    waiting = [(posixpath.normpath(name), "") for name in names]
+    while waiting:
+        name, includer = waiting.pop(0)
+        if name in texts:
+            continue
+        if name.startswith(("/", "../")) or name == "..":
+            raise SourceError(
+                f"venv_requirements: {includer} of {tree.label} includes {quote(name)}, which lies outside "
+                "the release; only files inside it are accepted."
+            )
+        content = tree.read(name)
+        if content is None:
+            raise _missing(tree, name, includer)
+        texts[name] = content.decode("utf-8", "replace")
+        if _dependencies.kind(name) == _dependencies.REQUIREMENTS:
+            # pip puts environment variables in; what they say is known on the host only.
+            found = [other for other in _dependencies.includes(texts[name]) if "${" not in other]
+            waiting += [(_dependencies.include_name(name, other), name) for other in found]
+    return texts
+
+
+def _missing(tree: Tree, name: str, includer: str) -> SourceError:
+    top = tree.top()
+    why = f"which {includer} includes, " if includer else ""
+    told = f"venv_requirements: {quote(name)}, {why}is not in {tree.label.partition(': ')[2]}"
+    hint = f"at its top are {listing(top)}."
+    folders = [item for item in top if item.endswith("/")]
+    if len(top) == 1 and folders and tree.find(folders[0] + name):
+        option = f"release_subdirectory: {folders[0].rstrip('/')}"
+        if tree.label.startswith("release_archive"):
+            option = "release_strip_components: 1"
+        hint = f"everything lies under {folders[0]}: set {option}."
+    elif elsewhere := [e.path for e in tree.files() if e.path.endswith("/" + posixpath.basename(name))]:
+        hint = f"{hint[:-1]}; it holds {listing(elsewhere, 3)}."
+    return SourceError(f"{told}; {hint}")
