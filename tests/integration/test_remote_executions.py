@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 PROBE = [
     {"name": "Command", "ansible.builtin.command": "true"},
@@ -36,12 +37,25 @@ def test_a_release_that_is_live(count, converged):
     assert sum(count("deploy").values()) <= 2
 
 
-def test_a_new_release_with_known_dependencies(site, count, converged):
+def change(site, text):
     template = site.repository.path / "demo/templates/index.html"
-    template.write_text(template.read_text().replace("</body>", "<p>Changed</p></body>") + "\n")
+    template.write_text(template.read_text().replace("</body>", f"<p>{text}</p></body>") + "\n")
+
+
+def test_a_new_release_with_known_dependencies(site, count, converged):
+    change(site, "Changed")
     site.repository.commit()
     counts = count("deploy")
-    assert any("put_file" in task for task in counts), "The archive was not sent: nothing new was deployed."
+    assert any("Switch once" in task for task in counts), "Nothing was switched."
+    assert sum(counts.values()) <= 4
+
+
+def test_a_new_release_that_is_too_large_to_go_with_the_module(site, count, converged):
+    change(site, "Changed, with a film")
+    (site.repository.path / "demo/film.bin").write_bytes(random.Random(1).randbytes(3 * 1024**2))
+    site.repository.commit()
+    counts = count("deploy")
+    assert any("put_file" in task for task in counts), "The archive was not sent as a file."
     assert sum(counts.values()) <= 8
 
 

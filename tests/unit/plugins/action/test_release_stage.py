@@ -59,7 +59,15 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-def test_push_looks_and_then_sends_the_archive(run, tmp_path):
+def test_push_looks_and_then_sends_a_small_archive_with_the_module(run, tmp_path):
+    __, action = run(pull_url="", pull_directory=str(tmp_path / "www"))
+    assert action.sent == []
+    assert [base64.b64decode(call.get("archive_content", "")) for call in action.calls] == [b"", b"bits"]
+    assert list((tmp_path / "www").iterdir()) == []
+
+
+def test_push_sends_a_large_archive_as_a_file(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(release_stage, "SMALL", 3)
     __, action = run(pull_url="", pull_directory=str(tmp_path / "www"))
     assert action.sent == [(str(tmp_path / "release.tar.gz"), "/tmp/x/release.tar.gz")]
     assert [call.get("archive") for call in action.calls] == [None, "/tmp/x/release.tar.gz"]

@@ -27,6 +27,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._host_code imp
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getegid()).gr_name
@@ -58,7 +59,7 @@ class Host:
             (directory / path).symlink_to(target)
         if (directory / "bin/tool").exists():
             (directory / "bin/tool").chmod(0o700)
-        request = _source.Request(directory=str(directory), name=name)
+        request = Request(directory=str(directory), name=name)
         return _source.resolve(request, self.tmp_path / f"run-{self.resolved}")
 
     def stage(self, source, archive=True, check=False, diff=False, **params):
@@ -210,6 +211,24 @@ def test_an_archive_that_was_damaged_on_its_way_is_refused(host):
     assert result["failed"] and source["sha256"] in result["msg"] and source["archive"] in result["msg"]
     assert os.listdir(host.home.releases) == []
     assert not os.path.exists(host.home.lock), "a failed staging gives the lock back"
+
+
+def test_an_archive_that_came_with_the_module_is_staged_and_shown_nowhere(host):
+    source = host.resolve()
+    content = base64.b64encode(Path(source["archive"]).read_bytes()).decode()
+    result = host.stage(source, archive=False, archive_content=content)
+    assert not result.get("failed"), result
+    assert (Path(host.home.release("v1")) / "wsgi.py").is_file()
+    assert content not in json.dumps(result)
+    assert os.listdir(host.home.releases) == ["v1"]
+
+
+def test_an_archive_that_was_damaged_within_the_module_is_refused(host):
+    source = host.resolve()
+    result = host.stage(source, archive=False, archive_content=base64.b64encode(b"other bits").decode())
+    assert result["failed"] and "damaged on its way" in result["msg"] and source["sha256"] in result["msg"]
+    assert os.listdir(host.home.releases) == []
+    assert not os.path.exists(host.home.lock)
 
 
 def test_a_name_that_holds_other_bits_is_refused(host):
