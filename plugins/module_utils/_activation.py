@@ -14,7 +14,7 @@ import time
 from typing import Callable
 
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
-    open_directory,
+    opened_directory,
     sweep,
     temporary_name,
 )
@@ -206,11 +206,8 @@ def not_started(home: Home, unit: str, since: float) -> str:
 
 def sweep_static(directory: str) -> None:
     """Remove what killed runs left half copied."""
-    fd = open_directory(directory)
-    try:
+    with opened_directory(directory) as fd:
         sweep(fd, STATIC_PREFIX)
-    finally:
-        os.close(fd)
 
 
 def _link_text(path: str) -> str | None:

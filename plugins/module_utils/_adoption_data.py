@@ -22,8 +22,7 @@ from urllib.parse import quote
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import BESIDE, SUFFIXES, Move, _is_database
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
     file_sha256,
-    open_directory,
-    write_file,
+    put_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT
@@ -59,12 +58,8 @@ class Record:
 
     def write(self, **values: object) -> dict:
         content = {**self.read(), **values}
-        fd = open_directory(os.path.dirname(self.path))
-        try:
-            text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-            write_file(fd, os.path.basename(self.path), text.encode(), mode=0o600)
-        finally:
-            os.close(fd)
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        put_file(self.path, text.encode(), mode=0o600)
         return content
 
 
@@ -352,9 +347,5 @@ def write_environment(home: Home, text: bytes, uid: int, gid: int) -> bool:
         same = False
     if same:
         return _settle(home.env_file, uid, gid, 0o640)
-    fd = open_directory(home.shared)
-    try:
-        write_file(fd, ".env", text, mode=0o640, uid=uid, gid=gid)
-    finally:
-        os.close(fd)
+    put_file(home.env_file, text, mode=0o640, uid=uid, gid=gid)
     return True

@@ -14,7 +14,7 @@ from typing import Callable, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
-    open_directory,
+    opened_directory,
     sync_directory,
     write_file,
 )
@@ -424,19 +424,13 @@ def _apply_directory(change: Change, name: str, parent_fd: int) -> None:
 def _apply_absence(name: str, parent_fd: int) -> None:
     # A name of its own is removed, whatever it has become meanwhile; the kernel refuses a directory.
     os.unlink(name, dir_fd=parent_fd)
-    directory_fd = open_directory(".", dir_fd=parent_fd)
-    try:
+    with opened_directory(".", dir_fd=parent_fd) as directory_fd:
         sync_directory(directory_fd)
-    finally:
-        os.close(directory_fd)
 
 
 def _apply_content(change: Change, name: str, parent_fd: int) -> None:
-    directory_fd = open_directory(".", dir_fd=parent_fd)
-    try:
+    with opened_directory(".", dir_fd=parent_fd) as directory_fd:
         write_file(directory_fd, name, change.after.content, change.after.mode, change.uid, change.gid)
-    finally:
-        os.close(directory_fd)
 
 
 def _apply_file(change: Change, name: str, parent_fd: int) -> None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import time
+from typing import Iterator
 
 # A temporary name lives for a few system calls; one that is older than this belongs to a run that was killed.
 STALE_SECONDS = 60
@@ -44,6 +45,16 @@ def open_directory(path: str, dir_fd: int | None = None) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
+@contextlib.contextmanager
+def opened_directory(path: str, dir_fd: int | None = None) -> Iterator[int]:
+    """A descriptor of the directory, while the context lasts."""
+    fd = open_directory(path, dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def sync_directory(fd: int) -> None:
     """Make the names in the directory durable. A file system without fsync for directories has nothing to flush."""
     try:
@@ -63,14 +74,14 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _is_leftover(name: str, prefix: str, modified: float) -> bool:
+def _is_leftover(name: str, prefix: str, modified: float, stale: float) -> bool:
     pid, _separator, token = name[len(prefix) :].partition("-")
     if not (pid.isdigit() and token):
         return False
-    return time.time() - modified > STALE_SECONDS or not _is_running(int(pid))
+    return time.time() - modified > stale or not _is_running(int(pid))
 
 
-def sweep(directory_fd: int, prefix: str) -> list[str]:
+def sweep(directory_fd: int, prefix: str, stale: float = STALE_SECONDS) -> list[str]:
     """Remove the temporary links and files that killed runs left in the directory, and return their names.
 
     A sweep is housekeeping: a name that can't be removed now waits for the next run.
@@ -82,7 +93,7 @@ def sweep(directory_fd: int, prefix: str) -> list[str]:
         try:
             found = os.lstat(name, dir_fd=directory_fd)
             ours = stat.S_ISLNK(found.st_mode) or stat.S_ISREG(found.st_mode)
-            if ours and _is_leftover(name, prefix, found.st_mtime):
+            if ours and _is_leftover(name, prefix, found.st_mtime, stale):
                 os.unlink(name, dir_fd=directory_fd)
                 removed.append(name)
         except OSError:
@@ -96,18 +107,10 @@ def discard(name: str, directory_fd: int) -> None:
         os.unlink(name, dir_fd=directory_fd)
 
 
-def write_file(
-    directory_fd: int,
-    name: str,
-    data: bytes,
-    mode: int,
-    uid: int = -1,
-    gid: int = -1,
-    prefix: str = ".flaskops-write-",
-) -> None:
-    """Put a file with these bytes, owner and mode in place by one rename, and flush it.
+def write_temporary(directory_fd: int, data: bytes, mode: int, uid: int, gid: int, prefix: str) -> str:
+    """Write a file under a temporary name, flush it, and return the name.
 
-    The bytes are readable by nobody else before owner and mode are right, and the name is never a half-written file.
+    The bytes are readable by nobody else before owner and mode are right.
     """
     temporary = temporary_name(prefix)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -121,9 +124,37 @@ def write_file(
                 os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
+    except BaseException:
+        discard(temporary, directory_fd)
+        raise
+    return temporary
+
+
+def write_file(
+    directory_fd: int,
+    name: str,
+    data: bytes,
+    mode: int,
+    uid: int = -1,
+    gid: int = -1,
+    prefix: str = ".flaskops-write-",
+) -> None:
+    """Put a file with these bytes, owner and mode in place by one rename, and flush it.
+
+    The name is never a half-written file.
+    """
+    temporary = write_temporary(directory_fd, data, mode, uid, gid, prefix)
+    try:
         os.replace(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
     except BaseException:
         discard(temporary, directory_fd)
         raise
     sync_directory(directory_fd)
     sweep(directory_fd, prefix)
+
+
+def put_file(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
+    """The same for a file whose directory can be trusted to be what its path says."""
+    directory, name = os.path.split(path)
+    with opened_directory(directory) as fd:
+        write_file(fd, name, data, mode, uid, gid)

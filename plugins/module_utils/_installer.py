@@ -372,12 +372,8 @@ def installer_environment(settings: Settings, inherited: dict[str, str]) -> dict
 
 
 def mark_complete(path: str, content: dict[str, Any]) -> None:
-    directory_fd = _files.open_directory(path)
-    try:
-        data = json.dumps(content, indent=2, sort_keys=True) + "\n"
-        _files.write_file(directory_fd, dependencies.COMPLETE, data.encode("utf-8"), 0o644)
-    finally:
-        os.close(directory_fd)
+    data = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    _files.put_file(os.path.join(path, dependencies.COMPLETE), data.encode("utf-8"), 0o644)
 
 
 def remove(path: str) -> None:

@@ -122,6 +122,14 @@ def parse(text: str, file: str = "") -> tuple[Directive, ...]:
     return block()
 
 
+def named(statements: tuple[Directive, ...], name: str) -> Iterator[tuple[str, ...]]:
+    """The words of every statement of this name, in whatever block it stands."""
+    for item in statements:
+        if item.name == name:
+            yield item.words
+        yield from named(item.block, name)
+
+
 def tree(files: dict[str, str], main: str) -> tuple[Directive, ...]:
     """The statements of the main file, with those of included files in place of their includes."""
 

@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import re
 import resource
 import signal
 import stat
-import tempfile
 import time
 from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._files import (
+    opened_directory,
+    sweep,
+    sync_directory,
+    write_temporary,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import conflicts
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import (
     Process,
@@ -37,10 +41,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_text im
     version_number,
     whole_number,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_file_link
 
 MODE = 0o644
 PREFIX = ".flaskops-"  # hidden: no include pattern with a leading * reads these files
-LEFTOVER_AGE = 3600  # seconds; younger temporary files may belong to a run in progress
+LEFTOVER_AGE = 3600  # seconds; a test of Nginx waits for every name server that does not answer
 RELOAD_TIMEOUT = 15.0  # seconds; Nginx itself tries for 2.5 s to bind a port that is taken
 
 # The options of a site, of every module that looks at one; documented in the module nginx_site.
@@ -143,20 +148,11 @@ def decoded(content: bytes) -> str:
     return content.decode("utf-8", "replace")
 
 
-def write_temporary(directory: str, content: bytes, mode: int, owner: tuple[int, int]) -> str:
-    handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=".conf", dir=directory)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            os.fchmod(stream.fileno(), mode)
-            if os.geteuid() == 0:
-                os.fchown(stream.fileno(), *owner)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        os.unlink(name)
-        raise
-    return name
+def write_beside(directory: str, content: bytes, mode: int, owner: tuple[int, int]) -> str:
+    """A file that no include pattern reads, to be tested and then moved to its place."""
+    uid, gid = owner if os.geteuid() == 0 else (-1, -1)
+    with opened_directory(directory) as fd:
+        return os.path.join(directory, write_temporary(fd, content, mode, uid, gid, PREFIX))
 
 
 def put(path: str, now: State, wanted: State, prepared: str | None = None) -> None:
@@ -164,56 +160,28 @@ def put(path: str, now: State, wanted: State, prepared: str | None = None) -> No
 
     Links go first and come last, so that Nginx never finds two default sites, wherever this is interrupted.
     """
-    for link, target in wanted.links.items():
-        if target is None and now.links[link] is not None:
+    changed = [link for link, target in wanted.links.items() if now.links[link] != target]
+    for link in changed:
+        if wanted.links[link] is None:
             os.unlink(link)
     directory = os.path.dirname(path)
     if wanted.content is None:
         if now.content is not None:
             os.unlink(path)
     elif now[:3] != wanted[:3]:
-        os.replace(prepared or write_temporary(directory, wanted.content, wanted.mode, wanted.owner), path)
-    flush_directory(directory)
-    for link, target in wanted.links.items():
-        if target is not None and now.links[link] != target:
-            place_link(target, link)
-    for parent in sorted({os.path.dirname(link) for link in wanted.links if now.links[link] != wanted.links[link]}):
-        flush_directory(parent)
+        os.replace(prepared or write_beside(directory, wanted.content, wanted.mode, wanted.owner), path)
+    flush(directory)
+    for link in changed:
+        target = wanted.links[link]
+        if target is not None:
+            swap_file_link(link, target)
+    for parent in sorted({os.path.dirname(link) for link in changed}):
+        flush(parent)
 
 
-def place_link(target: str, link: str) -> None:
-    temporary = os.path.join(os.path.dirname(link), f"{PREFIX}{os.path.basename(link)}-{os.getpid()}")
-    remove(temporary)
-    os.symlink(target, temporary)
-    try:
-        os.replace(temporary, link)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def flush_directory(directory: str) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def remove(name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name)
-
-
-def sweep(directories: list[str]) -> None:
-    """Remove what killed runs left behind."""
-    for directory in sorted(set(directories)):
-        for name in glob.glob(os.path.join(glob.escape(directory), PREFIX + "*")):
-            try:
-                if not os.path.isdir(name) and time.time() - os.lstat(name).st_mtime > LEFTOVER_AGE:
-                    os.unlink(name)
-            except OSError:
-                pass
+def flush(directory: str) -> None:
+    with opened_directory(directory) as fd:
+        sync_directory(fd)
 
 
 # Acting
@@ -251,7 +219,7 @@ class Site:
 
     def copy(self, text: str) -> str:
         content = text.encode("utf-8", "surrogateescape")
-        name = write_temporary(os.path.dirname(self.config), content, 0o600, site_owner())
+        name = write_beside(os.path.dirname(self.config), content, 0o600, site_owner())
         self.temporary.append(name)
         return name
 
@@ -407,9 +375,11 @@ class Site:
         for directory in directories:
             if not os.path.isdir(directory):
                 raise Fault(f"The directory {directory} does not exist. Create it, or name another path.")
-        sweep(directories)
+        for directory in sorted(set(directories)):
+            with opened_directory(directory) as fd:
+                sweep(fd, PREFIX, LEFTOVER_AGE)
         content = self.after.content or b""
-        candidate = write_temporary(os.path.dirname(self.path), content, self.after.mode, self.after.owner)
+        candidate = write_beside(os.path.dirname(self.path), content, self.after.mode, self.after.owner)
         self.temporary.append(candidate)
         output = self.validate(candidate)
         if differs:
@@ -428,4 +398,5 @@ class Site:
 
     def clean_up(self) -> None:
         for name in self.temporary:
-            remove(name)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)

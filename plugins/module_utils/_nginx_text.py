@@ -8,38 +8,23 @@ from __future__ import annotations
 import glob
 import os
 import re
-from typing import Callable, Iterator
+from typing import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import matches
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import DEPTH, matches, named, parse
 
-# A statement begins after white space or one of ;{}, so a longer word that ends alike is none.
-_BEGIN = r"(?<![^\s;{}])"
+# Finds strings, comments and includes where they stand, so that an include can be put otherwise: it is the group.
 _QUOTED = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'"
+INCLUDE = re.compile(
+    rf"(?<![^\s;{{}}])(?:{_QUOTED}|#[^\n]*|(?P<include>include\s+(?:{_QUOTED}|(?<=\s)#[^\n]*\n|[^;{{}}\"'])+?\s*;))",
+    re.S,
+)
 _VERSION_LINE = re.compile(r"(?P<line>.*\S)\s*# nginx (?P<relation>>=|<) (?P<version>[0-9]+([.][0-9]+)*)")
 _DUPLICATE = re.compile(r"a duplicate default server for \S+:(?P<port>[0-9]+) ")
 _PLACE = re.compile(r" in (?P<file>/\S+):(?P<line>\d+)$", re.M)
 
 
-def statement_pattern(name: str) -> re.Pattern[str]:
-    """Finds strings, comments and the statements of this name; only the latter have the group args."""
-    text = rf"(?P<args>(?:{_QUOTED}|[^;{{}}\"'])+?)"
-    return re.compile(rf"{_BEGIN}(?:{_QUOTED}|#[^\n]*|{name}\s+{text}\s*;)", re.S)
-
-
-def arguments(text: str) -> list[str]:
-    """The words of a statement, without their quotes."""
-    return [word[1:-1] if word[0] in "\"'" else word for word in re.findall(_QUOTED + r"|[^\s\"']+", text)]
-
-
-def statements(text: str, name: str) -> Iterator[list[str]]:
-    """The arguments of every statement of this name, leaving out comments and strings."""
-    for match in statement_pattern(name).finditer(text):
-        if match["args"] is not None:
-            yield arguments(match["args"])
-
-
 def main_setting(text: str, name: str) -> str | None:
-    return next((words[0] for words in statements(text, name) if words), None)
+    return next((words[0] for words in named(parse(text), name) if words), None)
 
 
 def whole_number(text: str | None, otherwise: int) -> int:
@@ -103,9 +88,10 @@ class View:
 
     def _redirect(self, text: str, depth: int) -> str:
         def replace(match: re.Match[str]) -> str:
-            if match["args"] is None:
+            words = next(named(parse(match["include"] or ""), "include"), ())
+            if not words:
                 return match[0]
-            pattern = os.path.join(os.path.dirname(self.config), " ".join(arguments(match["args"])))
+            pattern = os.path.join(os.path.dirname(self.config), words[0])
             before = sorted(glob.glob(pattern))
             found = before
             if matches(pattern, self.active):
@@ -115,7 +101,7 @@ class View:
                 return match[0]
             return " ".join(f'include "{name}";' for name in after) + "\n" * match[0].count("\n")
 
-        return statement_pattern("include").sub(replace, text)
+        return INCLUDE.sub(replace, text)
 
     def _stand_in(self, name: str, depth: int) -> str | None:
         if name == self.active or os.path.realpath(name) == self.site:
@@ -123,7 +109,7 @@ class View:
             return self.candidate
         if name in self.removed:
             return None
-        if depth >= 10:  # Nginx has no limit of its own; a file that includes itself is its error to report
+        if depth >= DEPTH:
             return name
         try:
             text = self._read(name)
@@ -143,16 +129,16 @@ def files_with_server_name(name: str, files: dict[str, str]) -> list[str]:
     return [
         path
         for path, text in files.items()
-        if any(wanted in (word.lower() for word in words) for words in statements(text, "server_name"))
+        if any(wanted in (word.lower() for word in words) for words in named(parse(text), "server_name"))
     ]
 
 
 def files_with_default_server(port: str, files: dict[str, str]) -> list[str]:
-    def is_default(words: list[str]) -> bool:
+    def is_default(words: tuple[str, ...]) -> bool:
         address, options = words[0], words[1:]
         return "default_server" in options and (re.search(r"[0-9]+$", address) or ["80"])[0] == port
 
-    return [path for path, text in files.items() if any(is_default(words) for words in statements(text, "listen"))]
+    return [path for path, text in files.items() if any(is_default(words) for words in named(parse(text), "listen"))]
 
 
 def refusal(path: str, content: str, output: str, others: dict[str, str]) -> str:

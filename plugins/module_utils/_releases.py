@@ -24,8 +24,9 @@ import weakref
 from ansible_collections.flaskops.production.plugins.module_utils import _record, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
     open_directory,
+    opened_directory,
+    put_file,
     sync_directory,
-    write_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._record import Activation, Record
 
@@ -411,13 +412,9 @@ def note_link(venvs: str, link: str) -> None:
         return
     notes = os.path.join(venvs, NOTES)
     os.makedirs(notes, 0o755, exist_ok=True)
-    fd = open_directory(notes)
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.symlink(link, hashlib.sha256(os.fsencode(link)).hexdigest()[:16], dir_fd=fd)
-            sync_directory(fd)
-    finally:
-        os.close(fd)
+    with opened_directory(notes) as fd, contextlib.suppress(FileExistsError):
+        os.symlink(link, hashlib.sha256(os.fsencode(link)).hexdigest()[:16], dir_fd=fd)
+        sync_directory(fd)
 
 
 def noted_links(venvs: str) -> list[str]:
@@ -435,12 +432,7 @@ def link_environment(home: Home, name: str, environment: str) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    directory, name = os.path.split(path)
-    fd = open_directory(directory)
-    try:
-        write_file(fd, name, text.encode(), mode=0o644)
-    finally:
-        os.close(fd)
+    put_file(path, text.encode(), mode=0o644)
 
 
 def _listed(directory: str) -> list[str]:

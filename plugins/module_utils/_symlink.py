@@ -14,6 +14,7 @@ import struct
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
     discard,
     open_directory,
+    opened_directory,
     sweep,
     sync_directory,
     temporary_name,
@@ -104,12 +105,10 @@ def swap(path: str, target: str, sync: bool = True) -> str | None:
 def swap_file_link(path: str, target: str) -> None:
     """Point the link at path at whatever target names, which need not be a directory."""
     parent, name = _split(path)
-    fd = open_directory(parent)
-    try:
+    with opened_directory(parent) as fd:
         _replace(fd, name, target)
         sync_directory(fd)
-    finally:
-        os.close(fd)
+        sweep(fd, TEMPORARY_PREFIX)
 
 
 def exchange(a: str, b: str, sync: bool = True) -> None:
@@ -120,11 +119,8 @@ def exchange(a: str, b: str, sync: bool = True) -> None:
     if sync:
         for parent in sorted({os.path.dirname(os.path.abspath(name)) for name in (a, b)}):
             try:
-                fd = open_directory(parent)
-                try:
+                with opened_directory(parent) as fd:
                     sync_directory(fd)
-                finally:
-                    os.close(fd)
             except OSError as error:
                 raise SymlinkError(
                     f"{a} and {b} changed places, but {parent} could not be flushed to disk: {_reason(error)}."

@@ -117,7 +117,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Owner, Record
-from ansible_collections.flaskops.production.plugins.module_utils._files import open_directory, sentence, write_file
+from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
@@ -221,11 +221,7 @@ class Kept:
 
 def put(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    fd = open_directory(os.path.dirname(path))
-    try:
-        write_file(fd, os.path.basename(path), content, mode=mode, uid=uid, gid=gid)
-    finally:
-        os.close(fd)
+    put_file(path, content, mode, uid, gid)
 
 
 class Takeover(Activation):

@@ -99,7 +99,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import open_directory, sentence, write_file
+from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     PATIENCE,
     Home,
@@ -241,12 +241,7 @@ def wait_for(name: str) -> None:
 
 def write(path: str, text: str, mode: int, gid: int = -1) -> None:
     """Write a file, with this mode from the first moment and whatever the umask."""
-    directory, name = os.path.split(path)
-    fd = open_directory(directory)
-    try:
-        write_file(fd, name, text.encode("utf-8", "surrogateescape"), mode, gid=gid)
-    finally:
-        os.close(fd)
+    put_file(path, text.encode("utf-8", "surrogateescape"), mode, gid=gid)
 
 
 def _group(name: str) -> int:

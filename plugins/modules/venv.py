@@ -118,19 +118,17 @@ requirements:
   - Python's own C(venv) and C(ensurepip), on Debian the package C(python3-venv).
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
     support: full
-    details:
+    description:
+      - Reports what would change, and changes nothing.
       - Where O(source) or the interpreter is not there yet, the set is reported as one that would be built.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
-    details:
-      - Shows the link and, for a new set, its packages. Check mode can't know them.
+    description: Shows the link and, for a new set, its packages. Check mode can't know them.
   platform:
-    description: Target OS/families that can be operated against.
     support: full
-    platforms: posix
+    platforms: linux
+    description: The kind of host that the module works on.
 notes:
   - Environments belong to the user that the module runs as, and are readable by everybody, whatever its umask is.
   - Configuration in C(/etc/pip.conf) and that user's own is respected, and is not part of the digest.

@@ -135,19 +135,23 @@ def no_nginx(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("include a;", [["a"]]),
-        ("http{include a;include b ;}", [["a"], ["b"]]),
-        ("include 'a b';", [["a b"]]),
-        ('include\n  "a";', [["a"]]),
-        ("# include a;\ninclude b;", [["b"]]),
+        ("include a;", ["a"]),
+        ("http{include a;include b ;}", ["a", "b"]),
+        ("include 'a b';", ["a b"]),
+        ('include\n  "a";', ["a"]),
+        ("# include a;\ninclude b;", ["b"]),
+        ("include # what follows;\n a;", ["a"]),
+        ("include a#b;\ninclude c;", ["a#b", "c"]),
         ("log_format x 'include a;' \"include b;\";", []),
         ("xinclude a; include_b c;", []),
-        ("return 200 it's; include a;", [["a"]]),
-        ("rewrite ^/a#b$ /c; include d;", [["d"]]),
+        ("return 200 it's; include a;", ["a"]),
+        ("rewrite ^/a#b$ /c; include d;", ["d"]),
     ],
 )
 def test_statements_are_found_where_nginx_finds_them(text, expected):
-    assert list(_nginx_text.statements(text, "include")) == expected
+    assert [words[0] for words in _nginx.named(_nginx.parse(text), "include")] == expected
+    places = [match["include"] for match in _nginx_text.INCLUDE.finditer(text) if match["include"]]
+    assert [_nginx.parse(place)[0].words[0] for place in places] == expected
 
 
 def test_server_names_are_found():
@@ -394,7 +398,8 @@ def test_new_log_files_are_not_for_everyone(tree, run_module):
 
 @needs_nginx
 def test_what_killed_runs_left_is_ignored_and_swept(tree, run_module):
-    old, young = tree.available / ".flaskops-old.conf", tree.root / ".flaskops-young.conf"
+    maker = f".flaskops-{os.getpid()}"
+    old, young = tree.available / f"{maker}-old", tree.root / f"{maker}-young"
     for leftover in (old, young):
         leftover.write_text("nonsense")
     os.utime(old, (1, 1))
