@@ -1,23 +1,17 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role gunicorn_systemd writes, rendered by Ansible itself."""
+"""What the roles write, rendered by Ansible itself."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.modules import release_activate
-
-# Not resolved: the collection must be found under its real name.
-COLLECTION = Path(release_activate.__file__).parents[2]
-COLLECTIONS = COLLECTION.parents[2]
+from ansible_collections.flaskops.production.plugins.module_utils import _nginx_text
+from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import VARIANTS, version_of_nginx
+from ansible_collections.flaskops.production.tests.unit.roles.playing import COLLECTION, play
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +20,7 @@ def gunicorn_files(tmp_path_factory):
 
     def render(cases: dict[str, dict]) -> dict[str, dict[str, str]]:
         directory = tmp_path_factory.mktemp("gunicorn")
-        common = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "flask_app_name": "my-app",
-        }
         hosts = {f"case{number}": case for number, case in enumerate(cases.values())}
-        (directory / "inventory.yml").write_text(json.dumps({"all": {"vars": common, "hosts": hosts}}))
         # Nothing for a file that is to be absent.
         texts = "entries | map(attribute='content', default='')"
         contents = f"{{{{ dict(entries | map(attribute='path') | zip({texts})) | to_json }}}}"
@@ -42,18 +30,34 @@ def gunicorn_files(tmp_path_factory):
             {"copy": {"content": contents, "dest": f"{directory}/{{{{ inventory_hostname }}}}"},
              "vars": {"entries": "{{ __gunicorn_systemd_entries }}", "__flask_app_roles": str(COLLECTION / "roles")}},
         ]  # fmt: skip
-        (directory / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
-        paths = os.pathsep.join([str(COLLECTIONS), os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")])
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": paths,
-            "ANSIBLE_LOCAL_TEMP": str(directory / "local"),
-            "ANSIBLE_INJECT_FACT_VARS": "false",
-            "ANSIBLE_NOCOLOR": "true",
-        }
-        command = ["ansible-playbook", "-i", "inventory.yml", "play.yml"]
-        done = subprocess.run(command, cwd=directory, env=environment, check=False, capture_output=True, text=True)
+        done = play(directory, hosts, tasks)
         assert done.returncode == 0, done.stdout + done.stderr
         return {name: json.loads((directory / f"case{number}").read_text()) for number, name in enumerate(cases)}
 
     return render
+
+
+@pytest.fixture(scope="session")
+def nginx_site_templates(tmp_path_factory):
+    """The server block of each variant, as the role gives it to the module."""
+    directory = tmp_path_factory.mktemp("rendered")
+    (directory / "templates").symlink_to(COLLECTION / "roles/nginx_site/templates")
+    tasks = [
+        {"include_role": {"name": "flaskops.production.nginx_site", "tasks_from": "validate", "public": True}},
+        {
+            "copy": {
+                "content": "{{ lookup('ansible.builtin.template', 'etc/nginx/sites-available/app.conf.j2') }}",
+                "dest": f"{directory}/{{{{ inventory_hostname }}}}.conf",
+            },
+            "check_mode": False,
+        },
+    ]
+    done = play(directory, VARIANTS, tasks, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: (directory / f"{name}.conf").read_text() for name in VARIANTS}
+
+
+@pytest.fixture(scope="session")
+def nginx_site_texts(nginx_site_templates):
+    """The same, as the module writes it for this machine's Nginx."""
+    return {name: _nginx_text.lines_for(text, version_of_nginx()) for name, text in nginx_site_templates.items()}
