@@ -36,13 +36,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "molecule/shared/im
 import target
 from build import SUITES, build_images, image
 from environment import CACHE, ROOT, docker, fail, say, tool_environment
-from fleet import connect
 from fleet_plot import svg
 from fleet_report import report, verdicts
 from fleet_results import DONE_BY, FLOOR, JOBS, ROUND, WAYS, Results, Run, hosts, median
 from fleet_sizing import sizing
 from page import ansible_versions, between, today
 from setup import setup
+from ssh_hosts import connect
 
 HERE = ROOT / "benchmarks"
 README = HERE / "README.md"

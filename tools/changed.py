@@ -10,6 +10,8 @@ from pathlib import Path
 from environment import ROOT
 
 TESTS = ROOT / "tests/unit"
+# What the tests in its directory and below share; pyproject.toml is everybody's.
+SHARED = re.compile(r"tests/unit/(.*/)?(?!test_)[^/]+\.py|pyproject\.toml")
 PLUGINS = "ansible_collections.flaskops.production.plugins."
 
 
@@ -54,10 +56,10 @@ def unit_tests() -> tuple[list[str], str]:
     since = base()
     changes = changed_files(since)
     tests = {str(path.relative_to(ROOT)): path for path in TESTS.rglob("test_*.py")}
-    if any(re.fullmatch(r"tests/unit/(.*/)?conftest\.py|pyproject\.toml", name) for name in changes):
-        return [str(TESTS.relative_to(ROOT))], "All unit tests, because what they share has changed."
     plugins = affected(changes)
     wanted = {name for name, path in tests.items() if name in changes or imports(path) & plugins}
+    for shared in (match[1] for name in changes if (match := SHARED.fullmatch(name))):
+        wanted |= {name for name in tests if name.startswith(f"tests/unit/{shared or ''}")}
     if any(name.startswith("roles/") for name in changes):
         wanted |= {name for name in tests if name.startswith("tests/unit/roles/")}
     # Nearly everything can make a document wrong, and these tests take seconds.

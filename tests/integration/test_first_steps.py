@@ -18,7 +18,7 @@ import pytest
 import target
 from build import image
 from environment import ROOT, tool_environment
-from fleet import address, connect
+from ssh_hosts import address, connect
 
 PAGE = (ROOT / "docs/getting-started.md").read_text()
 FILE = re.compile(r"`([\w./-]+)`[^`\n]*:\n\n```\w+\n(.*?)```", re.DOTALL)

@@ -12,8 +12,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-import fleet
 import pytest
+import ssh_hosts
 import target
 from build import image
 from environment import ROOT, VENV, docker
@@ -100,7 +100,7 @@ def host(installed):
 
 
 def test_the_demo_is_deployed_with_it(installed, host):
-    inventory = fleet.connect([host], installed.home / "fleet")
+    inventory = ssh_hosts.connect([host], installed.home / "fleet")
     variables = {
         "flask_app_name": "demo",
         "flask_app_env": {"SECRET_KEY": "not a secret"},

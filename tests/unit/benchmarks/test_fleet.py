@@ -5,24 +5,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from xml.etree import ElementTree
 
+import fleet
 import fleet_plot
 import fleet_report
 import fleet_results
 import fleet_sizing
 import page
 import pytest
-from environment import ROOT
 from fleet_results import Results, Run
 from fleet_sizing import Cost
-
-# The tools have a module of the same name.
-spec = importlib.util.spec_from_file_location("benchmark_fleet", ROOT / "benchmarks/fleet.py")
-fleet = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fleet)
 
 NET_DEV = """\
 Inter-|   Receive                            |  Transmit

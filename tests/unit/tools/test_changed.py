@@ -42,7 +42,15 @@ def test_a_role_asks_for_the_tests_of_what_roles_write(tests_for):
 
 
 def test_what_all_tests_share_asks_for_all_of_them(tests_for):
-    assert tests_for("tests/unit/conftest.py") == {"tests/unit"}
+    everything = {str(path.relative_to(changed.ROOT)) for path in changed.TESTS.rglob("test_*.py")}
+    assert tests_for("tests/unit/conftest.py") == tests_for("pyproject.toml") == everything
+
+
+def test_what_some_tests_share_asks_for_these(tests_for):
+    found = tests_for("tests/unit/roles/playing.py")
+    assert {name for name in found if not name.startswith("tests/unit/docs/")} == {
+        str(path.relative_to(changed.ROOT)) for path in (changed.TESTS / "roles").glob("test_*.py")
+    }
 
 
 def test_the_documents_are_always_read(tests_for):
