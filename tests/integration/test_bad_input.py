@@ -466,6 +466,11 @@ ROWS = [
         *("release_shared_paths: a string is set", "put the value in brackets"),
     ),
     row("Nothing kept", {"release_keep": 0}, "release_keep", " 0,", "at least 1"),
+    row("Batch of a word", {"flask_app_serial": "all"}, "flask_app_serial", "'all'", "a share of them such as '25%'"),
+    row("Batch of nobody", {"flask_app_serial": [1, 0]}, "flask_app_serial", "'1, 0'", "a number of hosts"),
+    row(
+        "Failures by a word", {"flask_app_max_fail_percentage": "few"}, "percentage", "'few'", "a number from 0 to 100"
+    ),
     # Several of them
     row("No application", {"flask_apps": []}, "flask_apps", "a list of mappings"),
     row("Applications not in a list", {"flask_apps": {"flask_app_name": "shop"}}, "flask_apps", "a list of mappings"),
