@@ -15,7 +15,8 @@ from results import Result, command_result, run
 from setup import alone, environment
 
 # Tests that certification asks for and that need a host, as pytest runs them.
-ON_HOSTS = ("tests/integration/test_targets.py", "tests/integration/test_installation.py")
+TARGETS = "tests/integration/test_targets.py"
+ON_HOSTS = (TARGETS, "tests/integration/test_installation.py")
 
 
 def tools() -> Path:

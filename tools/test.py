@@ -73,7 +73,8 @@ def on_hosts(parts: set[str]) -> list[Job]:
     first = [name for name in LONGEST if name in names]
     jobs: list[Job] = [partial(scenarios.molecule, name) for name in first]
     if "integration" in parts:
-        jobs.insert(1, partial(pytest, "tests/integration", "tests/integration"))
+        rest = ("tests/integration", f"--ignore={certify.TARGETS}")
+        jobs[1:1] = [partial(pytest, "tests/integration", *rest), partial(pytest, "its targets", certify.TARGETS)]
     elif "certify" in parts:
         jobs.append(partial(pytest, "on hosts", *certify.ON_HOSTS))
     if "certify" in parts:
