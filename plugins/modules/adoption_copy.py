@@ -26,13 +26,6 @@ attributes:
   diff_mode:
     support: none
     description: Shows nothing of the data.
-  platform:
-    support: full
-    platforms: linux
-    description: The kind of host that the module works on; it needs systemd.
-  action:
-    support: full
-    description: Tells the host which run this is.
 options:
   root:
     description: The application's directory in the layout, such as C(/srv/myapp).
@@ -58,13 +51,13 @@ options:
     description: The group that Nginx runs as.
     type: str
     required: true
-  run:
-    description: Who adopts, C(run), C(by) and C(controller). Set by the action plugin.
-    type: dict
   unlock:
     description: Take the lock away from whoever holds it.
     type: bool
     default: false
+extends_documentation_fragment:
+  - flaskops.production.attributes
+  - flaskops.production.attributes.of_this_run
 notes:
   - A file in C(shared/) that a copy would replace, and that no earlier run of the adoption has put there, is refused
     before anything is copied.

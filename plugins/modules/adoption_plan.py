@@ -18,17 +18,6 @@ description:
     way.
   - Changes nothing, and reads no value of an environment.
   - The playbook C(flaskops.production.adopt) follows the plan.
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing in any mode.
-  diff_mode:
-    support: none
-    description: Changes nothing.
-  platform:
-    support: full
-    platforms: linux
-    description: The kind of host that the module works on; it needs systemd.
 options:
   name:
     description: The application's name in the layout.
@@ -78,6 +67,8 @@ options:
       - .DS_Store
       - .env
 extends_documentation_fragment:
+  - flaskops.production.attributes
+  - flaskops.production.attributes.read_only
   - flaskops.production.health
 seealso:
   - module: flaskops.production.adoption_copy

@@ -29,13 +29,6 @@ attributes:
   diff_mode:
     support: none
     description: The plan has been shown before.
-  platform:
-    support: full
-    platforms: linux
-    description: The kind of host that the module works on; it needs systemd and Nginx.
-  action:
-    support: full
-    description: Tells the host which run this is.
 options:
   name:
     description: The application's name.
@@ -59,14 +52,13 @@ options:
   site:
     description: The server block, as C(path), C(link), C(content), and links to C(remove).
     type: dict
-  run:
-    description: Who adopts, C(run), C(by) and C(controller). Set by the action plugin.
-    type: dict
   only:
     description: Only clear up after a run that was cut off while it switched.
     type: str
     choices: [recover]
 extends_documentation_fragment:
+  - flaskops.production.attributes
+  - flaskops.production.attributes.of_this_run
   - flaskops.production.health
 seealso:
   - module: flaskops.production.adoption_plan

@@ -18,17 +18,6 @@ description:
   - Judges any host, whoever deployed to it. What is not told is found out from the units and from Nginx, and said.
   - docs/doctor.md explains every finding by its id.
   - Has to be run as root. A service that is down is not woken up by it.
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing in any mode.
-  diff_mode:
-    support: none
-    description: Changes nothing.
-  platform:
-    support: full
-    platforms: linux
-    description: The kind of host that the module works on; it needs systemd.
 options:
   name:
     description:
@@ -45,6 +34,8 @@ options:
     type: int
     default: 60
 extends_documentation_fragment:
+  - flaskops.production.attributes
+  - flaskops.production.attributes.read_only
   - flaskops.production.health
 seealso:
   - module: flaskops.production.release_status

@@ -17,17 +17,6 @@ description:
     and changes nothing. What decides is the same code, with the same options.
   - A run that finds a host as described has nothing else to do there. Where something differs, or where it can not be
     told, the roles do their work, and they say what is wrong.
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing in any mode.
-  diff_mode:
-    support: none
-    description: Changes nothing.
-  platform:
-    support: full
-    platforms: linux
-    description: The kind of host that the module works on; it needs systemd.
 options:
   name:
     description: The application's name; its units are C(<name>.socket) and C(<name>.service).
@@ -61,6 +50,9 @@ options:
       - None of it is shown, because an index may have a password.
     type: dict
     required: true
+extends_documentation_fragment:
+  - flaskops.production.attributes
+  - flaskops.production.attributes.read_only
 seealso:
   - module: flaskops.production.tree
   - module: flaskops.production.nginx_site

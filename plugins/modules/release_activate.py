@@ -33,13 +33,6 @@ attributes:
   diff_mode:
     support: full
     description: Shows where C(app) points before and after.
-  platform:
-    support: full
-    platforms: linux
-    description: The kind of host that the module works on; it needs systemd.
-  action:
-    support: full
-    description: Tells the host which run this is.
 options:
   name:
     description: The application's name; its units are C(<name>.service), C(<name>-next.service) and C(<name>.socket).
@@ -63,14 +56,13 @@ options:
       - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
     type: int
     default: 5
-  run:
-    description: Who deploys, C(run), C(by) and C(controller). Set by the action plugin.
-    type: dict
   unlock:
     description: Take the lock away from whoever holds it.
     type: bool
     default: false
 extends_documentation_fragment:
+  - flaskops.production.attributes
+  - flaskops.production.attributes.of_this_run
   - flaskops.production.health
 seealso:
   - module: flaskops.production.release_stage

@@ -25,13 +25,6 @@ attributes:
   diff_mode:
     support: none
     description: The module can't know what the command changes.
-  platform:
-    support: full
-    platforms: linux
-    description: The kind of host that the module works on; it needs systemd.
-  action:
-    support: full
-    description: Tells the host which run this is.
 options:
   name:
     description: The application's name. Names the unit that runs the command.
@@ -63,9 +56,9 @@ options:
     description: The group to run it as.
     type: str
     required: true
-  run:
-    description: Who deploys, C(run), C(by) and C(controller). Set by the action plugin.
-    type: dict
+extends_documentation_fragment:
+  - flaskops.production.attributes
+  - flaskops.production.attributes.of_this_run
 seealso:
   - module: flaskops.production.release_stage
 """

@@ -14,17 +14,6 @@ author:
   - The flaskops.production contributors (@flaskops)
 description:
   - Reads the releases of one application and asks the running one whether it is healthy. Changes nothing.
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing in any mode.
-  diff_mode:
-    support: none
-    description: Changes nothing.
-  platform:
-    support: full
-    platforms: linux
-    description: The kind of host that the module works on; it needs systemd.
 options:
   name:
     description: The application's name; its service is C(<name>.service).
@@ -35,6 +24,8 @@ options:
     type: path
     required: true
 extends_documentation_fragment:
+  - flaskops.production.attributes
+  - flaskops.production.attributes.read_only
   - flaskops.production.health
 seealso:
   - module: flaskops.production.release_activate
