@@ -54,11 +54,15 @@ def antsibull_docs() -> Result:
 
 
 def jobs(units: bool) -> list[Callable[[], Result]]:
-    """Unit tests are left out where pytest runs them by itself, which are the same."""
-    python = "{}.{}".format(*sys.version_info)
+    """Unit tests are left out where pytest runs them by itself, which are the same.
+
+    ansible-test makes each test a process of its own, so that nothing is shared. Those of plugins are made for that;
+    those of what roles write would each wait for an ansible-playbook.
+    """
+    units_of_plugins = ("--python", "{}.{}".format(*sys.version_info), "tests/unit/plugins/")
     return [
         partial(ansible_test.sanity, "ansible-test sanity"),
-        *([partial(ansible_test.units, "ansible-test units", "--python", python)] if units else []),
+        *([partial(ansible_test.units, "ansible-test units", *units_of_plugins)] if units else []),
         galaxy_importer,
         antsibull_docs,
         no_exceptions,
