@@ -74,7 +74,10 @@ def on_hosts(parts: set[str]) -> list[Job]:
     jobs: list[Job] = [partial(scenarios.molecule, name) for name in first]
     if "integration" in parts:
         rest = ("tests/integration", f"--ignore={certify.TARGETS}")
-        jobs[1:1] = [partial(pytest, "tests/integration", *rest), partial(pytest, "its targets", certify.TARGETS)]
+        jobs[1:1] = [
+            partial(pytest, "tests/integration", *rest),
+            partial(pytest, "ansible-test integration", certify.TARGETS),
+        ]
     elif "certify" in parts:
         jobs.append(partial(pytest, "on hosts", *certify.ON_HOSTS))
     if "certify" in parts:
