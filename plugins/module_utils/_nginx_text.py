@@ -135,8 +135,7 @@ def files_with_server_name(name: str, files: dict[str, str]) -> list[str]:
 
 def files_with_default_server(port: str, files: dict[str, str]) -> list[str]:
     def is_default(words: tuple[str, ...]) -> bool:
-        address, options = words[0], words[1:]
-        return "default_server" in options and (re.search(r"[0-9]+$", address) or ["80"])[0] == port
+        return "default_server" in words[1:] and (re.search(r"[0-9]+$", words[0]) or ["80"])[0] == port
 
     return [path for path, text in files.items() if any(is_default(words) for words in named(parse(text), "listen"))]
 

@@ -170,6 +170,7 @@ def test_server_names_are_found():
         ("localhost default_server", "80", True),
         ("8080 default_server", "80", False),
         ("80", "80", False),
+        ("", "80", False),
     ],
 )
 def test_default_servers_are_found(listen, port, expected):
