@@ -55,6 +55,16 @@ def workers(master: Process) -> list[Process]:
     return [found for found in children if titles[found].rstrip() == "nginx: worker process"]
 
 
+def wait_for_end(processes: list[Process], seconds: float) -> bool:
+    """Wait until none of these is there any more, but not for longer; whether they are all gone."""
+    deadline = time.monotonic() + seconds
+    while any(process(each.pid) == each for each in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def is_older(started: list[float], changed: float) -> bool:
     """Whether all of these processes began before this time; both in seconds since boot."""
     return max(started) + TICK <= changed

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -18,6 +19,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._secrets impor
 _PROPERTIES = (
     "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths"
 )
+
+# Stopped by a signal, traced, or dead already.
+HALTED = {"T", "t", "Z", "X"}
 
 # The option health of every module that asks; documented in doc_fragments/health.py.
 HEALTH = {
@@ -51,6 +55,41 @@ def show(unit: str, properties: str = _PROPERTIES) -> dict[str, str]:
         if separator:
             found[name] = f"{found[name]}\n{value}" if name in found else value
     return found
+
+
+def states(unit: str) -> dict[int, str]:
+    """What each process of a unit does, as the letters that proc(5) gives for it."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/cgroup", encoding="utf-8", errors="replace") as file:
+                groups = file.read().splitlines()
+            if any(unit in line.split("/") for line in groups):
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    found[int(name)] = file.read().rpartition(b")")[2].split()[0].decode()
+    return found
+
+
+def halt(unit: str, patience: float = 10) -> None:
+    """Stop all processes of a unit where they are, so that none of them answers.
+
+    systemd sends the signal to those that it sees: a child that is just being made goes on. So it is sent until twice
+    running all have stopped. After the first time nobody is left who could make another child unseen.
+    """
+    deadline, before = time.monotonic() + patience, False
+    while time.monotonic() < deadline:
+        code, said = systemctl("kill", "--signal=SIGSTOP", unit)
+        if code:
+            raise ReleaseError(f"{unit} could not be halted: {said}")
+        found = states(unit)
+        if not found:
+            raise ReleaseError(f"{unit} ended while it was to be halted.")
+        now = set(found.values()) <= HALTED
+        if now and before:
+            return
+        before = now
+        time.sleep(0.01)
+    raise ReleaseError(f"{unit} could not be halted: after {patience:.0f} s it still runs.")
 
 
 def started(unit: dict[str, str]) -> float:

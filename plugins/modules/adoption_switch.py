@@ -110,6 +110,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._activation im
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Owner, Record
 from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import Process, wait_for_end, workers
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
@@ -123,6 +124,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     HEALTH,
     ask,
     fault,
+    halt,
     journal,
     show,
     systemctl,
@@ -137,6 +139,10 @@ FAULTS = (Rejected, ReleaseError, SymlinkError, Fault, OSError)
 RUNTIME_UNITS = "/run/systemd/system"
 # Seconds for which the old service may take to answer again.
 PATIENCE = 60
+# Seconds for which clients may go on sending what they began to send before Nginx led elsewhere: while all others wait,
+# whom Nginx gives up after 60 s, and while nobody does.
+SENDING, SENDING_BESIDE = 20, 60
+PROXIES = ("/usr/lib/systemd/systemd-socket-proxyd", "/lib/systemd/systemd-socket-proxyd")
 
 
 class Kept:
@@ -259,9 +265,9 @@ class Takeover(Activation):
             self.kept.keep(path, "unit")
         self.record.write(state="switching", site=site, installed=False)
         # Whoever comes from now on waits in the queue of the candidate's socket.
-        systemctl("kill", "--signal=SIGSTOP", self.candidate)
+        halt(self.candidate)
         since = time.monotonic()
-        self.lead_visitors(site, self.side.socket)
+        wait_for_end(self.lead_visitors(site, self.side.socket), SENDING)
         self.stop_old()
         data.copy(final=True)
         self.install(units)
@@ -271,14 +277,17 @@ class Takeover(Activation):
         record()
         # From here on, visitors write to the new data, and there is no way back.
         self.record.write(state="switched")
-        self.lead_visitors(site, self.home.socket)
+        replaced = self.lead_visitors(site, self.home.socket)
         self.serve_waiting()
         waited = round(time.monotonic() - since, 1)
-        self.finish(site)
+        self.finish(replaced)
         return waited
 
-    def lead_visitors(self, site: dict, socket: str) -> None:
-        """Let Nginx lead to a socket in place of where it leads, if it accepts that."""
+    def lead_visitors(self, site: dict, socket: str) -> list[Process]:
+        """Let Nginx lead to a socket in place of where it leads, if it accepts that; which workers it has replaced.
+
+        Those still lead to the old place: Nginx asks the application when it has all that the client sends.
+        """
         gone = [*self.plan["sites"], *site["remove"]]
         for path in [*gone, site["path"], site["link"]]:
             self.kept.keep(path, "nginx")
@@ -295,10 +304,26 @@ class Takeover(Activation):
                     content = re.sub(rf"{re.escape(new)}(?=[/;])", lambda _match, old=old: old, content)
         removed = [path for path in gone if path not in (site["path"], site["link"])]
         nginx = self.nginx(path=site["path"], link=site["link"], content=content, remove_links=removed)
+        before = self.workers(nginx)
         try:
             nginx.run(check_mode=False)
         finally:
             nginx.clean_up()
+        return [worker for worker in before if worker not in self.workers(nginx)]
+
+    def lead_back(self) -> list[Process]:
+        """Let Nginx lead to where it led before; which workers it has replaced."""
+        nginx = self.nginx(path="/etc/nginx/nginx.conf", content="")
+        before = self.workers(nginx)
+        master = nginx.master(nginx.main_text() or "")
+        if master:
+            nginx.reload(master)
+        return before
+
+    @staticmethod
+    def workers(nginx: Site) -> list[Process]:
+        master = nginx.master(nginx.main_text() or "")
+        return workers(master) if master else []
 
     def nginx(self, **params: object) -> Site:
         return Site(self.module, {**{name: option.get("default") for name, option in SITE.items()}, **params})
@@ -315,7 +340,8 @@ class Takeover(Activation):
         for link in (home.app, home.venv):
             if os.path.lexists(link) and not os.path.islink(link):
                 self.kept.move(link)
-            elif os.path.islink(link):
+            else:
+                # Where there was none, there has to be none again: the next plan would take it for the old deployment.
                 self.kept.keep(link, "tree")
         for path in self.displaced():
             self.kept.move(path)
@@ -329,7 +355,7 @@ class Takeover(Activation):
 
     def displaced(self) -> list[str]:
         """What of an old deployment in the same directory could still be written to, or read by others."""
-        root, listen = self.home.root, self.plan["listen"].replace("unix:", "", 1)
+        root, listen = self.home.root, self.old_address()
         own = [path for path in self.plan["environment"] if os.path.dirname(path) == root]
         place = os.path.dirname(listen) if listen.startswith(root + "/") else root
         if place not in (root, os.path.join(root, "run")) and self.plan["code"] not in (place, os.path.dirname(place)):
@@ -348,15 +374,28 @@ class Takeover(Activation):
         # Those who wait may have started it already.
         systemctl("start", self.candidate)
 
+    def let_old_serve_waiting(self) -> None:
+        """Lead those who wait for the candidate on to the old service, whose data they have to see."""
+        if not os.path.exists(f"{RUNTIME_UNITS}/{self.candidate_socket}"):
+            return
+        shutil.rmtree(f"{RUNTIME_UNITS}/{self.candidate}.d", ignore_errors=True)
+        # Before the candidate ends: whoever waits makes systemd start it.
+        put(f"{RUNTIME_UNITS}/{self.candidate}", proxy_unit(self.candidate_socket, self.old_address()).encode())
+        reload_units()
+        self.serve_waiting()
+
+    def old_address(self) -> str:
+        return self.plan["listen"].replace("unix:", "", 1)
+
     # Afterwards
 
-    def finish(self, site: dict) -> None:
+    def finish(self, replaced: list[Process]) -> None:
         """Complete a takeover: the same, however often it is done."""
-        self.lead_visitors(site, self.home.socket)
         systemctl("enable", self.socket_unit, self.unit)
         for unit in self.old:
             if unit not in (self.socket_unit, self.unit):
                 systemctl("disable", unit)
+        wait_for_end(replaced, SENDING_BESIDE)
         self.end_candidate()
         sync_filesystem(self.home.shared)
         self.record.write(state="done", time=now(), variables=self.plan["variables"])
@@ -381,15 +420,12 @@ class Takeover(Activation):
         reload_units()
         systemctl("start", *self.old)
         until = time.monotonic() + PATIENCE
-        address = self.plan["listen"].replace("unix:", "", 1)
-        while not isinstance(ask(address, "/", "localhost", 5), int) and time.monotonic() < until:
+        while not isinstance(ask(self.old_address(), "/", "localhost", 5), int) and time.monotonic() < until:
             time.sleep(0.2)
-        if self.kept.put_back("nginx"):
-            nginx = self.nginx(path="/etc/nginx/nginx.conf", content="")
-            master = nginx.master(nginx.main_text() or "")
-            if master:
-                nginx.reload(master)
-        systemctl("kill", "--signal=SIGKILL", self.candidate)
+        replaced = self.lead_back() if self.kept.put_back("nginx") else []
+        if self.record.read().get("state") == "switching":
+            self.let_old_serve_waiting()
+            wait_for_end(replaced, SENDING_BESIDE)
         self.end_candidate()
         self.kept.forget()
         self.record.write(state="copying", installed=False)
@@ -413,6 +449,21 @@ def candidate_units(name: str, units: dict[str, str], socket: str, own_socket: s
         if path.startswith(drop_ins):
             found[f"{RUNTIME_UNITS}/{own}.service.d/{os.path.basename(path)}"] = text
     return found
+
+
+def proxy_unit(socket_unit: str, address: str) -> str:
+    """A service that passes on what comes to a socket; each connection takes six files."""
+    # Without the program, those who wait are told that it failed. Only since systemd 253 it says when it is ready.
+    proxy = next((path for path in PROXIES if os.path.exists(path)), "/bin/false")
+    return (
+        "[Unit]\n"
+        f"Requires={socket_unit}\n"
+        "StartLimitIntervalSec=0\n"
+        "[Service]\n"
+        "Type=simple\n"
+        f"ExecStart={proxy} --connections-max=10000 {address}\n"
+        "LimitNOFILE=65536\n"
+    )
 
 
 def reload_units() -> None:
@@ -480,7 +531,9 @@ def recover(module: AnsibleModule, home: Home) -> str:
     if known["state"] == "switching":
         takeover.put_back()
         return f"{known['plan']['unit']} serves again"
-    takeover.finish(known["site"])
+    replaced = takeover.lead_visitors(known["site"], home.socket)
+    takeover.serve_waiting()
+    takeover.finish(replaced)
     return f"{takeover.unit} serves"
 
 

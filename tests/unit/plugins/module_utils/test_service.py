@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import os
 import shutil
+import signal
 import socket
 import socketserver
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _service
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 
 HEALTH = {
     "path": "/health",
@@ -254,3 +255,77 @@ def test_the_journal_shows_neither_the_environment_nor_credentials(programs, tmp
 def test_a_service_that_does_not_run_is_outdated(home, programs, properties, said):
     programs("systemctl", f"for line in {properties}; do echo $line; done")
     assert said in _service.outdated(home, "myapp")
+
+
+# Halting
+
+
+@pytest.fixture
+def children():
+    """Processes that stand for those of a unit."""
+    started = [subprocess.Popen(["sleep", "60"]) for _number in range(3)]
+    yield started
+    for child in started:
+        child.kill()
+        child.wait()
+
+
+def own_group() -> str:
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        return next((line.strip().rpartition("/")[2] for line in file if not line.strip().endswith("/")), "")
+
+
+@pytest.mark.skipif(not own_group(), reason="the tests' own processes are in the topmost cgroup")
+def test_the_processes_of_a_unit_are_those_of_its_cgroup(children):
+    os.kill(children[0].pid, signal.SIGSTOP)
+    os.waitpid(children[0].pid, os.WUNTRACED)
+    found = _service.states(own_group())
+    assert (found[children[0].pid], found[os.getpid()]) == ("T", "R")
+    assert _service.states(own_group() + "-next") == {}
+
+
+def states_of(children):
+    found = {}
+    for child in children:
+        with open(f"/proc/{child.pid}/stat", encoding="ascii") as file:
+            found[child.pid] = file.read().rpartition(")")[2].split()[0]
+    return found
+
+
+def test_who_was_missed_is_stopped_too(children, monkeypatch):
+    """Each signal reaches one child more, and the last child is seen late."""
+    told = []
+
+    def systemctl(*words):
+        told.append(" ".join(words))
+        for child in children[: len(told)]:
+            os.kill(child.pid, signal.SIGSTOP)
+            os.waitpid(child.pid, os.WUNTRACED | os.WNOHANG)
+        return 0, ""
+
+    def states(_unit):
+        seen = states_of(children[: 2 if len(told) < 3 else 3])
+        time.sleep(0.05)
+        return seen
+
+    monkeypatch.setattr(_service, "systemctl", systemctl)
+    monkeypatch.setattr(_service, "states", states)
+    _service.halt("shop.service")
+    assert set(told) == {"kill --signal=SIGSTOP shop.service"}
+    assert set(states_of(children).values()) == {"T"}
+
+
+@pytest.mark.parametrize(
+    "code, states, message",
+    [
+        (1, {}, "shop.service could not be halted: no such unit"),
+        (0, {}, "shop.service ended while it was to be halted."),
+        (0, {4711: "T", 4712: "S"}, "shop.service could not be halted: after 0 s it still runs."),
+    ],
+)
+def test_what_can_not_be_halted_is_told(monkeypatch, code, states, message):
+    monkeypatch.setattr(_service, "systemctl", lambda *_words: (code, "no such unit"))
+    monkeypatch.setattr(_service, "states", lambda _unit: states)
+    with pytest.raises(ReleaseError) as error:
+        _service.halt("shop.service", patience=0.1)
+    assert str(error.value) == message

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_file_link
 from ansible_collections.flaskops.production.plugins.modules import adoption_switch
 from ansible_collections.flaskops.production.plugins.modules.adoption_switch import Kept, candidate_units, put
 
@@ -118,6 +119,10 @@ class Machine:
             adoption_switch.Activation, "stop_candidate", lambda _self: self.told.append("candidate ends")
         )
         monkeypatch.setattr(adoption_switch, "Site", self.site)
+        monkeypatch.setattr(adoption_switch, "workers", lambda _master: [f"worker {len(self.sites)}"])
+        monkeypatch.setattr(
+            adoption_switch, "wait_for_end", lambda workers, _seconds: self.told.append(f"waits for {workers}")
+        )
 
     def systemctl(self, *words):
         self.told.append(" ".join(words))
@@ -185,6 +190,7 @@ def cut_off(kept, tmp_path, monkeypatch):
         kept.record.write(state=state, **values)
         return adoption_switch.recover(Module, Home(root))
 
+    recover.takeover = adoption_switch.Takeover(Module, Home(root), None, plan)
     recover.machine, recover.plan, recover.site, recover.record = machine, plan, site, kept.record
     return recover
 
@@ -193,13 +199,57 @@ def test_before_the_new_service_answered_the_old_one_comes_back(cut_off):
     assert cut_off("switching", installed=True) == "web.service serves again"
     told = cut_off.machine.told
     assert told.index("stop shop.socket shop.service") < told.index("start web.service") < told.index("nginx reloads")
-    assert told.index("nginx reloads") < told.index("candidate ends")
+    assert told.index("nginx reloads") < told.index("waits for ['worker 0']") < told.index("candidate ends")
     with open(cut_off.plan["sites"][0]) as file:
         assert file.read() == "by hand\n"
     assert not os.path.exists(cut_off.site["path"])
     assert cut_off.record.read()["state"] == "copying"
     # The next one begins anew.
     assert cut_off("copying") == ""
+
+
+def test_who_waits_at_that_moment_is_led_to_the_old_one(cut_off, monkeypatch):
+    runtime = adoption_switch.RUNTIME_UNITS
+    put(f"{runtime}/shop-adoption.socket", b"")
+    put(f"{runtime}/shop-adoption.service", b"the release, on copies of the data")
+    put(f"{runtime}/shop-adoption.service.d/50-gunicorn_systemd.conf", b"its sandbox")
+    kill, seen = "kill --signal=SIGKILL shop-adoption.service", []
+
+    def systemctl(*words):
+        if " ".join(words) == kill:
+            with open(f"{runtime}/shop-adoption.service") as unit:
+                seen.extend([unit.read(), os.path.exists(f"{runtime}/shop-adoption.service.d")])
+        return cut_off.machine.systemctl(*words)
+
+    monkeypatch.setattr(adoption_switch, "systemctl", systemctl)
+    cut_off("switching", installed=True)
+    told = cut_off.machine.told
+    # Whoever waits makes systemd start the service again as soon as it has ended.
+    assert "systemd-socket-proxyd" in seen[0] and seen[0].endswith(" /home/ada/shop/shop.sock\nLimitNOFILE=65536\n")
+    assert not seen[1]
+    assert told.index("start web.service") < told.index("nginx reloads") < told.index(kill)
+    assert told.index("start shop-adoption.service") < told.index("waits for ['worker 0']")
+    assert os.listdir(runtime) == []
+
+
+@pytest.mark.parametrize("before", ["nothing", "a link", "a directory"])
+def test_the_links_of_the_layout_go_again(cut_off, before):
+    takeover = cut_off.takeover
+    links = [takeover.home.app, takeover.home.venv]
+    for link in links:
+        if before == "a link":
+            os.symlink("current", link)
+        elif before == "a directory":
+            os.makedirs(os.path.join(link, "code"))
+    takeover.install({})
+    for link in links:
+        assert os.path.lexists(link) == (before == "a link")
+        swap_file_link(link, "releases/adopted")
+    takeover.put_back()
+    for link in links:
+        assert os.path.islink(link) == (before == "a link")
+        assert os.path.isdir(os.path.join(link, "code")) == (before == "a directory")
+        assert before != "a link" or os.readlink(link) == "current"
 
 
 def test_a_new_service_that_was_never_installed_is_not_stopped(cut_off):
@@ -214,5 +264,9 @@ def test_after_that_the_new_one_stays(cut_off):
     assert "enable shop.socket shop.service" in cut_off.machine.told
     assert "disable web.service" in cut_off.machine.told
     assert not any(words.startswith(("start web", "stop shop.")) for words in cut_off.machine.told)
+    # What clients still send to the candidate's socket is waited for.
+    told = cut_off.machine.told
+    assert told.index("start shop-adoption.service") < told.index("waits for ['worker 0']")
+    assert told.index("waits for ['worker 0']") < told.index("candidate ends")
     record = cut_off.record.read()
     assert (record["state"], record["variables"]) == ("done", {"flask_app_user": "ada"})

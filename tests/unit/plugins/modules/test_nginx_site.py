@@ -531,6 +531,22 @@ def test_a_running_nginx_serves_the_new_site_when_the_module_returns(tree, run_m
 
 
 @needs_nginx
+def test_a_replaced_worker_is_waited_for_while_a_client_sends(tree, run_module):
+    tree.enable("first.conf", tree.site("first", name="first"))
+    run_module(nginx_site, tree.args(tree.site("one")))
+    tree.start()
+    old = _nginx_process.workers(tree.master())
+    with socket.create_connection(("127.0.0.1", tree.port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        time.sleep(0.2)
+        run_module(nginx_site, tree.args(tree.site("two")))
+        assert not _nginx_process.wait_for_end(old, 0.3)
+        client.sendall(b"Host: _\r\nConnection: close\r\n\r\n")
+        assert b"one" in client.recv(4096)
+    assert _nginx_process.wait_for_end(old, 10)
+
+
+@needs_nginx
 def test_a_run_that_was_interrupted_before_the_reload_is_completed(tree, run_module):
     run_module(nginx_site, tree.args(tree.site("one")))
     tree.start()
