@@ -12,6 +12,8 @@ from environment import ROOT
 TESTS = ROOT / "tests/unit"
 # What the tests in its directory and below share; pyproject.toml is everybody's.
 SHARED = re.compile(r"tests/unit/(.*/)?(?!test_)[^/]+\.py|pyproject\.toml")
+# A file of tests that take long is not run because of what the plugins that it imports import themselves.
+SLOW = "pytestmark = pytest.mark.slow"
 PLUGINS = "ansible_collections.flaskops.production.plugins."
 
 
@@ -57,7 +59,11 @@ def unit_tests() -> tuple[list[str], str]:
     changes = changed_files(since)
     tests = {str(path.relative_to(ROOT)): path for path in TESTS.rglob("test_*.py")}
     plugins = affected(changes)
-    wanted = {name for name, path in tests.items() if name in changes or imports(path) & plugins}
+    wanted = {
+        name
+        for name, path in tests.items()
+        if name in changes or imports(path) & (changes if SLOW in path.read_text() else plugins)
+    }
     for shared in (match[1] for name in changes if (match := SHARED.fullmatch(name))):
         wanted |= {name for name in tests if name.startswith(f"tests/unit/{shared or ''}")}
     if any(name.startswith("roles/") for name in changes):

@@ -28,8 +28,15 @@ def test_a_module_asks_for_its_own_tests_and_not_for_those_of_others(tests_for):
 
 def test_a_helper_asks_for_the_tests_of_all_that_use_it_however_far_away(tests_for):
     found = tests_for("plugins/module_utils/_symlink.py")
-    assert {f"{MODULES}/test_{name}.py" for name in ("symlink_swap", "release_activate", "venv")} <= found
+    assert {f"{MODULES}/test_{name}.py" for name in ("symlink_swap", "release_activate", "host_state")} <= found
     assert "tests/unit/plugins/module_utils/test_symlink.py" in found
+
+
+def test_what_takes_long_is_asked_for_by_what_it_imports_itself(tests_for):
+    slow = f"{MODULES}/test_venv.py"
+    assert all(slow in tests_for(f"plugins/module_utils/{name}.py") for name in ("_installer", "_dependency_set"))
+    assert slow in tests_for(slow)
+    assert slow not in tests_for("plugins/module_utils/_symlink.py")
 
 
 def test_a_test_asks_for_itself(tests_for):

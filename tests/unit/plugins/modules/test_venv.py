@@ -24,6 +24,9 @@ from ansible_collections.flaskops.production.plugins.module_utils import _depend
 from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE
 from ansible_collections.flaskops.production.plugins.modules import venv
 
+# They build environments.
+pytestmark = pytest.mark.slow
+
 PYTHON = os.path.realpath(sys.executable)
 
 
