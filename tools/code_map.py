@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -64,6 +65,7 @@ def calls(path: Path) -> tuple[list[str], list[str], list[str]]:
     return list(dict.fromkeys(files)), list(dict.fromkeys(roles)), list(dict.fromkeys(modules))
 
 
+@cache
 def helpers_of(path: Path) -> list[Path]:
     """The private helpers that a plugin imports."""
     found = []
