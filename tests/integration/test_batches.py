@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Batches of one application among several, with a task file in the place of the switch that tells when it ran."""
+"""Batches of a play, and of one application among several: when something ran on which host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import json
 import subprocess
 
 import pytest
-from environment import tool_environment
+import yaml
+from environment import ROOT, tool_environment
 
 HOSTS = ["web1", "web2", "web3", "web4"]
 PLAY = {
@@ -83,3 +84,66 @@ def test_an_application_with_batches_follows_them_and_the_others_do_not(switched
 def test_a_batch_that_fails_is_the_last_one(switched):
     said = switched({"flask_app_name": "shop", "flask_app_serial": 2, "release_name": "web2"})
     assert sorted(said) == ["begin shop web1", "begin shop web2"]
+
+
+# What a play sees of the inventory
+
+
+@pytest.fixture
+def batches(tmp_path):
+    """The hosts of each batch, in a play as the playbooks have it, which comes after another one."""
+
+    def run(of_hosts: dict, **given: object) -> list[list[str]]:
+        site = yaml.safe_load((ROOT / "playbooks/deploy.yml").read_text())
+        activate = next(play for play in site if "serial" in play)
+        tasks = [{"ansible.builtin.debug": {"msg": "batch {{ ansible_play_batch | join(' ') }}"}, "run_once": True}]
+        plays = [
+            {"hosts": activate["hosts"], "gather_facts": False, "tasks": []},
+            {"hosts": activate["hosts"], "gather_facts": False, "serial": activate["serial"], "tasks": tasks},
+        ]
+        (tmp_path / "site.yml").write_text(json.dumps(plays))
+        hosts = {host: {"ansible_connection": "local", **of_hosts.get(host, {})} for host in HOSTS}
+        group = {"hosts": hosts, "vars": of_hosts.get("group", {})}
+        (tmp_path / "inventory.json").write_text(json.dumps({"flask": group, "others": {"hosts": {"db1": {}}}}))
+        done = subprocess.run(
+            ["ansible-playbook", "-i", "inventory.json", "-e", json.dumps(given), "site.yml"],
+            check=False,
+            cwd=tmp_path,
+            env=tool_environment(ANSIBLE_STDOUT_CALLBACK="ansible.builtin.default", ANSIBLE_NOCOLOR="true"),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        words = (line.split('"')[3].split() for line in done.stdout.splitlines() if line.strip().startswith('"msg": "'))
+        return [hosts for what, *hosts in words if what == "batch"]
+
+    return run
+
+
+CANARY = {"group": {"flask_app_serial": [1, "100%"]}}
+
+
+@pytest.mark.parametrize(
+    ("of_hosts", "given", "sizes"),
+    [
+        ({}, {}, [4]),
+        (CANARY, {}, [1, 3]),
+        ({"group": {"flask_app_serial": "{{ share }}", "share": "50%"}}, {}, [2, 2]),
+        # Who runs it has the last word.
+        (CANARY, {"flask_app_serial": 2}, [2, 2]),
+        (CANARY, {"flask_app_hosts": "flask:!web1"}, [1, 2]),
+        (CANARY, {"flask_app_hosts": ["web3", "web4"]}, [1, 1]),
+        ({"web1": {"flask_app_serial": 3}, **CANARY}, {}, [3, 1]),
+        (CANARY, {"flask_app_hosts": "nobody"}, []),
+    ],
+)
+def test_batches_may_stand_in_the_inventory(batches, of_hosts, given, sizes):
+    assert [len(batch) for batch in batches(of_hosts, **given)] == sizes
+
+
+@pytest.mark.parametrize("name", ["site", "deploy", "rollback", "adopt"])
+def test_every_playbook_asks_for_its_batches_when_the_inventory_can_be_seen(name):
+    plays = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text())
+    serial = [number for number, play in enumerate(plays) if "serial" in play]
+    assert [plays[number]["serial"] for number in serial] == ["{{ lookup('flaskops.production.batches') }}"]
+    assert serial > [0]
