@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: batches
 author:
   - The flaskops.production contributors (@flaskops)
-version_added: "1.1.0"
+version_added: "1.0.0"
 short_description: In which batches the hosts of a play switch
 description:
   - Used by the playbooks of this collection, for C(serial).
