@@ -141,7 +141,8 @@ RUNTIME_UNITS = "/run/systemd/system"
 PATIENCE = 60
 # Seconds for which clients may go on sending what they began to send before Nginx led elsewhere: while all others wait,
 # whom Nginx gives up after 60 s, and while nobody does.
-SENDING, SENDING_BESIDE = 20, 60
+SENDING = 20
+SENDING_BESIDE = 60
 PROXIES = ("/usr/lib/systemd/systemd-socket-proxyd", "/lib/systemd/systemd-socket-proxyd")
 
 
