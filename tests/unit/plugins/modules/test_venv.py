@@ -24,8 +24,8 @@ from ansible_collections.flaskops.production.plugins.module_utils import _depend
 from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE
 from ansible_collections.flaskops.production.plugins.modules import venv
 
-# They build environments.
-pytestmark = pytest.mark.slow
+# They build environments; for `make test-fast`, see tools/changed.py.
+SLOW = True
 
 PYTHON = os.path.realpath(sys.executable)
 
