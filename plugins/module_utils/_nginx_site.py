@@ -205,6 +205,8 @@ class Site:
         self.before = read_state(self.path, params["remove_links"] + ([self.link] if self.link else []))
         self.after = wanted_state(self.before, self.path, self.text.encode("utf-8"), self.link, params["remove_links"])
         self.temporary: list[str] = []
+        # The workers that a reload has replaced. They end when they have answered what they had begun to read.
+        self.replaced: list[Process] = []
 
     def for_this_nginx(self, text: str) -> str:
         if self.nginx is None or not depends_on_version(text):
@@ -304,7 +306,8 @@ class Site:
 
         The signal reports nothing by itself, and the old workers go on for a moment after the new ones have begun.
         """
-        old = {worker.pid for worker in workers(master)}
+        self.replaced = workers(master)
+        old = {worker.pid for worker in self.replaced}
         position = os.path.getsize(self.error_log) if os.path.isfile(self.error_log) else 0
         os.kill(master.pid, signal.SIGHUP)
         accepting = old

@@ -110,7 +110,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._activation im
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Owner, Record
 from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import Process, wait_for_end, workers
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import Process, wait_for_end
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
@@ -305,26 +305,19 @@ class Takeover(Activation):
                     content = re.sub(rf"{re.escape(new)}(?=[/;])", lambda _match, old=old: old, content)
         removed = [path for path in gone if path not in (site["path"], site["link"])]
         nginx = self.nginx(path=site["path"], link=site["link"], content=content, remove_links=removed)
-        before = self.workers(nginx)
         try:
             nginx.run(check_mode=False)
         finally:
             nginx.clean_up()
-        return [worker for worker in before if worker not in self.workers(nginx)]
+        return nginx.replaced
 
     def lead_back(self) -> list[Process]:
         """Let Nginx lead to where it led before; which workers it has replaced."""
         nginx = self.nginx(path="/etc/nginx/nginx.conf", content="")
-        before = self.workers(nginx)
         master = nginx.master(nginx.main_text() or "")
         if master:
             nginx.reload(master)
-        return before
-
-    @staticmethod
-    def workers(nginx: Site) -> list[Process]:
-        master = nginx.master(nginx.main_text() or "")
-        return workers(master) if master else []
+        return nginx.replaced
 
     def nginx(self, **params: object) -> Site:
         return Site(self.module, {**{name: option.get("default") for name, option in SITE.items()}, **params})

@@ -119,7 +119,6 @@ class Machine:
             adoption_switch.Activation, "stop_candidate", lambda _self: self.told.append("candidate ends")
         )
         monkeypatch.setattr(adoption_switch, "Site", self.site)
-        monkeypatch.setattr(adoption_switch, "workers", lambda _master: [f"worker {len(self.sites)}"])
         monkeypatch.setattr(
             adoption_switch, "wait_for_end", lambda workers, _seconds: self.told.append(f"waits for {workers}")
         )
@@ -133,6 +132,8 @@ class Machine:
 
 
 class FakeSite:
+    replaced = ()
+
     def __init__(self, machine, params):
         self.machine, self.params = machine, params
 
@@ -144,9 +145,11 @@ class FakeSite:
 
     def reload(self, _master):
         self.machine.told.append("nginx reloads")
+        self.replaced = ["worker 0"]
 
     def run(self, check_mode):
         self.machine.sites.append(self.params)
+        self.replaced = ["worker 0"]
 
     def clean_up(self):
         pass
