@@ -39,6 +39,7 @@ from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 
 SERIAL = "flask_app_serial"
+ALL_AT_ONCE = "100%"
 
 
 class LookupModule(LookupBase):
@@ -51,9 +52,10 @@ class LookupModule(LookupBase):
         if SERIAL in variables:
             return [value(SERIAL, None)]
         of_hosts: Mapping = variables.get("hostvars", {})
-        for host in self.hosts(value("flask_app_hosts", "flask"), variables):
-            return [of_hosts[host].get(SERIAL, "100%") if host in of_hosts else "100%"]
-        return ["100%"]
+        hosts = self.hosts(value("flask_app_hosts", "flask"), variables)
+        if hosts and hosts[0] in of_hosts:
+            return [of_hosts[hosts[0]].get(SERIAL, ALL_AT_ONCE)]
+        return [ALL_AT_ONCE]
 
     def hosts(self, pattern: object, variables: Mapping) -> list[str]:
         """The hosts that a play on this pattern has."""

@@ -36,15 +36,12 @@ SWITCH = [
 
 
 @pytest.fixture
-def switched(tmp_path):
-    """Which applications began and ended on which hosts, in this order."""
+def play(tmp_path):
+    """Run plays on an inventory, to their end."""
 
-    def run(*apps: dict) -> list[str]:
-        (tmp_path / "site.yml").write_text(json.dumps([PLAY]))
-        (tmp_path / "activate.yml").write_text(json.dumps(SWITCH))
-        (tmp_path / "variables.json").write_text(json.dumps({"flask_apps": apps}))
-        inventory = {"all": {"hosts": {host: {"ansible_connection": "local"} for host in HOSTS}}}
-        (tmp_path / "inventory.json").write_text(json.dumps(inventory))
+    def run(plays: list[dict], inventory: dict, given: dict) -> subprocess.CompletedProcess:
+        for name, content in {"site.yml": plays, "inventory.json": inventory, "variables.json": given}.items():
+            (tmp_path / name).write_text(json.dumps(content))
         done = subprocess.run(
             ["ansible-playbook", "-i", "inventory.json", "-e", "@variables.json", "site.yml"],
             check=False,
@@ -54,8 +51,25 @@ def switched(tmp_path):
             text=True,
         )
         assert "PLAY RECAP" in done.stdout, done.stdout + done.stderr
-        words = (line.split('"')[3] for line in done.stdout.splitlines() if line.strip().startswith('"msg": "'))
-        return [said for said in words if said.startswith(("begin ", "end "))]
+        return done
+
+    return run
+
+
+def messages(done: subprocess.CompletedProcess, *starts: str) -> list[str]:
+    """What tasks said that starts with one of these, in this order."""
+    said = (line.split('"')[3] for line in done.stdout.splitlines() if line.strip().startswith('"msg": "'))
+    return [message for message in said if message.startswith(starts)]
+
+
+@pytest.fixture
+def switched(play, tmp_path):
+    """Which applications began and ended on which hosts, in this order."""
+
+    def run(*apps: dict) -> list[str]:
+        (tmp_path / "activate.yml").write_text(json.dumps(SWITCH))
+        inventory = {"all": {"hosts": {host: {"ansible_connection": "local"} for host in HOSTS}}}
+        return messages(play([PLAY], inventory, {"flask_apps": apps}), "begin ", "end ")
 
     return run
 
@@ -90,32 +104,22 @@ def test_a_batch_that_fails_is_the_last_one(switched):
 
 
 @pytest.fixture
-def batches(tmp_path):
+def batches(play):
     """The hosts of each batch, in a play as the playbooks have it, which comes after another one."""
 
     def run(of_hosts: dict, **given: object) -> list[list[str]]:
-        site = yaml.safe_load((ROOT / "playbooks/deploy.yml").read_text())
-        activate = next(play for play in site if "serial" in play)
+        deploy = yaml.safe_load((ROOT / "playbooks/deploy.yml").read_text())
+        activate = next(found for found in deploy if "serial" in found)
         tasks = [{"ansible.builtin.debug": {"msg": "batch {{ ansible_play_batch | join(' ') }}"}, "run_once": True}]
         plays = [
             {"hosts": activate["hosts"], "gather_facts": False, "tasks": []},
             {"hosts": activate["hosts"], "gather_facts": False, "serial": activate["serial"], "tasks": tasks},
         ]
-        (tmp_path / "site.yml").write_text(json.dumps(plays))
         hosts = {host: {"ansible_connection": "local", **of_hosts.get(host, {})} for host in HOSTS}
         group = {"hosts": hosts, "vars": of_hosts.get("group", {})}
-        (tmp_path / "inventory.json").write_text(json.dumps({"flask": group, "others": {"hosts": {"db1": {}}}}))
-        done = subprocess.run(
-            ["ansible-playbook", "-i", "inventory.json", "-e", json.dumps(given), "site.yml"],
-            check=False,
-            cwd=tmp_path,
-            env=tool_environment(ANSIBLE_STDOUT_CALLBACK="ansible.builtin.default", ANSIBLE_NOCOLOR="true"),
-            capture_output=True,
-            text=True,
-        )
+        done = play(plays, {"flask": group, "others": {"hosts": {"db1": {}}}}, given)
         assert done.returncode == 0, done.stdout + done.stderr
-        words = (line.split('"')[3].split() for line in done.stdout.splitlines() if line.strip().startswith('"msg": "'))
-        return [hosts for what, *hosts in words if what == "batch"]
+        return [message.split()[1:] for message in messages(done, "batch ")]
 
     return run
 
