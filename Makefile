@@ -1,60 +1,70 @@
-# `make help` says what there is. Everything that these targets create is below .cache/ and in Docker.
+# `make help` lists the targets. Everything that they create is below .cache/ and in Docker.
 PYTHON ?= python3
 SCENARIO ?=
 PLATFORM ?=
 ACTION ?= test
+# Options for pytest, such as ARGS="-k rollback".
+ARGS ?=
+# The parts of the matrix.
+SESSIONS ?= scenarios core modules
+
+RUN = $(PYTHON) tools/run.py
+TOOLS = .cache/venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup images docs-tables lint docs test-fast test-unit test-integration molecule certify matrix test demo \
-	demo-destroy build clean
+.PHONY: help demo demo-destroy test test-all test-fast test-unit test-integration lint molecule certify matrix \
+	setup images docs docs-tables build clean
 
-help: ## Say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
-demo: ## A Flask application on a Debian host, on this machine, in minutes
-	@$(PYTHON) tools/demo.py
+demo: setup ## Deploy a Flask application to a Debian host in a container on this machine
+	@$(TOOLS)/python tools/demo.py
 
 demo-destroy: ## Remove the demo's host
 	@$(PYTHON) tools/demo.py --destroy
 
+test: ## Lint, unit tests, sanity tests, and the scenario `default` on Debian 12 and 13
+	@$(RUN) test -- $(ARGS)
+
+test-all: ## All tests but the matrix
+	@$(RUN) test-all -- $(ARGS)
+
+test-fast: ## The linters that take seconds, and the unit tests whose code has changed
+	@$(RUN) test-fast -- $(ARGS)
+
+test-unit: ## Unit tests; they need no Docker
+	@$(RUN) unit -- $(ARGS)
+
+test-integration: ## Modules and playbooks on hosts in containers
+	@$(RUN) integration -- $(ARGS)
+
+lint: ## ansible-lint, yamllint, ruff, the changelog, the documentation
+	@$(RUN) lint -- $(ARGS)
+
+molecule: $(if $(SCENARIO),setup) ## Scenarios on hosts in containers: SCENARIO=default PLATFORM=debian13 ACTION=converge
+	@$(if $(SCENARIO),$(TOOLS)/python tools/scenario.py $(SCENARIO) --action $(ACTION) --platform "$(PLATFORM)",$(RUN) molecule -- $(ARGS))
+
+certify: ## The tests of Galaxy and of partner certification
+	@$(RUN) certify -- $(ARGS)
+
+matrix: ## Each scenario on each platform, each ansible-core, and each Python that hosts have
+	@$(RUN) $(SESSIONS) -- $(ARGS)
+
 setup: ## Install the tools and the collections that the tests need
 	@$(PYTHON) tools/setup.py
 
-images: ## Build the images of the test hosts
-	@$(PYTHON) molecule/shared/image/build.py
+images: setup ## Build the images of the test hosts
+	@$(TOOLS)/python molecule/shared/image/build.py
 
-test-fast: ## While writing: lint, and the unit tests of what has changed; less than a minute
-	@$(PYTHON) tools/test.py fast
+docs: setup ## Build the documentation's site in .cache/docs/html
+	@$(TOOLS)/python docs/site/docs_site.py
 
-lint: ## ansible-lint, yamllint, ruff, the changelog
-	@$(PYTHON) tools/test.py lint
+docs-tables: setup ## Write the generated tables of the documentation
+	@$(TOOLS)/python tools/generate_docs.py
 
-test-unit: ## Unit tests; they need no Docker
-	@$(PYTHON) tools/test.py unit
-
-test-integration: ## Integration tests, in containers
-	@$(PYTHON) tools/test.py integration
-
-molecule: ## Scenarios, in containers: SCENARIO=default PLATFORM=debian13 ACTION=converge narrow it down
-	@$(PYTHON) tools/test.py $(if $(SCENARIO),--scenario $(SCENARIO) --action $(ACTION) --platform "$(PLATFORM)",molecule)
-
-certify: ## What Galaxy and partner certification run: ansible-test, the import, the documentation, an installation
-	@$(PYTHON) tools/test.py certify
-
-matrix: ## The scenario `default` with each ansible-core, and the modules' tests on each Python
-	@$(PYTHON) tools/test.py matrix
-
-test: ## All of them but the matrix; the last line sums them up
-	@$(PYTHON) tools/test.py
-
-docs-tables: setup ## Write the tables of variables in the READMEs again
-	@.cache/venv/bin/python tools/generate_docs.py
-
-docs: ## The documentation's site, in .cache/docs/html
-	@$(PYTHON) tools/docs_site.py
-
-build: setup ## The collection as a tarball, as Galaxy would have it
-	@.cache/venv/bin/ansible-galaxy collection build --force
+build: setup ## Build the collection's tarball
+	@$(TOOLS)/ansible-galaxy collection build --force
 
 clean: demo-destroy ## Remove the demo and .cache/
-	@rm -rf .cache .ruff_cache .pytest_cache
+	@rm -rf .cache .ruff_cache .pytest_cache .testmondata*

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 from environment import CACHE, fail, say
+from packages import docker_answers, install, may_install
 
 MISSING = """\
-Docker is needed for the containers that stand in for your servers, and it does not answer. On Debian or Ubuntu:
+Docker is needed for the containers that stand in for your hosts, and it does not answer. On Debian or Ubuntu:
 `apt-get install docker.io`, then `usermod -aG docker YOU` and log in again; elsewhere install Docker Desktop
 (https://docs.docker.com/get-docker/) and start it. `docker info` says when it is ready. As root on Debian,
 `make` installs and starts it by itself."""
+INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
-def answers() -> bool:
-    command = ["docker", "info"]
-    return bool(shutil.which("docker")) and subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-
-def install(*packages: str) -> None:
-    """Install Debian packages, which takes root and Debian."""
-    say(f"Installing {', '.join(packages)} …")
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
-        done = subprocess.run(
-            ["apt-get", "-qq", *arguments], check=False, env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            fail(f"apt-get {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+def raise_limits() -> None:
+    """Each host runs systemd, which takes five inotify instances; the kernel's default of 128 is for one system."""
+    with contextlib.suppress(OSError):
+        if int(INSTANCES.read_text()) < 1024:
+            INSTANCES.write_text("1024")
 
 
 def start() -> int | None:
@@ -44,7 +38,7 @@ def start() -> int | None:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             process = subprocess.Popen(["dockerd"], start_new_session=True, **streams)
     for __ in range(120):
-        if answers():
+        if docker_answers():
             return process.pid if process else None
         if process and process.poll() is not None:
             break
@@ -56,9 +50,10 @@ def start() -> int | None:
 
 
 def docker_up() -> int | None:
-    if answers():
+    raise_limits()
+    if docker_answers():
         return None
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not may_install():
         fail(MISSING)
     if not (shutil.which("dockerd") and shutil.which("iptables")):
         install("docker.io", "iptables")

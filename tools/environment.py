@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
-VENV = CACHE / "venv"
+# The environment that runs this, or that of the tools.
+VENV = Path(sys.prefix) if sys.prefix != sys.base_prefix else CACHE / "venv"
 COLLECTIONS = CACHE / "collections"
 
 

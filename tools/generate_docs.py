@@ -6,7 +6,6 @@ A table stands between two comments, and the first one says what is in it:
     <!-- variables:begin -->                          every variable of the role that the file belongs to
     <!-- variables:begin flask_app_name … -->         these variables, with the first sentence of each description
     <!-- findings:begin -->                           everything that the doctor can find
-    <!-- map:begin modules -->                        who calls what; tools/code_map.py has the names
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ import sys
 from pathlib import Path
 
 import yaml
-from code_map import MAPS
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
-KINDS = "roles|variables|findings|map"
+KINDS = "roles|variables|findings"
 BLOCK = re.compile(rf"(<!-- ({KINDS}):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
 # Ansible's semantic markup: a letter, and what is in parentheses, in which a backslash keeps the next character.
 MARKUP = re.compile(r"\b([BCEIMOPUV]|RV)\(((?:\\.|[^\\)])*)\)")
@@ -42,7 +40,7 @@ def argument_spec(role: str) -> dict:
 
 def documents() -> list[Path]:
     readmes = [ROOT / "README.md", *(ROOT / "roles" / role / "README.md" for role in ROLES)]
-    return [*readmes, ROOT / "docs/doctor.md", ROOT / "docs/architecture.md"]
+    return [*readmes, ROOT / "docs/doctor.md"]
 
 
 def code(text: str) -> str:
@@ -141,8 +139,6 @@ def finding_sections() -> str:
 def content(kind: str, document: Path, names: list[str]) -> str:
     if kind == "roles":
         return role_table(document)
-    if kind == "map":
-        return table(*MAPS[names[0]]())
     return finding_sections() if kind == "findings" else variable_table(document, names)
 
 

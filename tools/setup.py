@@ -14,19 +14,21 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from environment import CACHE, COLLECTIONS, ROOT, VENV, fail, say, tool_environment
+from environment import CACHE, COLLECTIONS, ROOT, fail, say, tool_environment
+from packages import install_venv
 
+VENV = CACHE / "venv"
+TOOLS = ROOT / "tools/requirements.txt"
 NEEDED = ("ansible/posix", "community/docker", "community/library_inventory_filtering_v1")
+REQUIREMENTS = ROOT / "tools/collections.yml"
 GALAXY = "https://galaxy.ansible.com/api/"
 # The `ansible` package on PyPI carries the same collections: the way to them where Galaxy does not answer.
 WHEEL = "ansible==12.3.0" if sys.version_info < (3, 12) else "ansible==14.5.0"
 
 
-def digest(*parts: str | bytes) -> str:
+def digest(*parts: bytes | str) -> str:
     return hashlib.sha256(b"\0".join(p.encode() if isinstance(p, str) else p for p in parts)).hexdigest()[:12]
 
 
@@ -39,25 +41,23 @@ def point(link: Path, target: str | Path) -> None:
         beside.replace(link)
 
 
-def environment(requirements: Path, python: str = sys.executable) -> Path:
-    """A virtual environment with what the file asks for, built once for each content of it and each Python."""
-    ask = [python, "-c", "import sys; print(sys.version, end='')"]
-    version = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
-    name = requirements.stem.replace("requirements", "venv")
-    # A virtual environment can't be moved: it is built at its final path and counts once it is marked complete.
-    home = CACHE / f"{name}-{digest(requirements.read_bytes(), version, python)}"
-    if not (home / "complete").exists():
-        say(f"Installing {requirements.relative_to(ROOT)} (a minute or two, once) …")
-        if subprocess.run([python, "-m", "venv", "--clear", home], check=False).returncode:
-            fail(f"{python} can't create virtual environments. On Debian: apt-get install python3-venv")
-        pip = [home / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
-        subprocess.run([*pip, "-r", requirements], check=True)
-        (home / "complete").touch()
-    return home
-
-
 def tools() -> None:
-    point(VENV, environment(ROOT / "tools/requirements.txt").name)
+    """The environment that holds all tools, made once for each content of its requirements and each Python."""
+    # A virtual environment cannot be moved: it is made at its final path and counts once it is marked complete.
+    home = CACHE / f"venv-{digest(TOOLS.read_bytes(), sys.version, sys.executable)}"
+    if not (home / "complete").exists():
+        say("Installing the tools (a minute, once) …")
+        install_venv()
+        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
+        pip = [home / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
+        (uv,) = (line for line in TOOLS.read_text().splitlines() if line.startswith("uv=="))
+        subprocess.run([*pip, uv], check=True)
+        # uv takes seconds, but does not read pip's settings, which may name another index.
+        quick = [home / "bin/uv", "pip", "install", "--quiet", "--python", home / "bin/python", "-r", TOOLS]
+        if subprocess.run(quick, check=False, capture_output=True).returncode:
+            subprocess.run([*pip, "-r", TOOLS], check=True)
+        (home / "complete").touch()
+    point(VENV, home.name)
 
 
 def from_galaxy(path: Path) -> bool:
@@ -65,7 +65,7 @@ def from_galaxy(path: Path) -> bool:
         urllib.request.urlopen(GALAXY, timeout=5).close()
     except OSError:
         return False
-    command = ["ansible-galaxy", "collection", "install", "-p", str(path), "-r", str(ROOT / "tools/collections.yml")]
+    command = ["ansible-galaxy", "collection", "install", "-p", str(path), "-r", str(REQUIREMENTS)]
     done = subprocess.run(command, check=False, env=tool_environment(), capture_output=True, timeout=300)
     return done.returncode == 0
 
@@ -82,7 +82,7 @@ def from_wheel(path: Path) -> None:
 
 def collections() -> None:
     """Collections beside a link to the work tree, so that what is tested is what is being edited."""
-    home = CACHE / f"collections-{digest((ROOT / 'tools/collections.yml').read_bytes(), WHEEL)}"
+    home = CACHE / f"collections-{digest(REQUIREMENTS.read_bytes(), WHEEL)}"
     if not home.exists():
         say("Fetching the collections that the tests need …")
         with tempfile.TemporaryDirectory(dir=CACHE, prefix="collections-new-") as beside:
@@ -98,19 +98,13 @@ def collections() -> None:
     point(COLLECTIONS, home.name)
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """One process at a time puts things under .cache/."""
+def setup() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - this file is what says so
         fail(f"The tools need Python 3.11 or newer, not {sys.version.split()[0]}. Name one: make PYTHON=python3.12")
     CACHE.mkdir(exist_ok=True)
+    # One process at a time puts things under .cache/.
     with open(CACHE / "setup.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def setup() -> None:
-    with alone():
         tools()
         collections()
 

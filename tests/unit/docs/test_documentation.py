@@ -10,7 +10,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import code_map
 import generate_docs
 import pytest
 import yaml
@@ -154,20 +153,6 @@ def test_examples_are_playbooks(example, tmp_path):
 
 def test_there_are_examples():
     assert [path.name for path in EXAMPLES] == ["existing-repo", "fleet", "quickstart"]
-
-
-def test_the_map_of_the_code_finds_who_calls_what():
-    assert code_map.calls(ROOT / "roles/release/tasks/switch.yml")[2] == ["release_activate"]
-    assert code_map.calls(ROOT / "playbooks/tasks/activate.yml")[1] == ["release: activate"]
-    assert "activate.yml" in code_map.calls(ROOT / "playbooks/deploy.yml")[0]
-    assert ROOT / "plugins/module_utils/_symlink.py" in code_map.helpers_of(ROOT / "plugins/modules/symlink_swap.py")
-
-
-@pytest.mark.parametrize("directory", code_map.HELPERS)
-def test_every_helper_is_used_and_says_what_it_holds(directory):
-    for name, holds, users in code_map.helpers(directory)[1]:
-        assert holds, name
-        assert users, f"{name} is used by nothing"
 
 
 @pytest.mark.parametrize(

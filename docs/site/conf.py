@@ -1,4 +1,4 @@
-"""Sphinx's settings. tools/docs_site.py copies this file beside the pages; it reads nothing from the network."""
+"""Sphinx's settings. docs_site.py copies this file beside the pages; it reads nothing from the network."""
 
 import re
 

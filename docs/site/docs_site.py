@@ -7,16 +7,17 @@ docs/README.md is the home page, and its lists are the navigation.
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from environment import CACHE, COLLECTIONS, ROOT, fail, say, tool_environment
-from setup import alone, environment, setup
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
+from environment import CACHE, ROOT, fail, say, tool_environment
+
+HERE = Path(__file__).resolve().parent
 SITE = CACHE / "docs"
 SOURCE = SITE / "source"
 HTML = SITE / "html"
@@ -99,8 +100,8 @@ def write(path: Path, content: bytes) -> None:
 def stage() -> None:
     places = pages()
     contents = {place: staged(page, places).encode() for page, place in places.items()}
-    contents["conf.py"] = (ROOT / "tools/docsite/conf.py").read_bytes()
-    contents["_static/site.css"] = (ROOT / "tools/docsite/site.css").read_bytes()
+    contents["conf.py"] = (HERE / "conf.py").read_bytes()
+    contents["_static/site.css"] = (HERE / "site.css").read_bytes()
     for image in ROOT.glob("docs/images/*"):
         contents[f"images/{image.name}"] = image.read_bytes()
     for name, content in contents.items():
@@ -117,30 +118,23 @@ def reference(text: str) -> str:
     return VALIDATE.sub("", PLUGIN.sub(r"\1\2 \3 <\2_\3>", CONTENTS.sub("", text)))
 
 
-def run(command: list[str | Path], tools: Path) -> None:
-    path = f"{tools / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    # Ansible, which antsibull-docs asks, must be the one beside it.
-    if subprocess.run(
-        command, check=False, env=tool_environment(PATH=path, ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS))
-    ).returncode:
+def run(*command: str | Path) -> None:
+    if subprocess.run(command, check=False, env=tool_environment()).returncode:
         sys.exit(1)
 
 
 def build() -> None:
-    setup()
-    with alone():
-        tools = environment(ROOT / "tools/requirements-docs.txt")
     stage()
     place = SOURCE / REFERENCE
     place.mkdir(mode=0o700, exist_ok=True)
     options = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--cleanup=similar-files"]
     options += ["--no-add-antsibull-docs-version", f"--dest-dir={place}"]
-    run([tools / "bin/antsibull-docs", "collection", *options, "flaskops.production"], tools)
+    run("antsibull-docs", "collection", *options, "flaskops.production")
     for path in place.glob("*.rst"):
         write(path, reference(path.read_text()).encode())
     # All pages are written, because the navigation is on each of them.
     sphinx = ["--builder=html", "--fail-on-warning", "--keep-going", "--jobs=auto", "--quiet", "--write-all"]
-    run([tools / "bin/sphinx-build", *sphinx, f"--doctree-dir={SITE / 'doctrees'}", SOURCE, HTML], tools)
+    run("sphinx-build", *sphinx, f"--doctree-dir={SITE / 'doctrees'}", SOURCE, HTML)
     say(f"The site is in {(HTML / 'index.html').relative_to(ROOT)}.")
 
 

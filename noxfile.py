@@ -1,0 +1,130 @@
+"""The sessions behind the targets of the Makefile; pytest runs all tests.
+
+`make` installs nox and sums the tests up (tools/run.py). Arguments after `--` go to pytest.
+"""
+
+import os
+import shutil
+import sys
+
+import nox
+
+sys.path.insert(0, "tools")
+from packages import docker_answers, may_install
+
+nox.needs_version = ">=2025.5.1"
+# nox itself runs in the environment that holds all tools.
+nox.options.default_venv_backend = "none"
+nox.options.envdir = ".cache/nox"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
+
+SCENARIO = "tests/scenarios/test_scenarios.py::test_scenario"
+# Tests on hosts wait for the network and for services: one more than there are processors keeps them busy.
+WORKERS = (os.cpu_count() or 1) + 1
+# Each ansible-core that the collection supports: the Python that controls, and Molecule.
+CORES = (
+    ("3.11", "2.17", "26.6"),
+    ("3.11", "2.18", "26.10"),
+    ("3.11", "2.19", "26.10"),
+    ("3.12", "2.20", "26.10"),
+    ("3.12", "2.21", "26.10"),
+)
+# Each Python that a host may have.
+PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
+
+
+def pytest(session, *arguments, workers=WORKERS):
+    report = f"--junit-xml=.cache/reports/{session.name}.xml"
+    options = ["-n", str(workers), "--dist=loadgroup", "--no-loadscope-reorder", "--durations=20", report]
+    session.run("python", "-m", "pytest", *options, *arguments, *session.posargs)
+
+
+def images(session):
+    # Where there is no Docker, the tests on hosts are skipped.
+    if docker_answers() or may_install():
+        session.run("python", "molecule/shared/image/build.py")
+
+
+@nox.session
+def test(session):
+    """Lint, unit and sanity tests, and the scenario `default`: first run, second run, deploy, rejection, rollback."""
+    images(session)
+    default = [f"{SCENARIO}[default-{platform}]" for platform in ("debian12", "debian13")]
+    pytest(session, *default, "tests/checks/test_sanity.py", "tests/checks/test_linters.py", "tests/unit")
+
+
+@nox.session(name="test-all")
+def test_all(session):
+    """All tests but the matrix."""
+    images(session)
+    pytest(session, "tests/scenarios", "tests/integration", "tests/checks", "tests/unit")
+
+
+@nox.session(name="test-fast")
+def test_fast(session):
+    """Linters that take seconds, and the unit tests whose code has changed."""
+    pytest(session, "tests/checks/test_linters.py", "-k", "not slow", workers=0)
+    session.run("python", "-m", "pytest", "--testmon", "tests/unit", *session.posargs)
+
+
+@nox.session
+def lint(session):
+    """ansible-lint, yamllint, ruff, the changelog, the documentation."""
+    pytest(session, "tests/checks/test_linters.py")
+
+
+@nox.session
+def unit(session):
+    """Unit tests."""
+    pytest(session, "tests/unit")
+
+
+@nox.session
+def integration(session):
+    """Modules and playbooks on hosts."""
+    images(session)
+    pytest(session, "tests/integration")
+
+
+@nox.session
+def molecule(session):
+    """Scenarios, each on one platform."""
+    images(session)
+    pytest(session, "tests/scenarios")
+
+
+@nox.session
+def certify(session):
+    """The tests that Galaxy and partner certification run."""
+    images(session)
+    on_hosts = ["tests/integration/test_targets.py", "tests/integration/test_installation.py"]
+    pytest(session, *on_hosts, "tests/checks")
+
+
+@nox.session
+def scenarios(session):
+    """Each scenario on each platform."""
+    images(session)
+    pytest(session, "tests/scenarios", "tests/integration/test_targets.py", "--platforms=all")
+
+
+@nox.session(venv_backend="uv")
+@nox.parametrize("python,core,molecule", CORES, ids=[f"core-{core}" for _, core, _ in CORES])
+def core(session, core, molecule):
+    """The scenario `default` on each platform, run by one ansible-core."""
+    packages = [f"ansible-core~={core}.0", f"molecule~={molecule}.0", "molecule-plugins[docker]==26.10.12"]
+    session.install(*packages, "pip", "pytest", "pytest-xdist")
+    images(session)
+    session.env["FLASKOPS_MATRIX"] = f"-core{core}"
+    pytest(session, "tests/scenarios", "--platforms=all", "-k", "default")
+
+
+@nox.session
+@nox.parametrize("version", PYTHONS, ids=PYTHONS)
+def modules(session, version):
+    """The unit tests of the code that runs on hosts, on one Python."""
+    if not shutil.which(f"python{version}"):
+        session.skip(f"Python {version} is not installed")
+    tests = ["tests/unit/plugins/modules/", "tests/unit/plugins/module_utils/"]
+    session.run("python", "tests/support/ansible_test.py", "units", "--venv", "--python", version, *tests)

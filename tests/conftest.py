@@ -1,0 +1,26 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--platforms",
+        choices=("some", "all"),
+        default="some",
+        help="run each scenario and target on one platform, or on all of them",
+    )
+
+
+@pytest.fixture(scope="session")
+def docker():
+    """Docker, for tests on hosts."""
+    from packages import docker_answers
+
+    if not docker_answers():
+        pytest.skip("Docker does not answer")

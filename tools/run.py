@@ -1,0 +1,59 @@
+"""Run nox sessions on a machine as it is: run.py <session> … [-- <arguments>]. The last line sums their tests up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+from environment import CACHE, ROOT, tool_environment
+from packages import install_programs
+from setup import VENV, setup
+
+REPORTS = CACHE / "reports"
+SESSIONS = CACHE / "sessions.json"
+
+
+def environment() -> dict[str, str]:
+    settings = tool_environment()
+    # pyenv puts a program on the PATH for each of its Pythons, which stands for none of them.
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    pythons = [str(path) for path in sorted(pyenv.glob("versions/3.*/bin"), reverse=True)]
+    return settings | {"PATH": os.pathsep.join([str(VENV / "bin"), *pythons, settings["PATH"]])}
+
+
+def counts(session: dict) -> tuple[int, int, int]:
+    """Tests passed, failed and skipped; a session without a report of its tests is one test."""
+    passed = failed = skipped = 0
+    report = REPORTS / f"{session['name']}.xml"
+    for suite in ElementTree.parse(report).getroot().iter("testsuite") if report.exists() else ():
+        tests, failures, errors, without = (int(suite.get(n, 0)) for n in ("tests", "failures", "errors", "skipped"))
+        passed += tests - failures - errors - without
+        failed += failures + errors
+        skipped += without
+    if session["result"] == "success":
+        return passed or 1, failed, skipped
+    return (passed, failed, skipped + 1) if session["result"] == "skipped" else (passed, failed or 1, skipped)
+
+
+def main(arguments: list[str]) -> int:
+    install_programs()
+    setup()
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    SESSIONS.unlink(missing_ok=True)
+    names = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    command = [VENV / "bin/nox", "--session", *names, "--report", SESSIONS, *arguments[len(names) :]]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment())
+    ended = json.loads(SESSIONS.read_text())["sessions"] if SESSIONS.exists() else []
+    passed, failed, skipped = (sum(column) for column in zip((0, 0, 0), *map(counts, ended), strict=True))
+    failed = failed or int(done.returncode != 0)
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,40 @@
+"""Run an action of one Molecule scenario: scenario.py <name> [--action converge] [--platform debian13]"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from environment import CACHE, ROOT, VENV, tool_environment
+
+sys.path.insert(0, str(ROOT / "molecule/shared/image"))
+from build import SUITES, build_images
+
+NAMES = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+
+
+def command(name: str, action: str, platform: str = "") -> tuple[list[str], dict[str, str]]:
+    """The command and its environment. FLASKOPS_MATRIX tells the hosts of one run from those of another beside it."""
+    suffix = os.environ.get("FLASKOPS_MATRIX", "")
+    # Molecule does not find it by itself in a linked work tree.
+    options = ["--base-config", ".config/molecule/config.yml"]
+    words = [str(VENV / "bin/molecule"), *options, action, "--scenario-name", name]
+    if platform:
+        words += ["--platform-name", f"flaskops-{name}{suffix}-{platform}"]
+    # Runs of one scenario beside each other keep their notes apart.
+    notes = CACHE / "molecule" / "-".join(filter(None, (f"{name}{suffix}", platform)))
+    settings = {"MOLECULE_EPHEMERAL_DIRECTORY": str(notes), "FLASKOPS_MATRIX": suffix, "COLUMNS": "160"}
+    return words, tool_environment(**settings)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--action", default="test", help="Molecule's: test, converge, verify, login, destroy …")
+    parser.add_argument("--platform", default="", choices=["", *SUITES], help="default: all of the scenario's")
+    arguments = parser.parse_args()
+    build_images(*([arguments.platform] if arguments.platform else []))
+    words, environment = command(arguments.name, arguments.action, arguments.platform)
+    os.chdir(ROOT)
+    os.execvpe(words[0], words, environment)
