@@ -232,6 +232,11 @@ def measure(host: Host, way: str, rate: float, normal: float) -> dict:
     return report
 
 
+def limit(report: dict) -> float:
+    """The latency up to which nobody notices a change. An answer waits for the client while that does not run."""
+    return 3 * report["phases"]["normal"]["p99"] + 50 + report["late"]
+
+
 def cell(part: dict) -> str:
     worst = "none answered" if part["worst"] is None else f"worst {part['worst']:,.0f} ms"
     failing = f", over {part['failing']} s" if part["failed"] else ""
@@ -288,6 +293,12 @@ def main() -> None:
         for kind, part in report["phases"].items():
             if part["failed"]:
                 print(f"{way}, {kind}: {json.dumps(part['failures'])}", file=sys.stderr)
+            if kind in RELEASES and part["worst"] and part["worst"] > limit(report):
+                print(
+                    f"{way}, {kind}: a quick request took {part['worst']:,.0f} ms; 3 times the normal p99, 50 ms and "
+                    f"the delay of the client itself are {limit(report):,.0f} ms.",
+                    file=sys.stderr,
+                )
     if not options.dry_run:
         README.write_text(between(README.read_text(), "load", text))
 

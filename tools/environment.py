@@ -13,6 +13,8 @@ CACHE = ROOT / ".cache"
 # The environment that runs this, or that of the tools.
 VENV = Path(sys.prefix) if sys.prefix != sys.base_prefix else CACHE / "venv"
 COLLECTIONS = CACHE / "collections"
+# Where a target has the uv of the tools, beside PATH, so that only tests that name it use it.
+TARGET_UV = "/opt/flaskops/uv"
 
 
 def fail(message: str) -> None:
@@ -40,6 +42,12 @@ def ca_bundle() -> str:
     return ""
 
 
+def own_uv() -> str:
+    """The uv of the tools, where targets can run it; else ''. The role venv would install one on each target."""
+    uv = VENV / "bin/uv"
+    return os.path.realpath(uv) if sys.platform == "linux" and uv.is_file() else ""
+
+
 def target_volumes() -> list[str]:
     """Mounts of a container that runs systemd."""
     # systemd needs the version 2 hierarchy, which a machine in hybrid mode mounts one level down.
@@ -47,6 +55,8 @@ def target_volumes() -> list[str]:
     volumes = [f"{hybrid if hybrid.is_dir() else hybrid.parent}:/sys/fs/cgroup:rw"]
     if ca_bundle():
         volumes.append(f"{ca_bundle()}:/etc/ssl/test-ca.pem:ro")
+    if own_uv():
+        volumes.append(f"{own_uv()}:{TARGET_UV}:ro")
     return volumes
 
 
@@ -62,6 +72,7 @@ def tool_environment(**more: str) -> dict[str, str]:
         "ANSIBLE_HOME": str(CACHE / "ansible"),
         "FLASKOPS_TARGET_VOLUMES": json.dumps(target_volumes()),
         "FLASKOPS_TARGET_ENVIRONMENT": json.dumps(target_environment()),
+        "FLASKOPS_TARGET_UV": TARGET_UV if own_uv() else "",
     }
     # A collection installed for the user, or an activated environment, must not be what is tested.
     for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATHS", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):

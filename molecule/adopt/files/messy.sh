@@ -34,7 +34,7 @@ started() { # unit, address
     python3 - "$2" <<'PYTHON'
 import socket, sys, time
 family, address = (socket.AF_UNIX, sys.argv[1]) if "/" in sys.argv[1] else (socket.AF_INET, ("127.0.0.1", int(sys.argv[1])))
-for attempt in range(100):
+for attempt in range(600):
     try:
         socket.socket(family).connect(address)
         break

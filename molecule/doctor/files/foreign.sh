@@ -21,7 +21,7 @@ service() { # name, user, directory, environment, one more setting, socket
         '[Install]' 'WantedBy=multi-user.target' > "/etc/systemd/system/$1.service"
     systemctl daemon-reload
     systemctl --quiet enable --now "$1.service"
-    for _attempt in $(seq 100); do [ -S "$6" ] && return; sleep 0.1; done
+    for _attempt in $(seq 600); do [ -S "$6" ] && return; sleep 0.1; done
     exit 1
 }
 site() { # name, port, socket, more

@@ -43,11 +43,11 @@ class Visitor(threading.Thread):
                 self.seen[release] = self.seen.get(release, 0) + 1
             else:
                 self.faults.append(f"{time.strftime('%H:%M:%S')} {answer}")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
 
 def ask() -> tuple[int | str, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
     try:
         connection.request("GET", "/health", headers={"Host": "localhost"})
         response = connection.getresponse()
@@ -165,30 +165,32 @@ def leftovers(records: dict[str, dict]) -> list[str]:
 
 def moment(name: str, before: dict, release: str) -> bool:
     """Whether a deploy of the release has come to a point that can be seen from outside."""
+    pointed = link(ROOT / "next") is not None
     swapped = (link(ROOT / "app") or "").endswith("/" + release)
     if name == "unpacking":
         return any(entry.startswith(".staging-") for entry in names(ROOT / "releases"))
     if name == "building":
         return any(not complete(ROOT / "venvs" / entry) for entry in names(ROOT / "venvs") if entry[0] != ".")
-    if name == "migrating":
-        return unit(f"{APP}-migrate.service")["ActiveState"] == "activating"
     if name == "pointed":
-        return link(ROOT / "next") is not None
-    if name == "starting":
-        return unit(f"{APP}-next.service")["ActiveState"] == "activating"
-    if name == "ready":
-        return unit(f"{APP}-next.service")["ActiveState"] == "active"
-    if name == "switched":
+        return pointed
+    if name == "swapped":
         return swapped
+    if name == "leaving":
+        return swapped and not pointed
+    if name == "pruning":
+        return any(entry.startswith(".removed-") for entry in names(ROOT / "releases") + names(ROOT / "venvs"))
+    # systemd is asked only when the moment is near, because each question starts a process.
+    if name == "migrating":
+        return release in names(ROOT / "releases") and unit(f"{APP}-migrate.service")["ActiveState"] == "activating"
+    if name == "starting":
+        return pointed and unit(f"{APP}-next.service")["ActiveState"] == "activating"
+    if name == "ready":
+        return pointed and unit(f"{APP}-next.service")["ActiveState"] == "active"
     if name == "restarting":
         return swapped and unit(f"{APP}.service")["MainPID"] != before["pid"]
     if name == "restarted":
         main = unit(f"{APP}.service") if swapped else {}
         return main.get("ActiveState") == "active" and main["MainPID"] != before["pid"]
-    if name == "leaving":
-        return swapped and link(ROOT / "next") is None
-    if name == "pruning":
-        return any(entry.startswith(".removed-") for entry in names(ROOT / "releases") + names(ROOT / "venvs"))
     raise ValueError(name)
 
 

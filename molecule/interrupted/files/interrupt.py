@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Interrupt deploys to one host at many points, and hold the collection to its promise after each.
 
-    interrupt.py <host> <inventory> <application> <port> <source> <directory for what is made here> <part> <parts>
+    interrupt.py <host> <inventory> <application> <port> <source> <directory for what is made here>
 
 After each interruption: no request through Nginx has failed, `app` leads to a complete release, and the process runs
 in a complete release. The next plain run makes the intended release the only one that answers, and leaves nothing of
 the interrupted one behind. The first broken promise ends the test, with what the host knows.
 
-With several hosts, each takes its part: INTERRUPT_ONLY=<part of a name> narrows it down to points of points_of().
+The controller is killed once between two tasks for each state of the host that lies between tasks: a first run observes
+which these are. INTERRUPT_ONLY=<part of a name> narrows it down to points of points_of().
 """
 
 from __future__ import annotations
@@ -70,7 +71,16 @@ class Agent:
 class Run:
     """One run of a playbook, that can be killed."""
 
-    def __init__(self, playbook: str, host: str, inventory: str, work: Path, at: int = 0, **variables: object) -> None:
+    def __init__(
+        self,
+        playbook: str,
+        host: str,
+        inventory: str,
+        work: Path,
+        at: int = 0,
+        observe: list[str] | None = None,
+        **variables: object,
+    ) -> None:
         self.started = time.monotonic()
         self.tasks = work / "tasks"
         self.tasks.unlink(missing_ok=True)
@@ -80,6 +90,7 @@ class Run:
             "ANSIBLE_CALLBACKS_ENABLED": "boundary",
             "ANSIBLE_NOCOLOR": "true",
             "INTERRUPT_AT": str(at),
+            "INTERRUPT_OBSERVE": json.dumps(observe or []),
             "INTERRUPT_TASKS": str(self.tasks),
         }
         command = ["ansible-playbook", "--inventory", inventory, "--limit", host, f"flaskops.production.{playbook}"]
@@ -163,22 +174,23 @@ class Test:
             check(time.monotonic() < until, "nobody is answered", self.agent("journal")["text"])
             time.sleep(0.1)
 
-    def release(self) -> dict[str, str]:
-        """A new release, as variables; every other one asks for another set of dependencies."""
+    def release(self, own_venv: bool = False) -> dict[str, str]:
+        """A new release, as variables; the virtual environment is the one of the others, or its own."""
         self.releases += 1
         name = f"r{self.releases:03}-{self.token}"
         tree = self.work / name
         shutil.copytree(self.source, tree, ignore=shutil.ignore_patterns("__pycache__"))
         (tree / "static/release.txt").write_text(name)
-        with (tree / "requirements.txt").open("a") as file:
-            file.write(f"# {self.releases // 2}\n")
+        if own_venv:
+            with (tree / "requirements.txt").open("a") as file:
+                file.write(f"# {name} alone\n")
         return {"release_directory": str(tree), "release_name": name}
 
-    def run(self, release: dict[str, str], playbook: str = "deploy", at: int = 0, **variables: object) -> Run:
+    def run(self, release: dict[str, str], playbook: str = "deploy", **options: object) -> Run:
         if playbook == "deploy":
-            # What every set of dependencies holds is in the cache since the first run of site.yml.
-            variables["venv_environment"] = {"UV_OFFLINE": "1"}
-        return Run(playbook, self.host, self.inventory, self.work, at=at, **self.variables, **release, **variables)
+            # Every package is in the cache since the first run of site.yml.
+            options["venv_environment"] = {"UV_OFFLINE": "1"}
+        return Run(playbook, self.host, self.inventory, self.work, **self.variables, **release, **options)
 
     def serves(self) -> dict:
         """What has to be true at any time."""
@@ -193,7 +205,7 @@ class Test:
         """serves(), and the main process is in one release, whole."""
         state = self.serves()
         # Until systemd has put its sandbox up, the process of a service that starts is in no release yet.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while state["main"] == "activating" and Path(state["runs"] or "").name not in state["states"]:
             check(time.monotonic() < deadline, "the service does not come to start", state)
             time.sleep(0.1)
@@ -248,25 +260,35 @@ class Test:
 
     # The points
 
+    def observed(self) -> list[tuple[int, str]]:
+        """A deploy without interruption: the number and name of each task that finds the host in a new state."""
+        root = f"/srv/{self.app}"
+        # What the application itself writes all the time is left out.
+        skipped = " -o ".join(f"-path {root}/shared/{name}" for name in ("logs", "media", "instance"))
+        script = f"find {root} \\( {skipped} \\) -prune -o -printf '%p %i %s %l %T@\\n' | sort; "
+        script += f"systemctl show --property=ActiveState,MainPID {self.app}.service {self.app}-next.service"
+        release = self.release(own_venv=True)
+        run = self.run(release, observe=["docker", "exec", self.host, "sh", "-c", script])
+        check(run.wait() == 0, "the deploy without interruption failed", run.output())
+        self.converged(release["release_name"], run.output())
+        tasks = [json.loads(line) for line in run.tasks.read_text().splitlines()]
+        states = [state for _name, state in tasks]
+        points = [(number, name) for number, (name, state) in enumerate(tasks, 1) if states.index(state) == number - 1]
+        # The first task finds the host as the last run has left it.
+        check(len(points) > 4, "a deploy does not change the host between its tasks", run.output())
+        return points[1:]
+
     def boundary(self, number: int, task: str) -> None:
-        release, before = self.release(), self.healthy()
+        release = self.release(own_venv=True)
         run = self.run(release, at=number)
         code = run.wait()
         check(code == -signal.SIGKILL, f"the run was not killed but ended with {code}", run.output())
-        what = f"controller killed before '{task}'"
-        if self.healthy() == before:
-            # The next run finds what this one has found.
-            self.point(f"{what}: nothing was done on the host")
-        else:
-            self.interrupted(what, release)
+        self.interrupted(f"controller killed before '{task}'", release)
 
     def struck(self, moment: str, how: str, **variables: str) -> tuple[dict[str, str], Run, list[int]]:
         """A deploy whose module is struck at a moment; again, when the moment was over too quickly."""
         for _attempt in range(3):
-            release = {**self.release(), **variables}
-            # Its own set of dependencies, so that there is something to build and, later, something to prune.
-            with Path(release["release_directory"], "requirements.txt").open("a") as file:
-                file.write(f"# {release['release_name']} alone\n")
+            release = {**self.release(own_venv=moment == "building"), **variables}
             self.agent.send("strike", name=moment, release=release["release_name"], how=how, seconds=PATIENCE / 2)
             run = self.run(release)
             pids = self.agent.receive()["struck"]
@@ -414,7 +436,7 @@ def small(host: str, inventory: str, work: Path) -> None:
     (source / "requirements.txt").write_text("")
     command = "mkdir -p /srv/small && mount -t tmpfs -o size=24m,mode=755 tmpfs /srv/small"
     subprocess.run(["docker", "exec", host, "sh", "-c", command], check=True)
-    uv = "/srv/myapp/venvs/.uv/bin/uv"
+    uv = os.environ.get("FLASKOPS_TARGET_UV") or "/srv/myapp/venvs/.uv/bin/uv"
     variables = {"flask_app_name": "small", "flask_app_root": "/srv/small", "nginx_site_listen": 8081, "venv_uv": uv}
     test = Test(host, inventory, "small", 8081, source, work / "releases of small", **variables)
     hook = work / "fill.yml"
@@ -429,67 +451,46 @@ def small(host: str, inventory: str, work: Path) -> None:
         test.converged(first["release_name"], run.output())
         test.full("the release", leave=1 << 20)
         test.full("the environment", leave=1 << 20)
-        test.full("the switch", release_before_activate=[str(hook)])
+        test.full("the activation", release_before_activate=[str(hook)])
     except Broken as broken:
         raise Broken(f"{broken}\n\n{test.agent('journal')['text']}") from None
     test.agent.end()
 
 
-def points_of(test: Test, tasks: list[str], part: int, parts: int) -> dict[str, Callable[[], None]]:
-    """What this host is put through, by name."""
-    mine = [
-        {
-            "module unpacking": lambda: test.module_killed("unpacking"),
-            "module building": lambda: test.module_killed("building"),
-            "module starting": lambda: test.module_killed("starting"),
-            "module switched": lambda: test.module_killed("switched"),
-            "module leaving": lambda: test.module_killed("leaving"),
-            "controller starting": lambda: test.controller_killed("starting", other=True),
-            "both restarting": lambda: test.everything_killed("restarting", other=True),
-            "both migrating": test.migration_killed,
-            "overtaken starting": lambda: test.overtaken("starting"),
-            "both pruning": lambda: test.everything_killed("pruning"),
-            "connection switched": lambda: test.connection_cut("switched"),
-            "reboot switched": lambda: test.reboot("switched"),
-        },
-        {
-            "module pointed": lambda: test.module_killed("pointed"),
-            "module ready": lambda: test.module_killed("ready"),
-            "module switched": lambda: test.module_killed("switched"),
-            "module restarted": lambda: test.module_killed("restarted"),
-            "module pruning": lambda: test.module_killed("pruning"),
-            "both unpacking": lambda: test.everything_killed("unpacking", other=True),
-            "both leaving": lambda: test.everything_killed("leaving", other=True),
-            "controller building": lambda: test.controller_killed("building"),
-            "controller switched": lambda: test.controller_killed("switched", other=True),
-            "connection ready": lambda: test.connection_cut("ready"),
-            "reboot ready": lambda: test.reboot("ready"),
-        },
-    ]
+def points_of(test: Test) -> dict[str, Callable[[], None]]:
+    """What the host is put through, by name. Each moment is struck at least once, and the ways to strike alternate."""
     boundaries = {
         f"boundary {number}": lambda number=number, task=task: test.boundary(number, task)
-        for number, task in enumerate(tasks, 1)
-        if number % parts == part
+        for number, task in test.observed()
     }
-    once = {"full": lambda: small(test.host, test.inventory, test.work)} if part == 0 else {}
-    if part == parts - 1:
-        once["concurrent"] = test.concurrent
-    return {**boundaries, **mine[part % len(mine)], **once}
+    moments = ("unpacking", "building", "pointed", "starting", "ready", "swapped", "restarted", "leaving", "pruning")
+    modules = {f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in moments}
+    return {
+        **boundaries,
+        **modules,
+        "both unpacking": lambda: test.everything_killed("unpacking", other=True),
+        "both migrating": test.migration_killed,
+        "both restarting": lambda: test.everything_killed("restarting", other=True),
+        "controller building": lambda: test.controller_killed("building"),
+        "controller starting": lambda: test.controller_killed("starting", other=True),
+        "controller swapped": lambda: test.controller_killed("swapped", other=True),
+        "overtaken starting": lambda: test.overtaken("starting"),
+        "connection swapped": lambda: test.connection_cut("swapped"),
+        "reboot ready": lambda: test.reboot("ready"),
+        "reboot swapped": lambda: test.reboot("swapped"),
+        "concurrent": test.concurrent,
+        "full": lambda: small(test.host, test.inventory, test.work),
+    }
 
 
 def main() -> None:
-    host, inventory, app, port, source, work, part, parts = sys.argv[1:]
+    host, inventory, app, port, source, work = sys.argv[1:]
     started = time.monotonic()
     test = Test(host, inventory, app, int(port), Path(source), Path(work) / host)
     test.watch()
     try:
-        first = test.release()
-        run = test.run(first)
-        check(run.wait() == 0, "the deploy without interruption failed", run.output())
-        test.converged(first["release_name"], run.output())
-        tasks = run.tasks.read_text().splitlines()
-        for name, point in points_of(test, tasks, int(part), int(parts)).items():
-            # For whoever looks into one of them.
+        for name, point in points_of(test).items():
+            # To look into one of them.
             if os.environ.get("INTERRUPT_ONLY", "") in name:
                 point()
     except Broken as broken:

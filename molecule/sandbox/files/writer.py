@@ -17,13 +17,15 @@ import time
 import urllib.request
 
 WRITERS = 2
+# The third rotation compresses what the first one has put aside.
+ROTATIONS = 3
 
 
-def write(url: str, end: str, writer: int) -> list[str]:
+def write(url: str, rotations: concurrent.futures.Future[int], writer: int) -> list[str]:
     names = []
-    while not os.path.exists(end):
+    while not rotations.done():
         name = f"{writer}-{len(names)}"
-        with urllib.request.urlopen(f"{url}/line/{name}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{url}/line/{name}", timeout=60) as answer:
             assert answer.read().decode() == name
         names.append(name)
         # Nobody else on the machine is to be kept from working.
@@ -33,10 +35,10 @@ def write(url: str, end: str, writer: int) -> list[str]:
 
 def rotate(config: str, end: str) -> int:
     rotations = 0
-    while not os.path.exists(end):
+    while rotations < ROTATIONS or not os.path.exists(end):
         subprocess.run(["logrotate", "--force", config], check=True, capture_output=True)
         rotations += 1
-        time.sleep(5)
+        time.sleep(3)
     return rotations
 
 
@@ -44,6 +46,6 @@ if __name__ == "__main__":
     url, end, config = sys.argv[1:]
     with concurrent.futures.ThreadPoolExecutor(WRITERS + 1) as pool:
         rotations = pool.submit(rotate, config, end)
-        writers = [pool.submit(write, url, end, writer) for writer in range(WRITERS)]
+        writers = [pool.submit(write, url, rotations, writer) for writer in range(WRITERS)]
         names = [name for writer in writers for name in writer.result()]
     print(json.dumps({"names": names, "rotations": rotations.result()}))

@@ -2,7 +2,8 @@
 
 The base is Docker Hub's debian image, or, where no registry answers, one that debootstrap makes (as root).
 An image is tagged flaskops-target:debian12-<digest of this directory>, and flaskops-target:debian12 follows it; the
-one with an SSH server is flaskops-target:debian12-ssh.
+one with an SSH server is flaskops-target:debian12-ssh, and the one that also has the packages which the roles install
+is flaskops-target:debian12-ready.
 """
 
 from __future__ import annotations
@@ -25,18 +26,23 @@ from environment import docker, fail, say
 HERE = Path(__file__).resolve().parent
 SUITES = {"debian12": "bookworm", "debian13": "trixie"}
 MIRROR = "http://deb.debian.org"
+STAGES = ("target", "ssh", "ready")
 RECIPE = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in ("Dockerfile", "build.py"))).hexdigest()[:12]
 
 
-def image(name: str, ssh: bool = False) -> str:
-    return f"flaskops-target:{name}-{'ssh-' if ssh else ''}{RECIPE}"
+def image(name: str, ssh: bool = False, ready: bool = False) -> str:
+    return tag(name, "ready" if ready else "ssh" if ssh else "target")
 
 
-def exists(tag: str) -> bool:
-    return subprocess.run(["docker", "image", "inspect", tag], check=False, capture_output=True).returncode == 0
+def tag(name: str, stage: str, recipe: str = RECIPE) -> str:
+    return "-".join(filter(None, (f"flaskops-target:{name}", "" if stage == "target" else stage, recipe)))
 
 
-def bootstrap(name: str, tag: str) -> None:
+def exists(name: str) -> bool:
+    return subprocess.run(["docker", "image", "inspect", name], check=False, capture_output=True).returncode == 0
+
+
+def bootstrap(name: str, base_tag: str) -> None:
     """Make the base image out of Debian's own packages."""
     suite = SUITES[name]
     with tempfile.TemporaryDirectory(prefix=f"{suite}-") as temporary:
@@ -52,7 +58,7 @@ def bootstrap(name: str, tag: str) -> None:
         identity = docker("import", "-", stdin=tar.stdout)
         if tar.wait():
             fail(f"tar failed on {root}")
-        docker("tag", identity, tag)
+        docker("tag", identity, base_tag)
 
 
 def base(name: str) -> str:
@@ -84,14 +90,15 @@ def build(name: str) -> None:
         identity = build_stage(name, "target")
         # A target that does not boot is told here, not by the first role that needs systemd.
         target.remove(target.start(identity))
-        docker("tag", identity, image(name))
-        docker("tag", build_stage(name, "ssh"), image(name, ssh=True))
-    docker("tag", image(name), f"flaskops-target:{name}")
-    docker("tag", image(name, ssh=True), f"flaskops-target:{name}-ssh")
+        docker("tag", identity, tag(name, "target"))
+        for stage in STAGES[1:]:
+            docker("tag", build_stage(name, stage), tag(name, stage))
+    for stage in STAGES:
+        docker("tag", tag(name, stage), tag(name, stage, recipe=""))
 
 
 def built(name: str) -> bool:
-    return exists(image(name)) and exists(image(name, ssh=True))
+    return all(exists(tag(name, stage)) for stage in STAGES)
 
 
 def build_images(*names: str) -> None:

@@ -56,13 +56,13 @@ class Application(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def events(self) -> None:
-        """One event now, and one after longer than other URLs may take."""
+        """One event now, and one after longer than other URLs may take (nginx_site_proxy_read_timeout)."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         self.wfile.write(b"data: one\n\n")
         self.wfile.flush()
-        time.sleep(2)
+        time.sleep(4)
         self.wfile.write(b"data: two\n\n")
         self.close_connection = True
 

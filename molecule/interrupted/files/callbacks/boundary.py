@@ -1,12 +1,15 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Notes each task that a play starts, and kills the whole run at the start of the task whose number is wanted."""
+"""Notes each task that a run starts and the state of the host by then, and kills the run at the start of one task."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 from ansible.plugins.callback import CallbackBase
@@ -16,8 +19,9 @@ name: boundary
 type: aggregate
 short_description: Kill the run at the start of a task
 description:
-  - Writes the name of each task that starts to the file INTERRUPT_TASKS.
-  - Kills its process group at the start of task INTERRUPT_AT, counted from 1. The end of the run counts as one more.
+  - Writes the name of each task that starts to the file INTERRUPT_TASKS, as JSON, with a digest of what the command
+    INTERRUPT_OBSERVE, a list in JSON, prints by then. The end of the run counts as a task.
+  - Kills its process group at the start of task INTERRUPT_AT, counted from 1.
 """
 
 
@@ -29,13 +33,17 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self.tasks = Path(os.environ["INTERRUPT_TASKS"])
-        self.at = int(os.environ.get("INTERRUPT_AT", "0"))
+        self.at = int(os.environ["INTERRUPT_AT"])
+        self.observe = json.loads(os.environ["INTERRUPT_OBSERVE"])
         self.count = 0
 
     def boundary(self, name: str) -> None:
         self.count += 1
+        digest = ""
+        if self.observe:
+            digest = hashlib.sha256(subprocess.run(self.observe, capture_output=True, check=True).stdout).hexdigest()
         with self.tasks.open("a", encoding="utf-8") as file:
-            file.write(name + "\n")
+            file.write(json.dumps([name, digest]) + "\n")
         if self.count == self.at:
             os.killpg(0, signal.SIGKILL)
 

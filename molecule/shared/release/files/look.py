@@ -18,7 +18,7 @@ from pathlib import Path
 def fetch(path: str) -> bytes | None:
     """What a visitor gets; None when it is not a page."""
     try:
-        with urllib.request.urlopen(URL + path, timeout=10) as response:
+        with urllib.request.urlopen(URL + path, timeout=60) as response:
             return response.read()
     except urllib.error.HTTPError:
         return None

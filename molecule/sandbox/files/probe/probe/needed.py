@@ -115,7 +115,7 @@ def migrated() -> str:
 
 
 def outgoing_http() -> str:
-    answer = requests.get(os.environ["PROBE_URL"] + "/static/probe.css", timeout=5)
+    answer = requests.get(os.environ["PROBE_URL"] + "/static/probe.css", timeout=60)
     check(answer.status_code == 200 and "served by Nginx" in answer.text, answer.status_code, answer.text)
     return answer.headers["Server"]
 
@@ -130,7 +130,7 @@ def outgoing_https() -> str:
             server.socket = context.wrap_socket(server.socket, server_side=True)
             threading.Thread(target=server.serve_forever, daemon=True).start()
             url = f"https://127.0.0.1:{server.server_port}/requirements.txt"
-            answer = requests.get(url, timeout=5, verify=certificate)
+            answer = requests.get(url, timeout=60, verify=certificate)
             server.shutdown()
     check(answer.status_code == 200 and "flask" in answer.text, answer.status_code)
     return "TLS"
