@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from ansible.config.manager import ConfigManager
 from ansible.inventory.manager import InventoryManager
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
+
+from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 ROOT = generate_docs.ROOT
 DOCUMENTS = [
@@ -311,11 +312,10 @@ def test_settings_are_those_of_ansible(block):
     assert [(name, key) for name in settings.sections() for key in settings[name] if (name, key) not in known] == []
 
 
+@needs("systemd-analyze")
 @blocks("systemd")
 def test_units_are_accepted_by_systemd(block, tmp_path):
     assert parsed(block.text).sections()
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is missing")
     # The program is on the hosts.
     text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", block.text, flags=re.MULTILINE)
     unit = tmp_path / "block.service"

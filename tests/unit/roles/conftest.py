@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx_text
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import VARIANTS, version_of_nginx
-from ansible_collections.flaskops.production.tests.unit.roles.playing import COLLECTION, play
+from ansible_collections.flaskops.production.tests.unit.roles.playing import COLLECTION, message, play, yielded
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +25,9 @@ def gunicorn_files(tmp_path_factory):
         texts = "entries | map(attribute='content', default='')"
         contents = f"{{{{ dict(entries | map(attribute='path') | zip({texts})) | to_json }}}}"
         role = {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate", "public": True}
-        tasks = [
-            {"include_role": role},
-            {"copy": {"content": contents, "dest": f"{directory}/{{{{ inventory_hostname }}}}"},
-             "vars": {"entries": "{{ __gunicorn_systemd_entries }}", "__flask_app_roles": str(COLLECTION / "roles")}},
-        ]  # fmt: skip
-        done = play(directory, hosts, tasks)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return {name: json.loads((directory / f"case{number}").read_text()) for number, name in enumerate(cases)}
+        names = {"entries": "{{ __gunicorn_systemd_entries }}", "__flask_app_roles": str(COLLECTION / "roles")}
+        found = yielded(play(directory, hosts, [{"include_role": role}, {**message(contents), "vars": names}]))
+        return {name: json.loads(found[f"case{number}"]) for number, name in enumerate(cases)}
 
     return render
 
@@ -44,17 +39,9 @@ def nginx_site_templates(tmp_path_factory):
     (directory / "templates").symlink_to(COLLECTION / "roles/nginx_site/templates")
     tasks = [
         {"include_role": {"name": "flaskops.production.nginx_site", "tasks_from": "validate", "public": True}},
-        {
-            "copy": {
-                "content": "{{ lookup('ansible.builtin.template', 'etc/nginx/sites-available/app.conf.j2') }}",
-                "dest": f"{directory}/{{{{ inventory_hostname }}}}.conf",
-            },
-            "check_mode": False,
-        },
+        message("{{ lookup('ansible.builtin.template', 'etc/nginx/sites-available/app.conf.j2') }}"),
     ]
-    done = play(directory, VARIANTS, tasks, "--check")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return {name: (directory / f"{name}.conf").read_text() for name in VARIANTS}
+    return yielded(play(directory, VARIANTS, tasks, "--check"))
 
 
 @pytest.fixture(scope="session")

@@ -5,25 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
-import sys
-from pathlib import Path
-
-import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx_text
+from ansible_collections.flaskops.production.tests.unit.programs import find
 
-PROGRAMS = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]
-)
-NGINX = shutil.which("nginx", path=PROGRAMS)
-
-needs_nginx = pytest.mark.skipif(
-    NGINX is None, reason="Nginx is not installed; the Molecule scenarios serve the site, too"
-)
+NGINX = find("nginx")
 
 ROOT = "/srv/my-app"
 CERTIFICATE, KEY = "/etc/ssl/test/site.crt", "/etc/ssl/test/site.key"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,3 +35,15 @@ def play(directory, hosts, tasks, *options):
     }
     command = ["ansible-playbook", "-i", "inventory.yml", *options, "play.yml"]
     return subprocess.run(command, cwd=directory, env=environment, check=False, capture_output=True, text=True)
+
+
+def message(text):
+    """A task that tells what an expression yields. A module that wrote it to a file would be started on each host."""
+    return {"debug": {"msg": f"YIELDS {text}"}}
+
+
+def yielded(done):
+    """For each host, the text that the expression of its message has yielded."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(r'^ok: \[(\w+)\] => \{\n\s+"msg": ("YIELDS .*")\n\}', done.stdout, re.M)
+    return {host: json.loads(said).removeprefix("YIELDS ") for host, said in found}

@@ -15,6 +15,9 @@ import types
 
 import pytest
 
+# Their files are rendered once.
+pytestmark = pytest.mark.xdist_group("gunicorn_conf")
+
 SETTINGS = {
     "default": {},
     "everything": {

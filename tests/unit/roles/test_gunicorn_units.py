@@ -11,6 +11,9 @@ import pytest
 import yaml
 from generate_docs import ROOT
 
+# Their files are rendered once.
+pytestmark = pytest.mark.xdist_group("gunicorn_units")
+
 UNITS = "/etc/systemd/system"
 DROP_INS = [f"{UNITS}/{unit}.service.d/50-gunicorn_systemd.conf" for unit in ("my-app", "my-app-next")]
 ROTATION = "/etc/logrotate.d/my-app-gunicorn"

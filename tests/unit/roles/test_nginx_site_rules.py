@@ -19,6 +19,9 @@ from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variant
 )
 from ansible_collections.flaskops.production.tests.unit.roles.playing import play
 
+# One run checks all settings.
+pytestmark = pytest.mark.xdist_group("nginx_site_rules")
+
 GOOD = [
     {"nginx_site_server_name": "example.org *.example.org .example.net www.example.* _"},
     {"nginx_site_server_name": "192.0.2.1"},

@@ -24,15 +24,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx_process
-from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import (
-    NGINX,
-    PROGRAMS,
-    ROOT,
-    needs_nginx,
-)
+from ansible_collections.flaskops.production.tests.unit.ports import hold_port
+from ansible_collections.flaskops.production.tests.unit.programs import find, needs
+from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import NGINX, ROOT
 
-OPENSSL = shutil.which("openssl", path=PROGRAMS)
-needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed; it makes the test's certificate")
+OPENSSL = find("openssl")
+needs_openssl = needs("openssl")
+# One Nginx serves all of them.
+pytestmark = [needs("nginx"), pytest.mark.xdist_group("nginx_site")]
 
 
 class Application(http.server.BaseHTTPRequestHandler):
@@ -64,16 +63,6 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 
-def free_ports(count):
-    listeners = [socket.socket() for _number in range(count)]
-    for listener in listeners:
-        listener.bind(("127.0.0.1", 0))
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
-
-
 # The name of an upload, and the type as which browsers may show it. What has none is downloaded.
 UPLOADS = {
     "page.html": None,
@@ -98,7 +87,9 @@ class Site:
     def __init__(self, nginx_site_texts):
         # A socket's path is at most 107 bytes long; pytest's own directories can be longer.
         self.root = Path(tempfile.mkdtemp(prefix="site"))
-        self.http, self.tls_redirect, self.tls, self.named, self.balanced = free_ports(5)
+        self.held = [hold_port() for _port in range(7)]
+        ports = [held.getsockname()[1] for held in self.held]
+        self.http, self.tls_redirect, self.tls, self.named, self.balanced, *self.untaken = ports
         for directory in ("run", "shared/static/sub/.git", "shared/media/sub", "temp", "sites"):
             (self.root / directory).mkdir(parents=True)
         secret = self.root / "shared" / ".env"
@@ -162,6 +153,8 @@ class Site:
                 time.sleep(0.02)
         self.application.shutdown()
         self.application.server_close()
+        for held in self.held:
+            held.close()
         shutil.rmtree(self.root)
 
     def ask(self, target, port=None, method="GET", headers=None, body=None, tls=None, source="127.0.0.1"):
@@ -188,19 +181,17 @@ def site(nginx_site_texts):
         site.stop()
 
 
-@needs_nginx
 def test_nginx_has_no_complaint(site):
     done = subprocess.run([NGINX, "-t", "-c", site.config], check=False, capture_output=True, text=True)
     complaints = [line for line in done.stderr.splitlines() if "[" in line]
     assert (done.returncode, complaints) == (0, [])
 
 
-@needs_nginx
 @needs_openssl
 def test_nginx_accepts_every_setting(site, nginx_site_texts):
     config = site.root / "everything.conf"
     # A test of Nginx takes the ports, too.
-    ports = dict(zip((8080, 8443), free_ports(2), strict=True))
+    ports = dict(zip((8080, 8443), site.untaken, strict=True))
     (site.root / "everything.site").write_text(site.local(nginx_site_texts["everything"], ports))
     config.write_text(site.config.read_text().replace("sites/*.conf", "everything.site"))
     done = subprocess.run([NGINX, "-t", "-c", config], check=False, capture_output=True, text=True)
@@ -211,7 +202,6 @@ def test_nginx_accepts_every_setting(site, nginx_site_texts):
     assert "no OCSP responder URL in the certificate" in complaints[0]
 
 
-@needs_nginx
 @pytest.mark.parametrize("target", ["/", "/a%2Fb/%20?c=%2F&d", "/staticfile", "/static", "/media", "/.well-known/x"])
 def test_requests_reach_the_application_unchanged(site, target):
     answer = site.ask(target)
@@ -219,7 +209,6 @@ def test_requests_reach_the_application_unchanged(site, target):
     assert json.loads(answer.text)["target"] == target
 
 
-@needs_nginx
 @pytest.mark.parametrize(
     ("target", "status"),
     [
@@ -256,7 +245,6 @@ def test_nothing_outside_is_served(site, target, status):
     assert "root:" not in answer.text
 
 
-@needs_nginx
 @pytest.mark.parametrize(
     ("target", "kind"), [("/static/app.css", "text/css"), ("/static/sub/app.js", "text/javascript")]
 )
@@ -271,7 +259,6 @@ def test_static_files_are_served_by_nginx(site, target, kind):
     assert site.ask(target, method="POST", body="x").status == 405
 
 
-@needs_nginx
 @pytest.mark.parametrize(("name", "kind"), UPLOADS.items())
 def test_an_upload_cannot_run_in_the_site_s_name(site, name, kind):
     answer = site.ask(f"/media/{name}")
@@ -282,7 +269,6 @@ def test_an_upload_cannot_run_in_the_site_s_name(site, name, kind):
     assert answer.getheader("Content-Security-Policy") == "default-src 'none'; sandbox"
 
 
-@needs_nginx
 def test_what_a_client_claims_about_itself_is_replaced(site):
     claims = {
         "X-Forwarded-For": "192.0.2.1",
@@ -319,7 +305,6 @@ CLAIMS = {
 }
 
 
-@needs_nginx
 @pytest.mark.parametrize(
     ("source", "headers", "expected"),
     [
@@ -343,7 +328,6 @@ def test_only_the_balancer_is_believed(site, source, headers, expected):
     assert (got["host"], got["x-real-ip"]) == (host, address)
 
 
-@needs_nginx
 @pytest.mark.parametrize(
     ("source", "scheme", "expected"),
     [(BALANCER, "https", "max-age=300"), (BALANCER, "http", None), (VISITOR, "https", None)],
@@ -354,7 +338,6 @@ def test_behind_a_balancer_hsts_is_for_those_who_came_over_tls(site, source, sch
         assert (answer.status, answer.getheader("Strict-Transport-Security")) == (200, expected)
 
 
-@needs_nginx
 def test_the_rate_is_counted_for_each_address_behind_the_balancer(site):
     def ask(address, target="/"):
         headers = {"X-Forwarded-For": address}
@@ -364,26 +347,22 @@ def test_the_rate_is_counted_for_each_address_behind_the_balancer(site):
     assert ask("198.51.100.1", "/static/app.css") == 200
 
 
-@needs_nginx
 def test_the_port_is_part_of_the_host_when_it_is_not_the_usual_one(site):
     got = json.loads(site.ask("/", port=site.named, headers={"Host": "example.org"}).text)["headers"]
     assert got["host"] == "example.org:8080"
 
 
-@needs_nginx
 def test_a_body_that_is_too_large_is_refused(site):
     assert site.ask("/", port=site.named, method="POST", body="x" * 1024).status == 200
     assert site.ask("/", port=site.named, method="POST", body="x" * 1025).status == 413
     assert site.ask("/", method="POST", body="x" * 1025).status == 200
 
 
-@needs_nginx
 def test_nginx_keeps_its_version_to_itself(site):
     assert site.ask("/").getheader("Server") == "nginx"
     assert "nginx/" not in site.ask("/static/missing").text
 
 
-@needs_nginx
 def test_an_application_that_is_down_is_a_502(site):
     sock = site.root / "run/gunicorn.sock"
     sock.rename(sock.with_name("away"))
@@ -394,7 +373,6 @@ def test_an_application_that_is_down_is_a_502(site):
         sock.with_name("away").rename(sock)
 
 
-@needs_nginx
 @needs_openssl
 def test_with_tls_http_only_redirects(site):
     answer = site.ask("/a?b=c", port=site.tls_redirect)
@@ -402,7 +380,6 @@ def test_with_tls_http_only_redirects(site):
     assert site.ask("/media/page.html", port=site.tls_redirect).status == 301
 
 
-@needs_nginx
 @needs_openssl
 def test_the_application_knows_of_tls(site):
     context = ssl._create_unverified_context()
@@ -411,7 +388,6 @@ def test_the_application_knows_of_tls(site):
     assert site.ask("/static/app.css", tls=context).status == 200
 
 
-@needs_nginx
 @needs_openssl
 @pytest.mark.parametrize(
     ("options", "accepted"),
@@ -425,7 +401,6 @@ def test_only_good_tls_is_spoken(site, options, accepted):
     assert ("Cipher is (NONE)" not in done.stdout) == accepted
 
 
-@needs_nginx
 @needs_openssl
 @pytest.mark.parametrize(("offered", "chosen"), [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1")])
 def test_http2_is_offered(site, offered, chosen):

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx_text
-from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import (
-    PROGRAMS,
-    ROOT,
-    VARIANTS,
-)
+from ansible_collections.flaskops.production.tests.unit.programs import find, needs
+from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import ROOT, VARIANTS
 
-GIXY = shutil.which("gixy", path=PROGRAMS)
-needs_gixy = pytest.mark.skipif(GIXY is None, reason="gixy-ng is not installed")
+GIXY = find("gixy")
+pytestmark = pytest.mark.xdist_group("nginx_site")
 OLD, NEW = (1, 22, 1), (1, 26, 3)  # Debian 12's Nginx and Debian 13's
 
 
@@ -115,7 +111,7 @@ def test_the_socket_gets_the_request_as_it_came(nginx_site_texts):
     ]
 
 
-@needs_gixy
+@needs("gixy")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_gixy_finds_nothing(nginx_site_texts, variant, tmp_path):
     (tmp_path / "site.conf").write_text(nginx_site_texts[variant])

@@ -14,8 +14,11 @@ import sys
 import pytest
 
 from ansible_collections.flaskops.production.plugins.filter.environment import environment_faults, environment_file
+from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
-ANALYZE = shutil.which("systemd-analyze")
+# Their units are rendered once.
+pytestmark = pytest.mark.xdist_group("systemd_quoting")
+ANALYZE = find("systemd-analyze")
 
 
 FACTORIES = [
@@ -91,7 +94,7 @@ def test_the_factory_reaches_gunicorn_as_it_was_written(units, wsgi, unit, progr
     assert words[:-1] == [*program, "--config", "/srv/my-app/gunicorn.conf.py"]
 
 
-@pytest.mark.skipif(ANALYZE is None, reason="systemd is not installed; the Molecule scenarios start the units, too")
+@needs("systemd-analyze")
 @pytest.mark.parametrize("wsgi", [*FACTORIES[2:7], "restart"])
 def test_systemd_understands_the_units(units, wsgi, tmp_path):
     for path, text in units[wsgi].items():

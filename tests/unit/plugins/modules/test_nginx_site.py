@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -24,18 +25,11 @@ from ansible_collections.flaskops.production.plugins.module_utils import (
     _nginx_text,
 )
 from ansible_collections.flaskops.production.plugins.modules import nginx_site
+from ansible_collections.flaskops.production.tests.unit.ports import hold_port
+from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
-NGINX = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-
-needs_nginx = pytest.mark.skipif(
-    NGINX is None, reason="Nginx is not installed; the Molecule scenarios run the module, too"
-)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+NGINX = find("nginx")
+needs_nginx = needs("nginx")
 
 
 def until(condition, seconds=10.0):
@@ -70,7 +64,8 @@ class Tree:
             f"    include {self.enabled}/*;\n"
             "}\n"
         )
-        self.port = free_port()
+        self.held = hold_port()
+        self.port = self.held.getsockname()[1]
         self.path = self.available / "app.conf"
         self.link = self.enabled / "app.conf"
 
@@ -530,6 +525,16 @@ def test_a_running_nginx_serves_the_new_site_when_the_module_returns(tree, run_m
         assert (again["changed"], again["reloaded"]) == (False, False)
 
 
+def was_read(client):
+    """Whether the server has accepted a connection, and read all that the client has sent."""
+    ends = ("{:08X}:{:04X}".format(*struct.unpack("=I", socket.inet_aton(host)), port)
+            for host, port in (client.getpeername(), client.getsockname()))  # fmt: skip
+    start = " ".join(ends)
+    (entry,) = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines() if f" {start} " in line]
+    unread, inode = entry[4].partition(":")[2], entry[9]
+    return int(unread, 16) == 0 and inode != "0"
+
+
 @needs_nginx
 def test_a_replaced_worker_is_waited_for_while_a_client_sends(tree, run_module):
     tree.enable("first.conf", tree.site("first", name="first"))
@@ -538,7 +543,7 @@ def test_a_replaced_worker_is_waited_for_while_a_client_sends(tree, run_module):
     old = _nginx_process.workers(tree.master())
     with socket.create_connection(("127.0.0.1", tree.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")
-        time.sleep(0.2)
+        until(lambda: was_read(client))
         run_module(nginx_site, tree.args(tree.site("two")))
         assert not _nginx_process.wait_for_end(old, 0.3)
         client.sendall(b"Host: _\r\nConnection: close\r\n\r\n")

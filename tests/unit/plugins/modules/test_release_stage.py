@@ -28,6 +28,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
+from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getegid()).gr_name
@@ -784,10 +785,9 @@ def test_a_redirect_is_followed_and_takes_no_password_elsewhere(host, serve, the
     assert "planted" not in json.dumps(result) and credentials not in json.dumps(result)
 
 
+@needs("openssl")
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_certificate_has_to_be_one_that_the_host_trusts(host, serve, tmp_path, monkeypatch, trusted):
-    if not shutil.which("openssl"):
-        pytest.skip("makes a certificate with openssl")
     certificate = tmp_path / "certificate.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
     place = ["-keyout", tmp_path / "key.pem", "-out", certificate]

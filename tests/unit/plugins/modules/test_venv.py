@@ -23,9 +23,12 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies, _dependency_set, _installer
 from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE
 from ansible_collections.flaskops.production.plugins.modules import venv
+from ansible_collections.flaskops.production.tests.unit.programs import needs, require
 
 # They build environments; for `make test-fast`, see tools/changed.py.
 SLOW = True
+# They share an empty environment, which takes seconds.
+pytestmark = pytest.mark.xdist_group("venv")
 
 PYTHON = os.path.realpath(sys.executable)
 
@@ -346,6 +349,8 @@ def test_required_hashes(root, build, quick, wheels):
 @pytest.fixture(params=["pip", "uv"])
 def installer(request, quick):
     """Both installers, away from any index."""
+    if request.param == "uv":
+        require("uv")
     environment = {"UV_NO_INDEX": "1", "UV_NO_CONFIG": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
     return {"installer": request.param, "environment": environment}
 
@@ -621,7 +626,7 @@ def test_an_interpreter_without_ensurepip(root, build):
     assert not (root / "venvs").exists()
 
 
-def test_an_interpreter_that_is_not_there(root, build):
+def test_an_interpreter_that_is_not_there(root, build, quick):
     write(root, "base\n")
     assert build(python="python3.99")["msg"].startswith(
         "The interpreter 'python3.99' (venv_python) is not on this host."
@@ -705,7 +710,7 @@ def test_an_interpreter_that_the_application_cannot_reach(tmp_path):
     assert venv.closed_directory("/usr/bin/python3") is None
 
 
-@pytest.mark.skipif(not shutil.which("uv"), reason="uv is not installed")
+@needs("uv")
 class TestUv:
     def test_hashes_and_added_packages(self, root, build, wheels):
         hashes = wheels[1]

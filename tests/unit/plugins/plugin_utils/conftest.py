@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
+from ansible_collections.flaskops.production.tests.unit.programs import require
 
 NOON = 1_776_772_800  # 2026-04-21 12:00:00 UTC
 
@@ -37,6 +38,7 @@ class Repository:
     """A git repository with fixed authors and times."""
 
     def __init__(self, path: Path) -> None:
+        require("git")
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
         self.run("init", "--quiet", "--initial-branch=main")

@@ -50,7 +50,6 @@ def test_eight_processes_do_the_work_once(tmp_path):
     def work(inside: Path) -> dict:
         with log.open("a") as out:
             out.write("x")
-        time.sleep(0.2)
         return {"inside": str(inside)}
 
     answers = together(lambda: once(tmp_path / "run", "question", work))
@@ -65,7 +64,10 @@ def test_those_who_wait_share_a_fault_and_the_next_tries_again(tmp_path):
     def work(inside: Path) -> dict:
         with log.open("a") as out:
             out.write("x")
-        time.sleep(0.5)
+        # The others wait before it fails: one that came later would try again.
+        lock = f":{(inside.parent / 'lock').stat().st_ino} "
+        while sum("->" in line and lock in line for line in Path("/proc/locks").read_text().splitlines()) < 7:
+            time.sleep(0.01)
         raise SourceError("the server is away")
 
     assert together(lambda: once(tmp_path / "run", "question", work)) == ["the server is away"] * 8
@@ -91,10 +93,6 @@ def test_eight_processes_resolve_a_directory_once(files, tmp_path):
     assert len(list((tmp_path / "run").glob("*/work/release.tar.gz"))) == 1
     (root / "wsgi.py").write_text("app = 2\n")
     assert _source.resolve(request, tmp_path / "run") == releases[0]
-    started = time.monotonic()
-    for __ in range(50):
-        _source.resolve(request, tmp_path / "run")
-    assert time.monotonic() - started < 1
 
 
 # URLs

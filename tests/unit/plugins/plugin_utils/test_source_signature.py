@@ -20,12 +20,17 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.plugin_utils import _archive
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
+from ansible_collections.flaskops.production.tests.unit.programs import require
+
+# Their keys take seconds.
+pytestmark = pytest.mark.xdist_group("signatures")
 
 TOOLS = ("minisign", "gpg", "gpgv", "ssh-keygen", "git")
 APP = {"wsgi.py": "app = 1\n"}
 
 
 def call(*command, **environment) -> bytes:
+    require(command[0])
     done = subprocess.run(
         command, check=False, env={**os.environ, **environment}, capture_output=True, stdin=subprocess.DEVNULL
     )
@@ -34,23 +39,40 @@ def call(*command, **environment) -> bytes:
 
 
 class Keys:
-    """Of each kind a signer whom we know and a stranger, and in OpenPGP one whose key is expired and one revoked."""
+    """Of each kind a signer whom we know and a stranger, and in OpenPGP one whose key is expired and one revoked.
+
+    The keys of a kind are made when a test asks for one of them, so that only this test needs their program.
+    """
 
     def __init__(self, place: Path) -> None:
         self.place = place
         self.gnupg = place / "gnupg"
         self.gnupg.mkdir(mode=0o700)
+
+    @functools.cached_property
+    def minisign(self) -> Path:
+        """The directory of <name>.pub and <name>.key."""
         for name in ("signer", "stranger"):
-            self.minisign("-G", "-W", "-p", place / f"{name}.pub", "-s", place / f"{name}.key")
-            call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", place / f"{name}.ssh")
-            public = (place / f"{name}.ssh.pub").read_text()
-            (place / f"{name}.signers").write_text(f'{name}@example.org namespaces="git" {public}')
+            call("minisign", "-G", "-W", "-p", self.place / f"{name}.pub", "-s", self.place / f"{name}.key")
+        return self.place
+
+    @functools.cached_property
+    def ssh(self) -> Path:
+        """The directory of <name>.ssh and <name>.signers."""
+        for name in ("signer", "stranger"):
+            call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.place / f"{name}.ssh")
+            public = (self.place / f"{name}.ssh.pub").read_text()
+            (self.place / f"{name}.signers").write_text(f'{name}@example.org namespaces="git" {public}')
+        return self.place
+
+    @functools.cached_property
+    def openpgp(self) -> Path:
+        """The directory of <name>.gpg and <name>.asc, beside the keyring of GnuPG."""
+        require("gpg", "gpg-agent", "gpgv")
         for name in ("signer", "stranger", "expired", "revoked"):
             self.gpg("--quick-gen-key", f"{name}@example.org", "ed25519", "sign", "never")
             self.export(name)
-
-    def minisign(self, *arguments) -> None:
-        call("minisign", *arguments)
+        return self.place
 
     def gpg(self, *arguments) -> bytes:
         options = ("--batch", "--yes", "--no-tty", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback")
@@ -78,31 +100,31 @@ class Keys:
     def sign(self, tool: str, name: str, path: Path) -> Path:
         signature = path.with_name(f"{path.name}.{name}.{tool}")
         if tool == "minisign":
-            self.minisign("-S", "-s", self.place / f"{name}.key", "-m", path, "-x", signature)
+            call("minisign", "-S", "-s", self.minisign / f"{name}.key", "-m", path, "-x", signature)
         else:
             armor = "--armor" if tool == "asc" else "--no-armor"
+            assert self.openpgp
             self.gpg(armor, "--local-user", f"{name}@example.org", "--output", signature, "--detach-sign", path)
         return signature
 
     def git(self, tool: str, name: str) -> list[str]:
         """Options of git that sign."""
         if tool == "ssh":
-            return ["-c", "gpg.format=ssh", "-c", f"user.signingkey={self.place / name}.ssh"]
+            return ["-c", "gpg.format=ssh", "-c", f"user.signingkey={self.ssh / name}.ssh"]
+        assert self.openpgp
         return ["-c", f"user.signingkey={name}@example.org"]
 
 
 @pytest.fixture(scope="session")
 def keys():
-    """A test without its tool would prove nothing, and is no test to skip."""
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
-    assert not missing, f"{missing} missing; on Debian: apt-get install minisign gpg gpg-agent gpgv openssh-client git"
     # The agent's socket needs a short path.
     with tempfile.TemporaryDirectory(prefix="keys-", dir="/tmp") as place:
         made = Keys(Path(place))
         try:
             yield made
         finally:
-            call("gpgconf", "--kill", "all", GNUPGHOME=str(made.gnupg))
+            if "openpgp" in vars(made):
+                call("gpgconf", "--kill", "all", GNUPGHOME=str(made.gnupg))
 
 
 @pytest.fixture
@@ -147,15 +169,18 @@ def served(tmp_path):
 def alone(monkeypatch, tmp_path):
     """A user whose own GnuPG and git accept the stranger, whom nobody else has asked to sign."""
 
-    def befriend(keys: Keys) -> None:
+    def befriend(keys: Keys, tool: str) -> None:
         home = tmp_path / "home"
         home.mkdir()
-        (home / ".gnupg").mkdir(mode=0o700)
-        options = ("--batch", "--quiet", "--no-autostart")
-        call("gpg", *options, "--import", keys.place / "stranger.asc", GNUPGHOME=str(home / ".gnupg"))
-        shutil.copy(keys.place / "stranger.gpg", home / ".gnupg/trustedkeys.gpg")
         config = home / "config"
-        config.write_text(f"[gpg]\n program = true\n[gpg.ssh]\n allowedSignersFile = {keys.place}/stranger.signers\n")
+        config.write_text("[gpg]\n program = true\n")
+        if tool == "ssh":
+            config.write_text(f"{config.read_text()}[gpg.ssh]\n allowedSignersFile = {keys.ssh}/stranger.signers\n")
+        elif tool != "minisign":
+            (home / ".gnupg").mkdir(mode=0o700)
+            options = ("--batch", "--quiet", "--no-autostart")
+            call("gpg", *options, "--import", keys.openpgp / "stranger.asc", GNUPGHOME=str(home / ".gnupg"))
+            shutil.copy(keys.openpgp / "stranger.gpg", home / ".gnupg/trustedkeys.gpg")
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("GNUPGHOME", raising=False)
         monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
@@ -172,10 +197,10 @@ def alone(monkeypatch, tmp_path):
 def key_of(keys: Keys, tool: str, name: str) -> dict:
     """The settings that make `name` the signer whom we know."""
     if tool == "key text":
-        return {"archive_minisign_key": (keys.place / f"{name}.pub").read_text().splitlines()[1]}
+        return {"archive_minisign_key": (keys.minisign / f"{name}.pub").read_text().splitlines()[1]}
     if tool == "minisign":
-        return {"archive_minisign_key": str(keys.place / f"{name}.pub")}
-    return {"archive_gpg_keyring": str(keys.place / f"{name}.{tool}")}
+        return {"archive_minisign_key": str(keys.minisign / f"{name}.pub")}
+    return {"archive_gpg_keyring": str(keys.openpgp / f"{name}.{tool}")}
 
 
 ARCHIVE_TOOLS = {"minisign": "minisign", "key text": "minisign", "gpg": "gpg", "asc": "asc"}
@@ -186,7 +211,7 @@ by_tool = pytest.mark.parametrize(("accepted", "tool"), ARCHIVE_TOOLS.items(), i
 @pytest.mark.parametrize("remote", [False, True], ids=["path", "URL"])
 def test_a_signed_archive_is_accepted(resolve, keys, archive, served, alone, accepted, tool, remote):
     signature = keys.sign(tool, "signer", archive)
-    alone(keys)
+    alone(keys, tool)
     wanted = key_of(keys, accepted, "signer")
     plain = resolve(archive=archive)
     if remote:
@@ -228,7 +253,7 @@ def test_refused_archive(resolve, keys, archive, alone, opened, accepted, tool, 
     change(archive, signature)
     if known == "signer":
         # With the signer's key as the user's own, "another key" could not fail.
-        alone(keys)
+        alone(keys, tool)
     with pytest.raises(SourceError) as refusal:
         resolve(archive=archive, archive_signature=str(signature), **key_of(keys, accepted, known))
     message = str(refusal.value)
@@ -286,7 +311,7 @@ def test_the_copy_that_was_checked_is_not_kept(resolve, keys, archive, tmp_path)
 def test_refused_withdrawn_key(resolve, repository, keys, archive, opened, name):
     """An archive, and a commit, that the key had signed before."""
     signature = keys.sign("gpg", name, archive)
-    keyring = str(keys.place / f"{name}.gpg")
+    keyring = str(keys.openpgp / f"{name}.gpg")
     commit = signed_commit(repository, keys, "gpg", name)
     assert resolve("before", archive=archive, archive_signature=str(signature), archive_gpg_keyring=keyring)
     assert resolve("before", git_repo=repository.path, git_verify="commit", git_gpg_keyring=keyring)
@@ -321,8 +346,8 @@ def signed_tag(repository, keys: Keys, tool: str, name: str, tag: str) -> None:
 
 def signers(keys: Keys, tool: str, name: str) -> dict:
     if tool == "ssh":
-        return {"git_allowed_signers": str(keys.place / f"{name}.signers")}
-    return {"git_gpg_keyring": str(keys.place / f"{name}.{tool}")}
+        return {"git_allowed_signers": str(keys.ssh / f"{name}.signers")}
+    return {"git_gpg_keyring": str(keys.openpgp / f"{name}.{tool}")}
 
 
 GIT_TOOLS = ("ssh", "gpg", "asc")
@@ -331,7 +356,7 @@ GIT_TOOLS = ("ssh", "gpg", "asc")
 @pytest.mark.parametrize("tool", GIT_TOOLS)
 def test_a_signed_commit_is_accepted(resolve, repository, keys, alone, tool):
     commit = signed_commit(repository, keys, tool, "signer")
-    alone(keys)
+    alone(keys, tool)
     for ref in ("HEAD", "main", commit, commit[:8]):
         release = resolve(git_repo=repository.path, git_ref=ref, git_verify="commit", **signers(keys, tool, "signer"))
         assert release["source"]["revision"] == commit
@@ -343,7 +368,7 @@ def test_a_signed_commit_is_accepted(resolve, repository, keys, alone, tool):
 def test_a_signed_tag_is_accepted(resolve, repository, keys, alone, tool):
     commit = repository.commit(APP)
     signed_tag(repository, keys, tool, "signer", "v1")
-    alone(keys)
+    alone(keys, tool)
     for ref in ("v1", "refs/tags/v1", "tags/v1"):
         release = resolve(git_repo=repository.path, git_ref=ref, git_verify="tag", **signers(keys, tool, "signer"))
         assert release["source"]["revision"] == commit
@@ -354,7 +379,7 @@ def test_a_signed_tag_is_accepted(resolve, repository, keys, alone, tool):
 def test_refused_signature_of_a_stranger(resolve, repository, keys, alone, opened, tool, kind):
     signed_commit(repository, keys, tool, "stranger")
     signed_tag(repository, keys, tool, "stranger", "v1")
-    alone(keys)
+    alone(keys, tool)
     with pytest.raises(SourceError) as refusal:
         resolve(git_repo=repository.path, git_ref="v1", git_verify=kind, **signers(keys, tool, "signer"))
     message = str(refusal.value)
@@ -440,8 +465,8 @@ def test_refused_without_the_tool(resolve, repository, keys, archive, tmp_path, 
     signature = "" if "git" in variable else str(keys.sign(tool, "signer", archive))
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in ("git", *TOOLS):
-        if name != missing and not (programs / name).exists():
+    for name in TOOLS:
+        if name != missing and shutil.which(name):
             (programs / name).symlink_to(shutil.which(name))
     monkeypatch.setenv("PATH", str(programs))
     with pytest.raises(SourceError) as refusal:
@@ -554,6 +579,6 @@ def test_refused_keyring(resolve, keys, archive, tmp_path, opened, content):
 def test_a_keybox_and_several_armored_keys_are_keyrings_too(resolve, keys, archive, tmp_path):
     signature = keys.sign("gpg", "signer", archive)
     several = tmp_path / "several.asc"
-    several.write_bytes((keys.place / "stranger.asc").read_bytes() + (keys.place / "signer.asc").read_bytes())
+    several.write_bytes((keys.openpgp / "stranger.asc").read_bytes() + (keys.openpgp / "signer.asc").read_bytes())
     for keyring in (keys.gnupg / "pubring.kbx", several):
         assert resolve(archive=archive, archive_signature=str(signature), archive_gpg_keyring=str(keyring))
