@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry, TreeError, apply, plan
+from ansible_collections.flaskops.production.plugins.module_utils._migrations import is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
 
@@ -19,6 +20,7 @@ STAGE = {
     "shared_paths": {"type": "list", "elements": "str", "default": []},
     "static_paths": {"type": "list", "elements": "str", "default": []},
     "build": {"type": "str", "default": ""},
+    "migrate": {"type": "str", "default": ""},
     "adopt": {"type": "bool", "default": False},
     "owner": {"type": "str", "default": "root"},
     "user": {"type": "str", "required": True},
@@ -117,5 +119,6 @@ def look(home: Home, params: dict) -> dict:
         "release": present or source["name"],
         "present": bool(present),
         "built": not params["build"] or bool(present) and record.get("build") == params["build"] and record["built"],
+        "migrated": not params["migrate"] or is_migrated(record.get("migrated"), params["migrate"], home.env_file),
         "bad": record.get("reason", "no reason given") if rejected else "",
     }

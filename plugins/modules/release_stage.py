@@ -69,6 +69,10 @@ options:
     description: A command that has to be run in the release before it can be activated. Only recorded here.
     type: str
     default: ""
+  migrate:
+    description: The migration of the release. Only compared with what is recorded, for RV(migrated).
+    type: str
+    default: ""
   adopt:
     description:
       - Where C(app) is a real directory, keep it as the first release, by one atomic exchange with a link, and C(venv)
@@ -192,6 +196,12 @@ present:
   sample: false
 built:
   description: Whether O(build) has been run in the release, or there is nothing to run.
+  returned: always, unless O(only) is given
+  type: bool
+  sample: true
+migrated:
+  description: Whether O(migrate) has been run on this host for the release and the variables of C(shared/.env), or
+    there is nothing to run.
   returned: always, unless O(only) is given
   type: bool
   sample: true

@@ -58,6 +58,8 @@ def texts(gunicorn_files):
 def execute(texts, tmp_path, monkeypatch):
     """Execute a rendered file as Gunicorn does, in a directory of its own."""
     monkeypatch.chdir(tmp_path)
+    # The file completes the environment of its process.
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.delenv("RELEASE_HEALTH", raising=False)
 
@@ -71,6 +73,34 @@ def execute(texts, tmp_path, monkeypatch):
         return conf
 
     return run
+
+
+# The environment of the process
+
+
+def test_a_process_sees_its_own_release_under_the_paths_of_the_live_one(execute, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONFIG", "/srv/my-app/app/config")
+    monkeypatch.setenv("SEVERAL", "/srv/my-app/app:/srv/my-app/venv/lib,file:///srv/my-app/app/x?y")
+    others = "/srv/my-app/app.cfg /srv/my-app/apps /mnt/srv/my-app/app /srv/my-app/venvs/1 /srv/my-app/app-2"
+    monkeypatch.setenv("OTHERS", others)
+    execute()
+    prefix = os.path.realpath(sys.prefix)
+    assert os.environ["CONFIG"] == f"{tmp_path}/config"
+    assert os.environ["SEVERAL"] == f"{tmp_path}:{prefix}/lib,file://{tmp_path}/x?y"
+    assert os.environ["OTHERS"] == others
+
+
+def test_programs_of_the_venv_come_first_and_a_path_that_is_set_is_kept_behind_it(execute, monkeypatch):
+    monkeypatch.setenv("PATH", "/opt/tools::/usr/bin")
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    prefix = os.path.realpath(sys.prefix)
+    for _again in range(2):
+        execute()
+        assert os.environ["PATH"] == f"{prefix}/bin:/opt/tools:/usr/bin"
+        assert os.environ["VIRTUAL_ENV"] == prefix
+    monkeypatch.setenv("VIRTUAL_ENV", "/opt/venv")
+    execute()
+    assert os.environ["VIRTUAL_ENV"] == "/opt/venv"
 
 
 # Settings

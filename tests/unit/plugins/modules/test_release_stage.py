@@ -24,6 +24,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
+from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
@@ -125,6 +126,19 @@ def test_the_same_bits_under_another_name_are_the_release_that_is_there(host):
     result = host.stage(host.resolve("v2"))
     assert (result["changed"], result["release"]) == (False, "v1")
     assert os.listdir(host.home.releases) == ["v1"]
+
+
+def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(host):
+    source, env_file = host.resolve(), host.root / "shared/.env"
+    env_file.write_text("DATABASE=a\n")
+    assert host.stage(source)["migrated"], "there is none"
+    assert not host.stage(source, migrate="flask db upgrade")["migrated"]
+    migrated = describe_migration("flask db upgrade", str(env_file))
+    host.home.write_record("v1", {**host.home.record("v1"), "migrated": migrated})
+    assert host.stage(source, migrate="flask db upgrade")["migrated"]
+    assert not host.stage(source, migrate="flask db upgrade --sql")["migrated"]
+    env_file.write_text("DATABASE=b\n")
+    assert not host.stage(source, migrate="flask db upgrade")["migrated"]
 
 
 def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
