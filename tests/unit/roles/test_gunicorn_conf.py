@@ -113,7 +113,7 @@ def test_the_header_says_who_manages_the_file(texts):
 def test_numbers_are_numbers_and_logs_go_to_the_journal(execute):
     conf = execute()
     told = {name: conf[name] for name in ("workers", "threads", "timeout", "graceful_timeout", "max_requests")}
-    assert told == {"workers": 3, "threads": 4, "timeout": 30, "graceful_timeout": 30, "max_requests": 0}
+    assert told == {"workers": 3, "threads": 4, "timeout": 30, "graceful_timeout": 60, "max_requests": 0}
     assert (conf["worker_class"], conf["loglevel"], conf["errorlog"]) == ("gthread", "info", "-")
     assert "accesslog" not in conf
     assert conf["control_socket_disable"] is True and conf["worker_tmp_dir"] == "/dev/shm"

@@ -106,6 +106,11 @@ def test_output_is_not_buffered_and_home_is_a_directory_that_may_be_written(file
     assert names.index("Environment") < names.index("EnvironmentFile")
 
 
+def test_systemd_waits_longer_than_gunicorn(files):
+    assert "graceful_timeout = 60\n" in files["default"]["/srv/my-app/gunicorn.conf.py"]
+    assert "TimeoutStopSec=70" in lines(files, "default")
+
+
 def test_a_drop_in_is_the_same_for_both_services(files):
     for case, text in (
         ("mapping", "[Service]\nNice=5\nEnvironment=A=1\nEnvironment=B=2\n"),
