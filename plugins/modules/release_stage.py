@@ -92,6 +92,10 @@ options:
     description: The group of that user.
     type: str
     required: true
+  web_group:
+    description: The group of Nginx. New shared directories below O(static_paths) are its own, so that it reads uploads.
+    type: str
+    default: www-data
   run:
     description: Who deploys, C(run), C(by) and C(controller). Set by the action plugin.
     type: dict
@@ -127,14 +131,15 @@ options:
   only:
     description:
       - Do no more than this, whatever else is asked for.
-      - V(check) fails when C(app) or C(venv) is a real directory that O(adopt) does not allow to move, and when another
-        run holds the lock. It changes nothing.
+      - V(check) fails when C(app) or C(venv) is a real directory that O(adopt) does not allow to move, when a database
+        of O(shared_paths) could not be written to, and when another run holds the lock. It changes nothing.
       - V(unlock) gives back the lock, if this run holds it.
     type: str
     choices: [check, unlock]
 notes:
   - Fails, before anything is changed, when C(app) or C(venv) is a real directory, when a file of O(shared_paths) is
-    missing in C(shared/), and when another run holds the lock.
+    missing in C(shared/) or is an SQLite database in a directory that O(user) may not write to, and when another run
+    holds the lock.
 extends_documentation_fragment:
   - flaskops.production.health
 seealso:
@@ -244,6 +249,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     SETTINGS,
     STAGE,
+    check_databases,
     check_links,
     check_tree,
     is_as_set,
@@ -549,6 +555,7 @@ def main() -> None:
     try:
         if params["only"] == "check":
             check_links(home, params)
+            check_databases(home, params)
             lock.check(force=params["unlock"])
             module.exit_json(changed=False)
         if params["only"] == "unlock":

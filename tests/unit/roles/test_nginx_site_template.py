@@ -58,6 +58,13 @@ def test_http2_is_spelled_as_the_version_of_nginx_wants_it(nginx_site_templates,
     assert "http2" not in nginx_site_templates["everything"]
 
 
+def test_shared_data_below_static_files_is_served_from_its_place(nginx_site_texts):
+    text = nginx_site_texts["named"]
+    assert re.findall(r"location \^~ (\S+) \{", text) == ["/static/", "/static/uploads/", "/media/"]
+    assert "alias /srv/my-app/shared/shop/static/uploads/;" in text
+    assert "/static/uploads/" not in nginx_site_texts["http"]
+
+
 def test_settings_arrive(nginx_site_texts):
     text = nginx_site_texts["everything"]
     for line in (

@@ -91,6 +91,73 @@ def host(tmp_path, run_module, monkeypatch):
     return Host(tmp_path, run_module)
 
 
+# Databases and what Nginx serves
+
+SQLITE = b"SQLite format 3\0" + bytes(84)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "refused"),
+    [
+        ("app.db", SQLITE, True),
+        ("app.db", b"", True),
+        ("data/store", SQLITE, True),
+        ("app.db", b"Berkeley", False),
+        ("settings.cfg", b"", False),
+    ],
+)
+@pytest.mark.parametrize("how", [{}, {"only": "check"}])
+def test_a_database_beside_which_the_application_may_not_write_is_refused(host, name, content, refused, how):
+    path = host.root / "shared" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o755)
+    path.write_bytes(content)
+    before = host.tree()
+    said = host.stage(host.resolve(), user="nobody", group="nogroup", shared_paths=[name], archive=False, **how)
+    assert bool(said.get("failed")) is refused
+    if refused:
+        assert f"release_shared_paths has {name}, an SQLite database" in said["msg"] and "instance/" in said["msg"]
+    assert host.tree() == before
+
+
+@pytest.mark.parametrize("how", ["own directory", "group", "link"])
+def test_a_database_beside_which_the_application_may_write_is_accepted(host, how):
+    place = host.root / "shared/database"
+    place.mkdir()
+    (place / "app.db").write_bytes(SQLITE)
+    nobody, nogroup = pwd.getpwnam("nobody"), grp.getgrnam("nogroup")
+    if how == "group":
+        os.chown(place, -1, nogroup.gr_gid)
+        place.chmod(0o770)
+    else:
+        os.chown(place, nobody.pw_uid, -1)
+    if how == "link":
+        (host.root / "shared/app.db").symlink_to("database/app.db")
+    name = "app.db" if how == "link" else "database/app.db"
+    assert not host.stage(host.resolve(), user="nobody", group="nogroup", shared_paths=[name], archive=False).get(
+        "failed"
+    )
+
+
+def test_a_database_that_is_still_to_come_belongs_into_a_directory(host):
+    said = host.stage(host.resolve(), shared_paths=["app.db"])["msg"]
+    assert "SQLite writes beside its file: share a directory for a database" in said
+
+
+def test_shared_paths_that_nginx_serves_belong_to_its_group(host):
+    static = ["static", "shop/static"]
+    paths = ["static/uploads/", "shop/static/pictures/", "media/thumbs/", "shop/static-data/", "instance/"]
+    params = {"user": "nobody", "group": "nogroup", "web_group": "www-data", "static_paths": static}
+    assert not host.stage(host.resolve(), shared_paths=paths, **params).get("failed")
+    modes = {}
+    for path in paths:
+        info = (host.root / "shared" / path).stat()
+        modes[path] = (grp.getgrgid(info.st_gid).gr_name, oct(info.st_mode & 0o7777))
+    web, own = ("www-data", "0o2750"), ("nogroup", "0o750")
+    assert modes == dict(zip(paths, [web, web, web, own, own]))
+    assert pwd.getpwuid((host.root / "shared/static/uploads").stat().st_uid).pw_name == "nobody"
+
+
 # Look
 
 
