@@ -330,7 +330,14 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
             bound = {path, os.path.basename(path), os.path.relpath(path, facts.cwd or "/")}
             facts.listening = system.connects(path) if runs else bool(bound & system.listening())
             if runs and facts.listening:
-                facts.health = system.ask(path, health)
+                facts.health = system.ask(path, _mounted(facts, health))
+
+
+def _mounted(facts: Facts, health: dict | None) -> dict | None:
+    """The health check below SCRIPT_NAME of the service's environment files."""
+    path = health["path"] if health else "/"
+    mounted = _service.mounted_path(path, *(name.lstrip("-") for name in facts.env_files))
+    return health if mounted == path else {**(health or {}), "path": mounted}
 
 
 def environment_of(facts: Facts) -> str:

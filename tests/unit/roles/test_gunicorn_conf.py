@@ -44,6 +44,7 @@ SETTINGS = {
         }
     },
     "nothing": {"gunicorn_systemd_settings": {"statsd_host": None}},
+    "gevent": {"gunicorn_systemd_worker_class": "gevent"},
     "not ASCII": {"gunicorn_systemd_settings": {"proc_name": "Grüße 🚀"}},
 }
 
@@ -101,6 +102,46 @@ def test_programs_of_the_venv_come_first_and_a_path_that_is_set_is_kept_behind_i
     monkeypatch.setenv("VIRTUAL_ENV", "/opt/venv")
     execute()
     assert os.environ["VIRTUAL_ENV"] == "/opt/venv"
+
+
+@pytest.mark.parametrize("target", ["/health?a=b", "/shop/health?a=b"])
+def test_a_candidate_below_a_prefix_is_asked_below_it(execute, monkeypatch, target):
+    monkeypatch.setenv("SCRIPT_NAME", "/shop")
+    seen = []
+
+    def app(environ, start_response):
+        seen.append((environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["QUERY_STRING"]))
+        start_response("200 OK", [])
+        return []
+
+    assert execute()["answer"](app, target, "localhost") == 200
+    assert seen == [("/shop", "/health", "a=b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks"),
+    [
+        ("import packages_of_nobody\n", "No module named 'packages_of_nobody'"),
+        ("raise RuntimeError('gevent worker requires gevent 1.4 or higher')\n", "gevent worker requires gevent 1.4"),
+    ],
+)
+def test_a_worker_class_without_its_packages_names_the_requirement(execute, tmp_path, monkeypatch, text, lacks):
+    package = tmp_path / "lib/gunicorn/workers"
+    package.mkdir(parents=True)
+    for name in ("gunicorn/__init__.py", "gunicorn/workers/__init__.py"):
+        (tmp_path / "lib" / name).write_text("")
+    (package / "ggevent.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError) as refused:
+        execute("gevent")
+    assert lacks in str(refused.value)
+    assert str(refused.value).endswith("add gunicorn[gevent] to the requirements")
+    (package / "ggevent.py").write_text("")
+    assert execute("default")["worker_class"] == "gthread"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 # Settings
