@@ -58,6 +58,12 @@ options:
     description: The group to run it as.
     type: str
     required: true
+  record_only:
+    description:
+      - Record that the command has been run, and do not run it. For hosts of a fleet on one of which a migration has been
+        run, so that no later run on one of the others repeats it.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - flaskops.production.attributes
   - flaskops.production.attributes.of_this_run
@@ -288,7 +294,7 @@ def perform(home: Home, params: dict) -> dict:
         return {"changed": False}
     # Before the command, which may take as long as it likes while the file changes.
     proof = describe_migration(params["command"], home.env_file) if params["purpose"] == "migrate" else True
-    succeeded, output = run(home, params)
+    succeeded, output = (True, []) if params["record_only"] else run(home, params)
     if not succeeded:
         command, said = hide(params["command"], home.env_file), "\n".join(output)
         raise ReleaseError(
@@ -327,6 +333,7 @@ def main() -> None:
             "command": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "group": {"type": "str", "required": True},
+            "record_only": {"type": "bool", "default": False},
             "run": {"type": "dict"},
         },
         supports_check_mode=True,

@@ -281,6 +281,13 @@ def test_the_record_of_a_migration_shows_no_secret_and_differs_between_hosts(hom
     assert home.record("v1")["migrated"] != first
 
 
+def test_a_migration_of_another_host_is_recorded_and_not_run(home, command):
+    assert command(record_only=True)["changed"]
+    assert not (command.place / "ran").exists()
+    assert not command()["changed"] and not command(record_only=True)["changed"]
+    assert not (command.place / "ran").exists()
+
+
 @pytest.mark.parametrize("migrated", [True, {}, {"salt": "zz", "digest": ""}, {"salt": "00", "digest": "0"}])
 def test_what_is_no_record_of_a_migration_does_not_count(home, command, migrated):
     home.write_record("v1", {**RECORD, "migrated": migrated})
