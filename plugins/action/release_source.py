@@ -41,6 +41,8 @@ OF_VENV = ("requirements", "packages", "require_hashes")
 
 
 def variable(argument: str) -> str:
+    if argument == "wsgi":
+        return "flask_app_wsgi"
     return f"venv_{argument}" if argument in OF_VENV else f"release_{argument}"
 
 

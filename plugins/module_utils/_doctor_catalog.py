@@ -560,6 +560,12 @@ THEMES: dict[str, dict[str, Kind]] = {
             "The requests were answered with 403, 404 or 502.",
             "namei -l {path} shows which directory or file is closed to Nginx's user.",
         ),
+        "nginx-connections-exhausted": Kind(
+            "warning",
+            "Nginx has run out of connections",
+            "Requests failed. A request that waits for the application takes two connections of worker_connections.",
+            "Set worker_connections 4096 and worker_rlimit_nofile 8192 in /etc/nginx/nginx.conf, then reload nginx.",
+        ),
         "certificate-expired": Kind(
             "error",
             "A certificate has expired",

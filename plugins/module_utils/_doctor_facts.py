@@ -112,6 +112,7 @@ class Facts:
     nginx_output: str = ""
     config: _nginx.Config = _nginx.Config("", (), ())
     nginx_errors: list[str] = field(default_factory=list)
+    nginx_exhausted: list[str] = field(default_factory=list)
     certificates: list[Certificate] = field(default_factory=list)
     # Releases, where this collection keeps them
     release: str = ""
@@ -227,7 +228,9 @@ def _read_nginx(facts: Facts, system: System, recent: int) -> None:
             if not path.startswith(("stderr", "syslog", "memory", "/dev/"))
         )
         for path in logs or ["/var/log/nginx/error.log"]:
-            facts.nginx_errors += _refusals(path, facts, recent)
+            lines = _recent_lines(path, facts, recent)
+            facts.nginx_errors += [line for line in lines if "Permission denied)" in line and facts.root in line]
+            facts.nginx_exhausted += [line for line in lines if "worker_connections are not enough" in line]
         for site in facts.sites():
             facts.certificates += [certificate(os.path.join(prefix, path)) for path in site.certificates]
             for path in site.keys:
@@ -237,8 +240,8 @@ def _read_nginx(facts: Facts, system: System, recent: int) -> None:
     facts.web = found or account(user or "www-data") or account("nginx") or account("nobody")
 
 
-def _refusals(path: str, facts: Facts, recent: int) -> list[str]:
-    """The lines of a log of Nginx, of late, that tell of a path of the application that was closed to it."""
+def _recent_lines(path: str, facts: Facts, recent: int) -> list[str]:
+    """The lines of a log of Nginx of the last minutes."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
@@ -246,7 +249,7 @@ def _refusals(path: str, facts: Facts, recent: int) -> list[str]:
     except OSError:
         return []
     since = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(facts.now - recent * 60))
-    return [line for line in lines if "Permission denied)" in line and facts.root in line and line[:19] >= since]
+    return [line for line in lines if line[:19] >= since]
 
 
 def certificate(path: str) -> Certificate:
@@ -330,7 +333,14 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
             bound = {path, os.path.basename(path), os.path.relpath(path, facts.cwd or "/")}
             facts.listening = system.connects(path) if runs else bool(bound & system.listening())
             if runs and facts.listening:
-                facts.health = system.ask(path, health)
+                facts.health = system.ask(path, _mounted(facts, health))
+
+
+def _mounted(facts: Facts, health: dict | None) -> dict | None:
+    """The health check below SCRIPT_NAME of the service's environment files."""
+    path = health["path"] if health else "/"
+    mounted = _service.mounted_path(path, *(name.lstrip("-") for name in facts.env_files))
+    return health if mounted == path else {**(health or {}), "path": mounted}
 
 
 def environment_of(facts: Facts) -> str:

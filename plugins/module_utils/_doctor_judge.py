@@ -553,6 +553,11 @@ def nginx(facts: Facts) -> Iterator[Finding]:
             if not location.proxy:
                 yield from _location(facts, location)
     yield from _certificates(facts)
+    if facts.nginx_exhausted:
+        seen = f"{len(facts.nginx_exhausted)} lines, the last one: {facts.nginx_exhausted[-1]}"
+        yield finding(
+            "nginx-connections-exhausted", seen, "a connection for every request that waits, and one for its client"
+        )
     if facts.nginx_errors:
         seen = f"{len(facts.nginx_errors)} lines, the last one: {facts.nginx_errors[-1]}"
         match = re.search(r'"(/[^"]+)" failed|unix:(/[^:\s]+)', facts.nginx_errors[-1])

@@ -74,12 +74,12 @@ class System:
 
     def ask(self, path: str, health: dict | None) -> str:
         """Why the application does not answer as it should; empty when it does."""
-        wanted = health or {"path": "/", "host": "localhost", "timeout": 5}
+        wanted = {"path": "/", "host": "localhost", "timeout": 5, **(health or {})}
         answer = _service.ask(path, wanted["path"], wanted["host"], wanted["timeout"], wanted.get("headers"))
-        statuses = health["status"] if health else range(100, 500)
+        statuses = wanted.get("status", range(100, 500))
         if answer in statuses:
             return ""
-        expected = " or ".join(map(str, health["status"])) if health else "a status below 500"
+        expected = " or ".join(map(str, wanted["status"])) if "status" in wanted else "a status below 500"
         return f"GET {wanted['path']} answered {answer}, expected {expected}"
 
 

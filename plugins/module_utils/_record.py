@@ -24,7 +24,7 @@ class Record(TypedDict, total=False):
     state: str
     staged: str
     built: bool
-    migrated: bool
+    migrated: dict[str, str]
     reason: str
     time: str
     by: str

@@ -55,7 +55,7 @@ def values_of(environment: str) -> tuple[set[str], set[str]]:
     """
     secrets, words = set(), set()
     for name, raw in ASSIGNMENT.findall(environment):
-        value = _unquoted(raw.strip())
+        value = unquoted(raw.strip())
         if SECRET_NAME.search(name):
             secrets |= {shown for shown in _spellings(value) if len(shown) >= SHORT}
         elif not value.startswith("/"):
@@ -68,7 +68,7 @@ def values_of(environment: str) -> tuple[set[str], set[str]]:
 def values_of_credential(text: str) -> set[str]:
     """What is not to be shown of a file with a secret: all of it, its lines, and values that have a name in it."""
     found = {text.strip(), *(line.strip() for line in text.splitlines()), *IN_JSON.findall(text), *IN_URL.findall(text)}
-    found |= {_unquoted(raw.strip()) for _name, raw in ASSIGNMENT.findall(text)}
+    found |= {unquoted(raw.strip()) for _name, raw in ASSIGNMENT.findall(text)}
     return {shown for value in found for shown in _spellings(value) if len(shown) >= SHORT}
 
 
@@ -93,7 +93,7 @@ def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
     return found
 
 
-def _unquoted(raw: str) -> str:
+def unquoted(raw: str) -> str:
     """As systemd reads it."""
     if len(raw) > 1 and raw[0] == raw[-1] == '"':
         return re.sub(r'\\(["\\`$])', r"\1", raw[1:-1])

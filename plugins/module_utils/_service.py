@@ -14,7 +14,12 @@ import subprocess
 import time
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide, read_credentials
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import (
+    ASSIGNMENT,
+    hide,
+    read_credentials,
+    unquoted,
+)
 
 _PROPERTIES = (
     "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths"
@@ -178,18 +183,30 @@ def ask(address: str, target: str, host: str, timeout: float, headers: dict[str,
         connection.close()
 
 
+def mounted_path(path: str, *env_files: str) -> str:
+    """The path to ask for: below SCRIPT_NAME of these environment files, where Gunicorn answers nothing else."""
+    prefix = ""
+    for env_file in env_files:
+        with contextlib.suppress(OSError), open(env_file, encoding="utf-8", errors="replace") as file:
+            found = [raw for name, raw in ASSIGNMENT.findall(file.read()) if name == "SCRIPT_NAME"]
+            prefix = unquoted(found[-1].strip()).rstrip("/") if found else prefix
+    bare = path.partition("?")[0]
+    return path if bare == prefix or bare.startswith(prefix + "/") and prefix else prefix + path
+
+
 def fault(home: Home, health: dict | None, attempts: int | None = None) -> str | None:
     """Why the application does not answer as it should, after all attempts of the health gate; None when it does."""
     if health is None:
         return None
+    path = mounted_path(health["path"], home.env_file)
     for attempt in range(attempts or health["attempts"]):
         if attempt:
             time.sleep(health["interval"])
-        answer = ask(home.socket, health["path"], health["host"], health["timeout"], health["headers"])
+        answer = ask(home.socket, path, health["host"], health["timeout"], health["headers"])
         if answer in health["status"]:
             return None
     expected = " or ".join(str(status) for status in health["status"])
-    return f"GET {health['path']} answered {answer}, expected {expected}"
+    return f"GET {path} answered {answer}, expected {expected}"
 
 
 def working_directory(pid: str) -> str | None:

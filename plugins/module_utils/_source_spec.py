@@ -45,5 +45,6 @@ SOURCE = {
     "require_hashes": {"type": "bool", "default": False},
     "static_paths": {"type": "list", "elements": "str", "default": []},
     "shared_paths": {"type": "list", "elements": "str", "default": []},
+    "wsgi": {"type": "str", "default": ""},
     "sensitive_files": {"type": "str", "default": "warn", "choices": ["warn", "drop", "refuse", "ignore"]},
 }

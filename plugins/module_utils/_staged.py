@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
+import re
 
 from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry, TreeError, apply, plan
+from ansible_collections.flaskops.production.plugins.module_utils._migrations import is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
 
@@ -19,14 +23,19 @@ STAGE = {
     "shared_paths": {"type": "list", "elements": "str", "default": []},
     "static_paths": {"type": "list", "elements": "str", "default": []},
     "build": {"type": "str", "default": ""},
+    "migrate": {"type": "str", "default": ""},
     "adopt": {"type": "bool", "default": False},
     "owner": {"type": "str", "default": "root"},
     "user": {"type": "str", "required": True},
     "group": {"type": "str", "required": True},
+    "web_group": {"type": "str", "default": "www-data"},
     "health": HEALTH,
 }
 # Settings of a release that its record keeps, so that a change of them is noticed.
 SETTINGS = ("shared_paths", "static_paths", "build")
+# Names of databases that are files, and how each of SQLite begins.
+DATABASE = re.compile(r"\.(db|db3|sqlite|sqlite3)\Z", re.IGNORECASE)
+SQLITE = b"SQLite format 3\0"
 
 
 def is_real(path: str) -> bool:
@@ -55,6 +64,7 @@ def check_tree(home: Home, params: dict) -> None:
     """Refuse a host on which the release could not go live, before anything is changed."""
     check_links(home, params)
     check_shared_paths(params["shared_paths"])
+    check_databases(home, params)
     for name in params["shared_paths"]:
         path, adopted = os.path.join(home.shared, name), os.path.join(home.app, name)
         if name.endswith("/") and os.path.lexists(path.rstrip("/")) and not os.path.isdir(path):
@@ -68,10 +78,48 @@ def check_tree(home: Home, params: dict) -> None:
                 "first, or name its directory."
             )
         if not name.endswith("/") and not os.path.isfile(path) and not (params["adopt"] and os.path.isfile(adopted)):
-            raise ReleaseError(
-                f"release_shared_paths has {name}, a file, but {path} does not exist: put it there before the deploy, "
-                f"or write {name}/ if it is a directory."
-            )
+            advice = f"put it there before the deploy, or write {name}/ if it is a directory."
+            if DATABASE.search(name):
+                advice += " SQLite writes beside its file: share a directory for a database, such as instance/."
+            raise ReleaseError(f"release_shared_paths has {name}, a file, but {path} does not exist: {advice}")
+
+
+def check_databases(home: Home, params: dict) -> None:
+    """Refuse a file of SQLite in a directory that the application may not write to: every write would fail."""
+    for name in params["shared_paths"]:
+        path = os.path.realpath(os.path.join(home.shared, name))
+        directory = os.path.dirname(path)
+        if name.endswith("/") or not is_database(path) or may_write(directory, params["user"], params["group"]):
+            continue
+        raise ReleaseError(
+            f"release_shared_paths has {name}, an SQLite database, but {params['user']} may not write to {directory}, "
+            "and SQLite writes beside its file: stop the application, move the file to a directory such as "
+            f"{home.shared}/instance that belongs to {params['user']}, and share that directory: instance/."
+        )
+
+
+def is_database(path: str) -> bool:
+    """Whether a file is a database of SQLite, or an empty one that will be."""
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(len(SQLITE))
+    except OSError:
+        return False
+    return beginning == SQLITE or not beginning and bool(DATABASE.search(path))
+
+
+def may_write(directory: str, user: str, group: str) -> bool:
+    """Whether the modes of a directory let the application write to it."""
+    info = os.stat(directory)
+    try:
+        if pwd.getpwnam(user).pw_uid == info.st_uid:
+            return bool(info.st_mode & 0o200)
+        if grp.getgrnam(group).gr_gid == info.st_gid:
+            return bool(info.st_mode & 0o020)
+    except KeyError:
+        # The account is still to be made, so nothing is its own.
+        pass
+    return bool(info.st_mode & 0o002)
 
 
 def make_shared_directory(home: Home, name: str, params: dict, check_mode: bool = False) -> None:
@@ -80,13 +128,20 @@ def make_shared_directory(home: Home, name: str, params: dict, check_mode: bool 
     The application may write above it. A link that it has put there must not decide what root makes and gives away.
     """
     path = os.path.join(home.shared, name).rstrip("/")
-    entry = Entry(path, "directory", 0o750, params["user"], params["group"], parents=True)
+    # What Nginx serves belongs to its group, and so does what is put into it.
+    mode, group = (0o2750, params["web_group"]) if is_served(name, params) else (0o750, params["group"])
+    entry = Entry(path, "directory", mode, params["user"], group, parents=True)
     try:
         for change in plan([entry], check_mode):
             if not check_mode:
                 apply(change)
     except TreeError as error:
         raise ReleaseError(f"release_shared_paths has {name}, which is not in shared/ yet. {error}") from error
+
+
+def is_served(name: str, params: dict) -> bool:
+    """Whether Nginx serves what is below a shared path: below static files, or where it serves files of shared/."""
+    return any(name.startswith(top.rstrip("/") + "/") for top in [*params["static_paths"], "static", "media"])
 
 
 def check_shared_paths(shared_paths: list[str]) -> None:
@@ -117,5 +172,6 @@ def look(home: Home, params: dict) -> dict:
         "release": present or source["name"],
         "present": bool(present),
         "built": not params["build"] or bool(present) and record.get("build") == params["build"] and record["built"],
+        "migrated": not params["migrate"] or is_migrated(record.get("migrated"), params["migrate"], home.env_file),
         "bad": record.get("reason", "no reason given") if rejected else "",
     }

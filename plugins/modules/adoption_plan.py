@@ -141,7 +141,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_data
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, ask, show
+from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    HEALTH,
+    ask,
+    mounted_path,
+    show,
+)
 
 EXCLUDE = (
     *(".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".pytest_cache", ".mypy_cache"),
@@ -186,11 +191,12 @@ def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> lis
 def health_fault(facts: Facts, health: dict) -> str:
     """Why the health check would refuse what serves now; empty when it would not."""
     where = facts.listen.replace("unix:", "", 1)
-    answer = ask(where, health["path"], health["host"], health["timeout"], health["headers"])
+    path = mounted_path(health["path"], *(name.lstrip("-") for name in facts.env_files))
+    answer = ask(where, path, health["host"], health["timeout"], health["headers"])
     if answer in health["status"]:
         return ""
     return (
-        f"{facts.unit['Id']} itself answers {answer} to GET {health['path']}, so that the release would be refused: "
+        f"{facts.unit['Id']} itself answers {answer} to GET {path}, so that the release would be refused: "
         "set release_health_path, release_health_status or release_health_host to what a healthy application answers."
     )
 

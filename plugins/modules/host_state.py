@@ -97,6 +97,11 @@ live:
   returned: success
   type: str
   sample: 2026-04-21-120000-1a2b3c4
+migrated:
+  description: Whether the migration of the live release has been run on this host, or there is none.
+  returned: success
+  type: bool
+  sample: true
 differs:
   description: What is not as described, or why it could not be told.
   returned: success
@@ -176,8 +181,8 @@ def differing_site(module: AnsibleModule, options: dict) -> Iterator[str]:
         yield "nginx.service is not running and enabled"
 
 
-def live_release(home: Home, name: str, release: dict, venv: dict) -> str:
-    """The live release, where there is nothing to do for it; raises Unlike with the reason where there is."""
+def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
+    """The live release, where there is nothing to activate; raises Unlike with the reason where there is."""
     options = validated("release", STAGE, {**release, "root": home.root, "app": name})
     check_tree(home, options)
     if is_real(home.app) or is_real(home.venv):
@@ -198,7 +203,7 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> str:
     link = os.path.join(home.environments, live)
     if not is_in_place(settings_of(validated("venv", VENV, {**venv, "source": home.release(live), "link": link}))):
         raise Unlike(f"the dependencies of {live} are not in place")
-    return live
+    return {"live": live, "migrated": found["migrated"]}
 
 
 def state(module: AnsibleModule) -> dict:
@@ -210,12 +215,12 @@ def state(module: AnsibleModule) -> dict:
     except (Unlike, ReleaseError, OSError) as error:
         differs = [str(error)]
     provisioned = not differs
-    live = ""
+    found = {"live": "", "migrated": False}
     try:
-        live = live_release(home, name, params["release"], params["venv"])
+        found = live_release(home, name, params["release"], params["venv"])
     except (Unlike, ReleaseError, VenvError, SymlinkError, OSError, KeyError) as error:
         differs.append(str(error))
-    return {"provisioned": provisioned, "live": live, "differs": differs}
+    return {"provisioned": provisioned, **found, "differs": differs}
 
 
 def main() -> None:

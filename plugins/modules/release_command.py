@@ -13,9 +13,11 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Runs a command in the directory of a release that is staged, with the release's own packages first in C(PATH) and
-    the variables of C(shared/.env), which systemd reads on the host. No secret leaves the host.
-  - What has been run is recorded with the release and not run again.
+  - Runs a command in the directory of a release that is staged, with the release's own packages first in C(PATH),
+    C(VIRTUAL_ENV), and the variables of C(shared/.env), which systemd reads on the host. No secret leaves the host.
+  - Variables that name a file below C(<root>/app) or C(<root>/venv) name that of this release in the command.
+  - What has been run is recorded with the release and not run again. A migration is run again when the command or the
+    variables of C(shared/.env) have changed, because they may name another database.
   - Takes the lock of the application while the command runs. A command that a killed run has left running is waited
     for.
 attributes:
@@ -56,6 +58,12 @@ options:
     description: The group to run it as.
     type: str
     required: true
+  record_only:
+    description:
+      - Record that the command has been run, and do not run it. For hosts of a fleet on one of which a migration has been
+        run, so that no later run on one of the others repeats it.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - flaskops.production.attributes
   - flaskops.production.attributes.of_this_run
@@ -86,6 +94,7 @@ output:
 """
 
 import grp
+import inspect
 import os
 import signal
 import time
@@ -93,6 +102,8 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration, is_migrated
+from ansible_collections.flaskops.production.plugins.module_utils._process_environment import complete_environment
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     PATIENCE,
     Home,
@@ -140,16 +151,30 @@ PROCESS = (
 # Where the unit, its script and its output are, until the next start of the host at the latest.
 RUNTIME = "/run"
 
+# Where builds keep what they have downloaded, below /var/cache.
+BUILD_CACHE = "flaskops-build"
+
 # The key of the record that says that it has been run.
 DONE = {"build": "built", "migrate": "migrated"}
 
 
-def environment_path(home: Home, release: str) -> str:
-    """The directory of the programs that the release's packages bring."""
+def venv_of(home: Home, release: str) -> str:
+    """The virtual environment of a release."""
     environment = home.environment(release)
     if environment is None:
         raise ReleaseError(f"The release {release} has no set of dependencies yet: build it first.")
-    return os.path.join(home.venvs, environment, "bin")
+    return os.path.join(home.venvs, environment)
+
+
+def launcher(home: Home, release: str) -> str:
+    """A program that completes the environment as Gunicorn's configuration does, and then runs its arguments."""
+    paths = (home.root, home.release(release), venv_of(home, release))
+    return (
+        f"from __future__ import annotations\n\nimport os\nimport re\nimport sys\n\n\n"
+        f"{inspect.getsource(complete_environment)}\n\n"
+        f"complete_environment(os.environ, {', '.join(map(repr, paths))})\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
 
 
 def inherited(text: str, purpose: str) -> list[str]:
@@ -167,13 +192,17 @@ def _name(line: str) -> str:
     return line.split("=", 1)[0].strip()
 
 
-def unit(home: Home, params: dict, script: str, output: str) -> str:
+def unit(home: Home, params: dict, start: str, script: str, output: str) -> str:
     """A unit that runs the command as the service would be: user, environment, sandbox, the release's own packages."""
-    path = environment_path(home, params["release"]) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     code, text = cat(f"{params['name']}.service")
     # A service that is not there yet, or not this collection's, still has an environment file.
     common = [f"EnvironmentFile={home.env_file}", *(inherited(text, params["purpose"]) if code == 0 else [])]
-    common = "\n".join(["UMask=0022", *common, f"Environment=PATH={path}"])
+    if params["purpose"] == "build":
+        # The service's cache directory belongs to the application, whose files a build must not trust.
+        cache = f"{BUILD_CACHE}/{params['name']}"
+        common += [f"CacheDirectory={cache}", "CacheDirectoryMode=0700", f"Environment=HOME=/var/cache/{cache}"]
+    common = "\n".join(["UMask=0022", *common])
+    program = f"{venv_of(home, params['release'])}/bin/python -I {start} /bin/sh -e {script}"
     return f"""[Unit]
 Description={params["name"]}: {params["purpose"]} {params["release"]}
 
@@ -183,7 +212,7 @@ Type=oneshot
 User={params["user"]}
 Group={params["group"]}
 WorkingDirectory={home.release(params["release"])}
-ExecStart=/bin/sh -e {script}
+ExecStart={program}
 StandardOutput=truncate:{output}
 StandardError=inherit
 TimeoutStartSec=infinity
@@ -198,11 +227,13 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
     plain = f"{params['name']}-{params['purpose']}"
     name, units = f"{plain}.service", os.path.join(RUNTIME, "systemd/system")
     script, output = os.path.join(RUNTIME, f"{plain}.sh"), os.path.join(RUNTIME, f"{plain}.log")
+    start = os.path.join(RUNTIME, f"{plain}.py")
     wait_for(name)
     os.makedirs(units, exist_ok=True)
     try:
         # The environment that is set in the service's unit is nobody's to read, nor is a password in the command.
-        write(os.path.join(units, name), unit(home, params, script, output), 0o600)
+        write(os.path.join(units, name), unit(home, params, start, script, output), 0o600)
+        write(start, launcher(home, params["release"]), 0o644)
         write(script, params["command"] + "\n", 0o640, _group(params["group"]))
         # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
         write(output, "", 0o600)
@@ -214,7 +245,7 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
         return code == 0, lines or ([said] if code else [])
     finally:
         systemctl("reset-failed", name)
-        for path in (os.path.join(units, name), script, output):
+        for path in (os.path.join(units, name), start, script, output):
             if os.path.lexists(path):
                 os.unlink(path)
         systemctl("daemon-reload")
@@ -246,15 +277,24 @@ def _group(name: str) -> int:
         ) from None
 
 
+def is_done(home: Home, record: dict, params: dict) -> bool:
+    """Whether the command has been run; a migration counts for its command and the variables that it has seen."""
+    if params["purpose"] == "migrate":
+        return is_migrated(record.get("migrated"), params["command"], home.env_file)
+    return bool(record.get(DONE[params["purpose"]]))
+
+
 def perform(home: Home, params: dict) -> dict:
     """Run the command unless it has been run, and record it; the result of the task."""
     release, done = params["release"], DONE[params["purpose"]]
     record = home.record(release)
     if record is None:
         raise ReleaseError(f"The release {release} is not on this host: stage it first.")
-    if record.get(done):
+    if is_done(home, record, params):
         return {"changed": False}
-    succeeded, output = run(home, params)
+    # Before the command, which may take as long as it likes while the file changes.
+    proof = describe_migration(params["command"], home.env_file) if params["purpose"] == "migrate" else True
+    succeeded, output = (True, []) if params["record_only"] else run(home, params)
     if not succeeded:
         command, said = hide(params["command"], home.env_file), "\n".join(output)
         raise ReleaseError(
@@ -262,7 +302,7 @@ def perform(home: Home, params: dict) -> dict:
             f"the live release was not touched. It wrote last:\n{said}"
         )
     # Read again: a command may take as long as it likes.
-    home.write_record(release, {**(home.record(release) or record), done: True})
+    home.write_record(release, {**(home.record(release) or record), done: proof})
     return {"changed": True, "output": output}
 
 
@@ -293,6 +333,7 @@ def main() -> None:
             "command": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "group": {"type": "str", "required": True},
+            "record_only": {"type": "bool", "default": False},
             "run": {"type": "dict"},
         },
         supports_check_mode=True,
@@ -300,8 +341,7 @@ def main() -> None:
     params, home = module.params, Home(module.params["root"])
     try:
         if module.check_mode:
-            record = home.record(params["release"]) or {}
-            module.exit_json(changed=not record.get(DONE[params["purpose"]]))
+            module.exit_json(changed=not is_done(home, home.record(params["release"]) or {}, params))
         # A connection that is cut must not leave a command whose end nobody records.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.umask(0o022)

@@ -156,6 +156,14 @@ options:
     type: list
     elements: str
     default: []
+  wsgi:
+    description:
+      - The module and the callable that Gunicorn serves, as O(flaskops.production.flask_app#role:main:flask_app_wsgi).
+      - Refused when the source defines no such module or callable and no package of O(requirements) can bring it. The
+        modules are read and not imported.
+      - When it is empty, it is not checked.
+    type: str
+    default: ""
   sensitive_files:
     description:
       - What to do where the source holds what looks like a secret or a history.

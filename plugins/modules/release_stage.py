@@ -69,6 +69,10 @@ options:
     description: A command that has to be run in the release before it can be activated. Only recorded here.
     type: str
     default: ""
+  migrate:
+    description: The migration of the release. Only compared with what is recorded, for RV(migrated).
+    type: str
+    default: ""
   adopt:
     description:
       - Where C(app) is a real directory, keep it as the first release, by one atomic exchange with a link, and C(venv)
@@ -88,6 +92,10 @@ options:
     description: The group of that user.
     type: str
     required: true
+  web_group:
+    description: The group of Nginx. New shared directories below O(static_paths) are its own, so that it reads uploads.
+    type: str
+    default: www-data
   run:
     description: Who deploys, C(run), C(by) and C(controller). Set by the action plugin.
     type: dict
@@ -123,14 +131,15 @@ options:
   only:
     description:
       - Do no more than this, whatever else is asked for.
-      - V(check) fails when C(app) or C(venv) is a real directory that O(adopt) does not allow to move, and when another
-        run holds the lock. It changes nothing.
+      - V(check) fails when C(app) or C(venv) is a real directory that O(adopt) does not allow to move, when a database
+        of O(shared_paths) could not be written to, and when another run holds the lock. It changes nothing.
       - V(unlock) gives back the lock, if this run holds it.
     type: str
     choices: [check, unlock]
 notes:
   - Fails, before anything is changed, when C(app) or C(venv) is a real directory, when a file of O(shared_paths) is
-    missing in C(shared/), and when another run holds the lock.
+    missing in C(shared/) or is an SQLite database in a directory that O(user) may not write to, and when another run
+    holds the lock.
 extends_documentation_fragment:
   - flaskops.production.health
 seealso:
@@ -195,6 +204,12 @@ built:
   returned: always, unless O(only) is given
   type: bool
   sample: true
+migrated:
+  description: Whether O(migrate) has been run on this host for the release and the variables of C(shared/.env), or
+    there is nothing to run.
+  returned: always, unless O(only) is given
+  type: bool
+  sample: true
 outdated:
   description: Why the process is not what the tree describes or does not answer as it should; empty when all is well.
   returned: always, unless O(only) is given
@@ -234,6 +249,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     SETTINGS,
     STAGE,
+    check_databases,
     check_links,
     check_tree,
     is_as_set,
@@ -539,6 +555,7 @@ def main() -> None:
     try:
         if params["only"] == "check":
             check_links(home, params)
+            check_databases(home, params)
             lock.check(force=params["unlock"])
             module.exit_json(changed=False)
         if params["only"] == "unlock":

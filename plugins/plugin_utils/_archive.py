@@ -213,8 +213,7 @@ def _zip_entries(label: str, archive: zipfile.ZipFile) -> Iterator[Entry]:
                 f"{label} holds {quote(info.orig_filename)}; a zip's paths are separated by '/', not by a backslash."
             )
         path = member_path(label, info.filename)
-        # A Finder zip carries its metadata beside the files.
-        if not path or path.split("/", maxsplit=1)[0] == "__MACOSX":
+        if not path:
             continue
         if info.flag_bits & 0x1:
             raise SourceError(f"{label} holds {quote(path)} encrypted; only archives without a password are accepted.")

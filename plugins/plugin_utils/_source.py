@@ -77,6 +77,11 @@ def _resolve(request: Request, base: Path, work: Path) -> dict[str, Any]:
             f"{tree.label} holds Git LFS pointers instead of files ({listing(packed.pointers)}): LFS objects are not "
             "fetched. Build an archive that holds them if the application needs them."
         )
+    if packed.encrypted:
+        warnings.append(
+            f"{tree.label} holds files that git-crypt has encrypted ({listing(packed.encrypted)}): the hosts get them "
+            "encrypted. Set release_directory to a work tree that is unlocked if the application needs them."
+        )
     return {
         "name": request.name or release_name(moment, packed.digest),
         "digest": packed.digest,

@@ -11,6 +11,7 @@ import re
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import RESERVED, Request
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import Entry, SourceError, Tree, listing, quote
+from ansible_collections.flaskops.production.plugins.plugin_utils._wsgi import check_wsgi
 
 
 def check_found(tree: Tree, request: Request, found: list[Entry]) -> None:
@@ -43,6 +44,7 @@ def check_tree(tree: Tree, request: Request) -> None:
                 f"venv_require_hashes: true, but {tree.label} has requirements without one: {' '.join(faults[:5])} "
                 "Accepted are requirements pinned with == and --hash (pip-compile --generate-hashes writes them)."
             )
+    check_wsgi(tree, request, texts)
     for path in request.static_paths:
         entry = tree.find(path)
         if entry is not None and entry.kind != "directory":

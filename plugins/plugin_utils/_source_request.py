@@ -52,6 +52,7 @@ class Request:
     require_hashes: bool = False
     static_paths: tuple[str, ...] = ()
     shared_paths: tuple[str, ...] = ()
+    wsgi: str = ""
     sensitive_files: str = "warn"
     sought: tuple[tuple[str, str], ...] = ()
 

@@ -22,6 +22,7 @@ MAX_BYTES = 4 * 1024**3
 MAX_LINKS = 40
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+GIT_CRYPT = b"\0GITCRYPT\0"
 LATEST = 253_402_300_799  # 9999-12-31, the last second that a release name can tell
 
 
@@ -79,6 +80,7 @@ class Packed:
     size: int
     files: int
     pointers: list[str]
+    encrypted: list[str]
 
 
 def quote(text: str) -> str:
@@ -145,10 +147,18 @@ def rebase(entries: Iterable[Entry], strip: int = 0, subdirectory: str = "") -> 
         yield dataclasses.replace(entry, path="/".join(parts[len(below) :]))
 
 
+def without_metadata(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The same entries without what macOS adds to directories and archives: it is no part of the source."""
+    for entry in entries:
+        parts = entry.path.split("/")
+        if "__MACOSX" not in parts and not any(part.startswith("._") or part == ".DS_Store" for part in parts):
+            yield entry
+
+
 def limited(label: str, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The same entries; refuses once they are too many or too large in total."""
+    """The entries that belong to the source; refuses once they are too many or too large in total."""
     total = 0
-    for count, entry in enumerate(entries, 1):
+    for count, entry in enumerate(without_metadata(entries), 1):
         total += entry.size
         if count > MAX_FILES:
             raise SourceError(f"{label} holds more than {MAX_FILES} files; a release may hold {MAX_FILES} at most.")
@@ -258,6 +268,7 @@ def pack(tree: Tree, destination: Path, mtime: int) -> Packed:
     total = hashlib.sha256()
     parents = {path.rpartition("/")[0] for path in tree.entries}
     pointers: list[str] = []
+    encrypted: list[str] = []
     count = 0
     with contextlib.ExitStack() as stack:
         out = _Hashing(stack.enter_context(destination.open("wb")))
@@ -269,6 +280,8 @@ def pack(tree: Tree, destination: Path, mtime: int) -> Packed:
                 content, head = _add_file(tree.label, tar, info, entry)
                 if entry.size < 1024 and head.startswith(LFS_POINTER):
                     pointers.append(entry.path)
+                if head.startswith(GIT_CRYPT):
+                    encrypted.append(entry.path)
             else:
                 tar.addfile(info)
                 content = hashlib.sha256(entry.target.encode("utf-8", "surrogateescape")).hexdigest()
@@ -276,4 +289,4 @@ def pack(tree: Tree, destination: Path, mtime: int) -> Packed:
                 count += 1
             if entry.kind != "directory" or entry.path not in parents:
                 total.update(_fingerprint(entry, content))
-    return Packed(total.hexdigest(), out.hash.hexdigest(), out.size, count, pointers)
+    return Packed(total.hexdigest(), out.hash.hexdigest(), out.size, count, pointers, encrypted)

@@ -88,6 +88,10 @@ ROWS = [
         *("flask_app_owner", "'www-data'", "a user name other than flask_app_user"),
     ),
     row("WSGI without a colon", {"flask_app_wsgi": "wsgi"}, "flask_app_wsgi", "'wsgi'", "module:callable"),
+    row(
+        "WSGI module that is missing", {"flask_app_wsgi": "shop:app"}, "flask_app_wsgi", "no module 'shop'", "wsgi:app"
+    ),
+    row("WSGI callable that is missing", {"flask_app_wsgi": "wsgi:web"}, "flask_app_wsgi", "no 'web'", "wsgi:app"),
     row("WSGI as a path", {"flask_app_wsgi": "web/wsgi.py:app"}, "flask_app_wsgi", "'web/wsgi.py:app'", "wsgi:app"),
     row("Environment with a line break", {"flask_app_env": {"MOTD": "a\nb"}}, "flask_app_env.MOTD", "one line of text"),
     row(

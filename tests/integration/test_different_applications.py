@@ -20,7 +20,7 @@ PREPARE = [
     {
         "name": "Be prepared",
         "ansible.builtin.set_fact": {"__release_prepared": PREPARED, "__release_live": LIVE},
-        "vars": {"__ready": {"release": RELEASE, "live": "", "needed": True}},
+        "vars": {"__ready": {"release": RELEASE, "live": "", "needed": True, "migrated": False}},
     }
 ]
 HOOK = [{"name": "Tell", "ansible.builtin.debug": {"msg": "failed {{ flask_app_name }} {{ inventory_hostname }}"}}]

@@ -65,7 +65,19 @@ EVERYTHING = {
     "nginx_site_error_log": "/var/log/nginx/other.log",
     "nginx_site_extra": "location = /extra {\n    return 200 $extra;\n}\n",
 }
-NAMED = {"nginx_site_server_name": "example.org", "nginx_site_client_max_body_size": "1k", "nginx_site_listen": 8080}
+NAMED = {
+    "nginx_site_server_name": "example.org",
+    "nginx_site_client_max_body_size": "1k",
+    "nginx_site_listen": 8080,
+    "release_static_paths": ["static", "shop/static/"],
+    "release_shared_paths": [
+        "static/gallery/",
+        "shop/static/uploads/",
+        "shop/static/x y/",
+        "shop/static/a.json",
+        "data/",
+    ],
+}
 BALANCED = {
     "nginx_site_listen": 8081,
     "nginx_site_real_ip_from": ["127.0.0.2", "192.0.2.0/24", "2001:db8::/32"],

@@ -47,6 +47,7 @@ SETTINGS = {
         }
     },
     "nothing": {"gunicorn_systemd_settings": {"statsd_host": None}},
+    "gevent": {"gunicorn_systemd_worker_class": "gevent"},
     "not ASCII": {"gunicorn_systemd_settings": {"proc_name": "Grüße 🚀"}},
 }
 
@@ -61,6 +62,8 @@ def texts(gunicorn_files):
 def execute(texts, tmp_path, monkeypatch):
     """Execute a rendered file as Gunicorn does, in a directory of its own."""
     monkeypatch.chdir(tmp_path)
+    # The file completes the environment of its process.
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.delenv("RELEASE_HEALTH", raising=False)
 
@@ -76,6 +79,74 @@ def execute(texts, tmp_path, monkeypatch):
     return run
 
 
+# The environment of the process
+
+
+def test_a_process_sees_its_own_release_under_the_paths_of_the_live_one(execute, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONFIG", "/srv/my-app/app/config")
+    monkeypatch.setenv("SEVERAL", "/srv/my-app/app:/srv/my-app/venv/lib,file:///srv/my-app/app/x?y")
+    others = "/srv/my-app/app.cfg /srv/my-app/apps /mnt/srv/my-app/app /srv/my-app/venvs/1 /srv/my-app/app-2"
+    monkeypatch.setenv("OTHERS", others)
+    execute()
+    prefix = os.path.realpath(sys.prefix)
+    assert os.environ["CONFIG"] == f"{tmp_path}/config"
+    assert os.environ["SEVERAL"] == f"{tmp_path}:{prefix}/lib,file://{tmp_path}/x?y"
+    assert os.environ["OTHERS"] == others
+
+
+def test_programs_of_the_venv_come_first_and_a_path_that_is_set_is_kept_behind_it(execute, monkeypatch):
+    monkeypatch.setenv("PATH", "/opt/tools::/usr/bin")
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    prefix = os.path.realpath(sys.prefix)
+    for _again in range(2):
+        execute()
+        assert os.environ["PATH"] == f"{prefix}/bin:/opt/tools:/usr/bin"
+        assert os.environ["VIRTUAL_ENV"] == prefix
+    monkeypatch.setenv("VIRTUAL_ENV", "/opt/venv")
+    execute()
+    assert os.environ["VIRTUAL_ENV"] == "/opt/venv"
+
+
+@pytest.mark.parametrize("target", ["/health?a=b", "/shop/health?a=b"])
+def test_a_candidate_below_a_prefix_is_asked_below_it(execute, monkeypatch, target):
+    monkeypatch.setenv("SCRIPT_NAME", "/shop")
+    seen = []
+
+    def app(environ, start_response):
+        seen.append((environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["QUERY_STRING"]))
+        start_response("200 OK", [])
+        return []
+
+    assert execute()["answer"](app, target, "localhost") == 200
+    assert seen == [("/shop", "/health", "a=b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks"),
+    [
+        ("import packages_of_nobody\n", "No module named 'packages_of_nobody'"),
+        ("raise RuntimeError('gevent worker requires gevent 1.4 or higher')\n", "gevent worker requires gevent 1.4"),
+    ],
+)
+def test_a_worker_class_without_its_packages_names_the_requirement(execute, tmp_path, monkeypatch, text, lacks):
+    package = tmp_path / "lib/gunicorn/workers"
+    package.mkdir(parents=True)
+    for name in ("gunicorn/__init__.py", "gunicorn/workers/__init__.py"):
+        (tmp_path / "lib" / name).write_text("")
+    (package / "ggevent.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError) as refused:
+        execute("gevent")
+    assert lacks in str(refused.value)
+    assert str(refused.value).endswith("add gunicorn[gevent] to the requirements")
+    (package / "ggevent.py").write_text("")
+    assert execute("default")["worker_class"] == "gthread"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 # Settings
 
 
@@ -86,7 +157,7 @@ def test_the_header_says_who_manages_the_file(texts):
 def test_numbers_are_numbers_and_logs_go_to_the_journal(execute):
     conf = execute()
     told = {name: conf[name] for name in ("workers", "threads", "timeout", "graceful_timeout", "max_requests")}
-    assert told == {"workers": 3, "threads": 4, "timeout": 30, "graceful_timeout": 30, "max_requests": 0}
+    assert told == {"workers": 3, "threads": 4, "timeout": 30, "graceful_timeout": 60, "max_requests": 0}
     assert (conf["worker_class"], conf["loglevel"], conf["errorlog"]) == ("gthread", "info", "-")
     assert "accesslog" not in conf
     assert conf["control_socket_disable"] is True and conf["worker_tmp_dir"] == "/dev/shm"

@@ -100,6 +100,20 @@ def test_limits_and_credentials_are_written(files, unit):
         assert line in found
 
 
+@pytest.mark.parametrize("unit", ["my-app", "my-app-next"])
+def test_output_is_not_buffered_and_home_is_a_directory_that_may_be_written(files, unit):
+    found = lines(files, "default", unit)
+    assert found.count("CacheDirectory=flaskops/my-app") == 1
+    assert "Environment=PYTHONUNBUFFERED=1 HOME=/var/cache/flaskops/my-app" in found
+    names = [line.split("=")[0] for line in found]
+    assert names.index("Environment") < names.index("EnvironmentFile")
+
+
+def test_systemd_waits_longer_than_gunicorn(files):
+    assert "graceful_timeout = 60\n" in files["default"]["/srv/my-app/gunicorn.conf.py"]
+    assert "TimeoutStopSec=70" in lines(files, "default")
+
+
 def test_a_drop_in_is_the_same_for_both_services(files):
     for case, text in (
         ("mapping", "[Service]\nNice=5\nEnvironment=A=1\nEnvironment=B=2\n"),

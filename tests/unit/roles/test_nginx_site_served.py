@@ -352,6 +352,25 @@ def test_the_port_is_part_of_the_host_when_it_is_not_the_usual_one(site):
     assert got["host"] == "example.org:8080"
 
 
+@pytest.mark.parametrize(
+    ("target", "asked", "host", "port"),
+    [
+        # Behind a port forwarding, a visitor asks for another port than this host's.
+        ("/", "example.org:18080", "example.org:18080", "18080"),
+        ("/", "EXAMPLE.org:80", "example.org:80", "80"),
+        ("/", "[::1]:18080", "[::1]:18080", "18080"),
+        ("/", "[::1]", "[::1]:8080", "PORT"),
+        # The name is the one that has chosen the site, and nothing but a number is a port.
+        ("http://example.org/", "evil.example:99", "example.org:99", "99"),
+        ("/", "example.org:123456", "example.org:8080", "PORT"),
+    ],
+)
+def test_the_port_is_the_one_that_the_visitor_asks_for(site, target, asked, host, port):
+    got = json.loads(site.ask(target, port=site.named, headers={"Host": asked}).text)["headers"]
+    assert (got["host"], got["x-forwarded-host"]) == (host, host)
+    assert got["x-forwarded-port"] == (str(site.named) if port == "PORT" else port)
+
+
 def test_a_body_that_is_too_large_is_refused(site):
     assert site.ask("/", port=site.named, method="POST", body="x" * 1024).status == 200
     assert site.ask("/", port=site.named, method="POST", body="x" * 1025).status == 413

@@ -54,6 +54,13 @@ def test_http2_is_spelled_as_the_version_of_nginx_wants_it(nginx_site_templates,
     assert "http2" not in nginx_site_templates["everything"]
 
 
+def test_shared_data_below_static_files_is_served_from_its_place(nginx_site_texts):
+    text = nginx_site_texts["named"]
+    assert re.findall(r"location \^~ (\S+) \{", text) == ["/static/", "/static/uploads/", "/media/"]
+    assert "alias /srv/my-app/shared/shop/static/uploads/;" in text
+    assert "/static/uploads/" not in nginx_site_texts["http"]
+
+
 def test_settings_arrive(nginx_site_texts):
     text = nginx_site_texts["everything"]
     for line in (
@@ -66,7 +73,8 @@ def test_settings_arrive(nginx_site_texts):
         "access_log /var/log/nginx/everything.log my-app_json if=$logged_my_app;",
         "error_log /var/log/nginx/other.log;",
         "return 301 https://$host:8443$request_uri;",
-        "proxy_set_header Host $host:8443;",
+        'map $http_host $asked_port_my_app_8443 {\n    default ":8443";\n',
+        "proxy_set_header Host $host$asked_port_my_app_8443;",
         "    location = /extra {\n        return 200 $extra;\n    }\n}",
         "map $host $extra {\n    default extra;\n}\n\nserver {",
         "root /srv/my-app/acme;",

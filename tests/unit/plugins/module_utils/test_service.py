@@ -329,3 +329,28 @@ def test_what_can_not_be_halted_is_told(monkeypatch, code, states, message):
     with pytest.raises(ReleaseError) as error:
         _service.halt("shop.service", patience=0.1)
     assert str(error.value) == message
+
+
+# Below a prefix
+
+
+@pytest.mark.parametrize(
+    ("env", "path", "expected"),
+    [
+        ("", "/health", "/health"),
+        ('A=1\nSCRIPT_NAME="/shop"\n', "/health", "/shop/health"),
+        ("SCRIPT_NAME=/shop", "/shop/health?a=b", "/shop/health?a=b"),
+        ("SCRIPT_NAME=/shop", "/shop", "/shop"),
+        ("SCRIPT_NAME=/shop", "/shopping", "/shop/shopping"),
+        ("SCRIPT_NAME=/shop", "/", "/shop/"),
+        ("# SCRIPT_NAME=/shop", "/", "/"),
+        ("SCRIPT_NAME=/a\nSCRIPT_NAME='/b'", "/", "/b/"),
+        ("SCRIPT_NAME=", "/", "/"),
+        (None, "/", "/"),
+    ],
+)
+def test_the_health_path_is_asked_below_the_prefix(tmp_path, env, path, expected):
+    env_file = tmp_path / ".env"
+    if env is not None:
+        env_file.write_text(env)
+    assert _service.mounted_path(path, str(env_file)) == expected

@@ -347,7 +347,8 @@ def test_the_kinds_that_no_tree_here_can_have_are_few():
     tested = {kind for kind, _plant in FAULTS}
     assert set(KINDS) - tested == {
         "certificate-expired", "certificate-expiring", "disk-full", "disk-nearly-full", "drift-environment",
-        "drift-release", "drift-settings", "host-unread", "inodes-nearly-full", "nginx-permission-errors",
+        "drift-release", "drift-settings", "host-unread", "inodes-nearly-full", "nginx-connections-exhausted",
+        "nginx-permission-errors",
         "parent-not-traversable-runtime", "process-stale-dependencies", "process-stale-environment", "root-in-home",
         "root-in-tmp", "root-missing", "scan-truncated", "service-outdated", "unit-sandbox-hides",
     }  # fmt: skip
@@ -376,6 +377,7 @@ def changed(host, **values):
         ({"outdated": "the unit changed", "settings_changed": "/etc/x"}, ["process-stale-settings"]),
         ({"prefix": "/srv/old/venvs/1"}, ["process-stale-environment"]),
         ({"dependencies_changed": time.time() + 86400}, ["process-stale-dependencies"]),
+        ({"nginx_exhausted": ["[alert] 7#7: 768 worker_connections are not enough"]}, ["nginx-connections-exhausted"]),
         ({"nginx_errors": ['open() "/srv/shop/x" failed (13: Permission denied)']}, ["nginx-permission-errors"]),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import sys
 
 import pytest
 
@@ -88,7 +89,8 @@ def test_a_build_has_the_environment_only_because_it_makes_what_the_service_may_
 def home(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    (tmp_path / "venvs/abc").mkdir(parents=True)
+    (tmp_path / "venvs/abc/bin").mkdir(parents=True)
+    (tmp_path / "venvs/abc/bin/python").symlink_to(sys.executable)
     home = Home(str(tmp_path))
     home.prepare()
     (tmp_path / ".deploy/environments").mkdir(exist_ok=True)
@@ -107,16 +109,15 @@ def systemctl(home, script):
 
 
 def lines(home, **more):
-    return release_command.unit(home, {**PARAMS, **more}, "/run/script", "/run/output").splitlines()
+    return release_command.unit(home, {**PARAMS, **more}, "/run/start", "/run/script", "/run/output").splitlines()
 
 
 def test_what_makes_the_command_what_it_is_comes_last(home):
     systemctl(home, f"cat <<'UNIT'\n{UNITS}UNIT")
     unit = lines(home)
-    for directive in ("User=web", "Group=www", "Type=oneshot", "ExecStart=/bin/sh -e /run/script"):
+    start = f"ExecStart={home.venvs}/abc/bin/python -I /run/start /bin/sh -e /run/script"
+    for directive in ("User=web", "Group=www", "Type=oneshot", start):
         assert [line for line in unit if line.split("=")[0] == directive.split("=", maxsplit=1)[0]] == [directive]
-    path = [line for line in unit if line.startswith("Environment=PATH=")]
-    assert path[-1].startswith(f"Environment=PATH={home.venvs}/abc/bin:"), "the release's own programs come first"
     assert unit.index("UMask=0022") < unit.index("UMask=0027")
     assert "PrivateTmp=no" in unit and "CapabilityBoundingSet=" in unit
 
@@ -141,7 +142,7 @@ case "$1" in
 show) echo "ActiveState=$(cat $run/state 2>/dev/null || echo inactive)" ;;
 cat) exit 1 ;;
 start)
-    ls -ln $run/*.sh $run/*.log $run/systemd/system/* >"$run/listing"
+    ls -ln $run/*.py $run/*.sh $run/*.log $run/systemd/system/* >"$run/listing"
     touch "$run/ran"; cat "$run/systemd/system/$2" >"$run/unit"
     command=$(sed -n 's/^ExecStart=//p' "$run/unit")
     output=$(sed -n 's/^StandardOutput=truncate://p' "$run/unit")
@@ -189,9 +190,9 @@ def test_check_run_and_again(home, command):
     assert checked["changed"] and not (command.place / "ran").exists() and "migrated" not in home.record("v1")
     done = command("echo one\necho two")
     assert done["changed"] and done["output"] == ["one", "two"]
-    assert home.record("v1") == {**RECORD, "migrated": True}
+    assert {**home.record("v1"), "migrated": None} == {**RECORD, "migrated": None}
     (command.place / "ran").unlink()
-    assert not command()["changed"] and not command(check=True)["changed"]
+    assert not command("echo one\necho two")["changed"] and not command("echo one\necho two", check=True)["changed"]
     assert not (command.place / "ran").exists()
     assert left(command) == []
 
@@ -213,6 +214,7 @@ def test_who_runs_it_can_read_the_script_and_nobody_else_the_rest_whatever_the_u
     assert not command().get("failed")
     modes = {line.split()[-1].rpartition("/")[2]: line.split()[0] for line in (command.place / "listing").open()}
     assert modes == {
+        "myapp-migrate.py": "-rw-r--r--",
         "myapp-migrate.sh": "-rw-r-----",
         "myapp-migrate.log": "-rw-------",
         "myapp-migrate.service": "-rw-------",
@@ -242,7 +244,76 @@ def test_a_build_is_recorded_as_one(home, command):
 def test_what_changes_meanwhile_in_the_record_is_kept(home, command):
     record = home.records + "/v1.json"
     command(f"""echo '{json.dumps({**RECORD, "state": "bad"})}' > {record}""")
-    assert home.record("v1") == {**RECORD, "state": "bad", "migrated": True}
+    record = home.record("v1")
+    assert record["state"] == "bad" and set(record["migrated"]) == {"salt", "digest"}
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "again"),
+    [
+        ("SECRET_KEY=planted-secret\n", "echo done", False),
+        ("# A comment.\n\n  SECRET_KEY=planted-secret", "echo done\n", False),
+        ("SECRET_KEY=planted-secret\nDATABASE=other.db\n", "echo done", True),
+        ("SECRET_KEY=changed-secret\n", "echo done", True),
+        ("SECRET_KEY=planted-secret\n", "echo more", True),
+        (None, "echo done", True),
+    ],
+)
+def test_a_migration_counts_for_its_command_and_variables(home, command, env, text, again):
+    command()
+    if env is None:
+        os.unlink(home.env_file)
+    else:
+        with open(home.env_file, "w", encoding="utf-8") as file:
+            file.write(env)
+    assert command(text, check=True)["changed"] is again
+    assert command(text)["changed"] is again
+    assert not command(text)["changed"]
+
+
+def test_the_record_of_a_migration_shows_no_secret_and_differs_between_hosts(home, command):
+    command("echo planted-command")
+    first = home.record("v1")["migrated"]
+    with open(os.path.join(home.records, "v1.json"), encoding="utf-8") as file:
+        assert "planted" not in file.read()
+    home.write_record("v1", RECORD)
+    command("echo planted-command")
+    assert home.record("v1")["migrated"] != first
+
+
+def test_a_migration_of_another_host_is_recorded_and_not_run(home, command):
+    assert command(record_only=True)["changed"]
+    assert not (command.place / "ran").exists()
+    assert not command()["changed"] and not command(record_only=True)["changed"]
+    assert not (command.place / "ran").exists()
+
+
+@pytest.mark.parametrize("migrated", [True, {}, {"salt": "zz", "digest": ""}, {"salt": "00", "digest": "0"}])
+def test_what_is_no_record_of_a_migration_does_not_count(home, command, migrated):
+    home.write_record("v1", {**RECORD, "migrated": migrated})
+    assert command()["changed"]
+
+
+@pytest.mark.parametrize("purpose", ["build", "migrate"])
+def test_a_command_sees_its_own_release_under_the_paths_of_the_live_one(home, command, monkeypatch, purpose):
+    os.makedirs(home.release("v0"))
+    os.symlink("releases/v0", home.app)
+    monkeypatch.setenv("CONFIG", f"{home.app}/config:{home.venv}/etc,{home.root}/app.cfg")
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    said = command('printf "%s\\n" "$CONFIG" "$VIRTUAL_ENV" "$PATH"', purpose=purpose)["output"]
+    venv = f"{home.venvs}/abc"
+    assert said[0] == f"{home.release('v1')}/config:{venv}/etc,{home.root}/app.cfg"
+    assert said[1] == venv and said[2].startswith(f"{venv}/bin:")
+
+
+def test_a_build_has_a_cache_directory_of_its_own(home):
+    systemctl(
+        home, "echo '[Service]'; echo CacheDirectory=flaskops/myapp; echo Environment=HOME=/var/cache/flaskops/myapp"
+    )
+    build, migration = lines(home, purpose="build"), lines(home)
+    assert [line for line in build if "HOME" in line][-1] == "Environment=HOME=/var/cache/flaskops-build/myapp"
+    assert "CacheDirectory=flaskops/myapp" not in build and "CacheDirectory=flaskops-build/myapp" in build
+    assert "CacheDirectory=flaskops/myapp" in migration and not any("flaskops-build" in line for line in migration)
 
 
 # One at a time

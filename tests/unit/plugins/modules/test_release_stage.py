@@ -24,6 +24,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
+from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
@@ -91,6 +92,73 @@ def host(tmp_path, run_module, monkeypatch):
     return Host(tmp_path, run_module)
 
 
+# Databases and what Nginx serves
+
+SQLITE = b"SQLite format 3\0" + bytes(84)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "refused"),
+    [
+        ("app.db", SQLITE, True),
+        ("app.db", b"", True),
+        ("data/store", SQLITE, True),
+        ("app.db", b"Berkeley", False),
+        ("settings.cfg", b"", False),
+    ],
+)
+@pytest.mark.parametrize("how", [{}, {"only": "check"}])
+def test_a_database_beside_which_the_application_may_not_write_is_refused(host, name, content, refused, how):
+    path = host.root / "shared" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o755)
+    path.write_bytes(content)
+    before = host.tree()
+    said = host.stage(host.resolve(), user="nobody", group="nogroup", shared_paths=[name], archive=False, **how)
+    assert bool(said.get("failed")) is refused
+    if refused:
+        assert f"release_shared_paths has {name}, an SQLite database" in said["msg"] and "instance/" in said["msg"]
+    assert host.tree() == before
+
+
+@pytest.mark.parametrize("how", ["own directory", "group", "link"])
+def test_a_database_beside_which_the_application_may_write_is_accepted(host, how):
+    place = host.root / "shared/database"
+    place.mkdir()
+    (place / "app.db").write_bytes(SQLITE)
+    nobody, nogroup = pwd.getpwnam("nobody"), grp.getgrnam("nogroup")
+    if how == "group":
+        os.chown(place, -1, nogroup.gr_gid)
+        place.chmod(0o770)
+    else:
+        os.chown(place, nobody.pw_uid, -1)
+    if how == "link":
+        (host.root / "shared/app.db").symlink_to("database/app.db")
+    name = "app.db" if how == "link" else "database/app.db"
+    assert not host.stage(host.resolve(), user="nobody", group="nogroup", shared_paths=[name], archive=False).get(
+        "failed"
+    )
+
+
+def test_a_database_that_is_still_to_come_belongs_into_a_directory(host):
+    said = host.stage(host.resolve(), shared_paths=["app.db"])["msg"]
+    assert "SQLite writes beside its file: share a directory for a database" in said
+
+
+def test_shared_paths_that_nginx_serves_belong_to_its_group(host):
+    static = ["static", "shop/static"]
+    paths = ["static/uploads/", "shop/static/pictures/", "media/thumbs/", "shop/static-data/", "instance/"]
+    params = {"user": "nobody", "group": "nogroup", "web_group": "www-data", "static_paths": static}
+    assert not host.stage(host.resolve(), shared_paths=paths, **params).get("failed")
+    modes = {}
+    for path in paths:
+        info = (host.root / "shared" / path).stat()
+        modes[path] = (grp.getgrgid(info.st_gid).gr_name, oct(info.st_mode & 0o7777))
+    web, own = ("www-data", "0o2750"), ("nogroup", "0o750")
+    assert modes == dict(zip(paths, [web, web, web, own, own]))
+    assert pwd.getpwuid((host.root / "shared/static/uploads").stat().st_uid).pw_name == "nobody"
+
+
 # Look
 
 
@@ -126,6 +194,19 @@ def test_the_same_bits_under_another_name_are_the_release_that_is_there(host):
     result = host.stage(host.resolve("v2"))
     assert (result["changed"], result["release"]) == (False, "v1")
     assert os.listdir(host.home.releases) == ["v1"]
+
+
+def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(host):
+    source, env_file = host.resolve(), host.root / "shared/.env"
+    env_file.write_text("DATABASE=a\n")
+    assert host.stage(source)["migrated"], "there is none"
+    assert not host.stage(source, migrate="flask db upgrade")["migrated"]
+    migrated = describe_migration("flask db upgrade", str(env_file))
+    host.home.write_record("v1", {**host.home.record("v1"), "migrated": migrated})
+    assert host.stage(source, migrate="flask db upgrade")["migrated"]
+    assert not host.stage(source, migrate="flask db upgrade --sql")["migrated"]
+    env_file.write_text("DATABASE=b\n")
+    assert not host.stage(source, migrate="flask db upgrade")["migrated"]
 
 
 def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):

@@ -522,9 +522,29 @@ def test_hard_links_become_files(resolve, tmp_path):
     assert contents(release) == {"a": (0o644, "one"), "b": (0o644, "one")}
 
 
-def test_finder_metadata_is_left_out_of_a_zip(resolve, tmp_path):
-    path = zipped(tmp_path / "a.zip", [("app/x", "1", 0o100644), ("__MACOSX/app/._x", "2", 0o100644)])
-    assert list(contents(resolve(archive=path, strip_components=1))) == ["x"]
+def test_metadata_of_macos_is_left_out_of_every_source(resolve, files, repository, tmp_path):
+    metadata = ["__MACOSX/app/._x", "._app", "app/._x", "app/.DS_Store", "app/._static/x"]
+    members = [("app/x", "1"), *((name, "2") for name in metadata)]
+    packed = resolve(archive=tar(tmp_path / "a.tar", members), strip_components=1)
+    assert list(contents(packed)) == ["x"]
+    assert packed["warnings"] == [], "no second folder beside app was merged"
+    zip_file = zipped(tmp_path / "a.zip", [(name, text, 0o100644) for name, text in members])
+    assert resolve(archive=zip_file, strip_components=1)["digest"] == packed["digest"]
+    directory = files(tmp_path / "source", dict(members))
+    # A list of one's own replaces the default, and metadata is no part of a source all the same.
+    assert resolve(directory=directory / "app", exclude=())["digest"] == packed["digest"]
+    repository.commit(dict(members))
+    assert resolve(git_repo=str(repository.path), subdirectory="app")["digest"] == packed["digest"]
+
+
+def test_files_that_git_crypt_has_encrypted_are_told(resolve, files, tmp_path):
+    secret = b"\0GITCRYPT\0" + bytes(range(64))
+    (warning,) = resolve(directory=files(tmp_path / "app", {**APP, "config/secret.ini": secret}))["warnings"]
+    assert "git-crypt" in warning and "config/secret.ini" in warning
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(tmp_path / "app", arcname=".")
+    assert "git-crypt" in resolve(archive=path)["warnings"][0]
 
 
 def test_merging_folders_is_told(resolve, tmp_path):

@@ -1,0 +1,44 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""For which command and environment variables a release has been migrated. Private.
+
+The record of a release is readable by everybody. It holds a salted, slow digest, from which no value can be guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+ROUNDS = 100_000
+
+
+def describe_migration(command: str, env_file: str) -> dict[str, str]:
+    """What the record of a release holds of a migration with this command and environment file."""
+    return _describe(command, env_file, os.urandom(16))
+
+
+def is_migrated(migration: Any, command: str, env_file: str) -> bool:
+    """Whether a record describes a migration with this command and these environment variables."""
+    try:
+        salt = bytes.fromhex(migration["salt"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return migration == _describe(command, env_file, salt)
+
+
+def _describe(command: str, env_file: str, salt: bytes) -> dict[str, str]:
+    content = "\0".join([command.strip(), *_assignments(env_file)]).encode("utf-8", "surrogateescape")
+    return {"salt": salt.hex(), "digest": hashlib.pbkdf2_hmac("sha256", content, salt, ROUNDS).hex()}
+
+
+def _assignments(env_file: str) -> list[str]:
+    """The lines that count, sorted: comments and the order of names do not change what a migration does."""
+    try:
+        with open(env_file, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.strip() for line in file]
+    except FileNotFoundError:
+        return []
+    return sorted(line for line in lines if line and not line.startswith(("#", ";")))

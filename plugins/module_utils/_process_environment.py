@@ -1,0 +1,27 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The environment that every process of a release has: web process, candidate, build and migration. Private.
+
+gunicorn.conf.py and the launcher of commands contain the source of this function: it runs in the process itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+
+def complete_environment(environ: dict, root: str, release: str, venv: str) -> None:
+    """Put the release's programs first in PATH, and resolve the paths of the live release to this process's release.
+
+    <root>/app and <root>/venv are links: while a candidate is checked, they lead to another release or nowhere.
+    """
+    for name, value in list(environ.items()):
+        for link, target in ((os.path.join(root, "app"), release), (os.path.join(root, "venv"), venv)):
+            value = re.sub(rf"(?<![\w.-]){re.escape(link)}(?![\w.-])", lambda _match, target=target: target, value)
+        environ[name] = value
+    programs = os.path.join(venv, "bin")
+    others = [path for path in environ.get("PATH", os.defpath).split(os.pathsep) if path not in ("", programs)]
+    environ["PATH"] = os.pathsep.join([programs, *others])
+    environ.setdefault("VIRTUAL_ENV", venv)

@@ -1,0 +1,80 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long Nginx waits, how long Gunicorn gives a request at a restart, and how long systemd waits for Gunicorn."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.filter.duration import nginx_seconds
+from ansible_collections.flaskops.production.tests.unit.roles.playing import play
+
+# Settings, and what Nginx and Gunicorn wait then.
+FIT = {
+    "default": ({}, "60s", 60),
+    "longworker": ({"gunicorn_systemd_timeout": 120}, "120s", 120),
+    "shortworker": ({"gunicorn_systemd_timeout": 20}, "60s", 60),
+    "longproxy": ({"nginx_site_proxy_read_timeout": "5m"}, "5m", 300),
+    "shortproxy": ({"nginx_site_proxy_read_timeout": "10s"}, "10s", 30),
+    "location": ({"nginx_site_locations": [{"path": "/export", "proxy_read_timeout": "10m"}]}, "60s", 600),
+    "longgrace": ({"gunicorn_systemd_graceful_timeout": 90}, "60s", 90),
+    "polls": ({"nginx_site_long_poll_urls": ["/events"]}, "60s", 60),
+}
+CONTRADICT = {
+    "worker": (
+        {"gunicorn_systemd_timeout": 120, "nginx_site_proxy_read_timeout": "60s"},
+        "gunicorn_systemd_timeout is 120, but Nginx gives up after 60 s (nginx_site_proxy_read_timeout is '60s'): set "
+        "nginx_site_proxy_read_timeout to 120s or more, or gunicorn_systemd_timeout to 60 or less.",
+    ),
+    "grace": (
+        {"gunicorn_systemd_graceful_timeout": 30},
+        "gunicorn_systemd_graceful_timeout is 30, but Nginx waits 60 s for an answer, so that a deploy would cut off a "
+        "longer request: set gunicorn_systemd_graceful_timeout to 60 or more, or let nginx_site_proxy_read_timeout and "
+        "those of nginx_site_locations be 30s or less.",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What each case comes to, or what is said of it."""
+    roles = [
+        {"include_role": {"name": f"flaskops.production.{name}", "tasks_from": "settings", "public": True}}
+        for name in ("nginx_site", "gunicorn_systemd")
+    ]
+    validate = {"include_role": {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate"}}
+    waits = "{{ [nginx_site_proxy_read_timeout, gunicorn_systemd_graceful_timeout | int] | to_json }}"
+    tasks = [
+        *roles,
+        {"block": [validate, {"debug": {"msg": f"SAID {waits}"}}],
+         "rescue": [{"debug": {"msg": "SAID {{ ansible_failed_result.msg | to_json }}"}}]},
+    ]  # fmt: skip
+    hosts = {name: case[0] for name, case in (FIT | CONTRADICT).items()}
+    done = play(tmp_path_factory.mktemp("timeouts"), hosts, tasks)
+    found = re.findall(r'ok: \[(\w+)\] => \{\n\s+"msg": "SAID (.*)"\n\}', done.stdout)
+    assert {name for name, _text in found} == set(hosts), done.stdout + done.stderr
+    return {name: json.loads(json.loads(f'"{text}"')) for name, text in found}
+
+
+@pytest.mark.parametrize("name", FIT)
+def test_gunicorn_waits_at_least_as_long_as_nginx(said, name):
+    _settings, proxy, grace = FIT[name]
+    assert said[name] == [proxy, grace]
+    assert grace >= nginx_seconds(proxy)
+
+
+@pytest.mark.parametrize("name", CONTRADICT)
+def test_settings_that_contradict_each_other_are_refused_in_one_sentence(said, name):
+    assert said[name] == CONTRADICT[name][1]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("60s", 60), ("5m", 300), ("1h", 3600), ("500ms", 1), ("1500ms", 2), (7, 7), ("7", 7), ("soon", 0), ("1.5s", 0)],
+)
+def test_times_of_nginx_are_read_in_seconds(value, seconds):
+    assert nginx_seconds(value) == seconds
