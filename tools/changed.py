@@ -41,7 +41,8 @@ def imports(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PLUGINS):
             kind, _dot, module = node.module.removeprefix(PLUGINS).partition(".")
-            found |= {f"plugins/{kind}/{name}.py" for name in ([module] if module else [a.name for a in node.names])}
+            names = [module.replace(".", "/")] if module else [alias.name for alias in node.names]
+            found |= {f"plugins/{kind}/{name}.py" for name in names}
     return found
 
 

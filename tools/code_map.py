@@ -16,7 +16,7 @@ HELPERS = ("module_utils", "plugin_utils")
 ROLE = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 TASKS = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
 OURS = "flaskops.production."
-IMPORTED = re.compile(rf"plugins\.({'|'.join(HELPERS)})(?:\.(_\w+))?\Z")
+IMPORTED = re.compile(rf"plugins\.({'|'.join(HELPERS)})(?:\.(_[\w.]+))?\Z")
 
 
 def code(text: object) -> str:
@@ -72,9 +72,14 @@ def helpers_of(path: Path) -> list[Path]:
     for node in ast.walk(ast.parse(path.read_text())):
         match = IMPORTED.search(node.module or "") if isinstance(node, ast.ImportFrom) else None
         if match:
-            names = [match[2]] if match[2] else [alias.name for alias in node.names]
+            names = [match[2].replace(".", "/")] if match[2] else [alias.name for alias in node.names]
             found += [PLUGINS / match[1] / f"{name}.py" for name in names]
     return sorted(set(found))
+
+
+def helper_name(path: Path) -> str:
+    """A plugin by its name; one in a package of helpers by the package too."""
+    return f"{path.parent.name}.{path.stem}" if path.parent.name.startswith("_") else path.stem
 
 
 def playbooks() -> tuple[list[str], list[list[str]]]:
@@ -101,16 +106,16 @@ def modules() -> tuple[list[str], list[list[str]]]:
         action = PLUGINS / "action" / path.name
         short = re.search(r"^short_description: (.+)$", path.read_text(), re.MULTILINE)[1].strip("'\"")
         used = [*helpers_of(path), *(helpers_of(action) if action.exists() else [])]
-        names = dict.fromkeys(code(helper.stem) for helper in used)
+        names = dict.fromkeys(code(helper_name(helper)) for helper in used)
         rows.append(cells(named(path), short, "yes" if action.exists() else "", names))
     return ["Module", "What it does", "Action plugin", "Helpers"], rows
 
 
 def helpers(directory: str) -> tuple[list[str], list[list[str]]]:
-    plugins = sorted(path for path in PLUGINS.glob("*/*.py") if not path.name.startswith("__"))
+    plugins = sorted(path for path in PLUGINS.rglob("*.py") if not path.name.startswith("__"))
     rows = []
-    for path in sorted(PLUGINS.glob(f"{directory}/_[a-z]*.py")):
-        users = [code(user.stem) for user in plugins if path in helpers_of(user)]
+    for path in sorted({*PLUGINS.glob(f"{directory}/_[a-z]*.py"), *PLUGINS.glob(f"{directory}/_*/[a-z]*.py")}):
+        users = [code(helper_name(user)) for user in plugins if path in helpers_of(user)]
         rows.append(cells(named(path), summary(path), dict.fromkeys(users)))
     return ["File", "What it holds", "Used by"], rows
 

@@ -13,7 +13,7 @@ import shutil
 import time
 from typing import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     opened_directory,
     sweep,
     temporary_name,

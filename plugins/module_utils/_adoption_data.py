@@ -20,7 +20,7 @@ from typing import Iterator, NamedTuple
 from urllib.parse import quote
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import BESIDE, SUFFIXES, Move, _is_database
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     file_sha256,
     put_file,
 )

@@ -13,7 +13,7 @@ import stat
 import time
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 
 

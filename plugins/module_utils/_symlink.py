@@ -11,7 +11,7 @@ import platform
 import shlex
 import struct
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     discard,
     open_directory,
     opened_directory,

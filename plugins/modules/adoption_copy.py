@@ -104,7 +104,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_data
     occupied,
     write_environment,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
     Lock,

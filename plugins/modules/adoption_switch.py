@@ -109,7 +109,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Owner, Record
-from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import Process, wait_for_end
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (

@@ -92,7 +92,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     PATIENCE,
     Home,

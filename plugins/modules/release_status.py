@@ -86,7 +86,7 @@ lock:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
 

@@ -127,7 +127,7 @@ from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
     leads_through,

@@ -67,6 +67,7 @@ def test_the_documents_are_always_read(tests_for):
 def test_imports_are_found_in_either_form(tmp_path):
     file = tmp_path / "module.py"
     package = "ansible_collections.flaskops.production.plugins"
-    first = f"from {package}.module_utils import _files, _releases as releases\n"
-    file.write_text(f"{first}from {package}.module_utils._nginx import (\n    a,\n    b,\n)\n")
-    assert changed.imports(file) >= {f"plugins/module_utils/_{name}.py" for name in ("files", "releases", "nginx")}
+    first = f"from {package}.module_utils import _record, _releases as releases\n"
+    file.write_text(f"{first}from {package}.module_utils._files.walk import (\n    a,\n    b,\n)\n")
+    expected = {f"plugins/module_utils/_{name}.py" for name in ("record", "releases", "files/walk")}
+    assert changed.imports(file) >= expected
