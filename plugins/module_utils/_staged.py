@@ -55,6 +55,7 @@ def check_tree(home: Home, params: dict) -> None:
     """Refuse a host on which the release could not go live, before anything is changed."""
     check_links(home, params)
     check_shared_paths(params["shared_paths"])
+    check_static_paths(params["static_paths"], params["shared_paths"])
     for name in params["shared_paths"]:
         path, adopted = os.path.join(home.shared, name), os.path.join(home.app, name)
         if name.endswith("/") and os.path.lexists(path.rstrip("/")) and not os.path.isdir(path):
@@ -98,6 +99,24 @@ def check_shared_paths(shared_paths: list[str]) -> None:
         above = [other for other in plain if name.startswith(other + "/")]
         if above or plain.count(name) > 1:
             raise ReleaseError(f"release_shared_paths has {name} and {(above or [name])[0]}: name only one of them.")
+
+
+def check_static_paths(static_paths: list[str], shared_paths: list[str]) -> None:
+    """Refuse static paths that the application can write to, and a shared path where static files are collected."""
+    shared = [name.rstrip("/") for name in shared_paths]
+    for name in (os.path.normpath(name) for name in static_paths):
+        over = [path for path in shared if name == path or name.startswith(path + "/")]
+        if over:
+            raise ReleaseError(
+                f"release_static_paths has {name}, which is or lies in {over[0]} of release_shared_paths: the "
+                "application could have any file of the host served. Take it out of one of them; "
+                "nginx_site_locations serves shared data."
+            )
+    if static_paths and "static" in shared:
+        raise ReleaseError(
+            "release_shared_paths has static/, but static files of releases are collected in shared/static: set "
+            "release_static_paths to [], or share a directory of another name."
+        )
 
 
 def is_as_set(record: dict, params: dict) -> bool:

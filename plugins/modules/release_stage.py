@@ -218,10 +218,9 @@ import tarfile
 import time
 from collections.abc import Iterator
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     STAGING,
     Home,

@@ -210,8 +210,6 @@ import tempfile
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
@@ -227,6 +225,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._installer import Builder, installed
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import note_link
 
 SECRET_OPTIONS = ("environment", "index_url", "extra_index_urls")

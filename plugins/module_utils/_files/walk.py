@@ -42,6 +42,9 @@ class Found(NamedTuple):
     def path(self) -> str:
         return os.path.normpath(os.path.join(self.directory.path, self.name))
 
+    def close(self) -> None:
+        self.directory.close()
+
 
 class Directory:
     """An open directory. Its path only names it in messages.
@@ -347,7 +350,8 @@ def open_file(path: str) -> int:
     if laid and os.fstat(fd).st_uid not in laid:
         os.close(fd)
         raise UnsafePathError(
-            f"{path} leads through a symbolic link of another user to {found.path}, a file of others."
+            f"{path} leads through a symbolic link to {found.path}, "
+            "which does not belong to the user who laid the link."
         )
     return fd
 
