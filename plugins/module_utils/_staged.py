@@ -10,6 +10,7 @@ import os
 from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry, TreeError, apply, plan
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
+from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
 
 # The options that say which release is to be on a host; documented in the module release_stage.
 STAGE = {
@@ -47,7 +48,7 @@ def check_links(home: Home, params: dict) -> None:
         if is_real(link) and not params["adopt"]:
             raise ReleaseError(
                 f"{link} is not a link but holds {holds}. Run again with -e release_adopt=true to keep it beside the "
-                f"releases, or move it away: mv {link} {link}.before"
+                f"releases, or move it away: mv {shell_quoted(link)} {shell_quoted(link + '.before')}"
             )
 
 

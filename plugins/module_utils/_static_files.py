@@ -121,7 +121,7 @@ def _target(above: Directory, name: str, owner: int) -> Directory:
         return above.make(name, os.geteuid(), os.getegid(), 0o755, PREFIX)
     path = above.place(name)
     if not stat.S_ISDIR(found.st_mode):
-        raise ReleaseError(f"Static files can't be collected: {path} is not a directory. Move it away: mv {path} …")
+        raise ReleaseError(f"Static files can't be collected: {path} is not a directory. Move or remove it.")
     if found.st_uid not in {0, os.geteuid(), owner}:
         raise ReleaseError(
             f"Static files can't be collected into {path}: it belongs to the user {found.st_uid}, who could redirect "

@@ -89,7 +89,9 @@ findings:
       seen: /srv/myapp/shared/.env (file, 0644, root:www-data)
       expected: mode 0640, root:www-data
       why: Keys and passwords of the application are open to each other service and login on the host.
-      mend: chown root:www-data /srv/myapp/shared/.env && chmod 0640 /srv/myapp/shared/.env; then change the secrets.
+      mend: >-
+        find -P /srv/myapp/shared/.env -prune -type f -links 1 -exec chown -h root:www-data {} + -exec chmod 0640 {} +
+        # then change the secrets
       path: /srv/myapp/shared/.env
 release:
   description: The live release; empty where there are none.

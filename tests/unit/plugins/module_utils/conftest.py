@@ -110,3 +110,17 @@ def flip(path, link, text):
 @pytest.fixture
 def flipping():
     return flip
+
+
+def rounds(enough, least=40, seconds=30):
+    """Rounds against an attacker: so many at least, and on until both of them have been first."""
+    end = time.monotonic() + seconds
+    number = 0
+    while number < least or (not enough() and time.monotonic() < end):
+        yield number
+        number += 1
+
+
+@pytest.fixture(name="rounds")
+def rounds_of_an_attack():
+    return rounds

@@ -224,7 +224,7 @@ def test_owner_and_mode_reach_no_other_file(home, tmp_path, planted):
     assert (tmp_path / "secret").stat().st_uid == 0
 
 
-def test_an_attacker_redirects_no_write(open_path, untouched, attack, flipping):
+def test_an_attacker_redirects_no_write(open_path, untouched, attack, flipping, rounds):
     """A directory of the attacker changes places with a link while root makes files and directories in it."""
     top = open_path / "top"
     (top / "inner").mkdir(parents=True)
@@ -232,7 +232,7 @@ def test_an_attacker_redirects_no_write(open_path, untouched, attack, flipping):
         give(path, ADA)
     outcomes = set()
     with attack(flipping(str(top / "inner"), str(top / "link"), str(untouched))):
-        for turn in range(400):
+        for turn in rounds(lambda: len(outcomes) > 1, 200):
             try:
                 with reach(str(top / "inner")) as directory:
                     with directory.replacing(f"file{turn % 7}", PREFIX) as stream:
