@@ -18,7 +18,7 @@ from typing import Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import argv
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, text_of, within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import (
     DATABASE,
     KEY,
@@ -181,7 +181,7 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
         for item in tree:
             if item.kind == "file" and not _taken(item.path, found):
                 _file_move(facts, item, tree, found)
-    found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path)]
+    found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path) and not _taken(item.path, found)]
     found.exclude += [move.source + suffix for move in found.moves for suffix in SUFFIXES if _is_database(move.source)]
     # Uploads that lie beside the code, in the old tree.
     for path, location in served.items():
@@ -324,10 +324,14 @@ def tops_of(facts: Facts) -> list[str]:
 def _sources(facts: Facts, root: str, found: Plan) -> None:
     """What root would have to read through a link of the old user, and what can't be named to another host."""
     tops = tops_of(facts)
-    for path in dict.fromkeys([move.source for move in found.moves] + found.dotenv + found.environment):
-        if printable(path) != path:
-            found.obstacles.append(f"{path} has bytes in its name that are no text: rename it first.")
-            continue
+    read = [move.source for move in found.moves] + found.dotenv + found.environment
+    unnamed = [path for path in dict.fromkeys([*tops, *read, *found.exclude]) if printable(path) != path]
+    if unnamed:
+        found.obstacles.append(
+            "Names with control characters, or bytes that are no UTF-8, can't be told apart: "
+            f"rename {several(unnamed)}."
+        )
+    for path in dict.fromkeys(read):
         try:
             if any(within(path, top) for top in tops):
                 with find_source(path, tops):
@@ -365,6 +369,7 @@ def _environment(facts: Facts, given: set[str], found: Plan) -> None:
         item.path
         for item in facts.tree
         if item.kind == "file"
+        and not _taken(item.path, found)
         and SECRETS.match(os.path.basename(item.path))
         and not PUBLIC_ENV.search(os.path.basename(item.path))
     ]
@@ -422,11 +427,7 @@ def options(words: list[str]) -> dict[str, str]:
 
 def _configured(facts: Facts, path: str) -> dict[str, str]:
     """Plain settings of a configuration file of Gunicorn. What it computes is not known."""
-    try:
-        with open(os.path.join(facts.code, path), encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except OSError:
-        return {}
+    text = text_of(os.path.join(facts.code, path))
     pairs = re.findall(r"(?m)^(\w+)\s*=\s*[\"']?([^\"'\n#]+?)[\"']?\s*(?:#.*)?$", text)
     return {name.replace("wsgi_app", "wsgi").replace("_", "-"): value for name, value in pairs}
 
@@ -480,6 +481,11 @@ def _nginx(facts: Facts, root: str, given: set[str], found: Plan) -> None:
     ours = [site for site in facts.sites() if _leads(site, facts)]
     files = list(dict.fromkeys(site.file for site in ours))
     found.sites = files
+    for file in files:
+        if not _belongs_to_root(file):
+            found.obstacles.append(
+                f"{file}, a site of Nginx, can be replaced by another user than root: move it to /etc/nginx."
+            )
     beside = [site for site in facts.config.servers if site.file in files and site not in ours]
     foreign = [site for site in beside if _serves(site) and site not in facts.sites()]
     if foreign:
@@ -501,6 +507,17 @@ def _nginx(facts: Facts, root: str, given: set[str], found: Plan) -> None:
         found.attention.append(
             f"Not taken over of {' and '.join(files)}: {', '.join(unknown)}. nginx_site_extra can hold it."
         )
+
+
+def _belongs_to_root(path: str) -> bool:
+    """Whether only root can replace what is at a path."""
+    try:
+        reach(os.path.dirname(os.path.realpath(path)), links=False).close()
+        return os.stat(os.path.dirname(os.path.realpath(path))).st_uid in (0, os.geteuid())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _serves(site: Server) -> bool:

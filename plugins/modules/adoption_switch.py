@@ -321,7 +321,8 @@ class Takeover(Activation):
         for path in self.plan["sites"]:
             # Read through a link, a file is the same to Nginx, and the link can go as soon as the new site is accepted.
             if os.path.isfile(path) and not os.path.islink(path) and path != site["path"]:
-                swap_file_link(path, self.kept.place(path))
+                with reach(os.path.dirname(path)) as directory:
+                    directory.put_link(os.path.basename(path), self.kept.place(path), PREFIX)
         content = site["content"].replace(f"unix:{self.home.socket};", f"unix:{socket};")
         if socket != self.home.socket:
             # Until the last of them are copied, uploads are served from where they are.

@@ -327,6 +327,16 @@ def reach(path: str, trusted: Iterable[int] = (), reading: bool = False, links: 
         return found.directory.duplicate() if found.name == "." else found.directory.enter(found.name)
 
 
+def enter_or_make(top: Directory, path: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
+    """Open a directory below another one, and make those that are missing on the way."""
+    here = top.duplicate()
+    for name in _parts(path):
+        with here as above:
+            missing = above.find(name) is None
+            here = above.make(name, uid, gid, mode, prefix) if missing else above.enter(name)
+    return here
+
+
 def beneath(top: Directory, path: str) -> Found:
     """Find a path below a directory. Links are followed as far as they stay below it."""
     return _walk(top, _parts(path), _any)
