@@ -17,6 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
+from ansible_collections.flaskops.production.plugins.module_utils._text import printable
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
 from ansible_collections.flaskops.production.plugins.plugin_utils._signature import MINISIGN_KEY
 from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve
@@ -78,9 +79,9 @@ class ActionModule(ActionBase):
         try:
             release = resolve(self._request(arguments), base)
         except SourceError as error:
-            raise AnsibleActionFail(str(error)) from None
+            raise AnsibleActionFail(printable(str(error))) from None
         for warning in release.pop("warnings"):
-            display.warning(warning)
+            display.warning(printable(warning))
         result.update(release, changed=False)
         return result
 

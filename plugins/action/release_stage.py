@@ -14,6 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import archive_name
+from ansible_collections.flaskops.production.plugins.module_utils._text import printable
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import credentials, public
 from ansible_collections.flaskops.production.plugins.plugin_utils._once import once
 from ansible_collections.flaskops.production.plugins.plugin_utils._publish import publish
@@ -73,4 +74,4 @@ class ActionModule(ActionBase):
         try:
             once(Path(constants.DEFAULT_LOCAL_TMP, "flaskops-publish"), {"in": directory, "name": name}, work)
         except SourceError as error:
-            raise AnsibleActionFail(str(error)) from None
+            raise AnsibleActionFail(printable(str(error))) from None

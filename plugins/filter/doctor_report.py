@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, finding, worst
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, worst
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import finding
+from ansible_collections.flaskops.production.plugins.module_utils._text import printable_data
 
 # How many packages of a host are named that not all hosts have.
 NAMED = 5
@@ -49,7 +51,8 @@ def drift(fleet: Mapping, app: str) -> list[dict]:
 
 
 def doctor_report(fleet: Mapping) -> dict:
-    """Everything that was found, by host and application, and counted."""
+    """Everything that was found, by host and application, and counted. A host may lie about what it has found."""
+    fleet = printable_data(fleet)
     apps = sorted({app for results in fleet.values() for app in results})
     hosts = {
         host: {app: {key: result[key] for key in TOLD} for app, result in results.items()}

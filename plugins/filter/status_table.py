@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ansible_collections.flaskops.production.plugins.module_utils._text import printable_data
+
 COLUMNS = ("HOST", "APP", "LIVE", "REVISION", "SINCE", "BY", "HEALTHY", "PREVIOUS", "KEPT")
 
 
@@ -48,6 +50,7 @@ def remarks(fleet: Mapping) -> list[str]:
 
 def status_table(fleet: Mapping) -> list[str]:
     """The table's lines, and what differs below it."""
+    fleet = printable_data(fleet)
     rows = [COLUMNS]
     rows += [row(host, app, status) for host, statuses in fleet.items() for app, status in statuses.items()]
     widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))]

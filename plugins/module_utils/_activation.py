@@ -5,19 +5,12 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
 import re
-import shutil
 import time
 from typing import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
-    opened_directory,
-    sweep,
-    temporary_name,
-)
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
     ReleaseError,
@@ -31,14 +24,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     systemctl,
     working_directory,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
     read,
     swap,
     sync_filesystem,
 )
-
-STATIC_PREFIX = ".flaskops-static-"
 
 
 class Rejected(Exception):
@@ -181,21 +173,8 @@ class Activation:
             ) from error
 
     def collect_static(self, directory: str, replace: bool) -> None:
-        """Copy the release's static files into shared/static, each by one rename; files of other releases stay."""
-        record = self.home.record(os.path.basename(directory)) or {}
-        for name in record.get("static_paths", []):
-            source = os.path.join(directory, name)
-            for path, _directories, files in os.walk(source):
-                target = os.path.normpath(os.path.join(self.home.static, os.path.relpath(path, source)))
-                if os.path.lexists(target) and not os.path.isdir(target):
-                    raise ReleaseError(
-                        f"{path} can't be collected: {target} is a file of an earlier release, remove it."
-                    )
-                os.makedirs(target, exist_ok=True)
-                sweep_static(target)
-                for file in files:
-                    if replace or not os.path.lexists(os.path.join(target, file)):
-                        copy_file(os.path.join(path, file), os.path.join(target, file))
+        """Copy the release's static files into shared/static; files of other releases stay."""
+        collect(self.home, directory, dict(self.home.record(os.path.basename(directory)) or {}), replace)
 
 
 def not_started(home: Home, unit: str, since: float) -> str:
@@ -204,33 +183,8 @@ def not_started(home: Home, unit: str, since: float) -> str:
     return f"it did not start ({said})" if said else "it did not start"
 
 
-def sweep_static(directory: str) -> None:
-    """Remove what killed runs left half copied."""
-    with opened_directory(directory) as fd:
-        sweep(fd, STATIC_PREFIX)
-
-
 def _link_text(path: str) -> str | None:
     return os.readlink(path) if os.path.islink(path) else None
-
-
-def copy_file(source: str, target: str) -> None:
-    """Copy a file with its time, unless the same bytes are there."""
-    if os.path.isdir(target):
-        raise ReleaseError(f"{source} can't be collected: {target} is a directory of an earlier release, remove it.")
-    if os.path.isfile(target) and filecmp.cmp(source, target, shallow=False):
-        return
-    temporary = os.path.join(os.path.dirname(target), temporary_name(STATIC_PREFIX))
-    try:
-        shutil.copyfile(source, temporary)
-        os.chmod(temporary, 0o644)
-        found = os.stat(source)
-        os.utime(temporary, ns=(found.st_atime_ns, found.st_mtime_ns))
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-        raise
 
 
 def check(home: Home, release: str | None) -> None:

@@ -9,15 +9,16 @@ in the way. Nothing is changed, and no value of an environment is read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import argv
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, text_of, within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import (
     DATABASE,
     KEY,
@@ -25,13 +26,24 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge 
     PUBLIC_ENV,
     SECRETS,
     UPLOADS,
+    several,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    Directory,
+    Found,
+    UnsafePathError,
+    beneath,
+    reach,
+    read_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, Server
+from ansible_collections.flaskops.production.plugins.module_utils._text import printable
 
 CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
 # SQLite's own files beside a database, which come and go while it is written to.
 BESIDE = re.compile(r"-(wal|shm|journal)$")
 SUFFIXES = ("-wal", "-shm", "-journal")
+SQLITE = b"SQLite format 3\0"
 REQUIREMENTS = ("requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock")
 CALLABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*(\(.*\))?)?$")
 # Gunicorn's options without a value, which a WSGI callable may follow.
@@ -90,6 +102,7 @@ def plan(facts: Facts, root: str, given: set[str], shared_paths: list[str] | Non
     _gunicorn(facts, given, found)
     _dependencies(facts, found)
     _nginx(facts, root, given, found)
+    _sources(facts, root, found)
     found.exclude += [move.source for move in found.moves]
     paths = [move.link + ("/" if os.path.isdir(move.source) else "") for move in found.moves if move.link]
     found.variables["release_shared_paths"] = paths + _shared_already(facts, root)
@@ -152,6 +165,8 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
     if shared_paths is not None:
         for name in shared_paths:
             path = os.path.join(code, name.rstrip("/"))
+            if os.path.islink(path) and os.path.realpath(path) == os.path.realpath(os.path.join(root, "shared", name)):
+                continue  # another tool has shared it already
             if os.path.lexists(path):
                 found.moves.append(
                     Move("data", path, name.rstrip("/"), name.rstrip("/"), "", "release_shared_paths has it")
@@ -166,7 +181,7 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
         for item in tree:
             if item.kind == "file" and not _taken(item.path, found):
                 _file_move(facts, item, tree, found)
-    found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path)]
+    found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path) and not _taken(item.path, found)]
     found.exclude += [move.source + suffix for move in found.moves for suffix in SUFFIXES if _is_database(move.source)]
     # Uploads that lie beside the code, in the old tree.
     for path, location in served.items():
@@ -268,13 +283,76 @@ def _move(kind: str, source: str, target: str, link: str, why: str) -> Move:
 
 
 def _is_database(path: str) -> bool:
-    if not DATABASE.search(path):
-        return False
     try:
-        with open(path, "rb") as file:
-            return file.read(16) in (b"SQLite format 3\0", b"")
+        return bool(DATABASE.search(path)) and read_file(path, len(SQLITE)) in (SQLITE, b"")
     except OSError:
         return False
+
+
+def is_database(directory: Directory, name: str) -> bool:
+    """The same of a name in an open directory."""
+    if not DATABASE.search(name):
+        return False
+    try:
+        with directory.opened_file(name) as stream:
+            return stream.read(len(SQLITE)) in (SQLITE, b"")
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def find_source(path: str, tops: list[str]) -> Iterator[Found]:
+    """What is to be copied, below the nearest of the old directories. A link that leads out of it is refused."""
+    above = [top for top in tops if within(path, top)]
+    if not above:
+        raise UnsafePathError(f"{path} lies outside of the old deployment ({', '.join(tops)}).")
+    # A link may lead from the code to what lies beside it, as in the releases of other tools.
+    widest = min(above, key=len)
+    with reach(widest, reading=True) as directory:
+        found = beneath(directory, os.path.relpath(path, widest))
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def tops_of(facts: Facts) -> list[str]:
+    """The directories of the old deployment, which no link may lead out of."""
+    return list(dict.fromkeys(os.path.realpath(path) for path in (facts.root, facts.code)))
+
+
+def _sources(facts: Facts, root: str, found: Plan) -> None:
+    """What root would have to read through a link of the old user, and what can't be named to another host."""
+    tops = tops_of(facts)
+    read = [move.source for move in found.moves] + found.dotenv + found.environment
+    unnamed = [path for path in dict.fromkeys([*tops, *read, *found.exclude]) if printable(path) != path]
+    if unnamed:
+        found.obstacles.append(
+            "Names with control characters, or bytes that are no UTF-8, can't be told apart: "
+            f"rename {several(unnamed)}."
+        )
+    for path in dict.fromkeys(read):
+        try:
+            if any(within(path, top) for top in tops):
+                with find_source(path, tops):
+                    pass
+            else:
+                read_file(path, 0)
+        except UnsafePathError as error:
+            found.obstacles.append(
+                f"{path} can't be copied: {error} Put a copy in its place, or take it out of the old deployment."
+            )
+        except OSError:
+            pass  # told by the copy, if it is still so
+    leaving = [
+        f"{item.path} -> {item.target}"
+        for item in facts.tree
+        if item.target and not any(within(os.path.realpath(item.path), top) for top in [*tops, root])
+    ]
+    if leaving:
+        found.attention.append(
+            f"Links that lead out of {tops[0]} are copied as links, and what they lead to is not: {several(leaving)}."
+        )
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -291,6 +369,7 @@ def _environment(facts: Facts, given: set[str], found: Plan) -> None:
         item.path
         for item in facts.tree
         if item.kind == "file"
+        and not _taken(item.path, found)
         and SECRETS.match(os.path.basename(item.path))
         and not PUBLIC_ENV.search(os.path.basename(item.path))
     ]
@@ -348,11 +427,7 @@ def options(words: list[str]) -> dict[str, str]:
 
 def _configured(facts: Facts, path: str) -> dict[str, str]:
     """Plain settings of a configuration file of Gunicorn. What it computes is not known."""
-    try:
-        with open(os.path.join(facts.code, path), encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except OSError:
-        return {}
+    text = text_of(os.path.join(facts.code, path))
     pairs = re.findall(r"(?m)^(\w+)\s*=\s*[\"']?([^\"'\n#]+?)[\"']?\s*(?:#.*)?$", text)
     return {name.replace("wsgi_app", "wsgi").replace("_", "-"): value for name, value in pairs}
 
@@ -406,6 +481,11 @@ def _nginx(facts: Facts, root: str, given: set[str], found: Plan) -> None:
     ours = [site for site in facts.sites() if _leads(site, facts)]
     files = list(dict.fromkeys(site.file for site in ours))
     found.sites = files
+    for file in files:
+        if not _belongs_to_root(file):
+            found.obstacles.append(
+                f"{file}, a site of Nginx, can be replaced by another user than root: move it to /etc/nginx."
+            )
     beside = [site for site in facts.config.servers if site.file in files and site not in ours]
     foreign = [site for site in beside if _serves(site) and site not in facts.sites()]
     if foreign:
@@ -427,6 +507,17 @@ def _nginx(facts: Facts, root: str, given: set[str], found: Plan) -> None:
         found.attention.append(
             f"Not taken over of {' and '.join(files)}: {', '.join(unknown)}. nginx_site_extra can hold it."
         )
+
+
+def _belongs_to_root(path: str) -> bool:
+    """Whether only root can replace what is at a path."""
+    try:
+        reach(os.path.dirname(os.path.realpath(path)), links=False).close()
+        return os.stat(os.path.dirname(os.path.realpath(path))).st_uid in (0, os.geteuid())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _serves(site: Server) -> bool:

@@ -4,30 +4,50 @@
 """Copies of the data of an adopted deployment, each verified, and the record of the adoption. Private.
 
 The originals are only read. A copy comes into being under another name and is renamed when it is whole, so that a pass
-that was cut off is completed by the next one, which copies nothing but what has changed.
+that was cut off is completed by the next one, which copies nothing but what has changed. The old user may write to the
+originals and the application to the copies: both are reached by directory descriptor only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
 import shlex
 import stat
-from typing import Iterator, NamedTuple
-from urllib.parse import quote
+from typing import IO, Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption import BESIDE, SUFFIXES, Move, _is_database
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
-    file_sha256,
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import (
+    BESIDE,
+    SUFFIXES,
+    Move,
+    find_source,
+    is_database,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_database import back_up, prepared
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
+    discard,
+    opened_directory,
     put_file,
+    stream_sha256,
+    write_file,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    Directory,
+    Found,
+    UnsafePathError,
+    reach,
+    read_file,
+    settle,
+    tree,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_file_link, sync_filesystem
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import sync_filesystem
 
 TEMPORARY = ".adopting-"
 
@@ -38,6 +58,13 @@ class Owner(NamedTuple):
     uid: int
     gid: int
     web_gid: int
+
+
+class Origin(NamedTuple):
+    """Where the data comes from: directories that links must not lead out of, and the user that the old service has."""
+
+    tops: list[str]
+    user: str
 
 
 class Record:
@@ -67,47 +94,50 @@ class Record:
 
 
 class Copy(NamedTuple):
-    """One directory, file or link to be copied."""
+    """One directory, file, database or link to be copied, and its place below shared/."""
 
-    source: str
+    source: Found
     target: str
     kind: str
-    info: os.stat_result
     uid: int
     gid: int
     mode: int
 
 
-def copies(home: Home, moves: list[Move], owner: Owner) -> Iterator[Copy]:
+def copies(moves: list[Move], owner: Owner, tops: list[str]) -> Iterator[Copy]:
     """Everything that the moves amount to, directories before what is in them."""
     for move in moves:
         if move.kind == "environment":
             continue
-        top = os.path.join(home.shared, move.target)
         uid, gid, mode, directory = _access(move, owner)
-        for source in below(move.source):
-            target = top if source == move.source else os.path.join(top, os.path.relpath(source, move.source))
-            info = os.lstat(source)
-            if stat.S_ISDIR(info.st_mode):
-                yield Copy(source, target, "directory", info, uid, gid, directory)
-            elif stat.S_ISLNK(info.st_mode):
-                yield Copy(source, target, "link", info, uid, gid, 0)
-            elif stat.S_ISREG(info.st_mode):
-                kind = "database" if _is_database(source) else "file"
-                yield Copy(source, target, kind, info, uid, gid, mode)
+        with find_source(move.source, tops) as top:
+            for found in below(top):
+                relative = os.path.relpath(found.path, top.path)
+                target = move.target if relative == "." else os.path.join(move.target, relative)
+                kind = _kind(found)
+                if kind == "directory":
+                    yield Copy(found, target, kind, uid, gid, directory)
+                elif kind:
+                    yield Copy(found, target, kind, uid, gid, mode)
 
 
-def below(top: str) -> Iterator[str]:
-    """A path and all paths below it, without what SQLite keeps beside its databases."""
-    yield top
-    if not os.path.isdir(top) or os.path.islink(top):
-        return
-    for directory, directories, files in os.walk(top):
-        directories.sort()
-        for name in sorted([*directories, *files]):
-            path = os.path.join(directory, name)
-            if not (BESIDE.search(name) and _is_database(BESIDE.sub("", path))):
-                yield path
+def _kind(found: Found) -> str:
+    """What is copied of it; empty for a socket or a pipe."""
+    if stat.S_ISDIR(found.info.st_mode):
+        return "directory"
+    if stat.S_ISLNK(found.info.st_mode):
+        return "link"
+    if not stat.S_ISREG(found.info.st_mode):
+        return ""
+    return "database" if is_database(found.directory, found.name) else "file"
+
+
+def below(top: Found) -> Iterator[Found]:
+    """What was found and all below it, without what SQLite keeps beside its databases."""
+    for found in tree(top.directory, top.name):
+        database = BESIDE.sub("", found.name)
+        if database == found.name or not is_database(found.directory, database):
+            yield found
 
 
 def _access(move: Move, owner: Owner) -> tuple[int, int, int, int]:
@@ -120,18 +150,31 @@ def _access(move: Move, owner: Owner) -> tuple[int, int, int, int]:
     return owner.uid, owner.gid, 0o640, 0o750
 
 
-def occupied(home: Home, moves: list[Move], owner: Owner) -> list[str]:
+def occupied(home: Home, moves: list[Move], owner: Owner, tops: list[str]) -> list[str]:
     """Files in shared/ that a copy would replace, and that hold something else."""
     found = []
-    for item in copies(home, moves, owner):
-        if item.kind == "directory" or not os.path.lexists(item.target):
+    for item in copies(moves, owner, tops):
+        if item.kind == "directory":
             continue
-        same = (
-            item.kind == "file" and os.path.isfile(item.target) and file_sha256(item.source) == file_sha256(item.target)
-        )
+        try:
+            with reach(os.path.join(home.shared, os.path.dirname(item.target)), reading=True, links=False) as directory:
+                there = directory.find(os.path.basename(item.target))
+                same = there is None or _is_same(item, directory, there)
+        except FileNotFoundError:
+            continue
+        except (NotADirectoryError, UnsafePathError):
+            same = False
         if not same:
-            found.append(item.target)
+            found.append(os.path.join(home.shared, item.target))
     return found
+
+
+def _is_same(item: Copy, directory: Directory, there: os.stat_result) -> bool:
+    if item.kind != "file" or not stat.S_ISREG(there.st_mode):
+        return False
+    name, source = os.path.basename(item.target), item.source
+    with source.directory.opened_file(source.name) as one, directory.opened_file(name) as other:
+        return _digest(one) == _digest(other)
 
 
 # --- copying ---------------------------------------------------------------------------------------------------------
@@ -140,8 +183,10 @@ def occupied(home: Home, moves: list[Move], owner: Owner) -> list[str]:
 class Data:
     """The copies of one application."""
 
-    def __init__(self, home: Home, moves: list[Move], owner: Owner, known: dict[str, list[int]]) -> None:
-        self.home, self.moves, self.owner = home, moves, owner
+    def __init__(
+        self, home: Home, moves: list[Move], owner: Owner, origin: Origin, known: dict[str, list[int]]
+    ) -> None:
+        self.home, self.moves, self.owner, self.origin = home, moves, owner, origin
         # Of each database that was copied, what it and its log looked like before.
         self.known = known
         self.files = self.bytes = 0
@@ -149,12 +194,12 @@ class Data:
 
     def copy(self, final: bool = False) -> None:
         """Bring the copies up to the originals. In the final pass nobody writes any more, and all has to be equal."""
-        for item in copies(self.home, self.moves, self.owner):
+        for item in copies(self.moves, self.owner, self.origin.tops):
             try:
                 self._one(item, final)
             except FileNotFoundError:
                 # Somebody removed it in between, as applications do with their temporary files.
-                if final or os.path.lexists(item.source):
+                if final or item.source.directory.find(item.source.name) is not None:
                     raise
         for move in self.moves:
             if move.via:
@@ -163,174 +208,150 @@ class Data:
             sync_filesystem(self.home.shared)
 
     def _one(self, item: Copy, final: bool) -> None:
-        if item.kind == "directory":
-            self._directory(item)
-            return
-        self._parents(os.path.dirname(item.target), item)
-        if item.kind == "link":
-            text = os.readlink(item.source)
-            if not os.path.islink(item.target) or os.readlink(item.target) != text:
-                swap_file_link(item.target, text)
-                self.changed.append(item.target)
-            return
-        self.files += 1
-        self.bytes += item.info.st_size
-        done = self._database(item, final) if item.kind == "database" else self._file(item)
+        with self._directory_of(item.target) as directory:
+            name = os.path.basename(item.target)
+            there = directory.find(name)
+            if there is not None and stat.S_ISDIR(there.st_mode) != (item.kind == "directory"):
+                raise ReleaseError(
+                    f"{directory.place(name)} is in the way of a copy of {item.source.path}: move it away."
+                )
+            if item.kind == "directory":
+                done = self._directory(item, directory, name, there)
+            elif item.kind == "link":
+                done = self._link(item.source.directory.read_link(item.source.name), directory, name, there)
+            else:
+                self.files += 1
+                self.bytes += item.source.info.st_size
+                copy = self._database if item.kind == "database" else self._file
+                done = copy(item, directory, name, there, final)
         if done:
-            self.changed.append(item.target)
+            self.changed.append(os.path.join(self.home.shared, item.target))
 
-    def _directory(self, item: Copy) -> None:
-        self._parents(os.path.dirname(item.target), item)
-        if not os.path.isdir(item.target):
-            os.mkdir(item.target, 0o700)
-            self.changed.append(item.target)
-        elif item.target in (self.home.static, os.path.join(self.home.shared, "media"), f"{self.home.shared}/logs"):
-            return  # the role layout's own
-        _settle(item.target, item.uid, item.gid, item.mode)
+    def _directory_of(self, target: str) -> Directory:
+        """The directory of a copy. A database and a log are made in one that the application may write to."""
+        here = reach(self.home.shared, {os.stat(self.home.shared).st_uid})
+        for name in os.path.dirname(target).split("/"):
+            with here as above:
+                if not name:
+                    here = above.duplicate()
+                elif above.find(name) is not None:
+                    here = above.enter(name)
+                elif name == "database" and above.path == self.home.shared:
+                    here = above.make(name, self.owner.uid, self.owner.gid, 0o750, TEMPORARY)
+                else:
+                    here = above.make(name, 0, 0, 0o755, TEMPORARY)
+        return here
 
-    def _parents(self, directory: str, item: Copy) -> None:
-        """Directories above a copy: a database and a log are made in one that the application may write to."""
-        if os.path.isdir(directory):
-            return
-        self._parents(os.path.dirname(directory), item)
-        os.mkdir(directory, 0o755)
-        if directory == os.path.join(self.home.shared, "database"):
-            _settle(directory, self.owner.uid, self.owner.gid, 0o750)
+    def _directory(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None) -> bool:
+        if there is None:
+            directory.make(name, item.uid, item.gid, item.mode, TEMPORARY).close()
+            return True
+        if item.target in ("static", "media", "logs"):
+            return False  # the role layout's own
+        with directory.enter(name) as entered:
+            return entered.settle(".", item.uid, item.gid, item.mode)
 
-    def _file(self, item: Copy) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            there = os.lstat(item.target)
-            if (there.st_size, there.st_mtime_ns) == (item.info.st_size, item.info.st_mtime_ns):
-                return _settle(item.target, item.uid, item.gid, item.mode)
-        temporary = os.path.join(os.path.dirname(item.target), f"{TEMPORARY}{os.getpid()}")
-        try:
-            expected = copy_bytes(item.source, temporary)
-            if file_sha256(temporary) != expected:
-                raise ReleaseError(f"The copy of {item.source} differs from it: the disk of {temporary} is not sound.")
-            os.utime(temporary, ns=(item.info.st_atime_ns, item.info.st_mtime_ns))
-            _settle(temporary, item.uid, item.gid, item.mode)
-            os.replace(temporary, item.target)
-        finally:
-            _discard(temporary)
+    def _link(self, text: str, directory: Directory, name: str, there: os.stat_result | None) -> bool:
+        if there is not None and stat.S_ISLNK(there.st_mode) and directory.read_link(name) == text:
+            return False
+        directory.put_link(name, text, TEMPORARY)
         return True
 
-    def _database(self, item: Copy, final: bool) -> bool:
-        looks = [value for path in (item.source, item.source + "-wal") for value in _looks(path)]
-        if os.path.exists(item.target) and self.known.get(item.source) == looks:
-            return _settle(item.target, item.uid, item.gid, item.mode)
-        # Not hidden by a dot alone: SQLite makes its journal beside it.
-        temporary = os.path.join(os.path.dirname(item.target), f"{TEMPORARY}{os.getpid()}")
-        try:
-            if item.info.st_size:
-                back_up(item.source, temporary, exact=final)
+    def _file(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None, _final: bool) -> bool:
+        info = item.source.info
+        is_file = there is not None and stat.S_ISREG(there.st_mode)
+        if is_file and (there.st_size, there.st_mtime_ns) == (info.st_size, info.st_mtime_ns):
+            return directory.settle(name, item.uid, item.gid, item.mode)
+        with item.source.directory.opened_file(item.source.name) as read, directory.replacing(name, TEMPORARY) as write:
+            expected = copy_bytes(read, write)
+            if _digest(write) != expected:
+                place = directory.path
+                raise ReleaseError(f"The copy of {item.source.path} differs from it: the disk of {place} is not sound.")
+            os.utime(write.fileno(), ns=(info.st_atime_ns, info.st_mtime_ns))
+            settle(write.fileno(), item.uid, item.gid, item.mode)
+        return True
+
+    def _database(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None, final: bool) -> bool:
+        source = item.source
+        looks = [value for suffix in ("", "-wal") for value in _looks(source.directory, source.name + suffix)]
+        if there is not None and self.known.get(source.path) == looks:
+            return directory.settle(name, item.uid, item.gid, item.mode)
+        with prepared(self.home.state, TEMPORARY) as place:
+            if source.info.st_size:
+                back_up(source, place, self.origin.user, exact=final)
             else:
-                open(temporary, "wb").close()
-            _settle(temporary, item.uid, item.gid, item.mode)
+                place.create_empty()
+            place.take_over()
             # What belongs to an earlier copy would be taken for a part of this one.
             for suffix in SUFFIXES:
-                _discard(item.target + suffix)
-            os.replace(temporary, item.target)
-        finally:
-            for suffix in ("", *SUFFIXES):
-                _discard(temporary + suffix)
-        self.known[item.source] = looks
+                discard(name + suffix, directory.fd)
+            place.put(directory, name, item.uid, item.gid, item.mode)
+        self.known[source.path] = looks
         return True
 
     def _way(self, move: Move) -> None:
         """A name in shared/ that leads to where the data is."""
         link, target = os.path.join(self.home.shared, move.via), os.path.join(self.home.shared, move.target)
-        os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
-        text = os.path.relpath(target, os.path.dirname(link))
-        if os.path.lexists(link) and not os.path.islink(link):
-            raise ReleaseError(f"{link} is to lead to {target}, but something else is there: move it away.")
-        if not os.path.islink(link) or os.readlink(link) != text:
-            swap_file_link(link, text)
-            self.changed.append(link)
+        with self._directory_of(move.via) as directory:
+            name = os.path.basename(move.via)
+            there = directory.find(name)
+            if there is not None and not stat.S_ISLNK(there.st_mode):
+                raise ReleaseError(f"{link} is to lead to {target}, but something else is there: move it away.")
+            if self._link(os.path.relpath(target, os.path.dirname(link)), directory, name, there):
+                self.changed.append(link)
 
 
-def _looks(path: str) -> tuple[int, int]:
-    try:
-        info = os.stat(path)
-    except FileNotFoundError:
-        return (0, 0)
-    return (info.st_size, info.st_mtime_ns)
+def _looks(directory: Directory, name: str) -> tuple[int, int]:
+    info = directory.find(name)
+    return (0, 0) if info is None else (info.st_size, info.st_mtime_ns)
 
 
-def _settle(path: str, uid: int, gid: int, mode: int) -> bool:
-    """Give a path its owner and mode; whether it had others."""
-    found = os.lstat(path)
-    if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (uid, gid, mode):
-        return False
-    os.chown(path, uid, gid, follow_symlinks=False)
-    os.chmod(path, mode)
-    return True
+def _digest(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream_sha256(stream)
 
 
-def _discard(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def copy_bytes(source: str, target: str) -> str:
-    """Copy a file, never what a link leads to, and return the digest of what was read."""
+def copy_bytes(read: IO[bytes], write: IO[bytes]) -> str:
+    """Copy an open file, and return the digest of what was read."""
     digest = hashlib.sha256()
-    fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as read, open(target, "wb") as write:
-        os.fchmod(write.fileno(), 0o600)
-        for block in iter(lambda: read.read(1 << 20), b""):
-            digest.update(block)
-            write.write(block)
-        write.flush()
-        os.fsync(write.fileno())
+    for block in iter(lambda: read.read(1 << 20), b""):
+        digest.update(block)
+        write.write(block)
+    write.flush()
     return digest.hexdigest()
-
-
-def back_up(source: str, target: str, exact: bool) -> None:
-    """A copy of a database that is whole, whoever writes to it meanwhile."""
-    import sqlite3  # only where there is a database
-
-    try:
-        with contextlib.ExitStack() as stack:
-            before = sqlite3.connect(f"file:{quote(source)}?mode=ro", uri=True, timeout=60)
-            stack.callback(before.close)
-            after = sqlite3.connect(target)
-            stack.callback(after.close)
-            before.backup(after)
-            verdict = after.execute("PRAGMA quick_check").fetchone()[0]
-            if verdict != "ok":
-                raise ReleaseError(f"The copy of {source} is damaged ({verdict}): is the database itself sound?")
-            if exact and rows(before) != rows(after):
-                raise ReleaseError(f"The copy of {source} has other rows than it: somebody still writes to it.")
-    except sqlite3.Error as error:
-        raise ReleaseError(f"{source} can't be copied: {error}.") from error
-
-
-def rows(connection) -> dict[str, int]:  # type: ignore[no-untyped-def]
-    """How many rows each table has."""
-    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    quoted = {name: '"' + name.replace('"', '""') + '"' for name in names}
-    return {name: connection.execute(f"SELECT count(*) FROM {quoted[name]}").fetchone()[0] for name in names}
 
 
 # --- the environment -------------------------------------------------------------------------------------------------
 
 
-def environment_text(unit: str, weak: list[str], strong: list[str]) -> bytes:
+@contextlib.contextmanager
+def opened_environment(path: str, tops: list[str]) -> Iterator[IO[bytes]]:
+    """An environment file. In the old directories a link must stay there; elsewhere only the owners of links count."""
+    if any(path.startswith(top + "/") for top in tops):
+        with find_source(path, tops) as found, found.directory.opened_file(found.name) as stream:
+            yield stream
+    else:
+        yield io.BytesIO(read_file(path))
+
+
+def environment_text(unit: str, weak: list[str], strong: list[str], tops: list[str]) -> bytes:
     """The environment of a service as one file, the strongest last: systemd takes the last value of a name.
 
     Weak is what the application reads by itself, which gives way to what the unit sets; strong are the unit's files.
+    tops: the directories of the old deployment. Of files in them, no link is followed that leads out.
     """
     given = shlex.split(show(unit, "Environment").get("Environment", ""))
-    below = b"".join(map(_whole_lines, strong))
+    below = b"".join(_whole_lines(path, tops) for path in strong)
     overridden = {name for name, _value in ASSIGNMENT.findall(below.decode(errors="replace"))}
     pairs = [item.partition("=") for item in given]
     lines = [f"{name}={_quoted(value)}\n" for name, separator, value in pairs if separator and name not in overridden]
-    return b"".join(map(_whole_lines, weak)) + "".join(lines).encode() + below
+    above = b"".join(_whole_lines(path, tops) for path in weak)
+    return above + "".join(lines).encode("utf-8", "surrogateescape") + below
 
 
-def _whole_lines(path: str) -> bytes:
-    with open(path, "rb") as file:
-        text = file.read()
+def _whole_lines(path: str, tops: list[str]) -> bytes:
+    with opened_environment(path, tops) as stream:
+        text = stream.read()
     return text if text.endswith(b"\n") or not text else text + b"\n"
 
 
@@ -340,12 +361,14 @@ def _quoted(value: str) -> str:
 
 def write_environment(home: Home, text: bytes, uid: int, gid: int) -> bool:
     """Put the environment in place; whether it is another one than before."""
-    try:
-        with open(home.env_file, "rb") as file:
-            same = file.read() == text
-    except FileNotFoundError:
-        same = False
-    if same:
-        return _settle(home.env_file, uid, gid, 0o640)
-    put_file(home.env_file, text, mode=0o640, uid=uid, gid=gid)
+    directory, name = os.path.split(home.env_file)
+    with reach(directory) as shared:
+        found = shared.find(name)
+        if found is not None and stat.S_ISREG(found.st_mode):
+            with shared.opened_file(name) as stream:
+                same = stream.read() == text
+            if same:
+                return shared.settle(name, uid, gid, 0o640)
+        with opened_directory(".", dir_fd=shared.fd) as fd:
+            write_file(fd, name, text, 0o640, uid, gid)
     return True

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
 
 # The options of a set, of every module that looks at one; documented in the module venv.
 VENV = {

@@ -22,24 +22,14 @@ class Kind(NamedTuple):
     mend: str
 
 
-class Finding(NamedTuple):
-    """One thing that is wrong, in words for an operator."""
-
-    id: str
-    severity: str
-    title: str
-    seen: str
-    expected: str
-    why: str
-    mend: str
-    path: str = ""
+# What a remedy may change: never what a link leads to, and no file that has another name elsewhere.
+_OWN = r"\( -type d -o -type f -links 1 \)"
 
 
-def finding(kind: str, seen: str, expected: str, path: str = "", **values: object) -> Finding:
-    """A finding of this kind, its remedy filled in."""
-    found = KINDS[kind]
-    mend = found.mend.format(path=path, **values)
-    return Finding(kind, found.severity, found.title, seen, expected, found.why, mend, path)
+def _change(mode: str, owner: str = "", below: bool = False, what: str = _OWN) -> str:
+    """A command that changes the mode of {path}, its owner, and those of all below it."""
+    chown = f" -exec chown -h {owner} {{{{}}}} +" if owner else ""
+    return f"find -P {{path}}{'' if below else ' -prune'} {what}{chown} -exec chmod {mode} {{{{}}}} +"
 
 
 THEMES: dict[str, dict[str, Kind]] = {
@@ -67,19 +57,19 @@ THEMES: dict[str, dict[str, Kind]] = {
             "Nginx can not pass a directory on the way",
             "Every directory on the path needs the search bit (x) for Nginx's user. Without it, files are 403 and "
             "the socket 502, whatever their own modes are.",
-            "chmod o+x {path}",
+            _change("o+x"),
         ),
         "parent-not-traversable-runtime": Kind(
             "error",
             "The application's user can not pass a directory on the way",
             "Every directory on the path needs the search bit (x) for the user of the process, or it does not start.",
-            "chmod o+x {path}",
+            _change("o+x"),
         ),
         "parent-writable": Kind(
             "error",
             "Others can replace what is below a directory on the way",
             "Who may write to a directory may rename what is in it and put something else in its place, code included.",
-            "chown root:root {path} && chmod 0755 {path}",
+            _change("0755", "root:root"),
         ),
     },
     "Owners and modes": {
@@ -87,61 +77,61 @@ THEMES: dict[str, dict[str, Kind]] = {
             "error",
             "The application may change its own code",
             "A flaw that lets a visitor write a file is then a flaw that lets him run code, also after the restart.",
-            "chown -R root:root {path} && chmod -R u=rwX,go=rX {path}",
+            _change("u=rwX,go=rX", "root:root", below=True),
         ),
         "code-world-writable": Kind(
             "error",
             "Every user of the host may change the code",
             "Any process on the host, of whatever user, can make the application run what it likes.",
-            "chmod -R o-w {path}",
+            _change("o-w", below=True),
         ),
         "code-unreadable": Kind(
             "error",
             "The application can not read its own code",
             "The import fails, at the start or at the first request that needs the file.",
-            "chmod -R u=rwX,go=rX {path}",
+            _change("u=rwX,go=rX", below=True),
         ),
         "writable-elsewhere": Kind(
             "warning",
             "The application may write where it has nothing to write",
             "It needs its sockets, uploads and logs. What else it can change is what an intruder can change.",
-            "chown root:root {path} && chmod go-w {path}; what it must write to belongs below shared/.",
+            f"{_change('go-w', 'root:root')}  # what it must write to belongs below shared/",
         ),
         "data-not-writable": Kind(
             "error",
             "The application can not write where it has to",
             "Uploads, log files or the socket fail with 'Permission denied'.",
-            "chown {user}:{group} {path} && chmod u+rwx {path}",
+            _change("u+rwx", "{user}:{group}"),
         ),
         "data-world-writable": Kind(
             "warning",
             "Every user of the host may write to the application's data",
             "Uploads can be replaced and logs forged by any other service on the host.",
-            "chmod o-w {path}",
+            _change("o-w"),
         ),
         "served-file-unreadable": Kind(
             "warning",
             "Nginx can not read files that it should serve",
             "They are answered with 403 Forbidden.",
-            "chmod -R o+rX {path}, or give the directory Nginx's group with the set-group-ID bit.",
+            f"{_change('o+rX', below=True)}  # or give the directory Nginx's group with the set-group-ID bit",
         ),
         "env-world-readable": Kind(
             "error",
             "Every user of the host may read the secrets",
             "Keys and passwords of the application are open to each other service and login on the host.",
-            "chown root:{group} {path} && chmod 0640 {path}; then change the secrets.",
+            f"{_change('0640', 'root:{group}', what='-type f -links 1')}  # then change the secrets",
         ),
         "env-writable-by-runtime": Kind(
             "warning",
             "The application may change its own settings",
             "systemd reads the file as root and sets what it says, LD_PRELOAD and PATH included, at the next start.",
-            "chown root:{group} {path} && chmod 0640 {path}",
+            _change("0640", "root:{group}", what="-type f -links 1"),
         ),
         "secret-world-readable": Kind(
             "error",
             "Every user of the host may read a key",
             "A private key that others have read is no longer private.",
-            "chmod o-rwx {path}; then replace the key.",
+            f"{_change('o-rwx')}  # then replace the key",
         ),
     },
     "Code and data": {
@@ -185,7 +175,7 @@ THEMES: dict[str, dict[str, Kind]] = {
             "warning",
             "The history of the sources lies among the code",
             "It holds every version and secret there ever was, for whoever can read one file too many.",
-            "rm -r {path}; deploy an export of the sources instead of a work tree.",
+            "rm -r {path}  # deploy an export of the sources instead of a work tree",
         ),
     },
     "Releases": {
@@ -273,7 +263,7 @@ THEMES: dict[str, dict[str, Kind]] = {
             "note",
             "A directory among the releases is not one",
             "It is neither offered for a rollback nor ever removed.",
-            "rm -r {path}, when nobody needs it.",
+            "rm -r {path}  # when nobody needs it",
         ),
         "environment-unreferenced": Kind(
             "note",
@@ -311,7 +301,7 @@ THEMES: dict[str, dict[str, Kind]] = {
             "error",
             "The code changed under the running process",
             "Old workers run old code, new ones new code, and modules imported late mix both.",
-            "systemctl restart {name}; deploy releases instead of changing files in place.",
+            "systemctl restart {name}  # deploy releases instead of changing files in place",
         ),
         "process-stale-dependencies": Kind(
             "warning",
@@ -355,7 +345,7 @@ THEMES: dict[str, dict[str, Kind]] = {
             "error",
             "The unit's user does not exist",
             "systemd refuses to start the service (status 217/USER).",
-            "useradd --system {user}, or correct User= in {path}.",
+            "useradd --system {user}  # or correct User= in {path}",
         ),
         "unit-directory-missing": Kind(
             "error",
@@ -439,13 +429,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "error",
             "The service failed too often and is not started any more",
             "It stays down until somebody resets it, even when the cause is gone.",
-            "Mend the cause (journalctl -u {unit} -n 50); systemctl reset-failed {unit} && systemctl start {unit}",
+            "systemctl reset-failed {unit} && systemctl start {unit}  # after the cause: journalctl -u {unit} -n 50",
         ),
         "unit-restarts": Kind(
             "warning",
             "The service was restarted again and again",
             "Each crash loses the requests in flight.",
-            "journalctl -u {unit}, for the reason of each.",
+            "journalctl -u {unit}  # for the reason of each",
         ),
         "journal-permission-errors": Kind(
             "warning",
@@ -471,7 +461,8 @@ THEMES: dict[str, dict[str, Kind]] = {
             "error",
             "Nginx may not connect to the socket",
             "Connecting takes write permission on the socket; without it Nginx answers 502 Bad Gateway.",
-            "chgrp {group} {path} && chmod 0660 {path}, and SocketGroup={group}, SocketMode=0660 in the socket unit.",
+            "find -P {path} -prune -type s -exec chgrp -h {group} {{}} + -exec chmod 0660 {{}} +  "
+            "# and SocketGroup={group}, SocketMode=0660 in the socket unit",
         ),
         "socket-open-to-all": Kind(
             "note",
@@ -558,7 +549,7 @@ THEMES: dict[str, dict[str, Kind]] = {
             "warning",
             "Nginx was refused access",
             "The requests were answered with 403, 404 or 502.",
-            "namei -l {path} shows which directory or file is closed to Nginx's user.",
+            "namei -l {path}  # shows which directory or file is closed to Nginx's user",
         ),
         "nginx-connections-exhausted": Kind(
             "warning",
@@ -590,19 +581,19 @@ THEMES: dict[str, dict[str, Kind]] = {
             "error",
             "A file system is full",
             "Uploads, logs, sessions and deploys fail.",
-            "Make room: du -xh {path} | sort -h | tail; a smaller release_keep; journalctl --vacuum-size=500M",
+            "du -xh {path} | sort -h | tail  # and a smaller release_keep, or journalctl --vacuum-size=500M",
         ),
         "disk-nearly-full": Kind(
             "warning",
             "A file system is nearly full",
             "A deploy needs room for a release and perhaps a set of dependencies.",
-            "Make room: du -xh {path} | sort -h | tail; a smaller release_keep; journalctl --vacuum-size=500M",
+            "du -xh {path} | sort -h | tail  # and a smaller release_keep, or journalctl --vacuum-size=500M",
         ),
         "inodes-nearly-full": Kind(
             "warning",
             "A file system has nearly no room for more files",
             "Writing fails with 'No space left on device' although there is space.",
-            "Remove small files: du --inodes -x {path} | sort -n | tail",
+            "du --inodes -x {path} | sort -n | tail  # remove small files",
         ),
         "scan-truncated": Kind(
             "note",

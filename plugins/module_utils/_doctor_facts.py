@@ -41,6 +41,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_system
     children,
     process_account,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_file
 from ansible_collections.flaskops.production.plugins.module_utils._record import Record
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError, _listed
 
@@ -243,7 +244,7 @@ def _read_nginx(facts: Facts, system: System, recent: int) -> None:
 def _recent_lines(path: str, facts: Facts, recent: int) -> list[str]:
     """The lines of a log of Nginx of the last minutes."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_file(path), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
@@ -257,7 +258,9 @@ def certificate(path: str) -> Certificate:
     try:
         import ssl
 
-        decoded = ssl._ssl._test_decode_cert(path)  # the library has no other way to read one without a connection
+        with os.fdopen(open_file(path), "rb") as file:
+            # The library has no other way to read one without a connection, and takes a path.
+            decoded = ssl._ssl._test_decode_cert(f"/proc/self/fd/{file.fileno()}")
         return Certificate(path, ssl.cert_time_to_seconds(decoded["notAfter"]))
     except Exception as error:  # of the library's own kinds, which differ between its versions
         return Certificate(path, None, str(error))

@@ -11,7 +11,9 @@ import os
 import pwd
 import stat
 import struct
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
+
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import Directory, reach, read_file
 
 # A tree that has more than this below its code keeps data there.
 SCANNED = 20000
@@ -46,10 +48,12 @@ def within(path: str, directory: str) -> bool:
 
 
 def text_of(path: str) -> str:
-    """The text of a file; empty when it can not be read."""
+    """The text of a file; empty when it can not be read, or is another user's link to what that user may not read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        if path.startswith("/proc/"):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        return read_file(path).decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -125,22 +129,43 @@ def route(path: str) -> list[Node]:
 def scan(top: str, leave: tuple[str, ...] = ()) -> tuple[list[Node], bool]:
     """Everything below a directory, environments and version control by their top only, and whether it was too much."""
     found: list[Node] = []
-    for directory, directories, files in os.walk(top):
-        directories.sort()
-        for name in [*directories, *sorted(files)]:
-            item = node(os.path.join(directory, name))
-            if item:
-                found.append(item)
-        if len(found) > SCANNED:
-            return found[:SCANNED], True
-        directories[:] = [
-            name
-            for name in directories
-            if name not in PASSED_OVER
-            and os.path.join(directory, name) not in leave
-            and not os.path.exists(os.path.join(directory, name, "pyvenv.cfg"))
-        ]
+    pending: list[str] = []
+    with contextlib.suppress(OSError), reach(os.path.realpath(top), reading=True) as directory:
+        pending = [""]
+        while pending:
+            below = pending.pop(0)
+            with contextlib.suppress(OSError), _entered(directory, below) as here:
+                pending[:0] = _scan_one(here, os.path.join(top, below) if below else top, below, leave, found)
+            if len(found) > SCANNED:
+                return found[:SCANNED], True
     return found, False
+
+
+@contextlib.contextmanager
+def _entered(top: Directory, below: str) -> Iterator[Directory]:
+    with contextlib.ExitStack() as stack:
+        here = top
+        for name in below.split("/") if below else ():
+            here = stack.enter_context(here.enter(name))
+        yield here
+
+
+def _scan_one(here: Directory, path: str, below: str, leave: tuple[str, ...], found: list[Node]) -> list[str]:
+    """Note what is in a directory; which directories in it are to be scanned too."""
+    directories, files, kept = [], [], []
+    for name in here.names():
+        item = node(os.path.join(path, name))
+        if item:
+            (directories if item.kind == "directory" else files).append(item)
+    found += directories + files
+    for item in directories:
+        name = os.path.basename(item.path)
+        if name in PASSED_OVER or item.path in leave:
+            continue
+        with contextlib.suppress(OSError), here.enter(name) as deeper:
+            if deeper.find("pyvenv.cfg") is None:
+                kept.append(os.path.join(below, name))
+    return kept
 
 
 def account(user: str, group: str = "", more: str = "") -> Account | None:

@@ -11,10 +11,11 @@ import time
 from typing import Callable, Iterable, Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, Finding, finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import directory_of
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import SCANNED, Node, may, within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import Finding, finding
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, conflicts
 
 # How many paths a finding names; the rest is counted.

@@ -13,10 +13,16 @@ import stat
 from typing import Callable, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     opened_directory,
     sync_directory,
     write_file,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    Directory,
+    UnsafePathError,
+    reach,
+    settle,
 )
 
 # The options of an entry, of every module that takes some; documented in the module tree.
@@ -72,7 +78,10 @@ class State(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One path to change. place is its path without links, uid and gid are what it gets."""
+    """One path to change. place is its path without links, uid and gid are what it gets.
+
+    trusted: the users that own directories above it because the task says so.
+    """
 
     entry: Entry
     place: str
@@ -80,6 +89,7 @@ class Change(NamedTuple):
     gid: int
     before: State
     after: State
+    trusted: frozenset[int] = frozenset()
 
 
 ABSENT = State("absent")
@@ -162,11 +172,14 @@ def group_id(name: str) -> int | None:
 def plan(entries: list[Entry], check_mode: bool = False) -> list[Change]:
     """What must change, in order. Reads the host and raises TreeError for anything that can't be made right."""
     places: dict[str, tuple[str, str]] = {}
+    owners: dict[str, int] = {}
     changes = []
     for entry in entries:
         place, missing = _place(entry, places)
+        trusted = frozenset(uid for path, uid in owners.items() if entry.path.startswith(path + "/"))
+        _check_way(entry, place, trusted)
         if entry.kind == "absent":
-            changes += _removal(entry, place)
+            changes += [change._replace(trusted=trusted) for change in _removal(entry, place)]
             continue
         for parent in missing:
             # Its own place is the entry's place shortened by as many names as the path is.
@@ -174,10 +187,25 @@ def plan(entries: list[Entry], check_mode: bool = False) -> list[Change]:
             parent_place = place.rsplit("/", depth)[0]
             implied = Entry(path=parent, kind="directory", mode=_PARENT_MODE)
             places[parent] = (parent_place, "directory")
-            changes.append(_compare(implied, parent_place, check_mode))
+            changes.append(_compare(implied, parent_place, check_mode)._replace(trusted=trusted))
         places[entry.path] = (place, entry.kind)
-        changes.append(_compare(entry, place, check_mode))
+        change = _compare(entry, place, check_mode)._replace(trusted=trusted)
+        owners[entry.path] = change.uid
+        changes.append(change)
     return [change for change in changes if change.before != change.after]
+
+
+def _check_way(entry: Entry, place: str, trusted: frozenset[int]) -> None:
+    """Refuse a way on which a user could have put directories of others in the place of what the task means."""
+    try:
+        with reach(os.path.dirname(place), trusted, links=False):
+            pass
+    except FileNotFoundError:
+        pass  # made by this task
+    except UnsafePathError as error:
+        raise TreeError(f"{entry.path} can't be made: {error}") from error
+    except OSError as error:
+        raise TreeError(f"{entry.path} can't be reached: {error.filename}: {error.strerror}.") from error
 
 
 def _place(entry: Entry, places: dict[str, tuple[str, str]]) -> tuple[str, list[str]]:
@@ -308,12 +336,11 @@ def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
     """The state of what is at the place, and its status (None when it is absent)."""
     parent, name = os.path.split(place)
     try:
-        parent_fd = _open_place(parent)
-        try:
-            found = os.lstat(name, dir_fd=parent_fd)
+        with reach(parent, reading=True, links=False) as directory:
+            found = directory.lstat(name)
             if stat.S_ISLNK(found.st_mode):
                 raise TreeError(
-                    f"{entry.path} is a symbolic link to {os.readlink(name, dir_fd=parent_fd)}. It was left as it is: "
+                    f"{entry.path} is a symbolic link to {directory.read_link(name)}. It was left as it is: "
                     "remove the link, or list the path that it leads to."
                 )
             kind = _KINDS.get(stat.S_IFMT(found.st_mode), "special file")
@@ -322,20 +349,20 @@ def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
                     f"{entry.path} is a {kind} and not a {entry.kind}. It was left as it is: "
                     "move it away, or set type to match what is there."
                 )
-            content = None if entry.content is None else _read(name, parent_fd, len(entry.content))
-        finally:
-            os.close(parent_fd)
+            content = None if entry.content is None else _read(name, directory, len(entry.content))
     except FileNotFoundError:
         return ABSENT, None
+    except UnsafePathError as error:
+        raise TreeError(f"{entry.path} can't be read: {error}") from error
     except OSError as error:
         raise TreeError(f"{entry.path} can't be read: {error.strerror}.") from error
     mode = stat.S_IMODE(found.st_mode)
     return State(kind, user_name(found.st_uid), group_name(found.st_gid), mode, content), found
 
 
-def _read(name: str, parent_fd: int, expected: int) -> bytes:
+def _read(name: str, directory: Directory, expected: int) -> bytes:
     """The file's bytes, no more than comparing and showing needs."""
-    with os.fdopen(_open_file(name, parent_fd), "rb") as stream:
+    with directory.opened_file(name) as stream:
         return stream.read(max(expected, _MAX_SHOWN) + 1)
 
 
@@ -363,48 +390,24 @@ def _check_possible(change: Change, found: os.stat_result | None) -> None:
         )
 
 
-def _open_place(directory: str) -> int:
-    """Open a directory whose path has no links, name by name, so that a link put there meanwhile is an error."""
-    flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open("/", flags)
-    for name in [name for name in directory.split("/") if name]:
-        try:
-            deeper = os.open(name, flags, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = deeper
-    return fd
-
-
-def _open_file(name: str, parent_fd: int) -> int:
-    """Open an ordinary file for reading, and nothing else that may have taken its place."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    fd = os.open(name, flags, dir_fd=parent_fd)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise TreeError(f"{name} stopped being a file while the module ran. Run it again.")
-    return fd
-
-
 def apply(change: Change) -> None:
     """Make the change. Every step works on open directories and files, so that no link can redirect it."""
     entry = change.entry
     parent, name = os.path.split(change.place)
     try:
-        parent_fd = _open_place(parent)
-        try:
+        with reach(parent, change.trusted, links=False) as directory:
             if entry.kind == "absent":
-                _apply_absence(name, parent_fd)
+                _apply_absence(name, directory.fd)
             elif entry.kind == "directory":
-                _apply_directory(change, name, parent_fd)
+                _apply_directory(change, name, directory.fd)
             elif entry.kind == "socket":
-                _apply_socket(change, name, parent_fd)
+                _apply_socket(change, name, directory.fd)
             elif change.before.content != change.after.content:
-                _apply_content(change, name, parent_fd)
+                _apply_content(change, name, directory.fd)
             else:
-                _apply_file(change, name, parent_fd)
-        finally:
-            os.close(parent_fd)
+                _apply_file(change, name, directory)
+    except UnsafePathError as error:
+        raise TreeError(f"{entry.path} could not be changed: {error}") from error
     except OSError as error:
         raise TreeError(
             f"{entry.path} could not be changed: {error.strerror}. If something else works on these paths, run again."
@@ -433,12 +436,12 @@ def _apply_content(change: Change, name: str, parent_fd: int) -> None:
         write_file(directory_fd, name, change.after.content, change.after.mode, change.uid, change.gid)
 
 
-def _apply_file(change: Change, name: str, parent_fd: int) -> None:
+def _apply_file(change: Change, name: str, directory: Directory) -> None:
     if change.before == ABSENT:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o600, dir_fd=parent_fd)
+        fd = os.open(name, flags, 0o600, dir_fd=directory.fd)
     else:
-        fd = _open_file(name, parent_fd)
+        fd = directory.open_file(name)
     try:
         if os.fstat(fd).st_nlink != 1:
             raise TreeError(f"{change.entry.path} got another hard link while the module ran, so it was left as it is.")
@@ -463,14 +466,7 @@ def _apply_socket(change: Change, name: str, parent_fd: int) -> None:
 
 
 def _settle(fd: int, change: Change, reached: str | None = None) -> None:
-    """Give what is open its owner, group and mode; reached is its path where the descriptor alone doesn't do."""
-    target = fd if reached is None else reached
-    found = os.fstat(fd)
-    if (found.st_uid, found.st_gid) != (change.uid, change.gid):
-        os.chown(target, change.uid, change.gid)
-    # chown may have cleared the set-id bits, so the mode is looked at again.
-    if stat.S_IMODE(os.fstat(fd).st_mode) != change.after.mode:
-        os.chmod(target, change.after.mode)
+    settle(fd, change.uid, change.gid, change.after.mode, reached)
 
 
 def build_diff(changes: list[Change]) -> list[dict[str, str]]:

@@ -11,41 +11,51 @@ import os
 import shutil
 import stat
 import time
-from typing import Iterator, NamedTuple
+from typing import IO, ContextManager, Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import stream_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import Directory, reach
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 
 
 class Item(NamedTuple):
-    """A directory, file or link of the code, by its name below it."""
+    """A directory, file or link of the code, by its name below it, and the open directory that it is in."""
 
     name: str
     kind: str
     mode: int
-    modified: float
+    info: os.stat_result
+    directory: Directory
+
+    def opened(self) -> ContextManager[IO[bytes]]:
+        return self.directory.opened_file(os.path.basename(self.name))
 
 
 def listing(top: str, paths: list[str], patterns: list[str]) -> Iterator[Item]:
     """The code below a directory, without these paths, names and environments. Sockets and devices are no code."""
-    left = {os.path.normpath(path) for path in paths}
-    for directory, directories, files in os.walk(top):
-        kept = []
-        for name in sorted([*directories, *files]):
-            path = os.path.join(directory, name)
-            if path in left or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-                continue
-            info = os.lstat(path)
-            below = os.path.relpath(path, top)
-            if stat.S_ISLNK(info.st_mode):
-                yield Item(below, "link", 0, info.st_mtime)
-            elif stat.S_ISDIR(info.st_mode):
-                if not os.path.exists(os.path.join(path, "pyvenv.cfg")):
+    with reach(top, reading=True) as directory:
+        yield from _listing(directory, "", {os.path.relpath(path, top) for path in paths}, patterns)
+
+
+def _listing(directory: Directory, above: str, left: set[str], patterns: list[str]) -> Iterator[Item]:
+    kept = []
+    for name in directory.names():
+        below = os.path.join(above, name)
+        if below in left or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            continue
+        info = directory.lstat(name)
+        if stat.S_ISLNK(info.st_mode):
+            yield Item(below, "link", 0, info, directory)
+        elif stat.S_ISDIR(info.st_mode):
+            with directory.enter(name) as deeper:
+                if deeper.find("pyvenv.cfg") is None:
                     kept.append(name)
-                    yield Item(below, "directory", 0o755, info.st_mtime)
-            elif stat.S_ISREG(info.st_mode):
-                yield Item(below, "file", 0o755 if info.st_mode & 0o100 else 0o644, info.st_mtime)
-        directories[:] = kept
+                    yield Item(below, "directory", 0o755, info, directory)
+        elif stat.S_ISREG(info.st_mode):
+            yield Item(below, "file", 0o755 if info.st_mode & 0o100 else 0o644, info, directory)
+    for name in kept:
+        with directory.enter(name) as deeper:
+            yield from _listing(deeper, os.path.join(above, name), left, patterns)
 
 
 def describe(top: str, paths: list[str], patterns: list[str]) -> dict:
@@ -53,14 +63,14 @@ def describe(top: str, paths: list[str], patterns: list[str]) -> dict:
     digest, newest, size = hashlib.sha256(), 0.0, 0
     for item in listing(top, paths, patterns):
         if item.kind != "directory":
-            newest = max(newest, item.modified)
+            newest = max(newest, item.info.st_mtime)
         digest.update(f"{item.kind} {item.mode:o} {item.name}\0".encode("utf-8", "surrogateescape"))
-        path = os.path.join(top, item.name)
         if item.kind == "link":
-            digest.update(link_text(top, item.name).encode("utf-8", "surrogateescape") + b"\0")
+            digest.update(link_text(top, item).encode("utf-8", "surrogateescape") + b"\0")
         elif item.kind == "file":
-            size += os.path.getsize(path)
-            digest.update(bytes.fromhex(file_sha256(path)))
+            size += item.info.st_size
+            with item.opened() as stream:
+                digest.update(bytes.fromhex(stream_sha256(stream)))
     when = time.gmtime(newest)
     return {
         "name": f"adopted-{time.strftime('%Y-%m-%d-%H%M%S', when)}-{digest.hexdigest()[:7]}",
@@ -74,28 +84,31 @@ def describe(top: str, paths: list[str], patterns: list[str]) -> dict:
     }
 
 
-def link_text(top: str, name: str) -> str:
+def link_text(top: str, item: Item) -> str:
     """The text that a link has in a copy: one that names a place in the tree by its whole path would leave the copy."""
-    path = os.path.join(top, name)
-    text = os.readlink(path)
+    text = item.directory.read_link(os.path.basename(item.name))
     if os.path.isabs(text) and (text == top or text.startswith(top + "/")):
-        return os.path.relpath(text, os.path.dirname(path))
+        return os.path.relpath(text, os.path.join(top, os.path.dirname(item.name)))
     return text
 
 
 def copy(source: dict, directory: str) -> None:
-    """Copy the code that was described to a directory, and make sure that it is what was described."""
+    """Copy the code that was described to a directory, and make sure that it is what was described.
+
+    directory: in one that only root can write to.
+    """
     top, what = source["directory"], (source["exclude_paths"], source["exclude"])
     os.mkdir(directory, 0o700)
     for item in listing(top, *what):
-        path, copied = os.path.join(top, item.name), os.path.join(directory, item.name)
+        copied = os.path.join(directory, item.name)
         if item.kind == "directory":
             os.mkdir(copied)
         elif item.kind == "link":
-            os.symlink(link_text(top, item.name), copied)
+            os.symlink(link_text(top, item), copied)
         else:
-            shutil.copyfile(path, copied)
-            os.utime(copied, (item.modified, item.modified))
+            with item.opened() as read, open(copied, "xb") as write:
+                shutil.copyfileobj(read, write, 1 << 20)
+            os.utime(copied, ns=(item.info.st_mtime_ns, item.info.st_mtime_ns))
         if item.kind != "link":
             os.chmod(copied, item.mode)
     if describe(directory, [], [])["digest"] != source["digest"]:

@@ -19,7 +19,7 @@ import time
 from typing import Any, Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
-from ansible_collections.flaskops.production.plugins.module_utils import _files, _symlink
+from ansible_collections.flaskops.production.plugins.module_utils import _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
     File,
     Interpreter,
@@ -29,6 +29,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     is_complete,
     local_directories,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file
 
 try:
     import tomllib
@@ -373,7 +374,7 @@ def installer_environment(settings: Settings, inherited: dict[str, str]) -> dict
 
 def mark_complete(path: str, content: dict[str, Any]) -> None:
     data = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    _files.put_file(os.path.join(path, dependencies.COMPLETE), data.encode("utf-8"), 0o644)
+    put_file(os.path.join(path, dependencies.COMPLETE), data.encode("utf-8"), 0o644)
 
 
 def remove(path: str) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     opened_directory,
     sweep,
     sync_directory,

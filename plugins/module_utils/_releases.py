@@ -22,7 +22,7 @@ import time
 import weakref
 
 from ansible_collections.flaskops.production.plugins.module_utils import _record, _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     open_directory,
     opened_directory,
     put_file,

@@ -14,6 +14,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
+from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
 
 # The options that say which release is to be on a host; documented in the module release_stage.
 STAGE = {
@@ -56,7 +57,7 @@ def check_links(home: Home, params: dict) -> None:
         if is_real(link) and not params["adopt"]:
             raise ReleaseError(
                 f"{link} is not a link but holds {holds}. Run again with -e release_adopt=true to keep it beside the "
-                f"releases, or move it away: mv {link} {link}.before"
+                f"releases, or move it away: mv {shell_quoted(link)} {shell_quoted(link + '.before')}"
             )
 
 
@@ -65,6 +66,7 @@ def check_tree(home: Home, params: dict) -> None:
     check_links(home, params)
     check_shared_paths(params["shared_paths"])
     check_databases(home, params)
+    check_static_paths(params["static_paths"], params["shared_paths"])
     for name in params["shared_paths"]:
         path, adopted = os.path.join(home.shared, name), os.path.join(home.app, name)
         if name.endswith("/") and os.path.lexists(path.rstrip("/")) and not os.path.isdir(path):
@@ -153,6 +155,24 @@ def check_shared_paths(shared_paths: list[str]) -> None:
         above = [other for other in plain if name.startswith(other + "/")]
         if above or plain.count(name) > 1:
             raise ReleaseError(f"release_shared_paths has {name} and {(above or [name])[0]}: name only one of them.")
+
+
+def check_static_paths(static_paths: list[str], shared_paths: list[str]) -> None:
+    """Refuse static paths that the application can write to, and a shared path where static files are collected."""
+    shared = [name.rstrip("/") for name in shared_paths]
+    for name in (os.path.normpath(name) for name in static_paths):
+        over = [path for path in shared if name == path or name.startswith(path + "/")]
+        if over:
+            raise ReleaseError(
+                f"release_static_paths has {name}, which is or lies in {over[0]} of release_shared_paths: the "
+                "application could have any file of the host served. Take it out of one of them; "
+                "nginx_site_locations serves shared data."
+            )
+    if static_paths and "static" in shared:
+        raise ReleaseError(
+            "release_shared_paths has static/, but static files of releases are collected in shared/static: set "
+            "release_static_paths to [], or share a directory of another name."
+        )
 
 
 def is_as_set(record: dict, params: dict) -> bool:

@@ -11,7 +11,7 @@ import platform
 import shlex
 import struct
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     discard,
     open_directory,
     opened_directory,
@@ -127,6 +127,16 @@ def exchange(a: str, b: str, sync: bool = True) -> None:
                 ) from error
 
 
+def exchange_at(a_fd: int, a: str, b_fd: int, b: str) -> None:
+    """The same for names in open directories, durably, whatever their paths have become."""
+    code = _renameat2(a, b, _RENAME_EXCHANGE, a_fd, b_fd)
+    if code:
+        raise SymlinkError(_exchange_fault(code, a, b))
+    for parent in (a_fd, b_fd):
+        with opened_directory(".", dir_fd=parent) as fd:
+            sync_directory(fd)
+
+
 def sync_filesystem(path: str) -> None:
     """Flush the file system that holds path; all file systems where the C library offers no syncfs."""
     syncfs = _libc_function("syncfs")
@@ -218,12 +228,12 @@ def _libc_function(name: str):
         return None
 
 
-def _renameat2(a: str, b: str, flags: int) -> int:
-    """The errno of renameat2(a, b, flags), 0 when it succeeded."""
+def _renameat2(a: str, b: str, flags: int, a_fd: int = _AT_FDCWD, b_fd: int = _AT_FDCWD) -> int:
+    """The errno of renameat2, 0 when it succeeded."""
     names = [ctypes.c_char_p(os.fsencode(name)) for name in (a, b)] if ctypes is not None else []
     function = _libc_function("renameat2")
     if function is not None:
-        arguments = [ctypes.c_int(_AT_FDCWD), names[0], ctypes.c_int(_AT_FDCWD), names[1], ctypes.c_uint(flags)]
+        arguments = [ctypes.c_int(a_fd), names[0], ctypes.c_int(b_fd), names[1], ctypes.c_uint(flags)]
     else:
         function = _libc_function("syscall")
         number = _RENAMEAT2_NUMBERS.get((platform.machine(), struct.calcsize("P")))
@@ -231,9 +241,9 @@ def _renameat2(a: str, b: str, flags: int) -> int:
             return errno.ENOSYS
         arguments = [
             ctypes.c_long(number),
-            ctypes.c_long(_AT_FDCWD),
+            ctypes.c_long(a_fd),
             names[0],
-            ctypes.c_long(_AT_FDCWD),
+            ctypes.c_long(b_fd),
             names[1],
             ctypes.c_ulong(flags),
         ]

@@ -93,18 +93,18 @@ import grp
 import os
 import pwd
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import (
     Data,
+    Origin,
     Owner,
     Record,
     environment_text,
     occupied,
     write_environment,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
     Lock,
@@ -122,17 +122,18 @@ def copy(home: Home, params: dict) -> dict:
     gid = grp.getgrnam(params["group"]).gr_gid
     owner = Owner(account.pw_uid, gid, grp.getgrnam(params["web_group"]).gr_gid)
     record = Record(home)
-    there = [] if record.read() else occupied(home, moves, owner)
+    origin = Origin(adoption["tops"], adoption["user"])
+    there = [] if record.read() else occupied(home, moves, owner, origin.tops)
     if there:
         raise ReleaseError(
             f"{there[0]} is there already and holds something else than what would be copied to it: move it away. "
             "Nothing was copied."
         )
     known = record.write(state="copying", **{key: adoption[key] for key in ("from", "code", "unit")}).get("known", {})
-    data = Data(home, moves, owner, known)
+    data = Data(home, moves, owner, origin, known)
     changed = False
     if adoption["dotenv"] + adoption["environment"]:
-        text = environment_text(adoption["unit"], adoption["dotenv"], adoption["environment"])
+        text = environment_text(adoption["unit"], adoption["dotenv"], adoption["environment"], origin.tops)
         changed = write_environment(home, text, pwd.getpwnam(params["owner"]).pw_uid, gid)
     data.copy()
     record.write(known=data.known, owner=list(owner))

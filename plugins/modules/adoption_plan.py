@@ -133,13 +133,18 @@ adoption:
 """
 
 import os
+import stat
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.flaskops.production.plugins.module_utils._adoption import Plan, plan
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import (
+    Plan,
+    find_source,
+    plan,
+    tops_of,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record, below
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
@@ -154,10 +159,11 @@ EXCLUDE = (
 )
 
 
-def size(paths: list[str]) -> str:
+def size(source: str, tops: list[str]) -> str:
     """How much it is, for people."""
-    files = [path for path in paths if os.path.isfile(path) and not os.path.islink(path)]
-    total = float(sum(os.path.getsize(path) for path in files))
+    with find_source(source, tops) as top:
+        files = [found.info.st_size for found in below(top) if stat.S_ISREG(found.info.st_mode)]
+    total = float(sum(files))
     unit = "B"
     for unit in ("B", "kB", "MB", "GB"):
         if total < 1000 or unit == "GB":
@@ -174,7 +180,7 @@ def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> lis
     for move in found.moves:
         if move.kind != "environment":
             target = os.path.join(home.shared, move.target)
-            told.append(f"{move.source} -> {target} ({size(list(below(move.source)))}; {move.why})")
+            told.append(f"{move.source} -> {target} ({size(move.source, tops_of(facts))}; {move.why})")
             if move.link:
                 told[-1] += f"; the release finds it as {move.link}"
     files = [path for path in found.dotenv + found.environment if path != home.env_file]
@@ -247,6 +253,8 @@ def make_plan(params: dict) -> dict:
         "source": source,
         "adoption": {
             "from": facts.root,
+            "tops": tops_of(facts),
+            "user": facts.runtime.name if facts.runtime else "root",
             "code": found.code,
             "unit": facts.unit["Id"],
             "socket_unit": facts.socket_unit.get("Id", ""),

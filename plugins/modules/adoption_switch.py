@@ -102,14 +102,17 @@ import os
 import re
 import shutil
 import signal
+import stat
 import time
-
-from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Owner, Record
-from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Origin, Owner, Record
+from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry, TreeError, apply
+from ansible_collections.flaskops.production.plugins.module_utils._entries import plan as plan_entries
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import Directory, reach
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import Process, wait_for_end
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
@@ -143,6 +146,8 @@ PATIENCE = 60
 # whom Nginx gives up after 60 s, and while nobody does.
 SENDING = 20
 SENDING_BESIDE = 60
+# Of temporary names.
+PREFIX = ".adopting-"
 PROXIES = ("/usr/lib/systemd/systemd-socket-proxyd", "/lib/systemd/systemd-socket-proxyd")
 
 
@@ -166,24 +171,15 @@ class Kept:
             return
         place = self.place(path)
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        if os.path.islink(path):
-            was = "link"
-            swap_file_link(place, os.readlink(path))
-        elif os.path.isfile(path):
-            was = "file"
-            shutil.copy2(path, place)
-            found = os.stat(path)
-            os.chown(place, found.st_uid, found.st_gid)
-        else:
-            was = "absent"
-        self.note(path, {"was": was, "group": group})
+        self.note(path, {"was": copy_aside(path, place), "group": group})
 
     def move(self, path: str) -> None:
         """Move a directory or file out of the way, with all that is in it."""
         place = self.place(path)
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         self.note(path, {"was": "moved", "group": "tree"})
-        os.rename(path, place)
+        with reach(os.path.dirname(path)) as directory:
+            os.rename(os.path.basename(path), place, src_dir_fd=directory.fd)
 
     def note(self, path: str, note: dict) -> None:
         self.record.write(files={**self.files(), path: note})
@@ -192,35 +188,65 @@ class Kept:
         """Make everything of a group what it was; whether anything was not."""
         changed = False
         for path, note in self.files(group).items():
-            place = self.place(path)
-            if note["was"] == "moved":
-                if not os.path.lexists(place):
-                    continue
-                if os.path.islink(path):
-                    os.unlink(path)
-                os.rename(place, path)
-            elif note["was"] == "link":
-                if os.path.islink(path) and os.readlink(path) == os.readlink(place):
-                    continue
-                swap_file_link(path, os.readlink(place))
-            elif note["was"] == "file":
-                found = os.stat(place)
-                with open(place, "rb") as file:
+            if note["was"] == "file":
+                found = os.stat(self.place(path))
+                with open(self.place(path), "rb") as file:
                     put(path, file.read(), found.st_mode & 0o7777, found.st_uid, found.st_gid)
-            elif os.path.lexists(path):
-                os.unlink(path)
-            else:
-                continue
-            changed = True
+                changed = True
+            elif note["was"] != "absent" or os.path.lexists(path):
+                with reach(os.path.dirname(path)) as directory:
+                    changed = self._put_back(path, note["was"], directory) or changed
         return changed
+
+    def _put_back(self, path: str, was: str, directory: Directory) -> bool:
+        place, name = self.place(path), os.path.basename(path)
+        there = directory.find(name)
+        is_link = there is not None and stat.S_ISLNK(there.st_mode)
+        if was == "moved":
+            if not os.path.lexists(place):
+                return False
+            if is_link:
+                os.unlink(name, dir_fd=directory.fd)
+            os.rename(place, name, dst_dir_fd=directory.fd)
+        elif was == "link":
+            if is_link and directory.read_link(name) == os.readlink(place):
+                return False
+            directory.put_link(name, os.readlink(place), PREFIX)
+        elif there is not None:
+            os.unlink(name, dir_fd=directory.fd)
+        return True
 
     def forget(self) -> None:
         self.record.write(files={})
 
 
+def copy_aside(path: str, place: str) -> str:
+    """Keep a copy of a file or link in a directory of root; what it was."""
+    try:
+        directory = reach(os.path.dirname(path))
+    except FileNotFoundError:
+        return "absent"
+    with directory:
+        name = os.path.basename(path)
+        found = directory.find(name)
+        if found is not None and stat.S_ISLNK(found.st_mode):
+            swap_file_link(place, directory.read_link(name))
+            return "link"
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return "absent"
+        with directory.opened_file(name) as stream:
+            put_file(place, stream.read(), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+        return "file"
+
+
 def put(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    put_file(path, content, mode, uid, gid)
+    """Write a file, and the directories above it that are missing, through no link of another user."""
+    entry = Entry(path, "file", mode, str(uid), str(gid), content, parents=True)
+    try:
+        for change in plan_entries([entry]):
+            apply(change)
+    except TreeError as error:
+        raise ReleaseError(str(error)) from error
 
 
 class Takeover(Activation):
@@ -295,7 +321,8 @@ class Takeover(Activation):
         for path in self.plan["sites"]:
             # Read through a link, a file is the same to Nginx, and the link can go as soon as the new site is accepted.
             if os.path.isfile(path) and not os.path.islink(path) and path != site["path"]:
-                swap_file_link(path, self.kept.place(path))
+                with reach(os.path.dirname(path)) as directory:
+                    directory.put_link(os.path.basename(path), self.kept.place(path), PREFIX)
         content = site["content"].replace(f"unix:{self.home.socket};", f"unix:{socket};")
         if socket != self.home.socket:
             # Until the last of them are copied, uploads are served from where they are.
@@ -486,7 +513,8 @@ def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
     plan = params["adoption"]
     record = Record(home)
     known = record.write(plan=plan)
-    data = Data(home, [Move(**move) for move in plan["moves"]], Owner(*known["owner"]), known.get("known", {}))
+    moves, origin = [Move(**move) for move in plan["moves"]], Origin(plan["tops"], plan["user"])
+    data = Data(home, moves, Owner(*known["owner"]), origin, known.get("known", {}))
     site = params["site"]
     units = {item["path"]: item["content"] for item in params["units"] if item.get("content") is not None}
     takeover = Takeover(module, home, params["release"], plan)

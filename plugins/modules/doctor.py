@@ -89,7 +89,9 @@ findings:
       seen: /srv/myapp/shared/.env (file, 0644, root:www-data)
       expected: mode 0640, root:www-data
       why: Keys and passwords of the application are open to each other service and login on the host.
-      mend: chown root:www-data /srv/myapp/shared/.env && chmod 0640 /srv/myapp/shared/.env; then change the secrets.
+      mend: >-
+        find -P /srv/myapp/shared/.env -prune -type f -links 1 -exec chown -h root:www-data {} + -exec chmod 0640 {} +
+        # then change the secrets
       path: /srv/myapp/shared/.env
 release:
   description: The live release; empty where there are none.
@@ -125,12 +127,11 @@ service:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import worst
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import judge
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
 

@@ -113,7 +113,6 @@ differs:
 import os
 from typing import Iterator
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
@@ -123,6 +122,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     settings_of,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._entries import ENTRY, TreeError, parse, plan
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import show

@@ -165,8 +165,7 @@ nginx_output:
 
 from typing import NoReturn
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 
 

@@ -116,10 +116,9 @@ phase:
 import os
 import signal
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
     Lock,

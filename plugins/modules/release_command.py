@@ -60,8 +60,8 @@ options:
     required: true
   record_only:
     description:
-      - Record that the command has been run, and do not run it. For hosts of a fleet on one of which a migration has been
-        run, so that no later run on one of the others repeats it.
+      - Record that the command has been run, and do not run it. For hosts of a fleet on one of which a migration has
+        been run, so that no later run on one of the others repeats it.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -99,10 +99,9 @@ import os
 import signal
 import time
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration, is_migrated
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._process_environment import complete_environment
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     PATIENCE,

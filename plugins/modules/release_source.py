@@ -298,8 +298,8 @@ source:
       sample: v1.10.0
 """
 
-from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
 
 

@@ -233,10 +233,10 @@ import tarfile
 import time
 from collections.abc import Iterator
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import enter_or_make, reach
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     STAGING,
     Home,
@@ -261,9 +261,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
     exchange,
+    exchange_at,
     swap,
     sync_filesystem,
 )
+
+# Of temporary names in shared/.
+SHARING = ".flaskops-sharing-"
 
 
 def verify(archive: str, sha256: str) -> None:
@@ -445,8 +449,7 @@ def adopt(home: Home, params: dict) -> None:
     for path in (path.rstrip("/") for path in params["shared_paths"]):
         inside, shared = os.path.join(home.app, path), os.path.join(home.shared, path)
         if is_real(inside) and not os.path.lexists(shared):
-            os.makedirs(os.path.dirname(shared), exist_ok=True)
-            change_places(inside, shared, shared)
+            share(home, path)
     record = new_record(name, {"digest": "", "time": now()}, {**params, "static_paths": [], "build": ""})
     record["source"] = {"kind": "adopted", "location": home.app, "revision": None, "ref": None}
     home.write_record(name, record)
@@ -454,6 +457,23 @@ def adopt(home: Home, params: dict) -> None:
     if os.path.lexists(os.path.join(home.app, ".venv")):
         swap(home.venv, os.path.join("app", ".venv"))
     home.record_activation(name, "deploy", params["run"])
+
+
+def share(home: Home, path: str) -> None:
+    """Move data of the code in app to shared/, and leave a link. The application may write to both."""
+    above, name = os.path.split(path)
+    text = os.path.join(home.shared, path)
+    with contextlib.ExitStack() as stack:
+        old = stack.enter_context(reach(os.path.join(home.app, above), reading=True, links=False))
+        shared = stack.enter_context(reach(home.shared, {os.stat(home.shared).st_uid}))
+        new = stack.enter_context(enter_or_make(shared, above, os.geteuid(), os.getegid(), 0o755, SHARING))
+        os.symlink(text, name, dir_fd=new.fd)
+        try:
+            exchange_at(old.fd, name, new.fd, name)
+        except SymlinkError:
+            os.unlink(name, dir_fd=new.fd)
+            os.rename(name, name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
+            os.symlink(text, name, dir_fd=old.fd)
 
 
 def change_places(directory: str, new_place: str, link_text: str) -> None:

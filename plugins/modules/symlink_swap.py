@@ -125,9 +125,8 @@ previous_target:
 import os
 from typing import NamedTuple
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.flaskops.production.plugins.module_utils._files import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
     leads_through,

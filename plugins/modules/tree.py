@@ -178,8 +178,6 @@ changed_paths:
 """
 
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
     ENTRY,
     TreeError,
@@ -188,6 +186,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
     parse,
     plan,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 
 
 def argument_spec() -> dict:

@@ -210,10 +210,8 @@ import tempfile
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
-from ansible_collections.flaskops.production.plugins.module_utils import _files, _symlink
+from ansible_collections.flaskops.production.plugins.module_utils import _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
     VENV,
     MissingInterpreter,
@@ -225,7 +223,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     is_complete,
     settings_of,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._installer import Builder, installed
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import note_link
 
 SECRET_OPTIONS = ("environment", "index_url", "extra_index_urls")
@@ -342,7 +342,7 @@ def main() -> None:
     except (VenvError, _symlink.SymlinkError) as error:
         module.fail_json(msg=str(error), invocation=invocation)
     except OSError as error:
-        module.fail_json(msg=_files.sentence(error, settings.directory), invocation=invocation)
+        module.fail_json(msg=sentence(error, settings.directory), invocation=invocation)
     closed = closed_directory(result["interpreter"]) if result["built"] and result["interpreter"] else None
     if closed:
         module.warn(

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     discard,
     open_directory,
     sweep,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
 from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _sensitive, _signature, _tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import (
     excluded_within,

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tries as each user what the table asks for: access.py '{"users": [...], "rows": ["operation path", ...]}'
 
-Prints for each row the users who succeeded. A row whose path root does not find is an error, because nobody would succeed.
+Prints for each row the users who succeeded. A row whose path root does not find is an error: nobody would succeed.
 """
 
 from __future__ import annotations

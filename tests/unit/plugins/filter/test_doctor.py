@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
 from ansible_collections.flaskops.production.plugins.filter.doctor_text import doctor_text
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import finding, worst
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import worst
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import finding
 
 
 def app(*findings, release="v1", packages=("flask 3.1.0",), settings="aa", guesses=()):
@@ -94,7 +95,8 @@ def test_a_terminal_says_what_and_how():
         "    seen: /srv/shop/.env (file, 0644, root:shop)",
         "    expected: mode 0640",
         "    why: Keys and passwords of the application are open to each other service and login on the host.",
-        "    mend: chown root:shop /srv/shop/.env && chmod 0640 /srv/shop/.env; then change the secrets.",
+        "    mend: find -P /srv/shop/.env -prune -type f -links 1 -exec chown -h root:shop {} + -exec chmod 0640 {} +  "
+        "# then change the secrets",
         "web2:",
         "  ERROR host-unread: The host could not be looked at.",
         "    seen: web2 gave no answer",

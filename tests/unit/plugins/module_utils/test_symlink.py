@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _files, _symlink
+from ansible_collections.flaskops.production.plugins.module_utils import _symlink
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import temporary_name
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     TEMPORARY_PREFIX,
     SymlinkError,
@@ -332,4 +333,4 @@ def test_temporary_names_fit_beside_the_longest_name(root):
     longest = str(root / ("a" * 255))
     swap(longest, "releases/1")
     assert read(longest) == "releases/1"
-    assert _files.temporary_name(TEMPORARY_PREFIX) != _files.temporary_name(TEMPORARY_PREFIX)
+    assert temporary_name(TEMPORARY_PREFIX) != temporary_name(TEMPORARY_PREFIX)

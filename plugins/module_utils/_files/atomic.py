@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import time
-from typing import Iterator
+from typing import IO, Iterator
 
 # A temporary name lives for a few system calls; one that is older than this belongs to a run that was killed.
 STALE_SECONDS = 60
@@ -34,10 +34,15 @@ def sentence(error: Exception, directory: str) -> str:
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
+        return stream_sha256(stream)
+
+
+def stream_sha256(stream: IO[bytes]) -> str:
+    """The SHA-256 of the bytes of an open file, from where it is read."""
+    digest = hashlib.sha256()
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
     return digest.hexdigest()
 
 

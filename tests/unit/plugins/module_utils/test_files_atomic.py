@@ -11,19 +11,19 @@ import stat
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _files
+from ansible_collections.flaskops.production.plugins.module_utils._files import atomic
 
 
 @pytest.fixture
 def directory(tmp_path):
-    fd = _files.open_directory(str(tmp_path))
+    fd = atomic.open_directory(str(tmp_path))
     yield fd
     os.close(fd)
 
 
 def test_write_file_puts_bytes_and_mode_in_place(tmp_path, directory):
-    _files.write_file(directory, "file", b"one\n", 0o640)
-    _files.write_file(directory, "file", b"two\n", 0o604)
+    atomic.write_file(directory, "file", b"one\n", 0o640)
+    atomic.write_file(directory, "file", b"two\n", 0o604)
     assert (tmp_path / "file").read_bytes() == b"two\n"
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o604
     assert os.listdir(tmp_path) == ["file"]
@@ -32,7 +32,7 @@ def test_write_file_puts_bytes_and_mode_in_place(tmp_path, directory):
 def test_write_file_replaces_a_link_and_not_what_it_leads_to(tmp_path, directory):
     (tmp_path / "other").write_text("kept")
     (tmp_path / "file").symlink_to("other")
-    _files.write_file(directory, "file", b"new", 0o644)
+    atomic.write_file(directory, "file", b"new", 0o644)
     assert (tmp_path / "other").read_text() == "kept"
     assert (tmp_path / "file").read_text() == "new" and not (tmp_path / "file").is_symlink()
 
@@ -40,7 +40,7 @@ def test_write_file_replaces_a_link_and_not_what_it_leads_to(tmp_path, directory
 def test_nobody_else_reads_the_file_before_its_mode_is_set(tmp_path, directory, monkeypatch):
     seen = []
     monkeypatch.setattr(os, "fchmod", lambda fd, mode: seen.append(stat.S_IMODE(os.fstat(fd).st_mode)))
-    _files.write_file(directory, "file", b"secret", 0o644)
+    atomic.write_file(directory, "file", b"secret", 0o644)
     assert seen == [0o600]
 
 
@@ -52,14 +52,14 @@ def test_a_failed_write_keeps_the_old_file_and_no_temporary(tmp_path, directory,
     (tmp_path / "file").write_text("old")
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="No space left"):
-        _files.write_file(directory, "file", b"new", 0o644)
+        atomic.write_file(directory, "file", b"new", 0o644)
     assert (tmp_path / "file").read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_write_file_sweeps_what_a_killed_run_left(tmp_path, directory):
     (tmp_path / ".flaskops-write-99999999-0123456789abcdef").write_text("half a secr")
-    _files.write_file(directory, "file", b"new", 0o644)
+    atomic.write_file(directory, "file", b"new", 0o644)
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -69,7 +69,7 @@ def test_a_file_system_that_can_not_flush_a_directory_is_fine(directory, monkeyp
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", fail)
-    _files.sync_directory(directory)
+    atomic.sync_directory(directory)
 
 
 def test_a_disk_error_at_the_flush_is_not_hidden(directory, monkeypatch):
@@ -78,7 +78,7 @@ def test_a_disk_error_at_the_flush_is_not_hidden(directory, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        _files.sync_directory(directory)
+        atomic.sync_directory(directory)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_disk_error_at_the_flush_is_not_hidden(directory, monkeypatch):
     ],
 )
 def test_an_error_names_a_path_and_what_to_do_where_there_is_something_to_do(error, text):
-    said = _files.sentence(error, "/srv/a")
+    said = atomic.sentence(error, "/srv/a")
     assert said.startswith(text)
     assert ("Make room" in said) == ("Make room" in text)
 
@@ -101,4 +101,4 @@ def test_an_error_names_a_path_and_what_to_do_where_there_is_something_to_do(err
 def test_the_sha256_of_a_file_is_that_of_all_its_bytes(tmp_path):
     data = bytes(range(256)) * 8192
     (tmp_path / "file").write_bytes(data)
-    assert _files.file_sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+    assert atomic.file_sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()

@@ -1,0 +1,195 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a release is served: its own files, and nothing that the application could have put behind a link."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._staged import check_static_paths
+from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect
+
+ADA, OWNER = 4711, 4712
+
+
+class Site:
+    """A release with static files, its shared path instance/, and shared/static."""
+
+    def __init__(self, path):
+        self.root = path / "site"
+        self.home = Home(str(self.root))
+        self.release = self.root / "releases/v1"
+        self.static = self.root / "shared/static"
+        for directory in (self.release / "static", self.static, self.root / "shared/instance"):
+            directory.mkdir(parents=True)
+        (self.release / "static/app.css").write_text("css")
+        (self.release / "instance").symlink_to("../../shared/instance")
+        os.chown(self.root / "shared/instance", ADA, ADA)
+        self.static_paths, self.shared_paths = ["static"], ["instance/"]
+
+    def file(self, name, text):
+        path = self.release / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def collect(self, replace=True):
+        record = {"static_paths": self.static_paths, "shared_paths": self.shared_paths}
+        collect(self.home, str(self.release), record, replace)
+        return {
+            str(path.relative_to(self.static)): path.read_text()
+            for path in self.static.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        }
+
+
+@pytest.fixture
+def site(open_path):
+    return Site(open_path)
+
+
+# Links in the release
+
+
+def test_files_and_directories_behind_links_that_stay_in_the_release_are_collected(site):
+    site.file("vendor/dist/lib/a.js", "js")
+    site.file("assets/logo.svg", "logo")
+    (site.release / "static/vendor").symlink_to("../vendor/dist")
+    (site.release / "static/logo.svg").symlink_to("../assets/logo.svg")
+    (site.release / "static/again").symlink_to(site.release / "assets")
+    assert site.collect() == {
+        "app.css": "css", "vendor/lib/a.js": "js", "logo.svg": "logo", "again/logo.svg": "logo",
+    }  # fmt: skip
+    assert not any(path.is_symlink() for path in site.static.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("../instance/logo.png", "leads out of"),
+        ("../instance", "leads out of"),
+        ("/etc/passwd", "is a symbolic link to /etc/passwd, which leads out of"),
+        ("../../v0/logo.png", "leads out of"),
+        ("gone.png", "is a symbolic link that leads nowhere"),
+        (".", "is reached through itself"),
+    ],
+)
+def test_a_link_that_leads_elsewhere_is_refused_and_named(site, text, said):
+    (site.root / "shared/instance/logo.png").write_text("of the application")
+    (site.release / "static/logo.png").symlink_to(text)
+    with pytest.raises(ReleaseError) as error:
+        site.collect()
+    assert said in str(error.value) and "release_static_paths" in str(error.value)
+    assert not (site.static / "logo.png").is_file()
+
+
+def test_what_the_application_links_to_is_not_served(site, untouched):
+    """The release leads to shared data, and the application lets that lead to a file of root."""
+    (site.release / "static/logo.png").symlink_to("../instance/logo.png")
+    (site.root / "shared/instance/logo.png").symlink_to(untouched / "secret")
+    os.chown(site.root / "shared/instance/logo.png", ADA, ADA, follow_symlinks=False)
+    with pytest.raises(ReleaseError, match="leads out of"):
+        site.collect()
+    assert not (site.static / "logo.png").exists()
+
+
+def test_a_shared_path_among_static_files_is_not_collected(site):
+    (site.root / "shared/static/uploads").mkdir()
+    os.chown(site.root / "shared/static/uploads", ADA, ADA)
+    (site.release / "static/uploads").symlink_to("../../../shared/static/uploads")
+    site.shared_paths = ["instance/", "static/uploads/"]
+    assert site.collect() == {"app.css": "css"}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.mknod(path, 0o600 | stat.S_IFSOCK)])
+def test_what_is_no_file_is_refused_and_does_not_stop_the_run(site, make):
+    make(site.release / "static/odd")
+    with pytest.raises(ReleaseError, match="static/odd is neither a file nor a directory"):
+        site.collect()
+
+
+def test_a_static_path_that_is_a_link_out_is_refused(site):
+    site.static_paths = ["instance"]
+    with pytest.raises(ReleaseError, match="release_static_paths has instance: .* leads out of"):
+        site.collect()
+
+
+def test_a_race_in_the_release_has_nothing_read_from_elsewhere(site, untouched, attack, flipping, rounds):
+    """Even the owner of a release, whom root trusts, can not redirect the collection."""
+    shutil.rmtree(site.release / "static")
+    (site.release / "static").mkdir()
+    site.file("static/app.css", "css")
+    (site.release / "beside").mkdir()
+    for path in (site.release / "beside", site.release / "static", site.release / "static/app.css"):
+        os.chown(path, ADA, ADA)
+    path, outcomes = str(site.release / "static/app.css"), set()
+    with attack(flipping(path, f"{site.release}/beside/link", str(untouched / "secret"))):
+        for _turn in rounds(lambda: len(outcomes) > 1, 100):
+            try:
+                outcomes.update(site.collect().values())
+            except (ReleaseError, OSError):
+                outcomes.add("refused")
+    assert outcomes == {"css", "refused"}
+
+
+# The directory that is served
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_nothing_is_written_where_the_application_may_write(site, untouched, replace):
+    """As in the directory of a former shared path."""
+    former = site.static / "uploads"
+    former.mkdir()
+    (former / "cat.png").symlink_to(untouched / "secret")
+    for path in (former, former / "cat.png"):
+        os.chown(path, ADA, ADA, follow_symlinks=False)
+    site.file("static/uploads/cat.png", "new")
+    with pytest.raises(ReleaseError, match=f"uploads: it belongs to the user {ADA}, who could redirect them"):
+        site.collect(replace)
+
+
+def test_links_in_the_place_of_what_is_served_are_replaced_and_directories_refused(site, untouched):
+    (site.static / "app.css").symlink_to(untouched / "secret")
+    assert site.collect() == {"app.css": "css"}
+    (site.static / "img").symlink_to(untouched)
+    site.file("static/img/logo.svg", "logo")
+    with pytest.raises(ReleaseError, match="shared/static/img is not a directory"):
+        site.collect()
+    assert os.listdir(untouched) == ["secret"]
+
+
+def test_files_of_a_deploy_owner_are_collected(site):
+    for path in (site.root / "releases", site.release, site.root / "shared", site.static, *site.release.rglob("*")):
+        os.chown(path, OWNER, OWNER, follow_symlinks=False)
+    site.file("static/img/logo.svg", "logo")
+    assert site.collect() == site.collect() == {"app.css": "css", "img/logo.svg": "logo"}
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("static", "shared", "said"),
+    [
+        (["instance"], ["instance/"], "release_static_paths has instance, which is or lies in instance"),
+        (["instance/public/"], ["instance"], "has instance/public, which is or lies in instance"),
+        (["static"], ["static/"], "which is or lies in static"),
+        (["assets"], ["static/"], "release_shared_paths has static/"),
+    ],
+)
+def test_settings_that_overlap_are_refused(static, shared, said):
+    with pytest.raises(ReleaseError, match=said):
+        check_static_paths(static, shared)
+
+
+@pytest.mark.parametrize(
+    ("static", "shared"),
+    [(["static"], ["static/uploads/"]), (["static"], ["statics/"]), ([], ["static/"]), (["instances"], ["instance/"])],
+)
+def test_settings_that_do_not_overlap_are_accepted(static, shared):
+    check_static_paths(static, shared)

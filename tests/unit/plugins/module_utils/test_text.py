@@ -1,0 +1,62 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What reaches a person is shown, and obeyed by no terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _module
+from ansible_collections.flaskops.production.plugins.module_utils._text import printable, printable_data
+
+PLUGINS = Path(_module.__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, ünïcode, 日本語\n\ttext", "plain, ünïcode, 日本語\n\ttext"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("\x9b31m", r"\x9b31m"),
+        ("a\rb\r\nc", "a\\x0db\nc"),
+        ("\x00\x7f", r"\x00\x7f"),
+        ("abc\u202egnp.exe\u2066", r"abc\u202egnp.exe\u2066"),
+        (os.fsdecode(b"caf\xe9"), r"caf\xe9"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_control_characters_are_escaped(text, shown):
+    assert printable(text) == shown
+    assert printable(shown) == shown
+
+
+def test_all_texts_of_a_result_are_escaped():
+    data = {"\x1b": ["\x1b", {"a": ("\x1b", 1, None, True)}]}
+    assert printable_data(data) == {r"\x1b": [r"\x1b", {"a": [r"\x1b", 1, None, True]}]}
+
+
+@pytest.mark.parametrize("end", ["exit_json", "fail_json"])
+def test_a_module_sends_no_control_character_and_no_broken_text(run_module, end):
+    class Module:
+        @staticmethod
+        def main():
+            module = _module.AnsibleModule({"name": {"type": "str"}})
+            module.warn("\x1b\udce9")
+            getattr(module, end)(msg="\x1b\udce9", found=["\x9b"], diff={"before": "\u202e", "after": "\n"})
+
+    result = run_module(Module, {"name": "x"})
+    assert result["msg"] == r"\x1b\xe9" and result["found"] == [r"\x9b"]
+    assert result["diff"] == {"before": r"\u202e", "after": "\n"}
+    assert r"\x1b\xe9" in str(result["warnings"][0]).replace("\\\\", "\\")
+
+
+def test_every_module_uses_the_class_that_escapes():
+    for path in (PLUGINS / "modules").glob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"ansible\.module_utils\.basic import .*AnsibleModule", text), path
+        assert "_module import AnsibleModule" in text, path

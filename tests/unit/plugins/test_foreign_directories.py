@@ -1,0 +1,125 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Root works by path only where nobody else can write: everywhere else it takes _files/walk.py."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from ansible_collections.flaskops.production.plugins.module_utils._files import walk
+
+PLUGINS = Path(walk.__file__).parents[2]
+# Calls that open, make, change or remove by path.
+BY_PATH = {
+    *("open", "io.open", "os.open", "os.chown", "os.lchown", "os.chmod", "os.mkdir", "os.makedirs", "os.mknod"),
+    *("os.mkfifo", "os.link", "os.symlink", "os.rename", "os.renames", "os.replace", "os.unlink", "os.remove"),
+    *("os.rmdir", "os.removedirs", "os.truncate", "os.utime", "os.setxattr", "shutil.copy", "shutil.copy2"),
+    *("shutil.copyfile", "shutil.copymode", "shutil.copystat", "shutil.copytree", "shutil.move", "shutil.rmtree"),
+    *("shutil.chown", "tempfile.mkdtemp", "tempfile.mkstemp", "tempfile.TemporaryDirectory"),
+    *("tempfile.NamedTemporaryFile",),
+}
+OF_PATHLIB = {"write_text", "write_bytes", "read_text", "read_bytes", "touch", "symlink_to", "hardlink_to"}
+# Helpers of this collection that work by path, too.
+HELPERS = {"put_file", "file_sha256", "swap_file_link", "opened_directory", "open_directory"}
+# These make a call one by descriptor. Of a rename, both sides have one, or the other is in a directory of root.
+DESCRIPTORS = {"dir_fd", "src_dir_fd", "dst_dir_fd"}
+
+# Where root may work by path, and why nobody can write there but root and flask_app_owner, who is trusted like root.
+# A file stands for all of its functions.
+SAFE = {
+    "module_utils/_files/atomic.py": "the helpers for such directories, and for descriptors",
+    "module_utils/_files/walk.py": "begins at /, and goes on by descriptor",
+    "module_utils/_symlink.py": "the links app, venv and next in the application's directory, which is root's",
+    "module_utils/_releases.py": ".deploy, releases and venvs",
+    "module_utils/_dependency_set.py": "releases and venvs",
+    "module_utils/_installer.py": "releases and venvs",
+    "module_utils/_fetch.py": "an archive in releases",
+    "module_utils/_nginx_site.py": "/etc/nginx and below; the adoption refuses a site elsewhere",
+    "module_utils/_nginx_text.py": "/etc/nginx and below",
+    "module_utils/_nginx_process.py": "/proc",
+    "module_utils/_service.py": "/proc",
+    "module_utils/_doctor_system.py": "/proc",
+    "module_utils/_doctor_files.py::text_of": "/proc only; other files by open_file",
+    "module_utils/_secrets.py": "shared/.env, and credentials, which units of root name",
+    "module_utils/_activation.py": "app and next in the application's directory, and /run",
+    "module_utils/_adoption_data.py::Record": ".deploy",
+    "module_utils/_adoption_data.py::Data._file": "os.utime of a descriptor",
+    "module_utils/_static_files.py::_copy": "os.utime of a descriptor",
+    "module_utils/_adoption_database.py::prepared": "a directory of root's in .deploy",
+    "module_utils/_host_code.py::copy": "a staged release; the source is read by descriptor",
+    "modules/adoption_switch.py::Kept": ".deploy/adopted, which is closed to all others",
+    "modules/adoption_switch.py::copy_aside": ".deploy/adopted",
+    "modules/adoption_switch.py::Takeover.let_old_serve_waiting": "/run/systemd",
+    "modules/adoption_switch.py::Takeover.end_candidate": "/run, and a socket's name in run/, which is not followed",
+    "modules/release_command.py": "/run",
+    "modules/release_stage.py::verify": "an archive in a temporary directory of root's or in releases",
+    "modules/release_stage.py::verified": "an archive in releases",
+    "modules/release_stage.py::unpack": "a staged release",
+    "modules/release_stage.py::give": "a staged release; no link is followed",
+    "modules/release_stage.py::link_shared": "a staged release",
+    "modules/release_stage.py::relink_shared": "a release",
+    "modules/release_stage.py::shared_link": "a release",
+    "modules/release_stage.py::stage": "releases",
+    "modules/release_stage.py::adopt": "a link in app, which is a name in root's directory",
+    "modules/release_stage.py::change_places": "app, venv, releases and venvs",
+    "modules/venv.py::main": "a temporary directory of root's",
+}
+
+
+def name_of(node: ast.expr) -> str:
+    """The dotted name of what is called."""
+    if isinstance(node, ast.Attribute):
+        above = name_of(node.value)
+        return f"{above}.{node.attr}" if above else node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def works_by_path(call: ast.Call) -> bool:
+    name = name_of(call.func)
+    if any(keyword.arg in DESCRIPTORS for keyword in call.keywords):
+        return False
+    return name in BY_PATH | HELPERS or name.split(".")[-1] in OF_PATHLIB
+
+
+def places(path: Path, text: str) -> set[str]:
+    """The functions of a file that work by path, as file::class.function."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST, scope: list[str]) -> None:
+        for child in ast.iter_child_nodes(node):
+            named = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            if isinstance(child, ast.Call) and works_by_path(child):
+                found.add(f"{path.as_posix()}::{'.'.join(scope)}")
+            visit(child, [*scope, child.name] if named else scope)
+
+    visit(ast.parse(text), [])
+    return found
+
+
+def all_places() -> set[str]:
+    paths = [*PLUGINS.glob("module_utils/**/*.py"), *PLUGINS.glob("modules/*.py")]
+    return {place for path in paths for place in places(path.relative_to(PLUGINS), path.read_text())}
+
+
+def covers(safe: str, place: str) -> bool:
+    return place == safe or place.startswith((f"{safe}::", f"{safe}."))
+
+
+def test_root_works_by_path_only_where_nobody_else_writes():
+    unsafe = {place for place in all_places() if not any(covers(safe, place) for safe in SAFE)}
+    assert unsafe == set(), "Use _files/walk.py, or say above why nobody else can write there."
+
+
+def test_the_list_of_safe_places_holds_no_other():
+    found = all_places()
+    assert {safe for safe in SAFE if not any(covers(safe, place) for place in found)} == set()
+
+
+def test_calls_by_path_are_seen():
+    code = "class A:\n    def b(self):\n        {}\n"
+    for call in ("open('a')", "os.chown('a', 1, 2)", "shutil.copy2('a', 'b')", "pathlib.Path('a').write_text('')"):
+        assert places(Path("x.py"), code.format(call)) == {"x.py::A.b"}, call
+    for call in ("os.open('a', 0, dir_fd=fd)", "os.rename('a', 'b', src_dir_fd=1)", "stream.read()"):
+        assert places(Path("x.py"), code.format(call)) == set(), call
