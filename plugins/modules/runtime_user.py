@@ -163,7 +163,7 @@ def hand_over(module: AnsibleModule, home: Home, account: pwd.struct_passwd, for
     if left:
         names = ", ".join(map(repr, left[:NAMED])) + (f" and {len(left) - NAMED} more" if len(left) > NAMED else "")
         module.warn(
-            f"{names} still belong to {user_name(former.st_uid)}, because they have several hard links or lie too deep. "
+            f"{names} still belong to {user_name(former.st_uid)}: they have several hard links, or lie too deep. "
             f"Check them, and give them away with chown -h {account.pw_name} PATH."
         )
 
