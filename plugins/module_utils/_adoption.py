@@ -388,7 +388,7 @@ def _account(facts: Facts, found: Plan) -> None:
         found.variables["flask_app_group"] = facts.runtime.group
     else:
         found.attention.append(
-            "It runs as root, or as a user that is not there. It will run as flask_app_user (www-data)."
+            "It runs as root, or as a user that is not there. It will run as flask_app_user (a user of its own)."
         )
     if facts.web and facts.web.uid:
         found.variables["flask_app_web_group"] = facts.web.group

@@ -347,6 +347,19 @@ THEMES: dict[str, dict[str, Kind]] = {
             "systemd refuses to start the service (status 217/USER).",
             "useradd --system {user}  # or correct User= in {path}",
         ),
+        "unit-user-web": Kind(
+            "warning",
+            "The application runs as Nginx's user",
+            "An intruder in the application can stop Nginx, read its memory with the keys of all sites, and reach the "
+            "sockets and uploads of every application on the host.",
+            "Give it a user of its own: set flask_app_user to {name}, and run the playbook site. The data goes along.",
+        ),
+        "unit-user-shared": Kind(
+            "warning",
+            "Another service runs as the application's user",
+            "An intruder in one of them can read the secrets and data of the other, and stop it.",
+            "Give each a user of its own: flask_app_user, and the playbook site.",
+        ),
         "unit-directory-missing": Kind(
             "error",
             "The unit's WorkingDirectory is not there",
@@ -469,6 +482,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "Every user of the host may connect to the socket",
             "Local processes pass by Nginx and its limits, and are believed what they say about the client.",
             "Let a systemd socket unit make it, with SocketGroup={group} and SocketMode=0660.",
+        ),
+        "socket-replaceable": Kind(
+            "error",
+            "The application can replace its socket",
+            "systemd gives the socket its owner by its name. A link put there in between gives away any file of the "
+            "host, and another listener answers visitors in place of the application.",
+            "chown root:{group} {path} && chmod 1775 {path}, which the role layout does.",
         ),
         "unit-socket-mismatch": Kind(
             "error",

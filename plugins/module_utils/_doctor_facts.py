@@ -93,6 +93,8 @@ class Facts:
     web: Account | None = None
     # systemd
     unit: dict[str, str] = field(default_factory=dict)
+    # Services of other applications that run as the same user.
+    neighbours: list[str] = field(default_factory=list)
     socket_unit: dict[str, str] = field(default_factory=dict)
     program: str = ""
     paths_missing: list[str] = field(default_factory=list)
@@ -190,6 +192,7 @@ def _read_units(facts: Facts, system: System) -> None:
             for path in unit.get("ReadWritePaths", "").split()
             if path.startswith(("/", "+/")) and not os.path.lexists(path.lstrip("+"))
         ]
+        facts.neighbours = _neighbours(facts, system)
         own = re.findall(r"^(\S+) \(ignore_errors=(yes|no)\)", unit.get("EnvironmentFiles", ""), re.M)
         facts.env_files = [path if ignored == "no" else f"-{path}" for path, ignored in own]
     # Where the code is that is deployed
@@ -203,6 +206,22 @@ def _read_units(facts: Facts, system: System) -> None:
     facts.code = os.path.realpath(facts.live)
     facts.managed = os.path.isdir(Home(facts.root).records)
     facts.listen = addresses(unit, facts.socket_unit, directory)
+
+
+def _neighbours(facts: Facts, system: System) -> list[str]:
+    """The services that an administrator installed for the same user. One that names the directory is a part of it."""
+    user = facts.unit.get("User") or "root"
+    return [
+        name
+        for name, text in system.unit_files().items()
+        if re.findall(r"(?m)^\s*User\s*=\s*(\S+)", text)[-1:] == [user]
+        and name not in (facts.unit.get("Id"), f"{facts.name}.service", f"{facts.name}-next.service")
+        and not _names_path(text, facts.root)
+    ]
+
+
+def _names_path(text: str, path: str) -> bool:
+    return re.search(rf"(?m)^[^#;\n]*{re.escape(path)}(/|\s|$)", text) is not None
 
 
 def _is_live(link: str, served: str) -> bool:

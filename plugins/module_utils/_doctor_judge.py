@@ -14,7 +14,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._accounts impo
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import directory_of
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import SCANNED, Node, may, within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import (
+    SCANNED,
+    Account,
+    Node,
+    may,
+    within,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import Finding, finding
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, conflicts
 
@@ -185,13 +191,15 @@ def _data_modes(facts: Facts) -> Iterator[Finding]:
         if path in facts.nodes
     ]
     data = [path for path in dict.fromkeys([run, *facts.media, *logs]) if facts.nodes.get(path)]
+    # The socket in it is made by systemd, and what else the application makes there is its own affair.
+    needed = [path for path in data if path != run or not facts.socket_unit]
     for path in data:
         item = facts.nodes[path]
         if item.mode & 0o002 and not item.mode & 0o1000:
             yield finding(
                 "data-world-writable", shown(item), "a directory that only the application may write to", path
             )
-        if not may(runtime, item, 3):
+        if path in needed and not may(runtime, item, 3):
             expected = f"a directory that {runtime.name} may write to"
             yield finding("data-not-writable", shown(item), expected, path, user=runtime.name, group=runtime.group)
     if facts.code == facts.root or facts.code not in facts.nodes:
@@ -423,6 +431,17 @@ def _unit_account(facts: Facts) -> Iterator[Finding]:
         yield finding("unit-user-missing", f"User={user}", "a user that exists", path, user=user)
     elif facts.runtime.uid == 0:
         yield finding("unit-user-root", f"User={user}" if user else "no User=", "a user of its own", path)
+    else:
+        yield from _shared_account(facts, facts.runtime.name, path)
+
+
+def _shared_account(facts: Facts, user: str, path: str) -> Iterator[Finding]:
+    expected = "a user of its own"
+    if facts.web and facts.web.uid == facts.runtime.uid:
+        yield finding("unit-user-web", f"Nginx and {facts.unit['Id']} run as {user}", expected, path, name=facts.name)
+    if facts.neighbours:
+        seen = f"{several(facts.neighbours)} and {facts.unit['Id']} run as {user}"
+        yield finding("unit-user-shared", seen, expected, path)
 
 
 def _unit_paths(facts: Facts) -> Iterator[Finding]:
@@ -532,6 +551,16 @@ def sockets(facts: Facts) -> Iterator[Finding]:
         yield finding("socket-unreachable", shown(item), expected, path, group=group)
     elif item.mode & 0o002:
         yield finding("socket-open-to-all", shown(item), f"mode 0660, group {group}", path, group=group)
+    run = facts.nodes.get(os.path.dirname(path))
+    if facts.socket_unit and run and _replaces(facts.runtime, run):
+        yield finding("socket-replaceable", shown(run), f"mode 1775, root:{group}", run.path, group=group)
+
+
+def _replaces(account: Account | None, directory: Node) -> bool:
+    """Whether an account may put something else in the place of what root has made in a directory."""
+    if account is None or not account.uid:
+        return False
+    return account.uid == directory.uid or (may(account, directory, 2) and not directory.mode & 0o1000)
 
 
 # --- Nginx -----------------------------------------------------------------------------------------------------------

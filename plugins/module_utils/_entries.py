@@ -12,6 +12,7 @@ import re
 import stat
 from typing import Callable, NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils import _acl
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     opened_directory,
@@ -32,6 +33,7 @@ ENTRY = {
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "raw"},
+    "users": {"type": "list", "elements": "str"},
     "content": {"type": "str"},
     "parents": {"type": "bool", "default": False},
 }
@@ -65,6 +67,8 @@ class Entry(NamedTuple):
     content: bytes | None = None
     secret: bool = False
     parents: bool = False
+    # Who may do what the group may; None leaves the access control list alone.
+    users: tuple[str, ...] | None = None
 
 
 class State(NamedTuple):
@@ -75,6 +79,7 @@ class State(NamedTuple):
     group: str = ""
     mode: int = 0
     content: bytes | None = None
+    users: tuple[str, ...] = ()
 
 
 class Change(NamedTuple):
@@ -93,6 +98,8 @@ class Change(NamedTuple):
 
 
 ABSENT = State("absent")
+# Stands for the users of a directory whose file system keeps no access control lists.
+_NO_LISTS = ("no access control lists",)
 
 
 def parse(options: list[dict], secrets: dict[str, str] | None = None) -> list[Entry]:
@@ -128,6 +135,8 @@ def _parse_one(option: dict, secret: str | None) -> Entry:
         raise TreeError(f"The entry {path} is a directory with content; leave the content out or set type to file.")
     if kind == "socket" and text is not None:
         raise TreeError(f"The entry {path} is a socket with content; leave the content out or set type to file.")
+    if kind != "directory" and option.get("users") is not None:
+        raise TreeError(f"The entry {path} has users and is no directory; leave users out.")
     if kind == "absent":
         given = ", ".join(name for name in ("owner", "group", "mode", "content") if option.get(name) is not None)
         if given or secret is not None:
@@ -142,6 +151,7 @@ def _parse_one(option: dict, secret: str | None) -> Entry:
         content=None if text is None else text.encode("utf-8", "surrogateescape"),
         secret=secret is not None,
         parents=bool(option.get("parents")),
+        users=None if option.get("users") is None else tuple(option["users"]),
     )
 
 
@@ -287,7 +297,7 @@ def _compare(entry: Entry, place: str, check_mode: bool) -> Change:
     uid, owner = _identity(entry, "owner", entry.owner, old_uid, user_id, user_name, check_mode)
     gid, group = _identity(entry, "group", entry.group, old_gid, group_id, group_name, check_mode)
     content = before.content if entry.content is None else entry.content
-    after = State(entry.kind, owner, group, entry.mode, content)
+    after = State(entry.kind, owner, group, entry.mode, content, _wanted_users(entry, before, check_mode))
     if entry.kind == "socket" and found is None:
         # Only who listens on it can make one.
         after = ABSENT
@@ -332,6 +342,38 @@ def _identity(
     )
 
 
+def _wanted_users(entry: Entry, before: State, check_mode: bool) -> tuple[str, ...]:
+    """The users as they will be in the list. Where the file system has no lists, as they are."""
+    if entry.users is None or before.users == _NO_LISTS:
+        return before.users
+    rights = _rights(entry.mode >> 3 & 7)
+    for name in entry.users:
+        if user_id(name) is None and not check_mode:
+            raise TreeError(
+                f"The user {name!r} in users of {entry.path} does not exist on this host. "
+                "Create the user first, or name one that exists. Nothing was changed."
+            )
+    return tuple(sorted(f"{name}={rights}" for name in entry.users))
+
+
+def _found_users(entry: Entry, name: str, parent_fd: int) -> tuple[str, ...]:
+    """Who may do what beside mode and group, of an entry that says who should."""
+    if entry.users is None:
+        return ()
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        acl = _acl.read(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    if acl is None:
+        return _NO_LISTS
+    return tuple(sorted(f"{user_name(uid)}={_rights(bits)}" for uid, bits in _acl.users(acl).items()))
+
+
+def _rights(bits: int) -> str:
+    return "".join(letter if bits & bit else "-" for letter, bit in (("r", 4), ("w", 2), ("x", 1)))
+
+
 def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
     """The state of what is at the place, and its status (None when it is absent)."""
     parent, name = os.path.split(place)
@@ -350,6 +392,7 @@ def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
                     "move it away, or set type to match what is there."
                 )
             content = None if entry.content is None else _read(name, directory, len(entry.content))
+            users = _found_users(entry, name, directory.fd)
     except FileNotFoundError:
         return ABSENT, None
     except UnsafePathError as error:
@@ -357,7 +400,7 @@ def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
     except OSError as error:
         raise TreeError(f"{entry.path} can't be read: {error.strerror}.") from error
     mode = stat.S_IMODE(found.st_mode)
-    return State(kind, user_name(found.st_uid), group_name(found.st_gid), mode, content), found
+    return State(kind, user_name(found.st_uid), group_name(found.st_gid), mode, content, users), found
 
 
 def _read(name: str, directory: Directory, expected: int) -> bytes:
@@ -420,8 +463,20 @@ def _apply_directory(change: Change, name: str, parent_fd: int) -> None:
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
         _settle(fd, change)
+        if change.entry.users is not None and change.before.users != change.after.users:
+            _give_users(fd, change)
     finally:
         os.close(fd)
+
+
+def _give_users(fd: int, change: Change) -> None:
+    mode = change.entry.mode
+    acl = _acl.of_mode(mode)
+    for name in change.entry.users or ():
+        acl = _acl.with_user(acl, user_id(name), mode >> 3 & 7)
+    # A new directory may turn out to lie where there are no lists.
+    if _acl.read(fd) is not None:
+        _acl.write(fd, acl)
 
 
 def _apply_absence(name: str, parent_fd: int) -> None:
@@ -498,6 +553,7 @@ def _line(change: Change, state: State) -> str:
     if state == ABSENT:
         return f"{change.entry.path}  absent\n"
     line = f"{change.entry.path}  {state.kind} {state.owner}:{state.group} {state.mode:04o}"
+    line += "".join(f" {user}" for user in state.users if state.users != _NO_LISTS)
     if change.entry.secret and change.before.content != change.after.content:
         line += "  secret content, " + ("as it was" if state is change.before else "new")
     return line + "\n"

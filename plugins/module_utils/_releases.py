@@ -23,7 +23,6 @@ import weakref
 
 from ansible_collections.flaskops.production.plugins.module_utils import _record, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    open_directory,
     opened_directory,
     put_file,
     sync_directory,
@@ -74,6 +73,10 @@ class Home:
         self.environments = os.path.join(self.state, "environments")
         self.log = os.path.join(self.state, "activations.log")
         self.lock = os.path.join(self.state, "lock")
+        # Locked while a step is at work. Root's alone: flock(2) takes no more than permission to read.
+        self.guard = os.path.join(self.state, "guard")
+        # The user whose data the runtime user has got, while a process of that user may still serve.
+        self.former_user = os.path.join(self.state, "former_user.json")
 
     # What is there
 
@@ -366,13 +369,14 @@ class Lock:
         return holder is not None and (force or holder["run"] == self.run.get("replaces"))
 
     def _guard(self, force: bool) -> weakref.finalize:
-        """Lock the directory as well, for as long as this process works.
+        """Lock a file that no other user can open, for as long as this process works.
 
         The step of a run whose controller is gone may still be at work: it ends before this one begins. And of two runs
         that find a dead holder, only one takes its place.
         """
-        fd = open_directory(self.home.state)
+        fd = os.open(self.home.guard, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         guard = weakref.finalize(self, os.close, fd)
+        os.fchmod(fd, 0o600)
         until = time.monotonic() + PATIENCE
         while True:
             try:

@@ -260,7 +260,9 @@ def outdated(home: Home, name: str) -> str | None:
     if unit["NeedDaemonReload"] == "yes":
         return f"{name}.service changed on disk"
     path = changed(unit, [home.env_file, home.gunicorn_config])
-    return f"{path} changed since {name}.service started" if path else None
+    if path:
+        return f"{path} changed since {name}.service started"
+    return "a former user of the application still has access to its data" if os.path.exists(home.former_user) else None
 
 
 def changed(unit: dict[str, str], settings: list[str]) -> str | None:

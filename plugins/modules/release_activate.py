@@ -118,6 +118,7 @@ import signal
 
 from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._former_user import read_handover, settle_data
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
@@ -130,6 +131,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     fault,
     journal,
     outdated,
+    show,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
 
@@ -214,6 +216,7 @@ def main() -> None:
         lock.acquire(force=params["unlock"])
         try:
             result.update(activate(home, params, reason))
+            settle(module, home)
             result["removed"] = prune(module, home, params["keep"]) if params["release"] else []
         finally:
             lock.release()
@@ -224,6 +227,23 @@ def main() -> None:
     except (ReleaseError, SymlinkError, OSError) as error:
         module.fail_json(msg=sentence(error, home.root))
     module.exit_json(**result)
+
+
+def settle(module: AnsibleModule, home: Home) -> None:
+    """Take a former user's access to the data away, once no process of his is left. The release is live by now."""
+    handover = read_handover(home)
+    if handover is None:
+        return
+    try:
+        pid = show(f"{module.params['name']}.service")["MainPID"]
+        if os.path.exists(f"/proc/{pid}") and os.stat(f"/proc/{pid}").st_uid in handover.former_uids:
+            return
+        settle_data(home)
+    except (ReleaseError, OSError) as error:
+        module.warn(
+            f"A former user of the application still has access to its data: {sentence(error, home.root)} The next run "
+            "of the playbook site tries again."
+        )
 
 
 def prune(module: AnsibleModule, home: Home, keep: int) -> list[str]:

@@ -80,6 +80,14 @@ options:
           - A number without quotes is refused, because YAML may have read it as octal or as decimal.
           - Required unless O(entries[].type=absent).
         type: raw
+      users:
+        description:
+          - Users that may do in the directory what its group may, without being members of the group.
+          - They are entries of its access control list, which names no other user afterwards.
+          - When omitted, an existing access control list stays as it is.
+          - Where the file system keeps no access control lists, nothing is done.
+        type: list
+        elements: str
       content:
         description:
           - The exact text of the file, written in UTF-8 and replaced by one rename.
@@ -123,9 +131,10 @@ EXAMPLES = r"""
         group: root
         parents: true
       - path: /srv/myapp/run
-        mode: "0775"
-        owner: www-data
+        mode: "1775"
+        owner: root
         group: www-data
+        users: [myapp]
 
 - name: Write a configuration file beside its directory
   flaskops.production.tree:

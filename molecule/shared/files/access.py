@@ -8,6 +8,7 @@ Prints for each row the users who succeeded. A row whose path root does not find
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pwd
@@ -35,7 +36,26 @@ def connect(path: str) -> None:
         end.connect(path)
 
 
-OPERATIONS = {"read": read, "list": os.listdir, "write": write, "create": create, "connect": connect}
+def lock(path: str) -> None:
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def replace(path: str) -> None:
+    aside = f"{path}.{os.getpid()}"
+    os.rename(path, aside)
+    os.rename(aside, path)
+
+
+OPERATIONS = {
+    "read": read,
+    "list": os.listdir,
+    "write": write,
+    "create": create,
+    "connect": connect,
+    "lock": lock,
+    "replace": replace,
+}
 
 
 def succeeds(user: str, operation: str, path: str) -> bool:

@@ -131,7 +131,7 @@ def test_without_overrides_the_drop_ins_are_to_be_absent(files):
 def test_files_are_rotated_without_copying_and_by_their_owner(files):
     text = files["files"][ROTATION]
     assert "/srv/my-app/shared/logs/gunicorn.access.log /srv/my-app/shared/logs/gunicorn.error.log {" in text
-    for line in ("su www-data www-data", "rotate 30", "delaycompress", "create 0640 www-data www-data"):
+    for line in ("su my-app my-app", "rotate 30", "delaycompress", "create 0640 my-app my-app"):
         assert re.search(rf"^    {line}$", text, re.MULTILINE)
     assert "copytruncate" not in text
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import multiprocessing
 import os
@@ -717,3 +718,30 @@ def test_a_step_that_does_not_end_is_named(host, monkeypatch):
 
 def test_the_time_is_utc():
     assert abs(time.mktime(time.strptime(_releases.now(), "%Y-%m-%dT%H:%M:%SZ")) - time.mktime(time.gmtime())) < 5
+
+
+def test_no_other_user_can_hold_the_guard(host, as_root):
+    """flock(2) asks for no more than an open file: what others can open, they can lock for ever."""
+    lock = Lock(host.home, {"run": "1", "by": "ada", "controller": "desk"})
+    lock.acquire()
+    lock.release()
+    found = os.stat(host.home.guard)
+    assert (found.st_uid, found.st_mode & 0o777) == (0, 0o600)
+    os.chmod(host.home.guard, 0o644)
+    lock.acquire()
+    lock.release()
+    assert os.stat(host.home.guard).st_mode & 0o777 == 0o600
+    # What another user can open is locked, and a step begins all the same.
+    held = [
+        os.open(path, os.O_RDONLY) for path in (host.home.state, host.home.root, host.home.records, host.home.venvs)
+    ]
+    try:
+        for fd in held:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        before = time.monotonic()
+        lock.acquire()
+        lock.release()
+        assert time.monotonic() - before < 5
+    finally:
+        for fd in held:
+            os.close(fd)

@@ -30,7 +30,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_files 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import judge
 from ansible_collections.flaskops.production.plugins.modules import doctor
 
-USER = "www-data"
+# Any account that is no other's here: Debian has both.
+USER, NGINX_USER = "games", "www-data"
 NGINX = "/etc/nginx/nginx.conf"
 
 
@@ -65,7 +66,7 @@ class Host(_doctor_system.System):
 
     def nginx(self):
         proxy = f"location / {{ proxy_pass {self.proxy}; }}"
-        text = f"user {USER}; http {{ server {{ server_name _; {self.served} {proxy} }} }}"
+        text = f"user {NGINX_USER}; http {{ server {{ server_name _; {self.served} {proxy} }} }}"
         return self.accepts, self.output, {NGINX: text}
 
     def nginx_unit(self):
@@ -82,7 +83,7 @@ class Host(_doctor_system.System):
         server.bind(path)
         server.listen()
         os.chmod(path, mode)
-        shutil.chown(path, "root", USER)
+        shutil.chown(path, "root", NGINX_USER)
         self.sockets.append(server)
 
 
@@ -114,9 +115,11 @@ def host(as_root):
     (root / ".deploy/activations.log").write_text(
         json.dumps({"release": "v1", "before": None, "action": "deploy", "run": "1", "by": "a", "time": "x"}) + "\n"
     )
-    for path in ("shared/media", "shared/logs", "run"):
-        shutil.chown(root / path, USER, USER)
+    for path in ("shared/media", "shared/logs"):
+        shutil.chown(root / path, USER, NGINX_USER)
         (root / path).chmod(0o775)
+    shutil.chown(root / "run", "root", NGINX_USER)
+    (root / "run").chmod(0o1775)
     found.listen(str(root / "run/gunicorn.sock"))
     # Settings and code are older than the process, which is this one.
     found.units["shop.socket"] = {
@@ -164,6 +167,13 @@ def own(path, user, mode=None):
         path.chmod(mode)
 
 
+def bind_itself(host):
+    program = f"{host.root}/venv/bin/gunicorn"
+    del host.units["shop.socket"]
+    command = f"{program} --bind unix:{host.root}/run/gunicorn.sock wsgi:app"
+    host.service(Sockets="", ExecStart=f"{{ path={program} ; argv[]={command} ; }}")
+
+
 def write(path, text="", mode=0o644):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -184,7 +194,7 @@ def deaf_socket(host):
     path = str(host.root / "run/gunicorn.sock")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
-    shutil.chown(path, "root", USER)
+    shutil.chown(path, "root", NGINX_USER)
     os.chmod(path, 0o660)
 
 
@@ -230,7 +240,7 @@ FAULTS = [
     ("code-world-writable", lambda h: (h.root / "releases/v1/wsgi.py").chmod(0o666)),
     ("code-unreadable", lambda h: (h.root / "releases/v1/wsgi.py").chmod(0o600)),
     ("data-not-writable", lambda h: (h.root / "shared/media").chmod(0o555)),
-    ("data-not-writable", lambda h: own(h.root / "run", "root", 0o755)),
+    ("data-not-writable", lambda h: (own(h.root / "run", "root", 0o755), bind_itself(h))),
     ("data-not-writable", lambda h: own(h.root / "shared/logs", "root", 0o755)),
     ("data-world-writable", lambda h: (h.root / "shared/media").chmod(0o777)),
     ("writable-elsewhere", lambda h: own(h.root / "venvs", USER)),
@@ -276,6 +286,10 @@ FAULTS = [
     ("unit-missing", lambda h: h.units.clear()),
     ("unit-reload-needed", lambda h: h.service(NeedDaemonReload="yes")),
     ("unit-user-root", lambda h: h.service(User="", Group="")),
+    ("unit-user-web", lambda h: h.service(User=NGINX_USER, Group=NGINX_USER)),
+    ("unit-user-shared", lambda h: h.texts.update({"till.service": f"[Service]\nUser={USER}\n"})),
+    ("socket-replaceable", lambda h: own(h.root / "run", USER)),
+    ("socket-replaceable", lambda h: (shutil.chown(h.root / "run", "root", USER), (h.root / "run").chmod(0o775))),
     ("unit-user-missing", lambda h: h.service(User="nobody-at-all", Group="")),
     ("unit-directory-missing", lambda h: h.service(WorkingDirectory=f"{h.root}/gone")),
     ("unit-directory-elsewhere", lambda h: h.service(WorkingDirectory="/usr") or os.chdir("/usr")),
@@ -579,7 +593,7 @@ def test_a_list_of_the_users_decides_what_nginx_may_read(host):
     path = host.root / "shared/media/cat.png"
     write(path, mode=0o640)
     assert ids(judge(examine(host))) == ["served-file-unreadable"]
-    user = pwd.getpwnam(USER).pw_uid
+    user = pwd.getpwnam(NGINX_USER).pw_uid
     # The owner, that user, the group, the mask, others
     entries = [(0x01, 6, 2**32 - 1), (0x02, 4, user), (0x04, 0, 2**32 - 1), (0x10, 4, 2**32 - 1), (0x20, 0, 2**32 - 1)]
     data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)

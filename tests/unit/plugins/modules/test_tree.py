@@ -14,7 +14,7 @@ import tempfile
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _entries
+from ansible_collections.flaskops.production.plugins.module_utils import _acl, _entries
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange
 from ansible_collections.flaskops.production.plugins.modules import tree
@@ -798,3 +798,46 @@ def test_what_was_planted_in_place_of_a_socket_is_not_changed(root, make, listen
 def test_a_socket_has_no_content():
     with pytest.raises(_entries.TreeError, match="is a socket with content; leave the content out"):
         _entries.parse([{"path": "/srv/app/sock", "type": "socket", "mode": "0660", "content": "x"}])
+
+
+def test_users_do_what_the_group_may(root, make, as_root):
+    if _acl.read(str(root)) is None:
+        pytest.skip("the file system keeps no access control lists")
+    entry = {"path": "{root}/run", "mode": "1775", "users": ["nobody", "4711"]}
+    checked = make(entry, check=True)
+    applied = make(entry)
+    for result in (checked, applied):
+        assert result["diff"][0]["after"] == f"{root}/run  directory {OWN} 1775 4711=rwx nobody=rwx\n"
+    assert _acl.users(_acl.read(f"{root}/run")) == {4711: 7, NOBODY: 7}
+    assert mode(f"{root}/run") == "1775"
+    assert make(entry)["changed"] is False
+
+    # Another list is made right, also with another mode. One that nobody asks about stays.
+    _acl.write(f"{root}/run", _acl.with_user(_acl.of_mode(0o775), 4712, 7))
+    assert make({"path": "{root}/run", "mode": "0775"})["changed"] is True
+    assert make({"path": "{root}/run", "mode": "0775"})["changed"] is False
+    assert _acl.users(_acl.read(f"{root}/run")) == {4712: 7}
+    assert make({**entry, "mode": "1755", "users": ["4711"]})["changed"] is True
+    assert (_acl.users(_acl.read(f"{root}/run")), mode(f"{root}/run")) == ({4711: 5}, "1755")
+    assert make({**entry, "mode": "1755", "users": []})["changed"] is True
+    assert (_acl.read(f"{root}/run"), mode(f"{root}/run")) == ({}, "1755")
+
+
+def test_users_where_there_are_no_lists(root, make, monkeypatch):
+    monkeypatch.setattr(_acl, "read", lambda path, kind=_acl.ACCESS: None)
+    entry = {"path": "{root}/run", "mode": "1775", "users": [USER]}
+    assert make(entry)["changed"] is True
+    again = make(entry)
+    assert (again["changed"], again["diff"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"path": "{root}/file", "mode": "0644", "type": "file", "users": ["nobody"]}, "has users and is no directory"),
+        ({"path": "{root}/run", "users": ["nosuchuser"]}, "The user 'nosuchuser' in users of"),
+    ],
+)
+def test_users_that_can_not_be(root, make, entry, message):
+    assert message in make(entry)["msg"]
+    assert os.listdir(root) == []

@@ -143,6 +143,14 @@ def traces() -> str:
     return refused(lambda: call("ptrace", attach, os.getppid(), None, None), errno.EPERM)
 
 
+def reads_memory_of_processes() -> str:
+    """The system calls that need no debugger's rights on a process of the same user, as a worker of Nginx may be."""
+    names = ("process_vm_readv", "process_vm_writev")
+    return "".join(
+        refused(lambda name=name: call(name, os.getppid(), None, 0, None, 0, 0), errno.EPERM) for name in names
+    )
+
+
 def opens_raw_sockets() -> str:
     raw = refused(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
     return raw + refused(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW), errno.EAFNOSUPPORT)

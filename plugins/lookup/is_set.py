@@ -1,0 +1,59 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: is_set
+short_description: Whether a variable of a role has another value than its default (internal)
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Used by the roles of this collection, where a value that was chosen on purpose means more than the same value by
+    default.
+  - Compares the variable with the default of the role before either is templated. A variable that was set to the text
+    of the default counts as not set.
+options:
+  _terms:
+    description: The name of a role of this collection, and of one of its variables.
+    required: true
+    type: list
+    elements: str
+"""
+
+EXAMPLES = r"""
+- name: Tell whether the user was chosen
+  ansible.builtin.debug:
+    msg: "{{ lookup('flaskops.production.is_set', 'flask_app', 'flask_app_user') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: Whether the variable is set.
+  type: list
+  elements: bool
+"""
+
+import functools
+from pathlib import Path
+
+import yaml
+from ansible.plugins.lookup import LookupBase
+
+
+@functools.lru_cache(maxsize=None)
+def defaults(role: str) -> dict:
+    """The defaults of a role, as they are written."""
+    path = Path(__file__).parents[2] / "roles" / role / "defaults" / "main.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+class LookupModule(LookupBase):
+    """Compare what is set with what is written in the role."""
+
+    def run(self, terms, variables=None, **kwargs) -> list[bool]:
+        self.set_options(var_options=variables, direct=kwargs)
+        role, name = map(str, terms)
+        return [name in variables and variables[name] != defaults(role)[name]]

@@ -1,0 +1,209 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: runtime_user
+short_description: Compare the user of an application with its account and its data (internal)
+version_added: "1.0.0"
+author:
+  - The flaskops.production contributors (@flaskops)
+description:
+  - Used by the role P(flaskops.production.layout#role).
+  - Tells whether the account exists, and refuses one that somebody else has made, unless it was named on purpose.
+  - Tells whether the data belongs to another user. With O(hand_over), gives it to the user. The former user keeps
+    access by access control lists until M(flaskops.production.release_activate) has replaced its process, so that
+    no request fails in the meantime.
+  - Only what the former user owns in C(shared/) changes its owner. Links are not followed, and files with several hard
+    links are left as they are.
+attributes:
+  check_mode:
+    support: full
+    description: Reports a handover, and changes nothing.
+  diff_mode:
+    support: none
+    description: Names of files of the application are not shown.
+options:
+  root:
+    description: The application's directory, such as C(/srv/myapp).
+    type: path
+    required: true
+  user:
+    description: The user that runs the application.
+    type: str
+    required: true
+  group:
+    description: The main group of that user.
+    type: str
+    required: true
+  web_group:
+    description: The group of uploads, which lets Nginx read them.
+    type: str
+    required: true
+  named:
+    description:
+      - Whether the user was chosen on purpose. Otherwise an account or a group of this name that was not made for the
+        application is refused.
+    type: bool
+    default: false
+  hand_over:
+    description: Whether data of another user is given to this one.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - flaskops.production.attributes
+seealso:
+  - module: flaskops.production.tree
+"""
+
+EXAMPLES = r"""
+- name: Compare the account and the data with the settings
+  flaskops.production.runtime_user:
+    root: /srv/myapp
+    user: myapp
+    group: myapp
+    web_group: www-data
+  register: found
+
+- name: Hand the data over
+  flaskops.production.runtime_user:
+    root: /srv/myapp
+    user: myapp
+    group: myapp
+    web_group: www-data
+    hand_over: true
+  when: found.former != ''
+"""
+
+RETURN = r"""
+exists:
+  description: Whether the account exists.
+  returned: success
+  type: bool
+  sample: true
+former:
+  description: The user that the data belongs to, where that is another one; otherwise empty.
+  returned: success
+  type: str
+  sample: www-data
+in_handover:
+  description: Whether the former user has access to the data, or will have after the handover.
+  returned: success
+  type: bool
+  sample: false
+"""
+
+import grp
+import os
+import pwd
+
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._former_user import (
+    find_former,
+    plan_handover,
+    read_handover,
+    share_data,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+
+# Paths that a warning names; the rest is counted.
+NAMED = 3
+
+
+class AccountError(Exception):
+    """Why the application may not run as this user, as complete sentences."""
+
+
+def find_account(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def check_account(params: dict) -> pwd.struct_passwd | None:
+    """The account; refuses one that may belong to something else on the host."""
+    user, account = params["user"], find_account(params["user"])
+    if params["named"]:
+        return account
+    if account is None and params["group"] == user and _has_group(user):
+        raise AccountError(
+            f"flask_app_user is {user!r}, the default, but the host has a group of that name that is not the "
+            f"application's. Set flask_app_user to a name that is free, or to {user!r} to use the group. "
+            "Nothing was changed."
+        )
+    made_here = account and account.pw_dir == params["root"] and account.pw_shell.endswith(("/nologin", "/false"))
+    if account and not made_here:
+        raise AccountError(
+            f"flask_app_user is {user!r}, the default, but the host has an account of that name that is not the "
+            f"application's (home {account.pw_dir}, shell {account.pw_shell}). Set flask_app_user to a name that is "
+            f"free, or to {user!r} to use the account. Nothing was changed."
+        )
+    return account
+
+
+def _has_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def hand_over(module: AnsibleModule, home: Home, account: pwd.struct_passwd, former: os.stat_result) -> None:
+    gid, web_gid = (grp.getgrnam(module.params[name]).gr_gid for name in ("group", "web_group"))
+    left = share_data(home, plan_handover(home, former, account.pw_uid, gid, web_gid))
+    if left:
+        names = ", ".join(map(repr, left[:NAMED])) + (f" and {len(left) - NAMED} more" if len(left) > NAMED else "")
+        module.warn(
+            f"{names} still belong to {user_name(former.st_uid)}: they have several hard links, or lie too deep. "
+            f"Check them, and give them away with chown -h {account.pw_name} PATH."
+        )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "group": {"type": "str", "required": True},
+            "web_group": {"type": "str", "required": True},
+            "named": {"type": "bool", "default": False},
+            "hand_over": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    home = Home(params["root"])
+    try:
+        account = check_account(params)
+        former = find_former(home, account.pw_uid if account else -1)
+        work = bool(params["hand_over"] and former)
+        if work and account and not module.check_mode:
+            hand_over(module, home, account, former)
+    except AccountError as error:
+        module.fail_json(msg=str(error))
+    except KeyError as error:
+        module.fail_json(msg=f"A group of the application does not exist on this host: {error}. Create it first.")
+    except OSError as error:
+        module.fail_json(
+            msg=f"The data in {home.shared} could not be given to {params['user']}: {sentence(error, home.shared)} "
+            f"{user_name(former.st_uid) if former else 'Its user'} still has access to all of it. Where the file "
+            "system does not let root change owners, set flask_app_user to that user."
+        )
+    module.exit_json(
+        changed=work,
+        exists=account is not None,
+        former=user_name(former.st_uid) if former else "",
+        in_handover=bool(former) or read_handover(home) is not None,
+    )
+
+
+if __name__ == "__main__":
+    main()

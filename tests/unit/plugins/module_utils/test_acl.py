@@ -1,0 +1,69 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _acl
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(0o640)
+    if _acl.read(str(path)) is None:
+        pytest.skip("the file system keeps no access control lists")
+    return str(path)
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_a_user_is_let_in_and_shut_out_without_a_trace(file):
+    assert _acl.read(file) == {}
+    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4711, 6))
+    assert _acl.users(_acl.read(file)) == {4711: 6}
+    # The mode shows the mask; the group may do what it could before.
+    assert mode(file) == 0o660
+    assert _acl.read(file)[(_acl.GROUP, 0xFFFFFFFF)] == 4
+    _acl.write(file, _acl.without_users(_acl.read(file), {4711}))
+    assert (_acl.read(file), mode(file)) == ({}, 0o640)
+
+
+def test_other_users_keep_their_rights(file):
+    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4711, 4))
+    _acl.write(file, _acl.with_user(_acl.read(file), 4712, 6))
+    # The wider mask gives the first one no more.
+    assert _acl.users(_acl.read(file)) == {4711: 4, 4712: 6}
+    _acl.write(file, _acl.without_users(_acl.read(file), {4712}))
+    assert _acl.users(_acl.read(file)) == {4711: 4}
+
+
+def test_what_the_mask_took_away_is_not_given_back(file):
+    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4711, 6))
+    os.chmod(file, 0o640)
+    assert _acl.users(_acl.read(file)) == {4711: 4}
+    _acl.write(file, _acl.with_user(_acl.read(file), 4712, 7))
+    assert _acl.users(_acl.read(file)) == {4711: 4, 4712: 7}
+
+
+def test_the_default_of_a_directory(tmp_path, file):
+    assert _acl.read(str(tmp_path), _acl.DEFAULT) == {}
+    _acl.write(str(tmp_path), _acl.with_user(_acl.of_mode(0o750), 4711, 7), _acl.DEFAULT)
+    inner = tmp_path / "inner"
+    inner.touch()
+    assert _acl.users(_acl.read(str(inner))) == {4711: 6}
+    for _time in range(2):
+        _acl.remove_default(str(tmp_path))
+        assert _acl.read(str(tmp_path), _acl.DEFAULT) == {}
+
+
+def test_a_file_system_without_lists():
+    assert _acl.read("/proc/self") is None

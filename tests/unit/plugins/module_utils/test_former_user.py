@@ -1,0 +1,235 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Data that changes its owner while the former owner works on it. Users are numbers that nobody has."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _acl, _former_user
+from ansible_collections.flaskops.production.plugins.module_utils._former_user import (
+    Handover,
+    find_former,
+    plan_handover,
+    read_handover,
+    settle_data,
+    share_data,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+
+# The former user is in Nginx's group, as www-data is.
+OLD, WEB, NEW = 54711, 54711, 54712
+HANDOVER = Handover((OLD,), (WEB,), NEW, NEW, WEB)
+pytestmark = pytest.mark.usefixtures("as_root")
+
+
+@pytest.fixture
+def home(tmp_path):
+    # The directories of pytest are closed to other users.
+    for path in (tmp_path, *list(tmp_path.parents)[:2]):
+        path.chmod(path.stat().st_mode | 0o055)
+    shared = tmp_path / "shared"
+    for name, mode in (
+        ("media", 0o2750),
+        ("media/deep", 0o2750),
+        ("logs", 0o750),
+        ("instance", 0o750),
+        ("static", 0o755),
+    ):
+        (shared / name).mkdir(parents=True)
+        os.chown(shared / name, OLD, WEB)
+        (shared / name).chmod(mode)
+        (shared / name / "file").write_text(name)
+        (shared / name / "file").chmod(0o640)
+        os.chown(shared / name / "file", OLD, WEB)
+    os.chown(shared / "static", 0, 0)
+    (shared / ".env").write_text("SECRET=1")
+    (shared / ".env").chmod(0o640)
+    if _acl.read(str(shared)) is None:
+        pytest.skip("the file system keeps no access control lists")
+    return Home(str(tmp_path))
+
+
+def look(path):
+    found = os.lstat(path)
+    return found.st_uid, found.st_gid, f"{stat.S_IMODE(found.st_mode):04o}"
+
+
+def as_user(uid, gid, work, *arguments):
+    """Do something as a user with this group alone; whether it was allowed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.umask(0o027)
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+            work(*arguments)
+        except PermissionError:
+            os._exit(1)
+        except BaseException:
+            os._exit(2)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code < 2
+    return code == 0
+
+
+def write(path, flags):
+    os.write(os.open(path, os.O_WRONLY | flags, 0o666), b"more")
+
+
+def append(path):
+    write(path, os.O_APPEND)
+
+
+def create(path):
+    write(path, os.O_CREAT | os.O_EXCL)
+
+
+def read(path):
+    os.open(path, os.O_RDONLY)
+
+
+def share(home):
+    return share_data(home, plan_handover(home, find_former(home, NEW), NEW, NEW, WEB))
+
+
+def test_both_users_write_until_the_data_is_settled(home):
+    assert find_former(home, NEW).st_uid == OLD
+    assert share(home) == []
+    for name in ("media", "media/deep", "logs", "instance"):
+        path = f"{home.shared}/{name}"
+        for uid, gid in ((OLD, WEB), (NEW, NEW)):
+            assert as_user(uid, gid, append, f"{path}/file"), (name, uid)
+            assert as_user(uid, gid, create, f"{path}/of-{uid}"), (name, uid)
+        # What one has made in the meantime, the other one can use.
+        assert as_user(OLD, WEB, append, f"{path}/of-{NEW}")
+        assert as_user(NEW, NEW, append, f"{path}/of-{OLD}")
+    # Nobody else can.
+    assert not as_user(OLD + 7, OLD + 7, read, f"{home.shared}/media/file")
+    assert find_former(home, NEW) is None
+    assert read_handover(home).former_uids == (OLD,)
+
+    settle_data(home)
+    assert read_handover(home) is None
+    for name, group, mode in (
+        ("media", WEB, "2750"),
+        ("media/deep", WEB, "2750"),
+        ("logs", NEW, "0750"),
+        ("instance", NEW, "0750"),
+    ):
+        path = f"{home.shared}/{name}"
+        assert look(path) == (NEW, group, mode)
+        for file in ("file", f"of-{OLD}", f"of-{NEW}"):
+            assert look(f"{path}/{file}") == (NEW, group, "0640"), (name, file)
+            assert _acl.read(f"{path}/{file}") == {}
+        for kind in (_acl.ACCESS, _acl.DEFAULT):
+            assert _acl.read(path, kind) == {}
+        assert not as_user(OLD, WEB, append, f"{path}/file")
+    # Nginx's group reads uploads, and the umask counts again.
+    assert as_user(OLD, WEB, read, f"{home.shared}/media/deep/of-{NEW}")
+    assert as_user(NEW, NEW, create, f"{home.shared}/instance/afterwards")
+    assert look(f"{home.shared}/instance/afterwards") == (NEW, NEW, "0640")
+    # What is not the application's stays as it is.
+    assert look(f"{home.shared}/static/file") == (OLD, WEB, "0640")
+    assert look(f"{home.shared}/.env") == (0, 0, "0640")
+
+
+def test_nothing_outside_of_the_data_changes(home, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    for path in (outside, outside / "file"):
+        os.chown(path, OLD, WEB)
+    media = tmp_path / "shared/media"
+    (media / "link").symlink_to(outside / "file")
+    (media / "directory").symlink_to(outside)
+    (media / "loop").symlink_to(".")
+    os.link(outside / "file", media / "hard")
+    os.mkfifo(media / "pipe")
+    (media / "root's").touch()
+    for name in ("link", "directory", "pipe"):
+        os.chown(media / name, OLD, WEB, follow_symlinks=False)
+    before = look(outside), look(outside / "file"), look(media / "root's")
+    assert share(home) == [str(media / "hard")]
+    settle_data(home)
+    assert (look(outside), look(outside / "file"), look(media / "root's")) == before
+    assert _acl.read(str(outside / "file")) == {}
+    assert [look(media / name)[0] for name in ("link", "directory", "pipe")] == [NEW] * 3
+    assert look(media / "hard")[0] == OLD
+
+
+def test_a_handover_that_was_interrupted_is_done_again(home, monkeypatch):
+    give, given = _former_user._give, []
+
+    def interrupted(item, handover, gid):
+        given.append(item.path)
+        if len(given) == 4:
+            raise KeyboardInterrupt
+        give(item, handover, gid)
+
+    monkeypatch.setattr(_former_user, "_give", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        share(home)
+    assert find_former(home, NEW).st_uid == OLD
+    monkeypatch.undo()
+    assert share(home) == []
+    settle_data(home)
+    owners = {
+        look(os.path.join(path, name))[0] for path, names, files in os.walk(home.shared) for name in names + files
+    }
+    assert owners == {NEW, 0, OLD}
+    assert look(f"{home.shared}/static/file")[0] == OLD
+
+
+def test_a_second_change_before_the_first_is_settled(home):
+    share(home)
+    third = NEW + 1
+    handover = plan_handover(home, find_former(home, third), third, third, WEB)
+    assert handover.former_uids == (OLD, NEW)
+    assert share_data(home, handover) == []
+    for uid, gid in ((OLD, WEB), (NEW, NEW), (third, third)):
+        assert as_user(uid, gid, append, f"{home.shared}/instance/file"), uid
+        assert as_user(uid, gid, create, f"{home.shared}/instance/of-{uid}"), uid
+    settle_data(home)
+    for name in ("file", f"of-{OLD}", f"of-{NEW}", f"of-{third}"):
+        assert look(f"{home.shared}/instance/{name}") == (third, third, "0640")
+        assert _acl.read(f"{home.shared}/instance/{name}") == {}
+
+
+def test_directories_that_lie_too_deep_are_left_and_named(home):
+    depth = _former_user._DEPTH
+    path = f"{home.shared}/media"
+    for _level in range(depth + 5):
+        path += "/d"
+        os.mkdir(path)
+        os.chown(path, OLD, WEB)
+    assert share(home) == [f"{home.shared}/media" + "/d" * depth + "/*"]
+    assert look(f"{home.shared}/media" + "/d" * depth)[0] == NEW
+    assert look(path)[0] == OLD
+
+
+def test_lists_of_others_stay(home):
+    file = f"{home.shared}/media/file"
+    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4, 4))
+    share(home)
+    settle_data(home)
+    assert _acl.users(_acl.read(file)) == {4: 4}
+
+
+@pytest.mark.parametrize("owner", [0, NEW])
+def test_no_former_user(home, owner):
+    os.chown(f"{home.shared}/media", owner, owner)
+    assert find_former(home, NEW) is None
+
+
+def test_nothing_is_there_yet(tmp_path):
+    home = Home(str(tmp_path / "none"))
+    assert find_former(home, NEW) is None
+    assert read_handover(home) is None
+    settle_data(home)
