@@ -182,6 +182,7 @@ def variables(way: str, archive: Path) -> dict:
         }
     return {
         "flask_app_name": "ours",
+        "flask_app_user": "www-data",
         "flask_app_env": {"SECRET_KEY": "a secret"},
         "release_archive": str(archive),
         "release_name": release,

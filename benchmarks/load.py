@@ -86,6 +86,7 @@ class Host:
             "ansible_connection": "community.docker.docker",
             "ansible_user": "root",
             "flask_app_name": "myapp",
+            "flask_app_user": "www-data",
             "flask_app_env": {"SECRET_KEY": "a secret"},
             "gunicorn_systemd_handover": handover,
             "gunicorn_systemd_workers": WORKERS,

@@ -164,6 +164,12 @@ class Home:
         """Make the directories that this collection keeps its state in."""
         for path in (self.releases, self.state, self.records, self.environments):
             os.makedirs(path, 0o755, exist_ok=True)
+        os.close(self.open_guard())
+
+    def open_guard(self) -> int:
+        fd = os.open(self.guard, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.fchmod(fd, 0o600)
+        return fd
 
     def write_record(self, name: str, record: Record) -> None:
         _write(os.path.join(self.records, name + ".json"), _record.to_text(record))
@@ -374,9 +380,8 @@ class Lock:
         The step of a run whose controller is gone may still be at work: it ends before this one begins. And of two runs
         that find a dead holder, only one takes its place.
         """
-        fd = os.open(self.home.guard, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = self.home.open_guard()
         guard = weakref.finalize(self, os.close, fd)
-        os.fchmod(fd, 0o600)
         until = time.monotonic() + PATIENCE
         while True:
             try:

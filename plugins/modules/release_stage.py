@@ -228,6 +228,7 @@ import hashlib
 import itertools
 import os
 import pwd
+import re
 import shutil
 import tarfile
 import time
@@ -266,6 +267,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
     sync_filesystem,
 )
 
+UNITS = "/etc/systemd/system"
 # Of temporary names in shared/.
 SHARING = ".flaskops-sharing-"
 
@@ -536,9 +538,26 @@ def argument_spec() -> dict:
     }
 
 
+def check_user(params: dict) -> None:
+    """Refuse a release for another user than the unit's, whose commands would write what the process cannot."""
+    try:
+        with open(os.path.join(UNITS, params["app"] + ".service"), encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return
+    found = re.findall(r"(?m)^User=(.+)$", text)
+    if f"Sockets={params['app']}.socket" in text and found and found[-1] != params["user"]:
+        raise ReleaseError(
+            f"{params['app']}.service runs as {found[-1]}, but flask_app_user is {params['user']!r}. Run the playbook "
+            f"site, which changes the user and hands the data over, or set flask_app_user to {found[-1]!r}."
+        )
+
+
 def work(home: Home, lock: Lock, params: dict) -> dict:
     """Look, and stage what is missing once there is an archive; what was found, and whether that is a change."""
     check_tree(home, params)
+    if not on_host(params) and not params["check_mode"]:
+        check_user(params)
     adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
     if adoptable and not params["check_mode"]:
         home.prepare()

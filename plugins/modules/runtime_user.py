@@ -156,6 +156,18 @@ def _has_group(name: str) -> bool:
     return True
 
 
+def check_former(home: Home, former: os.stat_result | None, params: dict) -> None:
+    """Refuse data of a user that this host does not know: on shared storage, hosts would take it from each other."""
+    if former is None or not user_name(former.st_uid).isdigit():
+        return
+    media = os.path.join(home.shared, "media")
+    raise AccountError(
+        f"{media} belongs to the user number {former.st_uid}, which this host does not have. On storage that hosts "
+        f"share, {params['user']} must have the same number on all of them. Elsewhere, create that user, or run "
+        f"chown -hR {params['user']} {media} once the account {params['user']} exists. Nothing was changed."
+    )
+
+
 def hand_over(module: AnsibleModule, home: Home, account: pwd.struct_passwd, former: os.stat_result) -> None:
     gid, web_gid = (grp.getgrnam(module.params[name]).gr_gid for name in ("group", "web_group"))
     left = share_data(home, plan_handover(home, former, account.pw_uid, gid, web_gid))
@@ -184,6 +196,7 @@ def main() -> None:
     try:
         account = check_account(params)
         former = find_former(home, account.pw_uid if account else -1)
+        check_former(home, former, params)
         work = bool(params["hand_over"] and former)
         if work and account and not module.check_mode:
             hand_over(module, home, account, former)

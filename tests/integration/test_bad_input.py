@@ -80,12 +80,15 @@ ROWS = [
     row("Root with a space", {"flask_app_root": "/srv/my app"}, "flask_app_root", "'/srv/my app'", *ROOT_ACCEPTED),
     row("Root with a line break", {"flask_app_root": "/srv/x\n"}, "flask_app_root", *ROOT_ACCEPTED),
     row("User root", {"flask_app_user": "root"}, "flask_app_user", "'root'", "a user name other than root"),
+    row(
+        "Name that is no user's", {"flask_app_name": "root"}, "flask_app_user", "'root'", "a user name other than root"
+    ),
     row("User with a space", {"flask_app_user": "web server"}, "flask_app_user", "'web server'", "a user name"),
     row("Group root", {"flask_app_group": "root"}, "flask_app_group", "'root'", "a group name other than root"),
     row(
         "Owner is the runtime user",
-        {"flask_app_owner": "www-data"},
-        *("flask_app_owner", "'www-data'", "a user name other than flask_app_user"),
+        {"flask_app_owner": "myapp"},
+        *("flask_app_owner", "'myapp'", "a user name other than flask_app_user"),
     ),
     row("WSGI without a colon", {"flask_app_wsgi": "wsgi"}, "flask_app_wsgi", "'wsgi'", "module:callable"),
     row(

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils import _acl
+from ansible_collections.flaskops.production.plugins.module_utils._former_user import Handover, share_data
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.modules import release_activate
 
@@ -815,3 +817,50 @@ def test_history_that_could_not_be_written_is_completed_by_the_next_run(host, mo
     host.activate("v2")
     host.deploy("v3")
     assert host.home.previous() == "v2"
+
+
+# A former user of the application
+
+
+def begin_handover(host, former_uid):
+    """As the role layout does when flask_app_user has changed."""
+    media = host.root / "shared/media"
+    media.mkdir()
+    (media / "upload").touch()
+    for path in (media, media / "upload"):
+        os.chown(path, former_uid, former_uid)
+    share_data(host.home, Handover((former_uid,), (former_uid,), 54712, 54712, 54712))
+    return media / "upload"
+
+
+def test_a_former_user_is_shut_out_once_its_process_is_replaced(host, as_root):
+    host.deploy("v1")
+    upload = begin_handover(host, 54711)
+    if _acl.read(str(upload)) is None:
+        pytest.skip("the file system keeps no access control lists")
+    assert _acl.users(_acl.read(str(upload)))
+    result = host.activate()
+    assert result["reason"] == "a former user of the application still has access to its data"
+    assert (_acl.read(str(upload)), os.stat(upload).st_uid) == ({}, 54712)
+    assert host.activate()["changed"] is False
+
+
+def test_a_former_user_whose_process_still_serves_keeps_its_access(host, as_root):
+    host.deploy("v1")
+    # The processes of these tests are the tester's.
+    upload = begin_handover(host, os.geteuid())
+    shared = _acl.read(str(upload))
+    assert host.activate()["changed"] is True
+    assert _acl.read(str(upload)) == shared
+    assert os.path.exists(host.home.former_user)
+
+
+def test_a_rejected_release_leaves_the_former_user_its_access(host, as_root):
+    host.deploy("v1")
+    upload = begin_handover(host, 54711)
+    shared = _acl.read(str(upload))
+    host.stage("v2")
+    host.plan(f"fail restart {CANDIDATE} v2")
+    assert host.activate("v2")["failed"]
+    assert _acl.read(str(upload)) == shared
+    host.assert_serves("v1")

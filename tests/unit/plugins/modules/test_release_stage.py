@@ -235,6 +235,28 @@ def test_a_release_is_staged_whole(host):
     assert host.home.live() is None, "staging switches nothing"
 
 
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("Sockets=myapp.socket\nUser=somebody\n", True),
+        (f"Sockets=myapp.socket\nUser={ME}\n", False),
+        ("Sockets=myapp.socket\n", False),
+        # Somebody else's unit, which the role gunicorn_systemd replaces.
+        ("User=somebody\n", False),
+    ],
+)
+def test_a_release_for_another_user_than_the_unit_s_is_refused(host, tmp_path, monkeypatch, text, refused):
+    monkeypatch.setattr(release_stage, "UNITS", str(tmp_path))
+    (tmp_path / "myapp.service").write_text(f"[Service]\n{text}")
+    source, before = host.resolve(), host.tree()
+    assert host.stage(source, check=True)["changed"]
+    result = host.stage(source)
+    assert bool(result.get("failed")) is refused
+    if refused:
+        assert f"myapp.service runs as somebody, but flask_app_user is '{ME}'. Run the playbook site" in result["msg"]
+        assert host.tree() == before
+
+
 def test_what_it_is_is_recorded(host):
     source = host.resolve()
     host.stage(source, static_paths=["static"])

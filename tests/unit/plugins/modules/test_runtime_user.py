@@ -23,6 +23,7 @@ def accounts(monkeypatch):
             raise KeyError(name)
         return found[name]
 
+    monkeypatch.setattr(runtime_user, "user_name", lambda uid: "old" if uid == 54711 else str(uid))
     monkeypatch.setattr(runtime_user.pwd, "getpwnam", lambda name: find(users, name))
     monkeypatch.setattr(
         runtime_user.grp, "getgrnam", lambda name: grp.struct_group((name, "x", find(groups, name), []))
@@ -84,11 +85,11 @@ def test_data_of_a_former_user_is_handed_over(as_root, accounts, examine, tmp_pa
         (tmp_path / "shared" / name).mkdir(parents=True)
         os.chown(tmp_path / "shared" / name, 54711, 33)
     found = examine()
-    assert (found["changed"], found["former"], found["in_handover"]) == (False, "54711", True)
+    assert (found["changed"], found["former"], found["in_handover"]) == (False, "old", True)
     checked = examine(hand_over=True, check=True)
     assert (checked["changed"], os.stat(tmp_path / "shared/media").st_uid) == (True, 54711)
     done = examine(hand_over=True)
-    assert (done["changed"], done["former"]) == (True, "54711")
+    assert (done["changed"], done["former"]) == (True, "old")
     media, logs = (os.stat(tmp_path / "shared" / name) for name in ("media", "logs"))
     assert ((media.st_uid, media.st_gid), (logs.st_uid, logs.st_gid)) == ((54712, 33), (54712, 54712))
     again = examine(hand_over=True)
@@ -107,5 +108,18 @@ def test_what_could_not_be_given_is_named(as_root, accounts, examine, tmp_path, 
     monkeypatch.setattr(runtime_user.AnsibleModule, "warn", lambda self, text: warnings.append(text))
     examine(hand_over=True)
     (warning,) = warnings
-    for part in (str(media / "one"), str(media / "two"), "still belong to 54711", "chown -h shop"):
+    for part in (str(media / "one"), str(media / "two"), "still belong to old", "chown -h shop"):
         assert part in warning
+
+
+def test_data_of_an_unknown_number_is_refused(as_root, accounts, examine, tmp_path):
+    """It may be the same application's user on another host that mounts the same directory."""
+    accounts("shop", 54712, home=str(tmp_path))
+    media = tmp_path / "shared/media"
+    media.mkdir(parents=True)
+    os.chown(media, 54713, 33)
+    for options in ({}, {"named": True, "hand_over": True}):
+        message = examine(**options)["msg"]
+        assert f"{media} belongs to the user number 54713, which this host does not have." in message
+        assert f"chown -hR shop {media}" in message
+    assert os.stat(media).st_uid == 54713
