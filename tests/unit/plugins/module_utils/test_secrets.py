@@ -92,4 +92,4 @@ def test_a_unit_without_credentials_has_none():
 
 def test_a_pipe_in_the_place_of_the_environment_file_stops_nobody(tmp_path):
     os.mkfifo(tmp_path / ".env")
-    assert hide("said", str(tmp_path / ".env")) == "said"
+    assert _secrets.hide("said", str(tmp_path / ".env")) == "said"
