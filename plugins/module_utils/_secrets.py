@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterable
 from urllib.parse import unquote
 
@@ -32,7 +34,7 @@ def hide(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
     credentials: what is in the other files that its service reads secrets from.
     """
     try:
-        with open(env_file, encoding="utf-8", errors="replace") as file:
+        with open(env_file, encoding="utf-8", errors="replace", opener=_ordinary) as file:
             secrets, words = values_of(file.read())
     except FileNotFoundError:
         secrets, words = set(), set()
@@ -45,6 +47,15 @@ def hide(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
             # As a word of its own: names of modules, units and files may hold the same word.
             text = re.sub(rf"(?<![\w/-])(?<!\w\.){re.escape(value)}(?![\w/-]|\.\w)", HIDDEN, text)
     return text
+
+
+def _ordinary(path: str, flags: int) -> int:
+    """Open a file. A named pipe, which another user may have put there, counts as missing and stops nobody."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return fd
 
 
 def values_of(environment: str) -> tuple[set[str], set[str]]:

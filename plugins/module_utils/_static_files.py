@@ -96,7 +96,9 @@ def _resolve(work: Collection, directory: Directory, name: str) -> Found | None:
     if path in work.shared_paths:
         return None
     try:
-        found = beneath(work.release, path)
+        info = directory.lstat(name)
+        is_link = stat.S_ISLNK(info.st_mode)
+        found = beneath(work.release, path) if is_link else Found(directory.duplicate(), name, info)
     except FileNotFoundError:
         raise _refusal(f"{directory.place(name)} is a symbolic link that leads nowhere.") from None
     except UnsafePathError as error:
@@ -142,7 +144,7 @@ def _copy(source: Found, target: Directory, name: str) -> None:
             return
         read.seek(0)
         found = os.fstat(read.fileno())
-        with target.replacing(name, PREFIX) as write:
+        with target.replacing(name, PREFIX, sync=False) as write:
             for block in iter(lambda: read.read(BLOCK), b""):
                 write.write(block)
             write.flush()

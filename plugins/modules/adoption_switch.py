@@ -108,9 +108,12 @@ import time
 from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Origin, Owner, Record
-from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry, TreeError, apply
-from ansible_collections.flaskops.production.plugins.module_utils._entries import plan as plan_entries
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
+    opened_directory,
+    put_file,
+    sentence,
+    write_file,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import Directory, reach
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import Process, wait_for_end
@@ -240,13 +243,17 @@ def copy_aside(path: str, place: str) -> str:
 
 
 def put(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-    """Write a file, and the directories above it that are missing, through no link of another user."""
-    entry = Entry(path, "file", mode, str(uid), str(gid), content, parents=True)
+    """Write a file in place of whatever file or link is there, and make the directories above it that are missing."""
+    with open_or_make(os.path.dirname(path)) as directory, opened_directory(".", dir_fd=directory.fd) as fd:
+        write_file(fd, os.path.basename(path), content, mode, uid, gid)
+
+
+def open_or_make(path: str) -> Directory:
     try:
-        for change in plan_entries([entry]):
-            apply(change)
-    except TreeError as error:
-        raise ReleaseError(str(error)) from error
+        return reach(path)
+    except FileNotFoundError:
+        with open_or_make(os.path.dirname(path)) as above:
+            return above.make(os.path.basename(path), 0, 0, 0o755, PREFIX)
 
 
 class Takeover(Activation):

@@ -181,7 +181,7 @@ class Directory:
             raise
 
     @contextlib.contextmanager
-    def replacing(self, name: str, prefix: str) -> Iterator[IO[bytes]]:
+    def replacing(self, name: str, prefix: str, sync: bool = True) -> Iterator[IO[bytes]]:
         """A new file that takes the name when the context ends well. It is root's own until the caller settles it."""
         temporary = temporary_name(prefix)
         fd = os.open(temporary, _CREATE, 0o600, dir_fd=self.fd)
@@ -189,7 +189,8 @@ class Directory:
             with os.fdopen(fd, "w+b") as stream:
                 yield stream
                 stream.flush()
-                os.fsync(stream.fileno())
+                if sync:
+                    os.fsync(stream.fileno())
             os.replace(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
             discard(temporary, self.fd)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils import _adoption_database
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import (
     TEMPORARY,
@@ -197,6 +199,35 @@ def test_a_database_is_copied_by_a_user_who_may_read_it(shop):
     os.chown(shop.old / "shop.db", 0, 0)
     (shop.old / "shop.db").chmod(0o600)
     with pytest.raises(ReleaseError, match=f"shop.db can't be copied: .*, as the user {ADA}"):
+        shop.copy()
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_a_database_is_copied_while_its_user_writes_to_it(shop, attack, journal):
+    """Neither needs root, nor leaves it files of root beside the database."""
+    shop.add_database()
+
+    def step():
+        connection = sqlite3.connect(shop.old / "shop.db", timeout=30)
+        with connection:
+            connection.execute(f"PRAGMA journal_mode={journal}")
+            connection.execute("INSERT INTO entry VALUES ('more')")
+        connection.close()
+
+    with attack(step):
+        for _turn in range(5):
+            shop.copy()
+    copied = sqlite3.connect(f"file:{shop.shared / 'database/shop.db'}?mode=ro&immutable=1", uri=True)
+    assert copied.execute("SELECT count(*) FROM entry").fetchone()[0] > 1
+    copied.close()
+    assert {path.stat().st_uid for path in shop.old.glob("shop.db*")} == {ADA}
+
+
+def test_a_process_that_its_user_stops_does_not_stop_the_run(shop, monkeypatch, attack):
+    shop.add_database()
+    monkeypatch.setattr(_adoption_database, "PATIENCE", 2)
+    monkeypatch.setattr(_adoption_database, "copy", lambda *_arguments: os.kill(os.getpid(), signal.SIGSTOP))
+    with pytest.raises(ReleaseError, match="its process was ended, or took too long"):
         shop.copy()
 
 

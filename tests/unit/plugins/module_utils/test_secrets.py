@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -87,3 +88,8 @@ def test_credentials_are_hidden_whatever_form_they_have(tmp_path):
 
 def test_a_unit_without_credentials_has_none():
     assert _secrets.read_credentials(["ExecStart=/bin/true"], "there-is-no-such.service") == []
+
+
+def test_a_pipe_in_the_place_of_the_environment_file_stops_nobody(tmp_path):
+    os.mkfifo(tmp_path / ".env")
+    assert _secrets.hide("said", str(tmp_path / ".env")) == "said"

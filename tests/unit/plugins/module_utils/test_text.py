@@ -55,6 +55,17 @@ def test_a_module_sends_no_control_character_and_no_broken_text(run_module, end)
     assert r"\x1b\xe9" in str(result["warnings"][0]).replace("\\\\", "\\")
 
 
+@pytest.mark.parametrize("end", ["exit_json", "fail_json"])
+def test_a_secret_with_a_control_character_stays_hidden(run_module, end):
+    class Module:
+        @staticmethod
+        def main():
+            module = _module.AnsibleModule({"key": {"type": "str", "no_log": True}})
+            getattr(module, end)(msg=f"it is {module.params['key']}", lines=[module.params["key"]])
+
+    assert "correct" not in str(run_module(Module, {"key": "correct\x1bhorse"}))
+
+
 def test_every_module_uses_the_class_that_escapes():
     for path in (PLUGINS / "modules").glob("*.py"):
         text = path.read_text()

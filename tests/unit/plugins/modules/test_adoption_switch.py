@@ -50,6 +50,30 @@ def test_everything_comes_back_as_it_was(kept, tmp_path):
     assert (tree / "wsgi.py").read_text() == "code" and not tree.is_symlink()
 
 
+def test_a_linked_unit_makes_way_and_comes_back(kept, tmp_path):
+    unit, own = tmp_path / "a.service", tmp_path / "of-ada.service"
+    own.write_text("old")
+    unit.symlink_to(own)
+    kept.keep(str(unit), "unit")
+    put(str(unit), b"new")
+    put(str(tmp_path / "a.service.d/more/x.conf"), b"new")
+    assert unit.read_text() == "new" and own.read_text() == "old" and not unit.is_symlink()
+    kept.put_back("unit")
+    assert os.readlink(unit) == str(own)
+
+
+def test_no_file_is_kept_or_put_through_a_link_of_another_user(kept, tmp_path):
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "private").mkdir()
+    (tmp_path / "ada/conf").symlink_to(tmp_path / "private")
+    (tmp_path / "private/site").write_text("kept")
+    os.chown(tmp_path / "ada", 4711, 4711)
+    for work in (lambda path: kept.keep(path, "unit"), kept.move, lambda path: put(path, b"new")):
+        with pytest.raises(OSError, match="a user other than root can turn elsewhere"):
+            work(str(tmp_path / "ada/conf/site"))
+    assert (tmp_path / "private/site").read_text() == "kept"
+
+
 def test_what_is_kept_first_counts(kept, tmp_path):
     unit = tmp_path / "a.service"
     unit.write_text("old")

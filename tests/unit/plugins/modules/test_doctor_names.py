@@ -143,7 +143,7 @@ def test_a_host_that_lies_sends_nothing_to_the_terminal():
     """The controller escapes too: what a host answers is whatever the host wants."""
     item = finding("health-failing", "\x1b]0;owned\x07\u202e\udcff", "", "", name="shop")._asdict()
     result = dict.fromkeys(("name", "root", "worst", "release", "environment", "settings"), "")
-    result |= {"guesses": ["\x9b2J"], "findings": [item], "packages": [], "worst": "error"}
+    result.update(guesses=["\x9b2J"], findings=[item], packages=[], worst="error")
     result["service"] = {"unit": "\x1b", "state": "", "user": "", "listen": ""}
     report = doctor_report({"web1": {"shop": result}})
     for text in ("\n".join(doctor_text(report)), doctor_html(report), json.dumps(report, ensure_ascii=False)):

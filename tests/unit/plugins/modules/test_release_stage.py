@@ -957,15 +957,19 @@ def test_what_is_said_about_an_environment_in_the_way_helps(host):
 
 def _killed_adoption(host, source, left):
     """Adopt in a process that is killed after a number of exchanges."""
-    real, done = release_stage.exchange, []
+    done = []
 
-    def exchange(*names, **keywords):
-        real(*names, **keywords)
-        done.append(names)
-        if len(done) == left:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def killed(real):
+        def exchange(*names, **keywords):
+            real(*names, **keywords)
+            done.append(names)
+            if len(done) == left:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    release_stage.exchange = exchange
+        return exchange
+
+    release_stage.exchange = killed(release_stage.exchange)
+    release_stage.exchange_at = killed(release_stage.exchange_at)
     host.stage(source, adopt=True, shared_paths=["instance/"])
 
 
@@ -982,6 +986,23 @@ def test_the_application_finds_its_code_data_and_packages_at_any_moment_of_an_ad
     assert not host.stage(source, adopt=True, shared_paths=["instance/"], run=again).get("failed")
     assert {path: (host.root / path).read_text() for path in files} == files
     assert (Path(host.home.release("v1")) / "instance/app.db").read_text() == "rows"
+
+
+@pytest.mark.parametrize("planted", ["app/data", "shared/data"])
+def test_no_data_is_adopted_through_a_link_of_the_application(host, tmp_path, planted):
+    guide_tree(host, **{"app/data/uploads/photo": "precious"})
+    private = tmp_path / "private"
+    private.mkdir()
+    if planted == "app/data":
+        (private / "uploads").mkdir()
+        (host.root / planted).rename(host.root / "app/moved")
+    (host.root / "shared").mkdir(exist_ok=True)
+    (host.root / planted).symlink_to(private)
+    before = os.listdir(private)
+    if os.geteuid() == 0:
+        os.lchown(host.root / planted, 4711, 4711)
+    assert host.stage(host.resolve(), adopt=True, shared_paths=["data/uploads/"])["failed"]
+    assert os.listdir(private) == before
 
 
 # Code that lies on the host already
