@@ -60,8 +60,8 @@ options:
     required: true
   record_only:
     description:
-      - Record that the command has been run, and do not run it. For hosts of a fleet on one of which a migration has
-        been run, so that no later run on one of the others repeats it.
+      - Record that the command has been run, and do not run it.
+      - For the other hosts of a fleet, once a migration has been run on one of them, so that no later run repeats it.
     type: bool
     default: false
 extends_documentation_fragment:
