@@ -23,7 +23,9 @@ from pathlib import Path
 import pytest
 import target
 from build import image
-from environment import ROOT, docker, tool_environment
+from environment import ROOT, VENV, docker, tool_environment
+
+from ansible_collections.flaskops.production.tests.unit.programs import require
 
 APP = ROOT / "molecule/shared/files/demo"
 APP_ROOT = "/srv/myapp"
@@ -73,12 +75,19 @@ class Site:
         }
 
     def play(self, name: str, *options: str, environment: dict[str, str] | None = None, **variables) -> Played:
-        """Run a playbook, one of the collection's by its name.
+        """Run a playbook, one of the collection's by its name."""
+        return self.play_cases(name, {self.container: variables}, *options, environment=environment)
+
+    def play_cases(
+        self, name: str, cases: dict[str, dict], *options: str, environment: dict[str, str] | None = None
+    ) -> Played:
+        """Run a playbook once for several cases: Ansible sees each as a host, with variables of its own.
 
         Variables go through a file: a command line is no place for a secret.
         """
         inventory = self.place / "inventory.json"
-        hosts = {self.container: {**self.variables, **variables}}
+        common = {"ansible_host": self.container, **self.variables}
+        hosts = {case: {**common, **variables} for case, variables in cases.items()}
         inventory.write_text(json.dumps({"flask": {"hosts": hosts}}))
         playbook = name if name.startswith("/") else f"flaskops.production.{name}"
         return Played(
@@ -138,6 +147,7 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path) -> Path:
     """The demo application in a repository."""
+    require("git")
     return Repository(tmp_path / "app").path
 
 
@@ -246,6 +256,7 @@ class Watch:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A host as an installer leaves it."""
+    require("docker", "git")
     place = tmp_path_factory.mktemp("site")
     with serving(place) as port:
         container = target.start(image("debian12"))
@@ -314,3 +325,52 @@ def releases(site, tmp_path):
             "release_pull_directory": str(tmp_path),
         }
         yield Server
+
+
+# The collection as its users get it
+
+
+class Ansible:
+    """The programs of Ansible, for a user who has ansible-core and a home, and not one collection."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.collections = home / ".ansible/collections"
+        self.environment = {
+            "PATH": f"{VENV / 'bin'}{os.pathsep}/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(home),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_NOCOLOR": "true",
+        }
+
+    def __call__(self, program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(VENV / "bin" / program), *arguments],
+            check=False,
+            cwd=self.home,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def ansible(tmp_path_factory) -> Ansible:
+    return Ansible(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def tarball(ansible) -> Path:
+    ansible("ansible-galaxy", "collection", "build", f"--output-path={ansible.home}", str(ROOT))
+    (path,) = ansible.home.glob("flaskops-production-*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(ansible, tarball) -> Ansible:
+    # Nothing is needed but the tarball, and no server is asked.
+    ansible("ansible-galaxy", "collection", "install", "--offline", str(tarball))
+    return ansible
