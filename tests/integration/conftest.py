@@ -16,7 +16,6 @@ import secrets
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import target
 from build import image
 from environment import ROOT, VENV, docker, tool_environment
 
+from ansible_collections.flaskops.production.tests.integration import watching
 from ansible_collections.flaskops.production.tests.unit.programs import require
 
 APP = ROOT / "molecule/shared/files/demo"
@@ -155,6 +155,8 @@ class Guarded(http.server.SimpleHTTPRequestHandler):
     """Files for who gives the right user and password."""
 
     def do_GET(self) -> None:
+        # The program that asks is there for as long as it waits for an answer.
+        watching.look()
         wanted = base64.b64encode(f"{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}".encode()).decode()
         if self.headers.get("Authorization") == f"Basic {wanted}":
             super().do_GET()
@@ -194,65 +196,6 @@ def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] 
             server.shutdown()
 
 
-class Watch:
-    """What others may see of a run: the command lines of all processes, of the host's and of the others, as every user
-    of a machine may read them, and the files in the run's temporary directory on the controller."""
-
-    def __init__(self, site: Site) -> None:
-        self.container = site.container
-        self.temporary = site.temporary
-        self.seen: dict[str, bool] = {}
-        self.files: dict[str, bool] = {}
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Watch:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_reason) -> None:
-        self.over.set()
-        self.thread.join()
-
-    def command_lines(self, on_host: bool) -> list[str]:
-        return [line for line, where in self.seen.items() if where == on_host]
-
-    def temporary_files(self, with_secret: bool) -> list[str]:
-        return [path for path, holds in self.files.items() if holds == with_secret]
-
-    def _watch(self) -> None:
-        since: dict[str, float] = {}
-        whole = looked = 0.0
-        while not self.over.wait(0.02):
-            now = time.monotonic()
-            processes = {entry for entry in os.listdir("/proc") if entry.isdigit()}
-            since = {process: since.get(process, now) for process in processes}
-            # A command line comes with the program, which a new process starts soon. All are read again now and then.
-            if now - whole > 0.5:
-                whole = now
-            else:
-                processes = {process for process in processes if now - since[process] < 1}
-            for process in processes:
-                self._read(process)
-            if now - looked > 0.2:
-                looked = now
-                self._look()
-
-    def _look(self) -> None:
-        for directory, _below, names in os.walk(self.temporary):
-            for name in names:
-                path = Path(directory, name)
-                with contextlib.suppress(OSError):
-                    self.files[str(path)] = self.files.get(str(path), False) or PLANTED.encode() in path.read_bytes()
-
-    def _read(self, process: str) -> None:
-        # It may end meanwhile.
-        with contextlib.suppress(OSError):
-            line = Path("/proc", process, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if line not in self.seen:
-                self.seen[line] = self.container in Path("/proc", process, "cgroup").read_text()
-
-
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A host as an installer leaves it."""
@@ -269,7 +212,7 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="session")
 def watch(site):
     """Watches what others may see while it lasts."""
-    return lambda: Watch(site)
+    return lambda: watching.Watch(site.container, site.temporary, PLANTED)
 
 
 @pytest.fixture(scope="session")
