@@ -26,7 +26,8 @@ PICTURE = ROOT / "docs/images/doctor.png"
 CHROMIUM = next(filter(find, ("chromium", "chromium-browser", "google-chrome")), "chromium")
 WIDE, TABLET, PHONE = (1100, 1000), (768, 1024), (390, 844)
 
-pytestmark = [pytest.mark.xdist_group("browser"), needs(CHROMIUM)]
+pytestmark = pytest.mark.xdist_group("browser")
+in_chromium = needs(CHROMIUM)
 
 
 def app(name: str, release: str, *findings, user: str = "", settings: str = "aa", guesses: tuple = ()) -> dict:
@@ -149,6 +150,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@in_chromium
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_fits_and_can_be_read(tmp_path, page, dark):
     sizes = (WIDE, TABLET, PHONE)
@@ -161,6 +163,7 @@ def test_the_page_fits_and_can_be_read(tmp_path, page, dark):
         assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) >= 7
 
 
+@in_chromium
 def test_a_page_that_does_not_fit_is_found(tmp_path, page):
     (seen,) = measured(tmp_path, re.sub("overflow-wrap: [a-z-]+", "white-space: nowrap", page), PHONE)
     assert int(seen["scroll"]) > PHONE[0] and seen["wide"] != "0"
@@ -183,6 +186,7 @@ def note(html: str) -> bytes:
     return b"Page\0" + hashlib.sha256(html.encode()).hexdigest().encode()
 
 
+@in_chromium
 def test_the_picture_in_the_documentation_is_of_this_page(tmp_path, page):
     if PICTURE.exists() and (b"tEXt", note(page)) in chunks(PICTURE.read_bytes()):
         return
