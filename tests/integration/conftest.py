@@ -16,14 +16,16 @@ import secrets
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import target
 from build import image
-from environment import ROOT, docker, tool_environment
+from environment import ROOT, VENV, docker, tool_environment
+
+from ansible_collections.flaskops.production.tests.integration import watching
+from ansible_collections.flaskops.production.tests.unit.programs import require
 
 APP = ROOT / "molecule/shared/files/demo"
 APP_ROOT = "/srv/myapp"
@@ -73,12 +75,19 @@ class Site:
         }
 
     def play(self, name: str, *options: str, environment: dict[str, str] | None = None, **variables) -> Played:
-        """Run a playbook, one of the collection's by its name.
+        """Run a playbook, one of the collection's by its name."""
+        return self.play_cases(name, {self.container: variables}, *options, environment=environment)
+
+    def play_cases(
+        self, name: str, cases: dict[str, dict], *options: str, environment: dict[str, str] | None = None
+    ) -> Played:
+        """Run a playbook once for several cases: Ansible sees each as a host, with variables of its own.
 
         Variables go through a file: a command line is no place for a secret.
         """
         inventory = self.place / "inventory.json"
-        hosts = {self.container: {**self.variables, **variables}}
+        common = {"ansible_host": self.container, **self.variables}
+        hosts = {case: {**common, **variables} for case, variables in cases.items()}
         inventory.write_text(json.dumps({"flask": {"hosts": hosts}}))
         playbook = name if name.startswith("/") else f"flaskops.production.{name}"
         return Played(
@@ -138,6 +147,7 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path) -> Path:
     """The demo application in a repository."""
+    require("git")
     return Repository(tmp_path / "app").path
 
 
@@ -145,6 +155,8 @@ class Guarded(http.server.SimpleHTTPRequestHandler):
     """Files for who gives the right user and password."""
 
     def do_GET(self) -> None:
+        # The program that asks is there for as long as it waits for an answer.
+        watching.look()
         wanted = base64.b64encode(f"{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}".encode()).decode()
         if self.headers.get("Authorization") == f"Basic {wanted}":
             super().do_GET()
@@ -184,68 +196,10 @@ def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] 
             server.shutdown()
 
 
-class Watch:
-    """What others may see of a run: the command lines of all processes, of the host's and of the others, as every user
-    of a machine may read them, and the files in the run's temporary directory on the controller."""
-
-    def __init__(self, site: Site) -> None:
-        self.container = site.container
-        self.temporary = site.temporary
-        self.seen: dict[str, bool] = {}
-        self.files: dict[str, bool] = {}
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Watch:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_reason) -> None:
-        self.over.set()
-        self.thread.join()
-
-    def command_lines(self, on_host: bool) -> list[str]:
-        return [line for line, where in self.seen.items() if where == on_host]
-
-    def temporary_files(self, with_secret: bool) -> list[str]:
-        return [path for path, holds in self.files.items() if holds == with_secret]
-
-    def _watch(self) -> None:
-        since: dict[str, float] = {}
-        whole = looked = 0.0
-        while not self.over.wait(0.02):
-            now = time.monotonic()
-            processes = {entry for entry in os.listdir("/proc") if entry.isdigit()}
-            since = {process: since.get(process, now) for process in processes}
-            # A command line comes with the program, which a new process starts soon. All are read again now and then.
-            if now - whole > 0.5:
-                whole = now
-            else:
-                processes = {process for process in processes if now - since[process] < 1}
-            for process in processes:
-                self._read(process)
-            if now - looked > 0.2:
-                looked = now
-                self._look()
-
-    def _look(self) -> None:
-        for directory, _below, names in os.walk(self.temporary):
-            for name in names:
-                path = Path(directory, name)
-                with contextlib.suppress(OSError):
-                    self.files[str(path)] = self.files.get(str(path), False) or PLANTED.encode() in path.read_bytes()
-
-    def _read(self, process: str) -> None:
-        # It may end meanwhile.
-        with contextlib.suppress(OSError):
-            line = Path("/proc", process, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if line not in self.seen:
-                self.seen[line] = self.container in Path("/proc", process, "cgroup").read_text()
-
-
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A host as an installer leaves it."""
+    require("docker", "git")
     place = tmp_path_factory.mktemp("site")
     with serving(place) as port:
         container = target.start(image("debian12"))
@@ -258,7 +212,7 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="session")
 def watch(site):
     """Watches what others may see while it lasts."""
-    return lambda: Watch(site)
+    return lambda: watching.Watch(site.container, site.temporary, PLANTED)
 
 
 @pytest.fixture(scope="session")
@@ -314,3 +268,52 @@ def releases(site, tmp_path):
             "release_pull_directory": str(tmp_path),
         }
         yield Server
+
+
+# The collection as its users get it
+
+
+class Ansible:
+    """The programs of Ansible, for a user who has ansible-core and a home, and not one collection."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.collections = home / ".ansible/collections"
+        self.environment = {
+            "PATH": f"{VENV / 'bin'}{os.pathsep}/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(home),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_NOCOLOR": "true",
+        }
+
+    def __call__(self, program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(VENV / "bin" / program), *arguments],
+            check=False,
+            cwd=self.home,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def ansible(tmp_path_factory) -> Ansible:
+    return Ansible(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def tarball(ansible) -> Path:
+    ansible("ansible-galaxy", "collection", "build", f"--output-path={ansible.home}", str(ROOT))
+    (path,) = ansible.home.glob("flaskops-production-*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(ansible, tarball) -> Ansible:
+    # Nothing is needed but the tarball, and no server is asked.
+    ansible("ansible-galaxy", "collection", "install", "--offline", str(tarball))
+    return ansible

@@ -13,6 +13,8 @@ import sys
 import pytest
 from environment import ROOT, tool_environment
 
+from ansible_collections.flaskops.production.tests.unit.programs import needs
+
 RELEASE = "2026-04-21-120000-1a2b3c4"
 PREPARED = "{{ __release_prepared | default({}) | combine({flask_app_name: __ready}) }}"
 LIVE = "{{ __release_live | default({}) | combine({flask_app_name: ''}) }}"
@@ -113,6 +115,7 @@ def test_a_migration_that_fails_is_not_tried_by_others_and_stops_them(play, tmp_
     assert done.hooks == hosts if tolerated else set(done.hooks) <= set(hosts) and done.hooks, done.output
 
 
+@needs("ssh")
 @pytest.mark.parametrize("tolerated", [0, 90])
 def test_where_the_host_that_migrates_can_not_be_reached_no_other_one_goes_on(play, tolerated):
     done = play({"web1": ["a"], "web2": ["a"], "web3": ["a"]}, gone="web1", flask_app_max_fail_percentage=tolerated)

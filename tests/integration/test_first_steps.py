@@ -17,29 +17,27 @@ from pathlib import Path
 import pytest
 import target
 from build import image
-from environment import ROOT, tool_environment
+from environment import ROOT
 from ssh_hosts import address, connect
+
+from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL, snapshot
+from ansible_collections.flaskops.production.tests.unit.programs import needs
+
+pytestmark = [pytest.mark.xdist_group("tarball"), needs("docker", "ssh", "ssh-keygen", "curl", "git")]
 
 PAGE = (ROOT / "docs/getting-started.md").read_text()
 FILE = re.compile(r"`([\w./-]+)`[^`\n]*:\n\n```\w+\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def collections(tmp_path_factory) -> Path:
-    """Where the collection is installed from its tarball, and nothing else is."""
-    place = tmp_path_factory.mktemp("collections")
-    galaxy, environment = ["ansible-galaxy", "collection"], tool_environment(ANSIBLE_COLLECTIONS_PATH=str(place))
-    subprocess.run([*galaxy, "build", "--output-path", place, ROOT], env=environment, check=True)
-    (tarball,) = place.glob("flaskops-production-*.tar.gz")
-    subprocess.run([*galaxy, "install", "--offline", "-p", place, tarball], env=environment, check=True)
-    return place
+# What the roles would install is installed already. On the host of the first page, it is not.
+READY = INSTALL.format("nginx python3-venv")
 
 
 class User:
     """Somebody with a shell, a home of their own, and servers under the names that the documentation uses."""
 
-    def __init__(self, place: Path, collections: Path, servers: dict[str, str]) -> None:
+    def __init__(self, place: Path, installed, servers: dict[str, str]) -> None:
         self.place = place
         self.servers = servers
         home = place / "home"
@@ -47,9 +45,12 @@ class User:
         # In the place of a name server.
         names = "".join(f'resolve = "{name}:80:{address(container)}"\n' for name, container in servers.items())
         (home / ".curlrc").write_text(f'{names}noproxy = "*"\nsilent\nshow-error\nfail\n')
-        self.environment = tool_environment(
-            ANSIBLE_COLLECTIONS_PATH=str(collections), ANSIBLE_NOCOLOR="true", ANSIBLE_PIPELINING="true", HOME=str(home)
-        )
+        self.environment = {
+            **installed.environment,
+            "ANSIBLE_COLLECTIONS_PATH": str(installed.collections),
+            "ANSIBLE_PIPELINING": "true",
+            "HOME": str(home),
+        }
 
     def know_the_servers(self, inventory: Path) -> None:
         """What a user's own SSH configuration says of a server."""
@@ -75,8 +76,8 @@ class User:
 
 
 @contextlib.contextmanager
-def servers(*platforms: str) -> Iterator[dict[str, str]]:
-    containers = [target.start(image(platform, ssh=True)) for platform in platforms]
+def servers(*images: str) -> Iterator[dict[str, str]]:
+    containers = [target.start(image) for image in images]
     try:
         yield {f"web{number}.example.org": container for number, container in enumerate(containers, 1)}
     finally:
@@ -95,9 +96,9 @@ def steps(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_the_first_page_works_as_it_is_written(tmp_path, collections):
-    with servers("debian13") as names:
-        user = User(tmp_path, collections, names)
+def test_the_first_page_works_as_it_is_written(tmp_path, installed):
+    with servers(image("debian13", ssh=True)) as names:
+        user = User(tmp_path, installed, names)
         files = FILE.findall(PAGE)
         assert len(files) == 5
         for name, content in files:
@@ -115,15 +116,19 @@ def test_the_first_page_works_as_it_is_written(tmp_path, collections):
             if command.startswith("cd "):
                 directory = directory / command.removeprefix("cd ")
             if command.endswith(" site.yml"):
+                (release,) = re.findall(r"hello: (\S+) is live on 1 host: web1\.example\.org", said)
                 assert " changed=0 " in user.run(command, directory)
+            if command.endswith(".status"):
+                # After the rollback.
+                assert release in said
             if "echo" in command and "refused" in shown:
                 assert "no such luck" in said
 
 
 @pytest.mark.parametrize("example", ["quickstart", "existing-repo"])
-def test_an_example_is_whole(example, tmp_path, collections, repository):
-    with servers("debian12", "debian13") as names:
-        user = User(tmp_path, collections, names)
+def test_an_example_is_whole(example, tmp_path, installed, repository):
+    with servers(snapshot("debian12", READY), snapshot("debian13", READY)) as names:
+        user = User(tmp_path, installed, names)
         copy = tmp_path / "copy"
         shutil.copytree(ROOT / "examples" / example, copy)
         user.know_the_servers(copy)

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import pytest
 from environment import docker
 
+pytestmark = pytest.mark.xdist_group("site")
+
 # What is planted, and what the look says of it. All of them are told at once.
 PROVISIONED = {
     "chmod 0777 /srv/myapp/run": "/srv/myapp/run",
@@ -43,11 +45,16 @@ RELEASED = {
 }
 
 
-def look(site, **variables) -> list[str]:
-    """What differs, as a run in check mode says it."""
-    played = site.play("site", "--check", "-v", **variables)
-    (result,) = re.findall(r"^ok: .*?=> (\{.*\"provisioned\".*\})$", played.output, re.MULTILINE)
-    return json.loads(result)["differs"]
+def looks(site, cases: dict[str, dict]) -> dict[str, list[str]]:
+    """What differs in each case, as one run in check mode says it."""
+    played = site.play_cases("site", cases, "--check", "-v")
+    found = re.findall(r"^ok: \[(.+?)\] => (\{.*\"provisioned\".*\})$", played.output, re.MULTILINE)
+    assert sorted(case for case, _result in found) == sorted(cases), played.output
+    return {case: json.loads(result)["differs"] for case, result in found}
+
+
+def look(site) -> list[str]:
+    return looks(site, {"host": {}})["host"]
 
 
 def on_host(site, script: str) -> None:
@@ -69,28 +76,30 @@ def test_a_release_that_needs_something(site, converged, drift):
     assert not missing([expected], differs), differs
 
 
-@pytest.mark.parametrize(
-    ("variables", "expected"),
-    [
-        ({"release_shared_paths": ["instance/", "more/"]}, ["settings of "]),
-        ({"release_health_path": "/nowhere"}, ["GET /nowhere answered 404"]),
-        (
-            {
-                "gunicorn_systemd_workers": 2,
-                "nginx_site_client_max_body_size": "17m",
-                "venv_packages": ["gunicorn>=24.1.2"],
-            },
-            ["/srv/myapp/gunicorn.conf.py", "/etc/nginx/sites-available/myapp.conf", "are not in place"],
-        ),
-    ],
-)
-def test_settings_that_changed(site, converged, variables, expected):
-    differs = look(site, **variables)
-    assert not missing(expected, differs), differs
+# What is set, and what the look says of it.
+SETTINGS = {
+    "nothing": ({}, []),
+    "shared-paths": ({"release_shared_paths": ["instance/", "more/"]}, ["settings of "]),
+    "health": ({"release_health_path": "/nowhere"}, ["GET /nowhere answered 404"]),
+    "several": (
+        {
+            "gunicorn_systemd_workers": 2,
+            "nginx_site_client_max_body_size": "17m",
+            "venv_packages": ["gunicorn>=24.1.2"],
+        },
+        ["/srv/myapp/gunicorn.conf.py", "/etc/nginx/sites-available/myapp.conf", "are not in place"],
+    ),
+}
+
+
+def test_settings_that_changed(site, converged):
+    differs = looks(site, {case: variables for case, (variables, _expected) in SETTINGS.items()})
+    assert differs.pop("nothing") == []
+    for case, said in differs.items():
+        assert not missing(SETTINGS[case][1], said), (case, said)
 
 
 def test_one_run_mends_all_that_differs(site, converged):
-    assert look(site) == []
     for plant in PROVISIONED:
         on_host(site, plant)
     differs = look(site)
@@ -98,5 +107,4 @@ def test_one_run_mends_all_that_differs(site, converged):
     played = site.play("site")
     assert not played.failed, played.output
     assert played.changed > 0
-    assert look(site) == []
     assert site.play("site").changed == 0

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytestmark = pytest.mark.xdist_group("site")
+
 # As in conftest.py: how every secret starts.
 PLANTED = "plantedsecret"
 # The live release, the releases that are there whole or half, whether the lock is held, and the page.

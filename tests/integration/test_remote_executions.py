@@ -8,6 +8,10 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
+
+pytestmark = pytest.mark.xdist_group("site")
+
 PROBE = [
     {"name": "Command", "ansible.builtin.command": "true"},
     {"name": "Commands", "ansible.builtin.command": "true", "loop": [1, 2]},

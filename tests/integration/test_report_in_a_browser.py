@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import struct
 import subprocess
 import zlib
@@ -21,12 +20,14 @@ from environment import ROOT
 from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import finding, worst
+from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
 PICTURE = ROOT / "docs/images/doctor.png"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = next(filter(find, ("chromium", "chromium-browser", "google-chrome")), "chromium")
 WIDE, TABLET, PHONE = (1100, 1000), (768, 1024), (390, 844)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine (apt install chromium)")
+pytestmark = pytest.mark.xdist_group("browser")
+in_chromium = needs(CHROMIUM)
 
 
 def app(name: str, release: str, *findings, user: str = "", settings: str = "aa", guesses: tuple = ()) -> dict:
@@ -122,25 +123,25 @@ def scheme(dark: bool) -> str:
     return f"--blink-settings=preferredColorScheme={0 if dark else 1}"
 
 
-def framed(html: str, size: tuple[int, int]) -> str:
-    """The page in a frame of this size: a window of Chromium is never as narrow as a phone."""
-    style = f"width: {size[0]}px; height: {size[1]}px; border: 0"
-    return f'<!DOCTYPE html><html><body><iframe style="{style}" srcdoc="{escape(html)}"></iframe></body></html>'
+# What a page looks like, told by itself: to that end, a copy of it may run one script.
+SCRIPT = """<script>
+    const wide = [...document.querySelectorAll("body *")].filter(
+        item => item.getBoundingClientRect().right > innerWidth + 1);
+    Object.assign(frameElement.dataset, {
+        inner: innerWidth, scroll: document.documentElement.scrollWidth, wide: wide.length,
+        paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
+        head: getComputedStyle(document.querySelector("thead")).display});
+    frameElement.removeAttribute("srcdoc");
+    </script></body>"""
 
 
-def measured(place: Path, html: str, size: tuple[int, int], dark: bool = False) -> dict[str, str]:
-    """What the page looks like, told by itself: to that end, a copy of it may run one script."""
-    script = """<script>
-        const wide = [...document.querySelectorAll("body *")].filter(
-            item => item.getBoundingClientRect().right > innerWidth + 1);
-        Object.assign(parent.document.documentElement.dataset, {
-            inner: innerWidth, scroll: document.documentElement.scrollWidth, wide: wide.length,
-            paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color,
-            head: getComputedStyle(document.querySelector("thead")).display});
-        </script></body>"""
-    copy = re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", script)
-    root = re.search(r"<html[^>]*>", browse(place, framed(copy, size), WIDE, scheme(dark), "--dump-dom"))
-    return dict(re.findall(r'data-(\w+)="([^"]*)"', root.group() if root else ""))
+def measured(place: Path, html: str, *sizes: tuple[int, int], dark: bool = False) -> list[dict[str, str]]:
+    """What the page looks like in frames of these sizes: a window of Chromium is never as narrow as a phone."""
+    copy = escape(re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", SCRIPT))
+    frames = [f'<iframe style="width: {w}px; height: {h}px; border: 0" srcdoc="{copy}"></iframe>' for w, h in sizes]
+    text = f"<!DOCTYPE html><html><body>{''.join(frames)}</body></html>"
+    found = re.findall(r"<iframe[^>]*>", browse(place, text, WIDE, scheme(dark), "--dump-dom"))
+    return [dict(re.findall(r'data-(\w+)="([^"]*)"', frame)) for frame in found]
 
 
 def luminance(colour: str) -> float:
@@ -149,20 +150,22 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@in_chromium
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, TABLET, PHONE], ids=["wide", "tablet", "phone"])
-def test_the_page_fits_and_can_be_read(tmp_path, page, size, dark):
-    seen = measured(tmp_path, page, size, dark)
-    assert int(seen["inner"]) == size[0]
-    assert int(seen["scroll"]) <= size[0] and seen["wide"] == "0", "something is wider than the window"
-    assert (seen["head"] == "none") == (size == PHONE)
-    paper, ink = luminance(seen["paper"]), luminance(seen["ink"])
-    assert (paper < ink) == dark
-    assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) >= 7
+def test_the_page_fits_and_can_be_read(tmp_path, page, dark):
+    sizes = (WIDE, TABLET, PHONE)
+    for size, seen in zip(sizes, measured(tmp_path, page, *sizes, dark=dark), strict=True):
+        assert int(seen["inner"]) == size[0]
+        assert int(seen["scroll"]) <= size[0] and seen["wide"] == "0", f"something is wider than a window of {size[0]}"
+        assert (seen["head"] == "none") == (size == PHONE)
+        paper, ink = luminance(seen["paper"]), luminance(seen["ink"])
+        assert (paper < ink) == dark
+        assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) >= 7
 
 
+@in_chromium
 def test_a_page_that_does_not_fit_is_found(tmp_path, page):
-    seen = measured(tmp_path, re.sub("overflow-wrap: [a-z-]+", "white-space: nowrap", page), PHONE)
+    (seen,) = measured(tmp_path, re.sub("overflow-wrap: [a-z-]+", "white-space: nowrap", page), PHONE)
     assert int(seen["scroll"]) > PHONE[0] and seen["wide"] != "0"
 
 
@@ -183,6 +186,7 @@ def note(html: str) -> bytes:
     return b"Page\0" + hashlib.sha256(html.encode()).hexdigest().encode()
 
 
+@in_chromium
 def test_the_picture_in_the_documentation_is_of_this_page(tmp_path, page):
     if PICTURE.exists() and (b"tEXt", note(page)) in chunks(PICTURE.read_bytes()):
         return

@@ -1,33 +1,45 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ansible-test's integration tests, each target of targets/, on a host of each platform."""
+"""ansible-test's integration tests, each target of targets/, on a host of each platform.
+
+One call of ansible-test runs all targets of a platform: its start takes longer than many a target.
+"""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import target
-from build import SUITES, image
+from build import SUITES
 from environment import ROOT, docker
+
+from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL, snapshot
+from ansible_collections.flaskops.production.tests.unit.programs import require
 
 TARGETS = Path(__file__).parent / "targets"
 # What a target depends on is no test of its own.
 NAMES = sorted(path.name for path in TARGETS.iterdir() if not path.name.startswith("setup_"))
 TREE = "/root/ansible_collections/flaskops/production"
 # The newest ansible-core that the host's own Python runs: on Debian 12, and on 13.
-INSTALL = f"""set -eu
-apt-get -qq update
-apt-get -qq install -y --no-install-recommends python3-venv >/dev/null 2>&1
+ANSIBLE = f"""\
+{INSTALL.format("python3-venv")}
 python3 -m venv /opt/ansible
-/opt/ansible/bin/pip -qq --disable-pip-version-check install \
+/opt/ansible/bin/pip -qq --no-cache-dir --disable-pip-version-check install \\
     'ansible-core~=2.19.0; python_version < "3.12"' 'ansible-core~=2.21.0; python_version >= "3.12"'
-mkdir -p {TREE}
-# ansible-test passes no variable on: what pip is told on this network has to stand in a file.
-[ -z "${{PIP_CERT:-}}" ] || printf '[global]\ncert = %s\n' "$PIP_CERT" > /etc/pip.conf
+# A target begins on a host without Nginx.
+{INSTALL.format("--download-only nginx")}
 """
+# ansible-test passes no variable on: what pip is told on this network has to stand in a file.
+PREPARE = f"""\
+mkdir -p {TREE}
+[ -z "${{PIP_CERT:-}}" ] || printf '[global]\\ncert = %s\\n' "$PIP_CERT" > /etc/pip.conf
+"""
+STARTS = re.compile(r"^Running (\S+) integration test role$", re.MULTILINE)
+FAILED = re.compile(r"integration test\(s\) listed below.*?:\n(.*)", re.DOTALL)
 
 
 def test_each_module_has_a_target():
@@ -36,11 +48,22 @@ def test_each_module_has_a_target():
     assert sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py")) == sorted(modules)
 
 
-@pytest.fixture(scope="module", params=sorted(SUITES))
-def host(request):
+def pytest_generate_tests(metafunc):
+    if "platform" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--platforms", default="") == "all"
+        platforms = sorted(SUITES) if every else [max(SUITES)]
+        marked = [
+            pytest.param(platform, marks=pytest.mark.xdist_group(f"targets-{platform}")) for platform in platforms
+        ]
+        metafunc.parametrize("platform", marked, scope="module")
+
+
+@pytest.fixture(scope="module")
+def host(platform):
     """A host with ansible-test and the collection: it is its own controller. ansible-test asks for ssh-keygen, too."""
-    container = target.start(image(request.param, ssh=True))
-    docker("exec", container, "sh", "-c", INSTALL)
+    require("docker", "git")
+    container = target.start(snapshot(platform, ANSIBLE))
+    docker("exec", container, "sh", "-euc", PREPARE)
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "galaxy.yml", "meta", "plugins",
          "roles", "tests/integration"], cwd=ROOT, capture_output=True, check=True,
@@ -54,10 +77,37 @@ def host(request):
     target.remove(container)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_target(host, name):
-    options = ["--local", "--allow-root", "--allow-destructive", "--color", "no", "--diff"]
-    command = ["/opt/ansible/bin/ansible-test", "integration", *options, name]
+class Report:
+    """What ansible-test said of each target, and which of them it says have failed."""
+
+    def __init__(self, output: str, passed: bool) -> None:
+        # The text before the first target, then a name and a text in turn.
+        self.before, *parts = STARTS.split(output)
+        self.texts = dict(zip(parts[::2], parts[1::2], strict=True))
+        listed = FAILED.search(output)
+        self.failed = listed.group(1).split() if listed else []
+        assert passed == (not self.failed), output
+
+
+@pytest.fixture(scope="module")
+def report(request, platform, host):
+    """The report on those targets that are asked for on this platform."""
+    asked = [getattr(item, "callspec", None) for item in request.session.items if item.module is request.module]
+    names = [call.params["name"] for call in asked if call and call.params["platform"] == platform]
+    options = ["--local", "--allow-root", "--allow-destructive", "--color=no", "--diff", "--continue-on-error"]
+    command = ["/opt/ansible/bin/ansible-test", "integration", *options, *names]
     settings = ["--env=LC_ALL=C.UTF-8", f"--workdir={TREE}"]
-    done = subprocess.run(["docker", "exec", *settings, host, *command], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(
+        ["docker", "exec", *settings, host, *command],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Report(done.stdout, done.returncode == 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_target(report, name):
+    assert name in report.texts, f"ansible-test did not run {name}.\n{report.before}"
+    assert name not in report.failed, report.texts[name]

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from environment import tool_environment
 
+from ansible_collections.flaskops.production.tests.unit.programs import needs
+
+pytestmark = needs("ssh")
+
 
 def look(place: Path, playbook: str, report: Path, *options: str) -> subprocess.CompletedProcess:
     """Run the playbook on a host at whose port nothing listens."""

@@ -140,7 +140,7 @@ class Site:
 
     def start(self):
         subprocess.run([NGINX, "-c", self.config], check=True, capture_output=True)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while _nginx_process.running_master(str(self.root / "nginx.pid")) is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -159,10 +159,10 @@ class Site:
 
     def ask(self, target, port=None, method="GET", headers=None, body=None, tls=None, source="127.0.0.1"):
         if tls:
-            connection = http.client.HTTPSConnection("127.0.0.1", port or self.tls, timeout=10, context=tls)
+            connection = http.client.HTTPSConnection("127.0.0.1", port or self.tls, timeout=60, context=tls)
         else:
             connection = http.client.HTTPConnection(
-                "127.0.0.1", port or self.http, timeout=10, source_address=(source, 0)
+                "127.0.0.1", port or self.http, timeout=60, source_address=(source, 0)
             )
         connection.request(method, target, body, {"Host": "localhost", **(headers or {})})
         answer = connection.getresponse()

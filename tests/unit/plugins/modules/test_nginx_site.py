@@ -32,7 +32,7 @@ NGINX = find("nginx")
 needs_nginx = needs("nginx")
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -107,7 +107,7 @@ class Tree:
 
     def get(self, host="x", port=None):
         request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}/", headers={"Host": host})
-        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(request, timeout=5) as answer:
+        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read().decode()
         return None
 
@@ -548,7 +548,7 @@ def test_a_replaced_worker_is_waited_for_while_a_client_sends(tree, run_module):
         assert not _nginx_process.wait_for_end(old, 0.3)
         client.sendall(b"Host: _\r\nConnection: close\r\n\r\n")
         assert b"one" in client.recv(4096)
-    assert _nginx_process.wait_for_end(old, 10)
+    assert _nginx_process.wait_for_end(old, 60)
 
 
 @needs_nginx

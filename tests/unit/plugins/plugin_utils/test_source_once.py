@@ -38,7 +38,7 @@ def together(work, count: int = 8) -> list:
     for process in processes:
         process.start()
     start.set()
-    found = [answers.get(timeout=30) for __ in processes]
+    found = [answers.get(timeout=300) for __ in processes]
     for process in processes:
         process.join()
     return found

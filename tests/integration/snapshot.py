@@ -1,0 +1,45 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images of hosts on which packages are installed already, so that no test waits for a package manager."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import subprocess
+
+from build import RECIPE, exists, image
+from environment import CACHE, docker, target_environment, target_volumes
+
+# No service starts while its package is installed.
+INSTALL = """\
+apt-get -qq update
+RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends {} >/dev/null
+"""
+
+
+def snapshot(platform: str, script: str) -> str:
+    """The image of a host with an SSH server on which root has run this shell script; it is built once."""
+    script = f"set -eu\n{script}"
+    tag = f"flaskops-snapshot:{platform}-{hashlib.sha256(f'{RECIPE}{script}'.encode()).hexdigest()[:12]}"
+    CACHE.mkdir(exist_ok=True)
+    with open(CACHE / f"{tag.partition(':')[2]}.lock", "w") as lock:
+        # Another process may be building it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not exists(tag):
+            _build(image(platform, ssh=True), script, tag)
+    return tag
+
+
+def _build(base: str, script: str, tag: str) -> None:
+    volumes = [f"--volume={volume}" for volume in target_volumes()]
+    # Not as variables of the container, which the image would keep.
+    settings = "".join(f"export {name}={value}\n" for name, value in target_environment().items())
+    container = docker("create", *volumes, base, "sh", "-c", settings + script)
+    try:
+        done = subprocess.run(["docker", "start", "--attach", container], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        docker("commit", '--change=CMD ["/sbin/init"]', container, tag)
+    finally:
+        docker("rm", "--force", "--volumes", container)
