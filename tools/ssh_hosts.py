@@ -15,7 +15,7 @@ from environment import docker
 
 USER = "deploy"
 LET_IN = f"""set -eu
-ssh-keygen -A >/dev/null
+[ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 install -d -o {USER} -g {USER} -m 700 /home/{USER}/.ssh
 install -o {USER} -g {USER} -m 600 /dev/stdin /home/{USER}/.ssh/authorized_keys
 # What the tools on this host are told by its environment holds for a session over SSH, too.
@@ -44,7 +44,7 @@ def connect(containers: list[str], directory: Path) -> Path:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     public = key.with_suffix(".pub").read_text()
     known.write_text("".join(f"{name} {let_in(name, public)}\n" for name in containers))
-    options = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes -o ConnectTimeout=5"
+    options = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes -o ConnectTimeout=30"
     # As variables of the hosts, because those win over what another inventory says of how to reach them.
     hosts = {
         name: {
