@@ -11,6 +11,7 @@ import pwd
 import re
 
 from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry, TreeError, apply, plan
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import read_file
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
@@ -103,8 +104,7 @@ def check_databases(home: Home, params: dict) -> None:
 def is_database(path: str) -> bool:
     """Whether a file is a database of SQLite, or an empty one that will be."""
     try:
-        with open(path, "rb") as file:
-            beginning = file.read(len(SQLITE))
+        beginning = read_file(path, len(SQLITE))
     except OSError:
         return False
     return beginning == SQLITE or not beginning and bool(DATABASE.search(path))
