@@ -30,8 +30,10 @@ pytestmark = pytest.mark.usefixtures("as_root")
 @pytest.fixture
 def home(tmp_path):
     # The directories of pytest are closed to other users.
-    for path in (tmp_path, *list(tmp_path.parents)[:2]):
-        path.chmod(path.stat().st_mode | 0o055)
+    # pytest closes its directories to others; there is one more of them for each process of xdist.
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_mode & 0o055 != 0o055:
+            path.chmod(path.stat().st_mode | 0o055)
     shared = tmp_path / "shared"
     for name, mode in (
         ("media", 0o2750),

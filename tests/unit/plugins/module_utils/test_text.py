@@ -52,7 +52,8 @@ def test_a_module_sends_no_control_character_and_no_broken_text(run_module, end)
     result = run_module(Module, {"name": "x"})
     assert result["msg"] == r"\x1b\xe9" and result["found"] == [r"\x9b"]
     assert result["diff"] == {"before": r"\u202e", "after": "\n"}
-    assert r"\x1b\xe9" in str(result["warnings"][0]).replace("\\\\", "\\")
+    # Ansible keeps the warnings of other tests in this process, too.
+    assert r"\x1b\xe9" in str(result["warnings"]).replace("\\\\", "\\")
 
 
 @pytest.mark.parametrize("end", ["exit_json", "fail_json"])
