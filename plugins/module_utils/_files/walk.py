@@ -16,6 +16,7 @@ import os
 import stat
 from typing import IO, Callable, Iterable, Iterator, NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import discard, temporary_name
 
 MAX_LINKS = 40
@@ -126,8 +127,8 @@ class Directory:
         above, below = self.status().st_uid, deeper.status().st_uid
         if above not in self.trusted and below != above:
             raise UnsafePathError(
-                f"{deeper.path} belongs to the user {below}, but {self.path}, which leads to it, to the user {above}, "
-                "who can replace it. Let both belong to the same user, or the upper one to root."
+                f"{deeper.path} belongs to {user_name(below)}, but {self.path}, which leads to it, to "
+                f"{user_name(above)}, who can replace it. Let both belong to the same user, or the upper one to root."
             )
 
     def open_file(self, name: str) -> int:
@@ -151,8 +152,8 @@ class Directory:
         owner = self.status().st_uid
         if found.st_nlink > 1 and owner not in {0, os.geteuid(), found.st_uid}:
             raise UnsafePathError(
-                f"{self.place(name)} has {found.st_nlink} hard links and belongs to the user {found.st_uid}, but its "
-                f"directory to the user {owner}. Replace it by a copy of its own (cp, then mv)."
+                f"{self.place(name)} has {found.st_nlink} hard links and belongs to {user_name(found.st_uid)}, but its "
+                f"directory to {user_name(owner)}. Replace it by a copy of its own (cp, then mv)."
             )
 
     @contextlib.contextmanager

@@ -83,10 +83,10 @@ def test_a_link_that_another_user_can_turn_is_refused(home, tmp_path, of):
 
 def test_a_users_directory_must_not_lead_to_what_others_own(home):
     (home / "data/inner").mkdir()
-    with pytest.raises(UnsafePathError, match=f"inner belongs to the user 0, but {home}/data"):
+    with pytest.raises(UnsafePathError, match=f"inner belongs to root, but {home}/data"):
         reach(str(home / "data/inner"))
     give(home / "data/inner", BOB)
-    with pytest.raises(UnsafePathError, match=f"inner belongs to the user {BOB}"):
+    with pytest.raises(UnsafePathError, match=f"inner belongs to {BOB}"):
         reach(str(home / "data/inner"))
     # Nothing is written there, or the task says that ada is trusted, or all of it is hers.
     reach(str(home / "data/inner"), reading=True).close()
@@ -149,7 +149,7 @@ def test_only_an_ordinary_file_is_opened_and_none_stops_the_run(home, kind):
 
 def test_a_hard_link_of_anothers_file_is_refused(home, tmp_path):
     os.link(tmp_path / "secret", home / "linked")
-    with pytest.raises(UnsafePathError, match="has 2 hard links and belongs to the user 0"):
+    with pytest.raises(UnsafePathError, match="has 2 hard links and belongs to root"):
         read_beneath(home, "linked")
     # Ada's own may have two names, and root's may lie with her as a file of its own.
     os.link(home / "file", home / "file2")
