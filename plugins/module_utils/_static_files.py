@@ -16,13 +16,15 @@ from typing import IO, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import opened_directory, sweep
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
     Found,
     UnsafePathError,
+    settle,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     beneath,
     reach,
-    settle,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 

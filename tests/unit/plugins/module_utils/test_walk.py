@@ -11,9 +11,11 @@ import stat
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import walk
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     UnsafePathError,
+    settle,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     beneath,
     open_file,
     reach,
@@ -186,7 +188,7 @@ def test_a_new_file_is_settled_before_it_has_its_name(home):
         with directory.replacing("file", PREFIX) as stream:
             stream.write(b"new")
             assert (home / "file").read_text() == "of ada"
-            walk.settle(stream.fileno(), ADA, BOB, 0o640)
+            settle(stream.fileno(), ADA, BOB, 0o640)
         assert directory.names() == ["data", "file"]
     info = (home / "file").stat()
     assert (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (ADA, BOB, 0o640)
@@ -237,7 +239,7 @@ def test_an_attacker_redirects_no_write(open_path, untouched, attack, flipping, 
                 with reach(str(top / "inner")) as directory:
                     with directory.replacing(f"file{turn % 7}", PREFIX) as stream:
                         stream.write(b"x")
-                        walk.settle(stream.fileno(), ADA, ADA, 0o666)
+                        settle(stream.fileno(), ADA, ADA, 0o666)
                     directory.settle(f"file{turn % 7}", ADA, ADA, 0o600)
                     with contextlib.suppress(OSError):
                         directory.make(f"new{turn}", ADA, ADA, 0o755, PREFIX).close()
