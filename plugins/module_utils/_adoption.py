@@ -9,13 +9,18 @@ in the way. Nothing is changed, and no value of an environment is read.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
 from dataclasses import dataclass, field
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import (
+    BESIDE,
+    SUFFIXES,
+    find_source,
+    is_database_at,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import argv
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, text_of, within
@@ -28,11 +33,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge 
     UPLOADS,
     several,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    Directory,
-    Found,
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     UnsafePathError,
-    beneath,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     reach,
     read_file,
 )
@@ -40,10 +44,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx import 
 from ansible_collections.flaskops.production.plugins.module_utils._text import printable
 
 CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
-# SQLite's own files beside a database, which come and go while it is written to.
-BESIDE = re.compile(r"-(wal|shm|journal)$")
-SUFFIXES = ("-wal", "-shm", "-journal")
-SQLITE = b"SQLite format 3\0"
 REQUIREMENTS = ("requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock")
 CALLABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*(\(.*\))?)?$")
 # Gunicorn's options without a value, which a WSGI callable may follow.
@@ -160,7 +160,9 @@ def _leads(site: Server, facts: Facts) -> bool:
 def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) -> None:
     """What of the code is data: uploads, databases, logs, keys."""
     code = facts.code
-    tree = [item for item in facts.tree if not BESIDE.search(item.path) or not _is_database(BESIDE.sub("", item.path))]
+    tree = [
+        item for item in facts.tree if not BESIDE.search(item.path) or not is_database_at(BESIDE.sub("", item.path))
+    ]
     served = _served(facts)
     if shared_paths is not None:
         for name in shared_paths:
@@ -182,7 +184,9 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
             if item.kind == "file" and not _taken(item.path, found):
                 _file_move(facts, item, tree, found)
     found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path) and not _taken(item.path, found)]
-    found.exclude += [move.source + suffix for move in found.moves for suffix in SUFFIXES if _is_database(move.source)]
+    found.exclude += [
+        move.source + suffix for move in found.moves for suffix in SUFFIXES if is_database_at(move.source)
+    ]
     # Uploads that lie beside the code, in the old tree.
     for path, location in served.items():
         outside = not within(path, code) and within(path, facts.root) and not within(path, root)
@@ -256,7 +260,7 @@ def _directory_move(
         found.moves.append(_move("data", item.path, _plain(link), link, "Flask's directory for data"))
     elif location or link == "static" or _has_code(item.path, tree):
         return
-    elif any(_is_database(node.path) and os.path.dirname(node.path) == item.path for node in tree):
+    elif any(is_database_at(node.path) and os.path.dirname(node.path) == item.path for node in tree):
         found.moves.append(_move("data", item.path, _plain(link), link, "it holds a database"))
     elif not open_code and facts.runtime and may(facts.runtime, item, 2):
         found.moves.append(_move("data", item.path, _plain(link), link, f"{facts.runtime.name} writes to it"))
@@ -265,7 +269,7 @@ def _directory_move(
 def _file_move(facts: Facts, item: Node, tree: list[Node], found: Plan) -> None:
     name, link = os.path.basename(item.path), os.path.relpath(item.path, facts.code)
     flat = link.replace("/", "-")
-    if _is_database(item.path):
+    if is_database_at(item.path):
         found.moves.append(_move("database", item.path, f"database/{flat}", link, "an SQLite database"))
     elif name.endswith(".log"):
         found.moves.append(_move("log", item.path, f"logs/{flat}", link, "a log"))
@@ -280,40 +284,6 @@ def _plain(link: str) -> str:
 
 def _move(kind: str, source: str, target: str, link: str, why: str) -> Move:
     return Move(kind, source, target, link, "" if target == link else link, why)
-
-
-def _is_database(path: str) -> bool:
-    try:
-        return bool(DATABASE.search(path)) and read_file(path, len(SQLITE)) in (SQLITE, b"")
-    except OSError:
-        return False
-
-
-def is_database(directory: Directory, name: str) -> bool:
-    """The same of a name in an open directory."""
-    if not DATABASE.search(name):
-        return False
-    try:
-        with directory.opened_file(name) as stream:
-            return stream.read(len(SQLITE)) in (SQLITE, b"")
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def find_source(path: str, tops: list[str]) -> Iterator[Found]:
-    """What is to be copied, below the nearest of the old directories. A link that leads out of it is refused."""
-    above = [top for top in tops if within(path, top)]
-    if not above:
-        raise UnsafePathError(f"{path} lies outside of the old deployment ({', '.join(tops)}).")
-    # A link may lead from the code to what lies beside it, as in the releases of other tools.
-    widest = min(above, key=len)
-    with reach(widest, reading=True) as directory:
-        found = beneath(directory, os.path.relpath(path, widest))
-    try:
-        yield found
-    finally:
-        found.close()
 
 
 def tops_of(facts: Facts) -> list[str]:

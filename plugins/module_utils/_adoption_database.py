@@ -21,11 +21,13 @@ import tempfile
 from typing import Callable, Iterator
 from urllib.parse import quote
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
     Found,
-    reach,
     settle,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    reach,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 

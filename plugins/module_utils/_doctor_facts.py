@@ -41,7 +41,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_system
     children,
     process_account,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    open_file,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._record import Record
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError, _listed
 

@@ -13,7 +13,13 @@ import stat
 import struct
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import Directory, reach, read_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
+    Directory,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    reach,
+    read_file,
+)
 
 # A tree that has more than this below its code keeps data there.
 SCANNED = 20000

@@ -19,11 +19,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
     sync_directory,
     write_file,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
     UnsafePathError,
-    reach,
     settle,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    reach,
 )
 
 # The options of an entry, of every module that takes some; documented in the module tree.

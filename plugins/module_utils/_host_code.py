@@ -14,7 +14,12 @@ import time
 from typing import IO, ContextManager, Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import stream_sha256
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import Directory, reach
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
+    Directory,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    reach,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 
 

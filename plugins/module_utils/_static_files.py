@@ -14,14 +14,17 @@ import os
 import stat
 from typing import IO, NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import opened_directory, sweep
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
     Found,
     UnsafePathError,
+    settle,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     beneath,
     reach,
-    settle,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 
@@ -126,7 +129,7 @@ def _target(above: Directory, name: str, owner: int) -> Directory:
         raise ReleaseError(f"Static files can't be collected: {path} is not a directory. Move or remove it.")
     if found.st_uid not in {0, os.geteuid(), owner}:
         raise ReleaseError(
-            f"Static files can't be collected into {path}: it belongs to the user {found.st_uid}, who could redirect "
+            f"Static files can't be collected into {path}: it belongs to {user_name(found.st_uid)}, who could redirect "
             "them. If it was a shared path of an earlier release, move it to another name in shared/."
         )
     return above.enter(name)

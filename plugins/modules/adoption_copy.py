@@ -99,8 +99,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_data
     Origin,
     Owner,
     Record,
-    environment_text,
     occupied,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import (
+    environment_text,
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence

@@ -137,11 +137,11 @@ import stat
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import (
     Plan,
-    find_source,
     plan,
     tops_of,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record, below
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule

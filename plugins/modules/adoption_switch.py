@@ -114,7 +114,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
     sentence,
     write_file,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import Directory, reach
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
+    Directory,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    reach,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import Process, wait_for_end
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site

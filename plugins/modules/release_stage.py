@@ -235,7 +235,10 @@ import time
 from collections.abc import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, sentence
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import enter_or_make, reach
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    enter_or_make,
+    reach,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (

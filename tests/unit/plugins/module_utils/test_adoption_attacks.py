@@ -19,11 +19,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_data
     Data,
     Origin,
     Owner,
-    environment_text,
     occupied,
-    write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_database import readers
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import (
+    environment_text,
+    write_environment,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy, describe
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 
@@ -260,7 +262,7 @@ def test_no_environment_is_read_from_what_is_not_the_old_users(shop, private, pl
 
 
 def read_environment(monkeypatch, files, tops):
-    module = "ansible_collections.flaskops.production.plugins.module_utils._adoption_data.show"
+    module = "ansible_collections.flaskops.production.plugins.module_utils._adoption_environment.show"
     monkeypatch.setattr(module, lambda _unit, _name: {})
     return environment_text("shop.service", files, [], tops)
 

@@ -14,15 +14,21 @@ import stat
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _adoption_data, _adoption_database
+from ansible_collections.flaskops.production.plugins.module_utils import (
+    _adoption_data,
+    _adoption_database,
+    _adoption_environment,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import (
     Data,
     Origin,
     Owner,
     Record,
-    environment_text,
     occupied,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import (
+    environment_text,
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
@@ -237,7 +243,7 @@ def test_what_is_in_the_way_is_named(place):
 def test_the_environment_keeps_what_counts(place, monkeypatch):
     weak, strong = place.file(".env", "A=dotenv\nB=dotenv\nC=dotenv"), place.file("default", "A=file\n")
     given = 'A=unit "B=with \\"quotes\\" and $" D=4'
-    monkeypatch.setattr(_adoption_data, "show", lambda _unit, _name: {"Environment": given})
+    monkeypatch.setattr(_adoption_environment, "show", lambda _unit, _name: {"Environment": given})
     text = environment_text("shop.service", [str(weak)], [str(strong)], place.origin().tops)
     assert text == b'A=dotenv\nB=dotenv\nC=dotenv\nB="with \\"quotes\\" and \\$"\nD="4"\nA=file\n'
     assert write_environment(place.home, text, 0, 4712)

@@ -149,7 +149,7 @@ def test_nothing_is_written_where_the_application_may_write(site, untouched, rep
     for path in (former, former / "cat.png"):
         os.chown(path, ADA, ADA, follow_symlinks=False)
     site.file("static/uploads/cat.png", "new")
-    with pytest.raises(ReleaseError, match=f"uploads: it belongs to the user {ADA}, who could redirect them"):
+    with pytest.raises(ReleaseError, match=f"uploads: it belongs to {ADA}, who could redirect them"):
         site.collect(replace)
 
 

@@ -11,9 +11,11 @@ import stat
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._files import walk
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     UnsafePathError,
+    settle,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     beneath,
     open_file,
     reach,
@@ -83,10 +85,10 @@ def test_a_link_that_another_user_can_turn_is_refused(home, tmp_path, of):
 
 def test_a_users_directory_must_not_lead_to_what_others_own(home):
     (home / "data/inner").mkdir()
-    with pytest.raises(UnsafePathError, match=f"inner belongs to the user 0, but {home}/data"):
+    with pytest.raises(UnsafePathError, match=f"inner belongs to root, but {home}/data"):
         reach(str(home / "data/inner"))
     give(home / "data/inner", BOB)
-    with pytest.raises(UnsafePathError, match=f"inner belongs to the user {BOB}"):
+    with pytest.raises(UnsafePathError, match=f"inner belongs to {BOB}"):
         reach(str(home / "data/inner"))
     # Nothing is written there, or the task says that ada is trusted, or all of it is hers.
     reach(str(home / "data/inner"), reading=True).close()
@@ -149,7 +151,7 @@ def test_only_an_ordinary_file_is_opened_and_none_stops_the_run(home, kind):
 
 def test_a_hard_link_of_anothers_file_is_refused(home, tmp_path):
     os.link(tmp_path / "secret", home / "linked")
-    with pytest.raises(UnsafePathError, match="has 2 hard links and belongs to the user 0"):
+    with pytest.raises(UnsafePathError, match="has 2 hard links and belongs to root"):
         read_beneath(home, "linked")
     # Ada's own may have two names, and root's may lie with her as a file of its own.
     os.link(home / "file", home / "file2")
@@ -186,7 +188,7 @@ def test_a_new_file_is_settled_before_it_has_its_name(home):
         with directory.replacing("file", PREFIX) as stream:
             stream.write(b"new")
             assert (home / "file").read_text() == "of ada"
-            walk.settle(stream.fileno(), ADA, BOB, 0o640)
+            settle(stream.fileno(), ADA, BOB, 0o640)
         assert directory.names() == ["data", "file"]
     info = (home / "file").stat()
     assert (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (ADA, BOB, 0o640)
@@ -237,7 +239,7 @@ def test_an_attacker_redirects_no_write(open_path, untouched, attack, flipping, 
                 with reach(str(top / "inner")) as directory:
                     with directory.replacing(f"file{turn % 7}", PREFIX) as stream:
                         stream.write(b"x")
-                        walk.settle(stream.fileno(), ADA, ADA, 0o666)
+                        settle(stream.fileno(), ADA, ADA, 0o666)
                     directory.settle(f"file{turn % 7}", ADA, ADA, 0o600)
                     with contextlib.suppress(OSError):
                         directory.make(f"new{turn}", ADA, ADA, 0o755, PREFIX).close()

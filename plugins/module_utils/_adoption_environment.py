@@ -1,0 +1,71 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The environment of an adopted service as one file. Its values never leave the host. Private to the collection."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import stat
+from typing import IO, Iterator
+
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import opened_directory, write_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import reach, read_file
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT
+from ansible_collections.flaskops.production.plugins.module_utils._service import show
+
+
+@contextlib.contextmanager
+def opened_environment(path: str, tops: list[str]) -> Iterator[IO[bytes]]:
+    """An environment file. In the old directories a link must stay there; elsewhere only the owners of links count."""
+    if any(path.startswith(top + "/") for top in tops):
+        with find_source(path, tops) as found, found.directory.opened_file(found.name) as stream:
+            yield stream
+    else:
+        yield io.BytesIO(read_file(path))
+
+
+def environment_text(unit: str, weak: list[str], strong: list[str], tops: list[str]) -> bytes:
+    """The environment of a service as one file, the strongest last: systemd takes the last value of a name.
+
+    Weak is what the application reads by itself, which gives way to what the unit sets; strong are the unit's files.
+    tops: the directories of the old deployment. Of files in them, no link is followed that leads out.
+    """
+    given = shlex.split(show(unit, "Environment").get("Environment", ""))
+    below = b"".join(_whole_lines(path, tops) for path in strong)
+    overridden = {name for name, _value in ASSIGNMENT.findall(below.decode(errors="replace"))}
+    pairs = [item.partition("=") for item in given]
+    lines = [f"{name}={_quoted(value)}\n" for name, separator, value in pairs if separator and name not in overridden]
+    above = b"".join(_whole_lines(path, tops) for path in weak)
+    return above + "".join(lines).encode("utf-8", "surrogateescape") + below
+
+
+def _whole_lines(path: str, tops: list[str]) -> bytes:
+    with opened_environment(path, tops) as stream:
+        text = stream.read()
+    return text if text.endswith(b"\n") or not text else text + b"\n"
+
+
+def _quoted(value: str) -> str:
+    return '"' + re.sub(r'([\\"`$])', r"\\\1", value) + '"'
+
+
+def write_environment(home: Home, text: bytes, uid: int, gid: int) -> bool:
+    """Put the environment in place; whether it is another one than before."""
+    directory, name = os.path.split(home.env_file)
+    with reach(directory) as shared:
+        found = shared.find(name)
+        if found is not None and stat.S_ISREG(found.st_mode):
+            with shared.opened_file(name) as stream:
+                same = stream.read() == text
+            if same:
+                return shared.settle(name, uid, gid, 0o640)
+        with opened_directory(".", dir_fd=shared.fd) as fd:
+            write_file(fd, name, text, 0o640, uid, gid)
+    return True

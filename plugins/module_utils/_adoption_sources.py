@@ -1,0 +1,59 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of an old deployment that are read, and which of them are databases. Private to the collection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import Iterator
+
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import DATABASE
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
+    Directory,
+    Found,
+    UnsafePathError,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import beneath, reach, read_file
+
+# SQLite's own files beside a database, which come and go while it is written to.
+BESIDE = re.compile(r"-(wal|shm|journal)$")
+SUFFIXES = ("-wal", "-shm", "-journal")
+SQLITE = b"SQLite format 3\0"
+
+
+def is_database_at(path: str) -> bool:
+    try:
+        return bool(DATABASE.search(path)) and read_file(path, len(SQLITE)) in (SQLITE, b"")
+    except OSError:
+        return False
+
+
+def is_database(directory: Directory, name: str) -> bool:
+    """The same of a name in an open directory."""
+    if not DATABASE.search(name):
+        return False
+    try:
+        with directory.opened_file(name) as stream:
+            return stream.read(len(SQLITE)) in (SQLITE, b"")
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def find_source(path: str, tops: list[str]) -> Iterator[Found]:
+    """What is to be copied, below the nearest of the old directories. A link that leads out of it is refused."""
+    above = [top for top in tops if within(path, top)]
+    if not above:
+        raise UnsafePathError(f"{path} lies outside of the old deployment ({', '.join(tops)}).")
+    # A link may lead from the code to what lies beside it, as in the releases of other tools.
+    widest = min(above, key=len)
+    with reach(widest, reading=True) as directory:
+        found = beneath(directory, os.path.relpath(path, widest))
+    try:
+        yield found
+    finally:
+        found.close()

@@ -1,0 +1,79 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of an adoption as it reaches the controller."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _nginx
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, node, scan
+from ansible_collections.flaskops.production.plugins.module_utils._text import printable
+from ansible_collections.flaskops.production.plugins.modules import adoption_plan
+
+
+@pytest.fixture
+def shop(tmp_path, as_root, monkeypatch):
+    code = tmp_path / "shop"
+    (code / "uploads").mkdir(parents=True)
+    for name in ("wsgi.py", "requirements.txt", ".env", "uploads/cat.png"):
+        (code / name).write_text("x")
+    site = f"server {{ location / {{ proxy_pass http://unix:{code}/shop.sock; }} }}"
+    files = {"/etc/nginx/nginx.conf": "http { include conf.d/*; }", "/etc/nginx/conf.d/shop.conf": site}
+
+    def read(name, root):
+        facts = Facts("shop", str(code), code=str(code), live=str(code), listen=f"unix:{code}/shop.sock")
+        words = "/env/bin/gunicorn -b unix:shop.sock wsgi:app"
+        facts.unit = {"Id": "old.service", "ActiveState": "active", "ExecStart": f"{{ argv[]={words} ; }}"}
+        facts.tree, facts.truncated = scan(str(code))
+        facts.nodes = {str(code): node(str(code))}
+        facts.runtime = Account("www-data", 33, (33,), "www-data")
+        facts.config = _nginx.config(_nginx.tree(files, "/etc/nginx/nginx.conf"))
+        facts.nginx = "valid"
+        return facts
+
+    monkeypatch.setattr(adoption_plan, "read", read)
+    monkeypatch.setattr(adoption_plan, "ask", lambda *_where: 200)
+    monkeypatch.setattr(adoption_plan, "show", lambda *_unit: {"LoadState": "not-found"})
+    return code
+
+
+def make(run_module):
+    result = run_module(adoption_plan, {"name": "shop", "root": "/srv/tidy"})
+    text = json.dumps(result, ensure_ascii=False)
+    text.encode("utf-8")
+    assert printable(text) == text
+    return result
+
+
+def test_the_plan_holds_what_the_copy_has_to_know(shop, run_module):
+    result = make(run_module)
+    assert result["obstacles"] == []
+    assert (result["adoption"]["tops"], result["adoption"]["user"]) == ([str(shop)], "www-data")
+    assert f"{shop}/uploads -> /srv/tidy/shared/uploads (1 file, 1 B; uploads)" in "\n".join(result["plan"])
+
+
+def test_uploads_and_code_of_any_name_end_no_plan(shop, run_module):
+    for directory in ("uploads", "."):
+        for name in (b"caf\xe9.png", b"\x1b]0;owned\x07", "\u202egnp.exe".encode()):
+            with open(os.path.join(os.fsencode(shop / directory), name), "wb"):
+                pass
+    os.symlink(b"/etc/\xff", os.path.join(os.fsencode(shop), b"link\xff"))
+    result = make(run_module)
+    assert result["obstacles"] == []
+    assert f"{shop}/uploads -> /srv/tidy/shared/uploads (4 files, 1 B; uploads)" in "\n".join(result["plan"])
+    assert any("lead out of" in line and r"link\xff -> /etc/\xff" in line for line in result["plan"])
+
+
+def test_a_link_that_is_refused_is_named_in_the_plan(shop, run_module):
+    (shop / ".env").unlink()
+    (shop / ".env").symlink_to("/etc/shadow")
+    result = make(run_module)
+    assert len(result["obstacles"]) == 1 and "adoption" not in result
+    assert result["plan"] == [f"IN THE WAY: {result['obstacles'][0]}"]
+    assert f"{shop}/.env is a symbolic link to /etc/shadow, which leads out of {shop}" in result["plan"][0]
