@@ -50,6 +50,16 @@ options:
       - None of it is shown, because an index may have a password.
     type: dict
     required: true
+  account:
+    description:
+      - The user that is made for the application where it does not exist. Empty where no user is made.
+    type: str
+    default: ""
+  adopt:
+    description:
+      - Whether files, directories and an account that no application is known to own may become those of this one.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - flaskops.production.attributes
   - flaskops.production.attributes.read_only
@@ -103,6 +113,15 @@ differs:
   type: list
   elements: str
   sample: ["/srv/myapp/run", "myapp.socket is not enabled"]
+refused:
+  description:
+    - Why the application cannot be on this host, each reason as a sentence. The host runs a system that is not
+      supported, a port is taken, or a unit, a site, a directory or an account of the wanted name is not that of this
+      application.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/etc/systemd/system/myapp-next.service belongs to the application myapp-next: …"]
 """
 
 import os
@@ -117,8 +136,16 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     is_in_place,
     settings_of,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._entries import ENTRY, TreeError, parse, plan
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._entries import (
+    ENTRY,
+    ForeignError,
+    TreeError,
+    parse,
+    plan,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Refused, Site
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_account
+from ansible_collections.flaskops.production.plugins.module_utils._platform import unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
@@ -143,12 +170,16 @@ def validated(what: str, spec: dict, options: dict) -> dict:
     return result.validated_parameters
 
 
-def differing_paths(entries: list[dict], secret_contents: dict[str, str]) -> list[str]:
+def differing_paths(params: dict, refused: list[str]) -> list[str]:
     given = validated(
-        "entries", {"entries": {"type": "list", "elements": "dict", "options": ENTRY}}, {"entries": entries}
+        "entries", {"entries": {"type": "list", "elements": "dict", "options": ENTRY}}, {"entries": params["entries"]}
     )
     try:
-        return [change.entry.path for change in plan(parse(given["entries"], secret_contents))]
+        entries = parse(given["entries"], params["secret_contents"])
+        return [change.entry.path for change in plan(entries, adopt=params["adopt"])]
+    except ForeignError as error:
+        refused.append(str(error))
+        return [str(error)]
     except TreeError as error:
         return [str(error)]
 
@@ -164,10 +195,12 @@ def differing_units(name: str) -> Iterator[str]:
         yield f"{name}.socket changed on disk"
 
 
-def differing_site(module: AnsibleModule, options: dict) -> Iterator[str]:
+def differing_site(module: AnsibleModule, refused: list[str]) -> Iterator[str]:
     try:
-        found = Site(module, validated("site", SITE, options)).look()
+        found = Site(module, validated("site", SITE, module.params["site"])).look()
     except Fault as fault:
+        if isinstance(fault, Refused):
+            refused.append(str(fault))
         yield str(fault)
         return
     if found["changed"]:
@@ -204,9 +237,11 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> str:
 def state(module: AnsibleModule) -> dict:
     params = module.params
     name, home = params["name"], Home(params["root"])
+    account = "" if params["adopt"] else foreign_account(params["account"], name, home.root)
+    refused = [reason for reason in (unsupported(), account) if reason]
     try:
-        differs = differing_paths(params["entries"], params["secret_contents"])
-        differs += [*differing_units(name), *differing_site(module, params["site"])]
+        differs = differing_paths(params, refused)
+        differs += [*differing_units(name), *differing_site(module, refused)]
     except (Unlike, ReleaseError, OSError) as error:
         differs = [str(error)]
     provisioned = not differs
@@ -215,7 +250,7 @@ def state(module: AnsibleModule) -> dict:
         live = live_release(home, name, params["release"], params["venv"])
     except (Unlike, ReleaseError, VenvError, SymlinkError, OSError, KeyError) as error:
         differs.append(str(error))
-    return {"provisioned": provisioned, "live": live, "differs": differs}
+    return {"provisioned": provisioned, "live": live, "differs": differs, "refused": refused}
 
 
 def main() -> None:
@@ -228,6 +263,8 @@ def main() -> None:
             "site": {"type": "dict", "required": True},
             "release": {"type": "dict", "required": True},
             "venv": {"type": "dict", "required": True, "no_log": True},
+            "account": {"type": "str", "default": ""},
+            "adopt": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

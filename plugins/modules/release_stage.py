@@ -222,6 +222,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy
+from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     STAGING,
     Home,
@@ -533,6 +534,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(), required_one_of=[("source", "only")], supports_check_mode=True
     )
+    # A deploy lock is given back wherever it was taken.
+    if module.params["only"] != "unlock":
+        refuse_unsupported(module)
     home, params = Home(module.params["root"]), {**module.params, "check_mode": module.check_mode}
     lock = Lock(home, params["run"])
     os.umask(0o022)

@@ -77,7 +77,9 @@ def execute(texts, tmp_path, monkeypatch):
 
 
 def test_the_header_says_who_manages_the_file(texts):
-    assert texts["default"].startswith("#\n# Ansible managed\n#\n")
+    assert texts["default"].startswith(
+        "# Ansible managed: written by flaskops.production for the application my-app.\n"
+    )
 
 
 def test_numbers_are_numbers_and_logs_go_to_the_journal(execute):
