@@ -87,3 +87,13 @@ def test_credentials_are_hidden_whatever_form_they_have(tmp_path):
 
 def test_a_unit_without_credentials_has_none():
     assert _secrets.read_credentials(["ExecStart=/bin/true"], "there-is-no-such.service") == []
+
+
+def test_a_value_of_several_lines_is_hidden_line_by_line(tmp_path):
+    (tmp_path / ".env").write_text(
+        'A="1"\nPEM_KEY="-----BEGIN-----\nMIIEvQIBADANBg\\$\n\nb=c\n-----END-----\n"\nB=plain\n'
+    )
+    said = "line 2 of it is MIIEvQIBADANBg$, and B is plain"
+    assert _secrets.hide(said, str(tmp_path / ".env")) == "line 2 of it is ********, and B is plain"
+    secrets, _words = _secrets.values_of((tmp_path / ".env").read_text())
+    assert "-----BEGIN-----\nMIIEvQIBADANBg$\n\nb=c\n-----END-----\n" in secrets
