@@ -174,7 +174,7 @@ def wrapper(path: str, apps: list[Mapping], names: list[str], hosts: list[str] |
             "name": f"Take {name}",
             "ansible.builtin.include_tasks": path,
             # The name itself, so that the other values can refer to it.
-            "vars": {**{str(key): f"{{{{ flask_apps[{index}].{key} }}}}" for key in app}, "flask_app_name": name},
+            "vars": {**{str(key): f"{{{{ flask_apps[{index}].{key} }}}}" for key in app}, "flask_app_name": str(name)},
         }
         if hosts is None or "flask_app_serial" not in app:
             tasks.append(task)

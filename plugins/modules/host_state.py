@@ -152,7 +152,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     STAGE,
     check_tree,
     is_as_set,
+    is_from,
     is_real,
+    kept_name,
     look,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
@@ -228,6 +230,8 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> str:
         raise Unlike(found["outdated"] or found["bad"] or f"{live} is not built")
     if not is_as_set(home.record(live) or {}, options):
         raise Unlike(f"settings of {live} changed")
+    if not is_from(home.record(live) or {}, options["source"]):
+        raise Unlike(f"{live} is recorded with another commit")
     link = os.path.join(home.environments, live)
     if not is_in_place(settings_of(validated("venv", VENV, {**venv, "source": home.release(live), "link": link}))):
         raise Unlike(f"the dependencies of {live} are not in place")
@@ -248,6 +252,9 @@ def state(module: AnsibleModule) -> dict:
     live = ""
     try:
         live = live_release(home, name, params["release"], params["venv"])
+        note = kept_name(live, params["release"]["source"])
+        if note:
+            module.warn(note)
     except (Unlike, ReleaseError, VenvError, SymlinkError, OSError, KeyError) as error:
         differs.append(str(error))
     return {"provisioned": provisioned, "live": live, "differs": differs, "refused": refused}
