@@ -174,7 +174,7 @@ def wrapper(path: str, apps: list[Mapping], names: list[str], hosts: list[str] |
             "name": f"Take {name}",
             "ansible.builtin.include_tasks": path,
             # The name itself, so that the other values can refer to it.
-            "vars": {**{str(key): f"{{{{ flask_apps[{index}].{key} }}}}" for key in app}, "flask_app_name": str(name)},
+            "vars": {**{str(key): reference(index, key) for key in app}, "flask_app_name": str(name)},
         }
         if hosts is None or "flask_app_serial" not in app:
             tasks.append(task)
@@ -185,6 +185,10 @@ def wrapper(path: str, apps: list[Mapping], names: list[str], hosts: list[str] |
     if not names:
         tasks = [{"name": "Take none", "ansible.builtin.set_fact": {"__per_app_none": True}}]
     return yaml.safe_dump(tasks, sort_keys=False)
+
+
+def reference(index: int, key: object) -> str:
+    return f"{{{{ lookup('flaskops.production.of_app', {index}, '{key}') }}}}"
 
 
 def refusing(message: str) -> str:

@@ -13,7 +13,14 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.flaskops.production.plugins.lookup.per_app import LookupModule, check, split, wrapper
+from ansible_collections.flaskops.production.plugins.lookup import of_app
+from ansible_collections.flaskops.production.plugins.lookup.per_app import (
+    LookupModule,
+    check,
+    reference,
+    split,
+    wrapper,
+)
 
 try:  # ansible-core 2.19 and newer
     from ansible.template import trust_as_template
@@ -39,6 +46,15 @@ def look(tmp_path, monkeypatch):
     return run
 
 
+def referred(text: str, variables: dict) -> object:
+    """What a reference of a wrapper leads to."""
+    index, name = re.fullmatch(r"\{\{ lookup\('flaskops.production.of_app', (\d+), '(\w+)'\) \}\}", text).groups()
+    loader = DataLoader()
+    lookup = of_app.LookupModule(loader=loader, templar=Templar(loader=loader, variables=variables))
+    (value,) = lookup.run([int(index), name], variables)
+    return value
+
+
 class Loader(yaml.SafeLoader):
     """Reads !unsafe as a text."""
 
@@ -62,15 +78,15 @@ def test_the_file_is_included_once_for_each_application_with_its_variables(look)
     assert [task["ansible.builtin.include_tasks"] for task in tasks] == [FILE, FILE]
     assert ["shop" in tasks[0]["name"], "blog" in tasks[1]["name"]] == [True, True]
     for index, (app, name) in enumerate([(SHOP, "shop"), (BLOG, "blog")]):
-        references = {key: f"{{{{ flask_apps[{index}].{key} }}}}" for key in app}
+        references = {key: reference(index, key) for key in app}
         assert tasks[index]["vars"] == {**references, "flask_app_name": name}
 
 
 def test_the_wrapper_refers_to_values_and_leads_to_them():
     for index, task in enumerate(yaml.safe_load(wrapper(FILE, [SHOP, BLOG], ["shop", "blog"]))):
-        templar = Templar(loader=DataLoader(), variables={"flask_apps": [SHOP, BLOG]})
         for name, value in [SHOP, BLOG][index].items():
-            assert templar.template(trust_as_template(task["vars"][name])) == value
+            if name != "flask_app_name":
+                assert referred(task["vars"][name], {"flask_apps": [SHOP, BLOG]}) == value
 
 
 def test_the_wrapper_holds_no_value(look, tmp_path):
@@ -122,9 +138,8 @@ def test_values_may_refer_to_the_name_and_to_what_only_the_roles_know(look, valu
     tasks = yaml.safe_load(Path(look({"flask_apps": [SHOP, app]})).read_text())
     assert tasks[1]["vars"]["flask_app_name"] == "blog"
     if "{{ flask_app_name }}" in value:
-        templar = Templar(loader=DataLoader(), variables={"flask_apps": [SHOP, app], **tasks[1]["vars"]})
-        reference = trust_as_template(tasks[1]["vars"]["release_git_repo"])
-        assert templar.template(reference) == "git@example.org:blog.git"
+        found = referred(tasks[1]["vars"]["release_git_repo"], {"flask_apps": [SHOP, app], "flask_app_name": "blog"})
+        assert found == "git@example.org:blog.git"
 
 
 def test_the_list_and_its_mappings_may_be_templates(look):
@@ -244,7 +259,7 @@ def test_the_others_are_left_out_and_values_still_lead_to_their_places(look, onl
     path = look({"flask_apps": [SHOP, BLOG], "flask_app_only": only})
     (task,) = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     assert task["name"] == "Take blog"
-    assert task["vars"]["release_directory"] == "{{ flask_apps[1].release_directory }}"
+    assert task["vars"]["release_directory"] == reference(1, "release_directory")
 
 
 def test_several_can_be_named(look):
