@@ -19,6 +19,7 @@ from ansible.utils.display import Display
 from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
 from ansible_collections.flaskops.production.plugins.module_utils._text import printable
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
+from ansible_collections.flaskops.production.plugins.plugin_utils._paths import places
 from ansible_collections.flaskops.production.plugins.plugin_utils._signature import MINISIGN_KEY
 from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
@@ -77,7 +78,7 @@ class ActionModule(ActionBase):
         # Made by the main process, inherited by its workers, removed at its end: exactly one run long.
         base = Path(C.DEFAULT_LOCAL_TMP, "flaskops-release-source")
         try:
-            release = resolve(self._request(arguments), base)
+            release = resolve(self._request(arguments, (task_vars or {}).get("playbook_dir")), base)
         except SourceError as error:
             raise AnsibleActionFail(printable(str(error))) from None
         for warning in release.pop("warnings"):
@@ -85,7 +86,8 @@ class ActionModule(ActionBase):
         result.update(release, changed=False)
         return result
 
-    def _request(self, arguments: dict[str, Any]) -> Request:
+    def _request(self, arguments: dict[str, Any], playbook_directory: str | None) -> Request:
+        playbook_directory = playbook_directory or self._loader.get_basedir()
         sought: list[tuple[str, str]] = []
         values: dict[str, Any] = {}
         for name in SOURCE:
@@ -99,12 +101,7 @@ class ActionModule(ActionBase):
         values["git_ref"] = values["git_ref"] or "HEAD"
         for name, elsewhere in PATHS.items():
             if values[name] and not elsewhere(values[name]) and not values[name].startswith("-"):
-                values[name], tried = self._local(values[name])
+                tried = places(values[name], playbook_directory)
+                values[name] = next((place for place in tried if os.path.lexists(place)), tried[0])
                 sought += [(name, place) for place in tried if place != values[name]]
         return Request(**values, sought=tuple(sought))
-
-    def _local(self, path: str) -> tuple[str, list[str]]:
-        """(the absolute path, where it was looked for): beside the playbook, as everywhere in Ansible, then in the
-        working directory, because a playbook called by its collection name lies where no user keeps sources."""
-        tried = [str(self._loader.path_dwim(path)), os.path.abspath(os.path.expanduser(path))]
-        return next((place for place in tried if os.path.lexists(place)), tried[0]), tried

@@ -33,31 +33,13 @@ _raw:
   elements: raw
 """
 
-from collections.abc import Mapping
-
-from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 
-SERIAL = "flask_app_serial"
-ALL_AT_ONCE = "100%"
+from ansible_collections.flaskops.production.plugins.plugin_utils._play import setting_of_play
 
 
 class LookupModule(LookupBase):
     """Find the batches, without more than one host's variables."""
 
     def run(self, terms, variables=None, **kwargs) -> list:
-        def value(name: str, default: object) -> object:
-            return self._templar.template(variables[name]) if name in variables else default
-
-        if SERIAL in variables:
-            return [value(SERIAL, None)]
-        of_hosts: Mapping = variables.get("hostvars", {})
-        hosts = self.hosts(value("flask_app_hosts", "flask"), variables)
-        if hosts and hosts[0] in of_hosts:
-            return [of_hosts[hosts[0]].get(SERIAL, ALL_AT_ONCE)]
-        return [ALL_AT_ONCE]
-
-    def hosts(self, pattern: object, variables: Mapping) -> list[str]:
-        """The hosts that a play on this pattern has."""
-        find = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
-        return find.run([":".join(pattern) if isinstance(pattern, list) else str(pattern)], variables=variables)
+        return [setting_of_play(self, "flask_app_serial", variables or {}, "100%")]

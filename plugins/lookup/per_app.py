@@ -51,11 +51,9 @@ _raw:
 """
 
 import difflib
-import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import yaml
 from ansible.errors import AnsibleError
@@ -63,6 +61,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.helpers import pct_to_int
 
+from ansible_collections.flaskops.production.plugins.plugin_utils._names import known, nearest, settings
 from ansible_collections.flaskops.production.plugins.plugin_utils._tasks import task_file
 
 VARIABLE = re.compile(r"(adopt|flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
@@ -78,12 +77,13 @@ def check(apps: object) -> list[Mapping]:
             "flask_apps must be a list of mappings, one for each application, with flask_app_name and more."
         )
     names = [app.get("flask_app_name") for app in apps]
-    for name in names:
-        if not name:
-            raise AnsibleError("flask_apps has an application without flask_app_name.")
-        if names.count(name) > 1:
+    if not all(names):
+        raise AnsibleError("flask_apps has an application without flask_app_name.")
+    for setting, values in (("flask_app_name", names), ("flask_app_root", [app.get("flask_app_root") for app in apps])):
+        twice = next((value for value in values if value and values.count(value) > 1), None)
+        if twice:
             raise AnsibleError(
-                f"flask_apps has {name} more than once: every application needs a flask_app_name of its own."
+                f"flask_apps has {twice} more than once: every application needs a {setting} of its own."
             )
     for name in OF_THE_RUN:
         if any(name in app for app in apps):
@@ -99,37 +99,18 @@ def check(apps: object) -> list[Mapping]:
 
 def check_names(keys: set[str]) -> None:
     """Refuse a name that nothing reads, and say which one may be meant."""
-    known = options()
+    accepted = {name for names in settings().values() for name in names} | {"flask_app_serial"}
     unknown = sorted(
         key
-        for key in keys
-        if not VARIABLE.match(key) or (key.startswith(tuple(known)) and key not in known[role_of(key)])
+        for key in keys - accepted
+        if not VARIABLE.match(key) or key.startswith(tuple(settings())) or nearest(key, accepted)
     )
     if unknown:
-        every = sorted(name for names in known.values() for name in names)
-        near = list(
-            dict.fromkeys(name for key in unknown for name in difflib.get_close_matches(key, every, n=1, cutoff=0.85))
-        )
-        meant = f" The nearest is {', '.join(near)}." if near else ""
+        near = [name for key in unknown for name in difflib.get_close_matches(key, sorted(accepted), n=1, cutoff=0.85)]
+        meant = f" The nearest is {', '.join(dict.fromkeys(near))}." if near else ""
         raise AnsibleError(
             f"flask_apps has {', '.join(unknown)}, which is no variable of this collection's roles.{meant}"
         )
-
-
-def role_of(key: str) -> str:
-    return next(role for role in options() if key.startswith(role))
-
-
-@functools.lru_cache(maxsize=None)
-def options() -> dict[str, set[str]]:
-    """The variables that each role documents, by the prefix of their names."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found = {}
-    for path in sorted(Path(__file__).parents[2].glob("roles/*/meta/argument_specs.yml")):
-        spec = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-        found[f"{path.parents[1].name}_"] = set(spec["argument_specs"]["main"]["options"])
-    found["flask_app_"].add("flask_app_serial")
-    return found
 
 
 def split(name: str, serial: object, hosts: list[str]) -> list[list[str]]:
@@ -192,7 +173,8 @@ def wrapper(path: str, apps: list[Mapping], names: list[str], hosts: list[str] |
         task = {
             "name": f"Take {name}",
             "ansible.builtin.include_tasks": path,
-            "vars": {str(key): f"{{{{ flask_apps[{index}].{key} }}}}" for key in app},
+            # The name itself, so that the other values can refer to it.
+            "vars": {**{str(key): reference(index, key) for key in app}, "flask_app_name": str(name)},
         }
         if hosts is None or "flask_app_serial" not in app:
             tasks.append(task)
@@ -205,24 +187,63 @@ def wrapper(path: str, apps: list[Mapping], names: list[str], hosts: list[str] |
     return yaml.safe_dump(tasks, sort_keys=False)
 
 
+def reference(index: int, key: object) -> str:
+    return f"{{{{ lookup('flaskops.production.of_app', {index}, '{key}') }}}}"
+
+
+def refusing(message: str) -> str:
+    """Tasks that fail with a message. A lookup that fails is reported with Ansible's own words around the message."""
+    # What a user has written may look like a template.
+    return f"- name: Refuse the settings\n  ansible.builtin.fail:\n    msg: !unsafe {json.dumps(message)}\n"
+
+
 class LookupModule(LookupBase):
     """Write the wrapper, once per run and list of applications."""
 
     def run(self, terms, variables=None, **kwargs) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        (path,) = terms
+        try:
+            return [self.file(terms[0], variables, boolean(kwargs.get("batches", False)))]
+        except AnsibleError as error:
+            return [task_file("per_app", refusing(error.message))]
 
-        def value(name: str) -> object:
-            return self._templar.template(variables[name]) if name in variables else None
-
+    def file(self, path: str, variables: Mapping, in_batches: bool) -> str:
+        """The file to include."""
         several = "flask_apps" in variables
-        apps = check(value("flask_apps")) if several else [{"flask_app_name": value("flask_app_name")}]
+        apps = check(self.apps(variables)) if several else [{"flask_app_name": self.value("flask_app_name", variables)}]
         names = [app["flask_app_name"] for app in apps]
         if "flask_app_only" in variables:
-            others = names_on(value("ansible_play_hosts_all") or [], variables.get("hostvars", {}))
-            names = chosen(value("flask_app_only"), names, others)
+            others = names_on(self.value("ansible_play_hosts_all", variables) or [], variables.get("hostvars", {}))
+            names = chosen(self.value("flask_app_only", variables), names, others)
         if not several and names:
-            return [path]
-        in_batches = boolean(kwargs.get("batches", False))
-        text = wrapper(path, apps, names, value("ansible_play_batch") if in_batches else None)
-        return [task_file("per_app", text)]
+            return path
+        hosts = self.value("ansible_play_batch", variables) if in_batches else None
+        return task_file("per_app", wrapper(path, apps, names, hosts))
+
+    def value(self, name: str, variables: Mapping) -> object:
+        return self._templar.template(variables[name]) if name in variables else None
+
+    def apps(self, variables: Mapping) -> object:
+        """flask_apps, with no more values than are needed here: the others may refer to the roles' own variables."""
+        apps = variables["flask_apps"]
+        if not isinstance(apps, (list, tuple)):
+            apps = self.template(apps, variables)
+        if not isinstance(apps, (list, tuple)):
+            return apps
+        return [self.needed(app, variables) for app in apps]
+
+    def needed(self, app: object, variables: Mapping) -> object:
+        """The mapping of one application, with the values of those settings that are needed here."""
+        app = app if isinstance(app, Mapping) else self.template(app, variables)
+        if not isinstance(app, Mapping):
+            return app
+        found: dict[str, object] = dict.fromkeys(app)
+        for name in ("flask_app_name", "flask_app_root", "flask_app_serial"):
+            if name in app:
+                found[name] = self.template(app[name], {**variables, **found})
+        return found
+
+    def template(self, value: object, variables: Mapping) -> object:
+        """A value, with nothing in place of what only the roles know."""
+        available = {**dict.fromkeys(known(), ""), **variables}
+        return self._templar.copy_with_new_env(available_variables=available).template(value)

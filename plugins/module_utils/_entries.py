@@ -27,6 +27,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     reach,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import (
+    foreign_directory,
+    foreign_file,
+    writer,
+)
 
 # The options of an entry, of every module that takes some; documented in the module tree.
 ENTRY = {
@@ -38,6 +43,7 @@ ENTRY = {
     "users": {"type": "list", "elements": "str"},
     "content": {"type": "str"},
     "parents": {"type": "bool", "default": False},
+    "application": {"type": "str"},
 }
 
 _MODE = re.compile(r"0?[0-7]{3,4}")
@@ -58,6 +64,10 @@ class TreeError(ValueError):
     """Why a path can't be made right, as complete sentences."""
 
 
+class ForeignError(TreeError):
+    """What belongs to another application, or to nobody that is known, and is therefore left alone."""
+
+
 class Entry(NamedTuple):
     """A path as it is wanted."""
 
@@ -71,6 +81,7 @@ class Entry(NamedTuple):
     parents: bool = False
     # Who may do what the group may; None leaves the access control list alone.
     users: tuple[str, ...] | None = None
+    application: str | None = None
 
 
 class State(NamedTuple):
@@ -143,7 +154,7 @@ def _parse_one(option: dict, secret: str | None) -> Entry:
         given = ", ".join(name for name in ("owner", "group", "mode", "content") if option.get(name) is not None)
         if given or secret is not None:
             raise TreeError(f"The entry {path} is absent and has {given or 'content'}; give its path and type only.")
-        return Entry(path=path, kind=kind, mode=0)
+        return Entry(path=path, kind=kind, mode=0, application=option.get("application"))
     return Entry(
         path=path,
         kind=kind,
@@ -154,6 +165,7 @@ def _parse_one(option: dict, secret: str | None) -> Entry:
         secret=secret is not None,
         parents=bool(option.get("parents")),
         users=None if option.get("users") is None else tuple(option["users"]),
+        application=option.get("application"),
     )
 
 
@@ -181,8 +193,22 @@ def group_id(name: str) -> int | None:
         return int(name) if name.isdecimal() else None
 
 
-def plan(entries: list[Entry], check_mode: bool = False) -> list[Change]:
+def foreign(entries: list[Entry], adopt: bool = False) -> list[str]:
+    """Sentences on the paths that belong to somebody else."""
+    found = []
+    for entry in entries:
+        if entry.application and entry.kind == "directory":
+            found.append(foreign_directory(entry.path, entry.application, adopt))
+        elif entry.application and entry.content is not None:
+            found.append(foreign_file(entry.path, entry.application, adopt))
+    return [reason for reason in found if reason]
+
+
+def plan(entries: list[Entry], check_mode: bool = False, adopt: bool = False) -> list[Change]:
     """What must change, in order. Reads the host and raises TreeError for anything that can't be made right."""
+    reasons = foreign(entries, adopt)
+    if reasons:
+        raise ForeignError(" ".join(reasons))
     places: dict[str, tuple[str, str]] = {}
     owners: dict[str, int] = {}
     changes = []
@@ -310,7 +336,7 @@ def _compare(entry: Entry, place: str, check_mode: bool) -> Change:
 
 def _removal(entry: Entry, place: str) -> list[Change]:
     before, found = _inspect(entry._replace(kind="file", content=b""), place)
-    if found is None:
+    if found is None or entry.application and writer(place) != entry.application:
         return []
     if os.geteuid() not in (0, os.lstat(os.path.dirname(place)).st_uid):
         user = user_name(os.geteuid())

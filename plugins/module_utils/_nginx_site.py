@@ -23,6 +23,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
     write_temporary,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import conflicts
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_host import (
+    DEFAULT_SITE,
+    missing_ipv6,
+    taken_port,
+    wrong_group,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import (
     Process,
     changed_at,
@@ -41,6 +47,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_text im
     version_number,
     whole_number,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_file
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_file_link
 
 MODE = 0o644
@@ -59,11 +66,18 @@ SITE = {
     "reload": {"type": "bool", "default": True},
     "required": {"type": "bool", "default": True},
     "backlog": {"type": "int", "default": 0},
+    "application": {"type": "str"},
+    "group": {"type": "str"},
+    "adopt": {"type": "bool", "default": False},
 }
 
 
 class Fault(Exception):
     """A reason to fail, in words for the user."""
+
+
+class Refused(Fault):
+    """A reason why this site can't be on this host, whatever is done about it here."""
 
 
 class State(NamedTuple):
@@ -343,6 +357,8 @@ class Site:
         self.shown = differences(self.path, self.before, self.after)
         main_text = self.main_text() if self.nginx else None
         self.running = self.master(main_text) if main_text is not None else None
+        if self.params["application"]:
+            self.check_host(main_text)
         if main_text is not None and self.params["backlog"]:
             self.warn_of_shortage(main_text, self.running)
         reload = (
@@ -358,6 +374,34 @@ class Site:
             "reloaded": reload,
             "nginx_output": "",
         }
+
+    def check_host(self, main_text: str | None) -> None:
+        """Refuse a host that has this site already, of somebody else, and one on which Nginx could not serve it."""
+        reasons = [foreign_file(self.path, self.params["application"], self.params["adopt"]), self.foreign_link()]
+        if main_text is not None and self.params["group"]:
+            reasons.append(wrong_group(main_text, self.config, self.params["group"], self.built_in_user()))
+        if self.running is None and self.params["reload"]:
+            # A package that is not installed yet brings the default site.
+            default = DEFAULT_SITE not in self.params["remove_links"]
+            default = default and (self.nginx is None or os.path.lexists(DEFAULT_SITE))
+            reasons += [missing_ipv6(self.text, default), taken_port(self.text, default)]
+        reasons = [reason for reason in reasons if reason]
+        if reasons:
+            raise Refused(" ".join(reasons))
+
+    def foreign_link(self) -> str:
+        target = self.before.links.get(self.link) if self.link else None
+        if target is None or target == self.after.links[self.link] or self.params["adopt"]:
+            return ""
+        return (
+            f"{self.link} exists and leads to {target}, which is not the site of {self.params['application']}: choose "
+            "another flask_app_name, or remove the link."
+        )
+
+    def built_in_user(self) -> str:
+        said = "".join(self.module.run_command([self.nginx, "-V"])[1:])
+        found = re.search(r"--user=(\S+)", said)
+        return found[1] if found else "nobody"
 
     def run(self, check_mode: bool) -> dict:
         """Do it, unless this is check mode; the module's results."""

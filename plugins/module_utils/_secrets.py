@@ -14,7 +14,11 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 HIDDEN = "********"
-ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$", re.MULTILINE)
+# A value in quotes may have several lines.
+ASSIGNMENT = re.compile(
+    r"""^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=("(?:[^"\\]|\\[\s\S])*"(?=[ \t]*$)|'[^']*'(?=[ \t]*$)|.*$)""",
+    re.MULTILINE,
+)
 # A shorter value is a switch, a number or a word, and hiding it would make holes into every message.
 LONG = 8
 SECRET_NAME = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|SALT|DSN", re.IGNORECASE)
@@ -66,7 +70,7 @@ def values_of(environment: str) -> tuple[set[str], set[str]]:
     """
     secrets, words = set(), set()
     for name, raw in ASSIGNMENT.findall(environment):
-        value = unquoted(raw.strip())
+        value = unquoted(raw)
         if SECRET_NAME.search(name):
             secrets |= {shown for shown in _spellings(value) if len(shown) >= SHORT}
         elif not value.startswith("/"):
@@ -79,7 +83,7 @@ def values_of(environment: str) -> tuple[set[str], set[str]]:
 def values_of_credential(text: str) -> set[str]:
     """What is not to be shown of a file with a secret: all of it, its lines, and values that have a name in it."""
     found = {text.strip(), *(line.strip() for line in text.splitlines()), *IN_JSON.findall(text), *IN_URL.findall(text)}
-    found |= {unquoted(raw.strip()) for _name, raw in ASSIGNMENT.findall(text)}
+    found |= {unquoted(raw) for _name, raw in ASSIGNMENT.findall(text)}
     return {shown for value in found for shown in _spellings(value) if len(shown) >= SHORT}
 
 
@@ -106,11 +110,12 @@ def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
 
 def unquoted(raw: str) -> str:
     """As systemd reads it."""
+    raw = raw.strip()
     if len(raw) > 1 and raw[0] == raw[-1] == '"':
         return re.sub(r'\\(["\\`$])', r"\1", raw[1:-1])
     return raw[1:-1] if len(raw) > 1 and raw[0] == raw[-1] == "'" else raw
 
 
 def _spellings(value: str) -> set[str]:
-    """The value itself, and as a traceback or a log shows it."""
-    return {value, repr(value)[1:-1], unquote(value)}
+    """The value itself and its lines, and as a traceback or a log shows it."""
+    return {value, *map(str.strip, value.splitlines()), repr(value)[1:-1], unquote(value)}

@@ -180,6 +180,22 @@ def is_as_set(record: dict, params: dict) -> bool:
     return all(record.get(key) == params[key] for key in SETTINGS)
 
 
+def is_from(record: dict, source: dict) -> bool:
+    """Whether a release is recorded with the commit that is asked for: the same bits may come with another one."""
+    wanted = (source.get("source") or {}).get("revision")
+    return not wanted or (record.get("source") or {}).get("revision") == wanted
+
+
+def kept_name(release: str, source: dict) -> str:
+    """What to tell about a name chosen for bits that the host has under another one; empty where there is nothing."""
+    if not source.get("named") or source["name"] == release:
+        return ""
+    return (
+        f"release_name is {source['name']}, but the host has these bits as {release}, and they keep this name: a name "
+        "counts when bits come to a host for the first time."
+    )
+
+
 def look(home: Home, params: dict) -> dict:
     """What is on the host."""
     source = params["source"]

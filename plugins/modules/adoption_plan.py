@@ -145,6 +145,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_sour
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
@@ -285,6 +286,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    refuse_unsupported(module)
     if os.geteuid() != 0:
         module.fail_json(msg="An adoption has to be root to see everything: run it with become: true.")
     try:

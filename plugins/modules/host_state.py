@@ -50,6 +50,20 @@ options:
       - None of it is shown, because an index may have a password.
     type: dict
     required: true
+  account:
+    description:
+      - The user that runs the application, where it has its default name. Empty where it was chosen on purpose.
+    type: str
+    default: ""
+  group:
+    description: The main group of O(account).
+    type: str
+    default: ""
+  adopt:
+    description:
+      - Whether files, directories and an account that no application is known to own may become those of this one.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - flaskops.production.attributes
   - flaskops.production.attributes.read_only
@@ -108,6 +122,15 @@ differs:
   type: list
   elements: str
   sample: ["/srv/myapp/run", "myapp.socket is not enabled"]
+refused:
+  description:
+    - Why the application cannot be on this host, each reason as a sentence. The host runs a system that is not
+      supported, a port is taken, or a unit, a site, a directory or an account of the wanted name is not that of this
+      application.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/etc/systemd/system/myapp-next.service belongs to the application myapp-next: …"]
 """
 
 import os
@@ -121,16 +144,26 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     is_in_place,
     settings_of,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._entries import ENTRY, TreeError, parse, plan
+from ansible_collections.flaskops.production.plugins.module_utils._entries import (
+    ENTRY,
+    ForeignError,
+    TreeError,
+    parse,
+    plan,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Refused, Site
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_account
+from ansible_collections.flaskops.production.plugins.module_utils._platform import unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     STAGE,
     check_tree,
     is_as_set,
+    is_from,
     is_real,
+    kept_name,
     look,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
@@ -148,12 +181,16 @@ def validated(what: str, spec: dict, options: dict) -> dict:
     return result.validated_parameters
 
 
-def differing_paths(entries: list[dict], secret_contents: dict[str, str]) -> list[str]:
+def differing_paths(params: dict, refused: list[str]) -> list[str]:
     given = validated(
-        "entries", {"entries": {"type": "list", "elements": "dict", "options": ENTRY}}, {"entries": entries}
+        "entries", {"entries": {"type": "list", "elements": "dict", "options": ENTRY}}, {"entries": params["entries"]}
     )
     try:
-        return [change.entry.path for change in plan(parse(given["entries"], secret_contents))]
+        entries = parse(given["entries"], params["secret_contents"])
+        return [change.entry.path for change in plan(entries, adopt=params["adopt"])]
+    except ForeignError as error:
+        refused.append(str(error))
+        return [str(error)]
     except TreeError as error:
         return [str(error)]
 
@@ -169,10 +206,12 @@ def differing_units(name: str) -> Iterator[str]:
         yield f"{name}.socket changed on disk"
 
 
-def differing_site(module: AnsibleModule, options: dict) -> Iterator[str]:
+def differing_site(module: AnsibleModule, refused: list[str]) -> Iterator[str]:
     try:
-        found = Site(module, validated("site", SITE, options)).look()
+        found = Site(module, validated("site", SITE, module.params["site"])).look()
     except Fault as fault:
+        if isinstance(fault, Refused):
+            refused.append(str(fault))
         yield str(fault)
         return
     if found["changed"]:
@@ -200,6 +239,8 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
         raise Unlike(found["outdated"] or found["bad"] or f"{live} is not built")
     if not is_as_set(home.record(live) or {}, options):
         raise Unlike(f"settings of {live} changed")
+    if not is_from(home.record(live) or {}, options["source"]):
+        raise Unlike(f"{live} is recorded with another commit")
     link = os.path.join(home.environments, live)
     if not is_in_place(settings_of(validated("venv", VENV, {**venv, "source": home.release(live), "link": link}))):
         raise Unlike(f"the dependencies of {live} are not in place")
@@ -209,18 +250,23 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
 def state(module: AnsibleModule) -> dict:
     params = module.params
     name, home = params["name"], Home(params["root"])
+    account = params["account"] and foreign_account(params["account"], params["group"], home.root)
+    refused = [reason for reason in (unsupported(), account) if reason]
     try:
-        differs = differing_paths(params["entries"], params["secret_contents"])
-        differs += [*differing_units(name), *differing_site(module, params["site"])]
+        differs = differing_paths(params, refused)
+        differs += [*differing_units(name), *differing_site(module, refused)]
     except (Unlike, ReleaseError, OSError) as error:
         differs = [str(error)]
     provisioned = not differs
     found = {"live": "", "migrated": False}
     try:
         found = live_release(home, name, params["release"], params["venv"])
+        note = kept_name(found["live"], params["release"]["source"])
+        if note:
+            module.warn(note)
     except (Unlike, ReleaseError, VenvError, SymlinkError, OSError, KeyError) as error:
         differs.append(str(error))
-    return {"provisioned": provisioned, **found, "differs": differs}
+    return {"provisioned": provisioned, **found, "differs": differs, "refused": refused}
 
 
 def main() -> None:
@@ -233,6 +279,9 @@ def main() -> None:
             "site": {"type": "dict", "required": True},
             "release": {"type": "dict", "required": True},
             "venv": {"type": "dict", "required": True, "no_log": True},
+            "account": {"type": "str", "default": ""},
+            "group": {"type": "str", "default": ""},
+            "adopt": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

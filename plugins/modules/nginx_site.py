@@ -80,6 +80,22 @@ options:
       - V(0) says nothing about it.
     type: int
     default: 0
+  application:
+    description:
+      - The application that the site is for. A site file that was not written by this collection for this application,
+        and a link that leads elsewhere, are refused, and so is a host on which Nginx could not serve the site, because
+        a port is taken, because it has no IPv6, or because Nginx is not in O(group).
+      - When omitted, none of this is checked.
+    type: str
+  group:
+    description:
+      - The group that may connect to the application, of which Nginx has to be a member.
+    type: str
+  adopt:
+    description:
+      - Whether a site file and a link that no application is known to own may be replaced.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Reports what would change. Nothing is validated, because testing makes Nginx create its log files.
@@ -167,6 +183,7 @@ from typing import NoReturn
 
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
 
 
 def fail(module: AnsibleModule, message: str, output: str) -> NoReturn:
@@ -176,6 +193,7 @@ def fail(module: AnsibleModule, message: str, output: str) -> NoReturn:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SITE, supports_check_mode=True)
+    refuse_unsupported(module)
     site = None
     try:
         site = Site(module, module.params)

@@ -236,6 +236,11 @@ name:
   returned: success
   type: str
   sample: 2026-04-21-120000-1a2b3c4
+named:
+  description: Whether O(name) was given.
+  returned: success
+  type: bool
+  sample: false
 digest:
   description: SHA-256 over the release's paths, types, executable bits, bytes and link targets, in hexadecimal.
   returned: success

@@ -241,6 +241,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 )
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     STAGING,
     Home,
@@ -257,7 +258,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     check_links,
     check_tree,
     is_as_set,
+    is_from,
     is_real,
+    kept_name,
     look,
     make_shared_directory,
     on_host,
@@ -502,6 +505,23 @@ def tidy(home: Home, lock: Lock, force: bool) -> None:
         lock.release()
 
 
+def note_source(home: Home, lock: Lock, name: str, params: dict) -> bool:
+    """Record the commit that is asked for, where a release came with another one; whether that is a change.
+
+    A commit that is reverted leads to the bits of the one before it.
+    """
+    record = home.record(name)
+    if record is None or is_from(record, params["source"]):
+        return False
+    if not params["check_mode"]:
+        held = (lock.holder() or {}).get("run") == params["run"]["run"]
+        lock.acquire(force=params["unlock"])
+        home.write_record(name, {**record, "source": params["source"]["source"]})
+        if not held:
+            lock.release()
+    return True
+
+
 def refresh(home: Home, lock: Lock, name: str, params: dict) -> list[str] | None:
     """Let a release that is there already follow changed settings; what to tell about it, None if nothing was to do."""
     record = home.record(name) or {}
@@ -570,10 +590,12 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
         tidy(home, lock, params["unlock"])
     found = look(home, params)
     if found["present"]:
+        noted = note_source(home, lock, found["release"], params)
         notes = refresh(home, lock, found["release"], params)
         if notes is not None:
             found["outdated"] = found["outdated"] or "settings of the release changed"
-        return {**found, "changed": notes is not None or adoptable, "notes": notes or []}
+        said = [note for note in (kept_name(found["release"], params["source"]), *(notes or [])) if note]
+        return {**found, "changed": noted or notes is not None or adoptable, "notes": said}
     at_hand = params["archive"] or params["archive_content"] or params["pull_url"] or on_host(params)
     if at_hand and not params["check_mode"]:
         home.prepare()
@@ -591,6 +613,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(), required_one_of=[("source", "only")], supports_check_mode=True
     )
+    # A deploy lock is given back wherever it was taken.
+    if module.params["only"] != "unlock":
+        refuse_unsupported(module)
     home, params = Home(module.params["root"]), {**module.params, "check_mode": module.check_mode}
     lock = Lock(home, params["run"])
     os.umask(0o022)

@@ -110,6 +110,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._former_user i
     share_data,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_account
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
 # Paths that a warning names; the rest is counted.
@@ -129,31 +130,10 @@ def find_account(name: str) -> pwd.struct_passwd | None:
 
 def check_account(params: dict) -> pwd.struct_passwd | None:
     """The account; refuses one that may belong to something else on the host."""
-    user, account = params["user"], find_account(params["user"])
-    if params["named"]:
-        return account
-    if account is None and params["group"] == user and _has_group(user):
-        raise AccountError(
-            f"flask_app_user is {user!r}, the default, but the host has a group of that name that is not the "
-            f"application's. Set flask_app_user to a name that is free, or to {user!r} to use the group. "
-            "Nothing was changed."
-        )
-    made_here = account and account.pw_dir == params["root"] and account.pw_shell.endswith(("/nologin", "/false"))
-    if account and not made_here:
-        raise AccountError(
-            f"flask_app_user is {user!r}, the default, but the host has an account of that name that is not the "
-            f"application's (home {account.pw_dir}, shell {account.pw_shell}). Set flask_app_user to a name that is "
-            f"free, or to {user!r} to use the account. Nothing was changed."
-        )
-    return account
-
-
-def _has_group(name: str) -> bool:
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True
+    reason = "" if params["named"] else foreign_account(params["user"], params["group"], params["root"])
+    if reason:
+        raise AccountError(f"{reason} Nothing was changed.")
+    return find_account(params["user"])
 
 
 def check_former(home: Home, former: os.stat_result | None, params: dict) -> None:

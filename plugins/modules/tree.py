@@ -102,6 +102,18 @@ options:
           - With V(false), a missing directory above is an error, unless it is listed earlier.
         type: bool
         default: false
+      application:
+        description:
+          - The application that O(entries[].path) is for. A file of another application, or one that was not written by
+            this collection, is never replaced, and with V(absent) never removed. Its header line tells.
+          - A directory must be empty, or be that of this application.
+          - When omitted, whatever has the right type is made right.
+        type: str
+  adopt:
+    description:
+      - Whether a file or directory that no application is known to own may be made that of O(entries[].application).
+    type: bool
+    default: false
   secret_contents:
     description:
       - The texts of files that must not be seen, by their paths, as O(entries[].path) has them. They are in no output,
@@ -196,6 +208,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
     plan,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
 
 
 def argument_spec() -> dict:
@@ -206,6 +219,7 @@ def argument_spec() -> dict:
             "required": True,
             "options": ENTRY,
         },
+        "adopt": {"type": "bool", "default": False},
         # Not among the entries: the target's log shows those as one text, in which a secret is not recognised.
         "secret_contents": {"type": "dict", "no_log": True, "default": {}},
     }
@@ -213,9 +227,11 @@ def argument_spec() -> dict:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    refuse_unsupported(module)
     done: list[str] = []
     try:
-        changes = plan(parse(module.params["entries"], module.params["secret_contents"]), module.check_mode)
+        entries = parse(module.params["entries"], module.params["secret_contents"])
+        changes = plan(entries, module.check_mode, module.params["adopt"])
         if not module.check_mode:
             for change in changes:
                 apply(change)

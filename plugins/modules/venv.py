@@ -226,6 +226,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._installer import Builder, installed
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import note_link
 
 SECRET_OPTIONS = ("environment", "index_url", "extra_index_urls")
@@ -327,6 +328,7 @@ def main() -> None:
         argument_spec={**VENV, "report_missing": {"type": "bool", "default": False}},
         supports_check_mode=True,
     )
+    refuse_unsupported(module)
     params = module.params
     invocation = {"module_args": shown_arguments(params)}
     try:

@@ -21,6 +21,7 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._location impo
 )
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError, listing, quote
 
+FULL_SHA = re.compile(r"^[0-9a-f]{40}$", re.IGNORECASE)
 SHORT_SHA = re.compile(r"^[0-9a-f]{7,40}$", re.IGNORECASE)
 REF_ACCEPTED = "a branch, a tag, a commit's hash or a full ref (refs/…)"
 # Set by git for its own hooks; a deploy out of a hook must not work on that repository instead.
@@ -86,6 +87,8 @@ def fetch(repository: str, ref: str, bare: Path) -> dict[str, str | int]:
     if not made.ok:
         raise SourceError(f"release_git_repo: git init failed in the run's temporary directory: {_last(made.err)}.")
 
+    _refuse_ambiguous(repository, address, ref, environment)
+
     def get(*arguments: str) -> Answer:
         return git(*PATIENT, *NEUTRAL, "--git-dir", str(bare), "fetch", "--quiet", *arguments, environment=environment)
 
@@ -106,6 +109,20 @@ def fetch(repository: str, ref: str, bare: Path) -> dict[str, str | int]:
             f"release_git_ref: {quote(ref)} of {public(repository)} is not a commit; name {REF_ACCEPTED}."
         )
     return _described(bare, wanted)
+
+
+def _refuse_ambiguous(repository: str, address: str, ref: str, environment: dict[str, str]) -> None:
+    """Refuse a name that a branch and a tag have, for different commits: git would take the tag without a word."""
+    if ref == "HEAD" or ref.startswith("refs/") or FULL_SHA.match(ref):
+        return
+    branch, tag = f"refs/heads/{ref}", f"refs/tags/{ref}"
+    listed = git(*PATIENT, "ls-remote", "--", address, branch, tag, f"{tag}^{{}}", environment=environment)
+    found = {name: commit for commit, name in (line.split("\t", 1) for line in listed.out.splitlines() if "\t" in line)}
+    if branch in found and tag in found and found[branch] != found.get(f"{tag}^{{}}", found[tag]):
+        raise SourceError(
+            f"release_git_ref: {quote(ref)} is a branch and a tag of {public(repository)}, at different commits; write "
+            f"{branch} or {tag}."
+        )
 
 
 def _transport(repository: str) -> tuple[str, dict[str, str]]:

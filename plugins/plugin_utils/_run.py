@@ -19,10 +19,18 @@ def this_run() -> dict[str, str]:
     """This run of Ansible. Its temporary directory is made once, by the main process, and tells runs apart."""
     return {
         "run": Path(constants.DEFAULT_LOCAL_TMP).name.removeprefix("ansible-local-"),
-        "by": os.environ.get("SUDO_USER") or getpass.getuser(),
+        "by": os.environ.get("SUDO_USER") or _user(),
         "controller": socket.gethostname(),
         "process": f"{_machine()} {os.getppid()}",
     }
+
+
+def _user() -> str:
+    """The user who runs Ansible. In a container that is started with any number, this number has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def is_dead(run: dict[str, str]) -> bool:

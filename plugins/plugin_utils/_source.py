@@ -84,6 +84,7 @@ def _resolve(request: Request, base: Path, work: Path) -> dict[str, Any]:
         )
     return {
         "name": request.name or release_name(moment, packed.digest),
+        "named": bool(request.name),
         "digest": packed.digest,
         "archive": str(packed_in),
         "sha256": packed.sha256,

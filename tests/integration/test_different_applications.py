@@ -46,7 +46,7 @@ class Played:
 def play(tmp_path):
     """Prepare and migrate as deploy.yml does, on hosts with these applications."""
 
-    def run(hosts: dict[str, list[str]], gone: str = "", **variables) -> Played:
+    def run(hosts: dict[str, list[str]], gone: str = "", strategy: str = "linear", **variables) -> Played:
         tasks = [
             per_app("Prepare each release", f"'{tmp_path}/prepare.yml'"),
             per_app("Migrate for each release", f"'{ROOT}/playbooks/tasks/migrate.yml'"),
@@ -55,11 +55,13 @@ def play(tmp_path):
         ]
         share = variables.get("flask_app_max_fail_percentage", 0)
         play = {"hosts": "all", "gather_facts": False, "max_fail_percentage": 100 if share else 0, "tasks": tasks}
+        play["strategy"] = strategy
         inventory = {
             host: {
                 "ansible_connection": "local",
                 "ansible_python_interpreter": sys.executable,
-                "flask_apps": [app(name) for name in names],
+                # A host with a name alone has it from the inventory.
+                **({"flask_apps": [app(name) for name in names]} if isinstance(names, list) else app(names)),
             }
             for host, names in hosts.items()
         }
@@ -122,6 +124,28 @@ def test_where_the_host_that_migrates_can_not_be_reached_no_other_one_goes_on(pl
     assert "web1, or that host could not be reached" in " ".join(done.output.split()), done.output
     assert done.ended == done.migrations == [], done.output
     assert {"a web2", "a web3"} <= set(done.hooks), done.output
+
+
+def test_applications_that_have_their_names_from_the_inventory(play):
+    done = play({"web1": "a", "web2": "b", "web3": "a", "web4": "b", "web5": "c"})
+    assert sorted(done.migrations) == ["web1", "web2", "web5"], done.output
+    assert sorted(done.ended) == ["web1", "web2", "web3", "web4", "web5"], done.output
+
+
+def test_of_applications_with_names_from_the_inventory_one_that_fails_stops_its_own_hosts(play, tmp_path):
+    records = tmp_path / "b/.deploy/releases"
+    records.mkdir(parents=True)
+    (records / f"{RELEASE}.json").write_text("not readable")
+    done = play({"web1": "a", "web2": "b", "web3": "b", "web4": "a"}, flask_app_max_fail_percentage=60)
+    assert done.migrations == ["web1"], done.output
+    assert sorted(done.ended) == ["web1", "web4"], done.output
+    assert done.hooks == ["b web2", "b web3"], done.output
+
+
+def test_a_play_that_does_not_wait_is_told_to(play):
+    """The playbooks say so themselves."""
+    done = play({"web1": ["a"], "web2": ["a"]}, strategy="free")
+    assert "set strategy to linear for the play" in " ".join(done.output.split()), done.output
 
 
 def test_hosts_without_the_only_application_are_left_alone(play):

@@ -151,7 +151,9 @@ def test_a_worker_class_without_its_packages_names_the_requirement(execute, tmp_
 
 
 def test_the_header_says_who_manages_the_file(texts):
-    assert texts["default"].startswith("#\n# Ansible managed\n#\n")
+    assert texts["default"].startswith(
+        "# Ansible managed: written by flaskops.production for the application my-app.\n"
+    )
 
 
 def test_numbers_are_numbers_and_logs_go_to_the_journal(execute):

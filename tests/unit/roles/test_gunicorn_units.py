@@ -120,7 +120,10 @@ def test_a_drop_in_is_the_same_for_both_services(files):
         ("text", "[Unit]\nAfter=postgresql.service\n"),
     ):
         for path in DROP_INS:
-            assert files[case][path] == f"#\n# Ansible managed\n#\n{text}"
+            assert (
+                files[case][path]
+                == f"# Ansible managed: written by flaskops.production for the application my-app.\n{text}"
+            )
 
 
 def test_without_overrides_the_drop_ins_are_to_be_absent(files):

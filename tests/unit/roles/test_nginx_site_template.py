@@ -23,7 +23,7 @@ OLD, NEW = (1, 22, 1), (1, 26, 3)  # Debian 12's Nginx and Debian 13's
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_file_is_tidy(nginx_site_texts, variant):
     text = nginx_site_texts[variant]
-    assert text.startswith("#\n# Ansible managed\n#\n")
+    assert text.startswith("# Ansible managed: written by flaskops.production for the application my-app.\n")
     assert text.endswith("}\n")
     assert "\n\n\n" not in text
     assert "\t" not in text

@@ -48,7 +48,7 @@ def run(tmp_path, monkeypatch, app):
 
 def test_result(run, app):
     result = run(directory="app")
-    told = {"name", "digest", "archive", "sha256", "size", "files", "dropped", "time", "source"}
+    told = {"name", "named", "digest", "archive", "sha256", "size", "files", "dropped", "time", "source"}
     assert set(result) == {"changed", *told}
     assert result["changed"] is False
     assert result["source"]["location"] == str(app)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 
 import pytest
 from ansible.errors import AnsibleFilterError
@@ -13,6 +14,7 @@ from ansible_collections.flaskops.production.plugins.filter.environment import (
     environment_faults,
     environment_file,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT, unquoted
 
 VALUES = {
     "plain": "value",
@@ -27,6 +29,7 @@ VALUES = {
     "backtick": "`id`",
     "percent": "100 %n %%",
     "equals": "a=b=c",
+    "several lines": '-----BEGIN KEY-----\nabc$=\n"x"\n-----END KEY-----\n',
     "not ASCII": "Grüße, 東京 🐍",
 }
 
@@ -37,6 +40,7 @@ def test_a_shell_reads_the_value_as_it_was_written(tmp_path, value):
     file.write_text(environment_file({"VALUE": value}), encoding="utf-8")
     script = f'. {file}; printf "%s" "$VALUE"'
     assert subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout.decode() == value
+    assert [(name, unquoted(raw)) for name, raw in ASSIGNMENT.findall(file.read_text())] == [("VALUE", value)]
 
 
 def test_one_variable_a_line_sorted_by_name():
@@ -54,10 +58,9 @@ def test_a_bad_name_is_told(name):
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("secret\nsecret", "a line break"),
-        ("secret\r", "a line break or control character"),
-        ("secret\0", "a line break or control character"),
-        ("secret\x7f", "a line break or control character"),
+        ("secret\r\n", "a control character"),
+        ("secret\0", "a control character"),
+        ("secret\x7f", "a control character"),
         (True, "true or false"),
         (None, "nothing"),
         (["secret"], "a list"),
@@ -81,14 +84,54 @@ def test_what_is_no_mapping_is_told_without_showing_it(environment, told):
     assert "secret" not in fault
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("WEB_CONCURRENCY", "set gunicorn_systemd_workers"),
+        ("GUNICORN_CMD_ARGS", "set gunicorn_systemd_settings"),
+        ("LISTEN_FDS", "leave it out"),
+        ("RELEASE_HEALTH", "leave it out"),
+    ],
+)
+def test_what_gunicorn_and_systemd_read_is_refused(name, said):
+    (fault,) = environment_faults({name: "secret"})
+    assert fault.startswith(f"flask_app_env has {name}, ") and said in fault and "secret" not in fault
+    assert environment_faults({name: "secret"}, "venv_environment") == []
+
+
+def test_the_setting_is_named():
+    (fault,) = environment_faults({"PROXY": ["secret"]}, "venv_environment")
+    assert fault == "venv_environment.PROXY is a list, but must be a string or a number."
+
+
+class Encrypted(Sequence):
+    """What ansible-core 2.17 and 2.18 have for a text that is encrypted in place."""
+
+    __ENCRYPTED__ = True
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return "clear"[index]
+
+    def __str__(self):
+        return "clear"
+
+
+def test_a_text_that_is_encrypted_in_place_is_a_text():
+    assert environment_faults({"KEY": Encrypted()}) == []
+    assert environment_file({"KEY": Encrypted()}) == 'KEY="clear"\n'
+
+
 def test_every_fault_is_told():
-    assert len(environment_faults({"A-B": "x", "GOOD": "x", "BAD": "a\nb"})) == 2
+    assert len(environment_faults({"A-B": "x", "GOOD": "x", "BAD": "a\rb"})) == 2
     assert environment_faults({"GOOD": "x", "_GOOD2": 2}) == []
 
 
 def test_what_is_faulty_is_not_written():
     with pytest.raises(AnsibleFilterError) as refused:
-        environment_file({"KEY": "secret\nsecret", "A-B": "x"})
+        environment_file({"KEY": "secret\rsecret", "A-B": "x"})
     assert "flask_app_env.KEY" in str(refused.value)
     assert "'A-B'" in str(refused.value)
     assert "secret" not in str(refused.value)

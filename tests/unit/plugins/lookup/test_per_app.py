@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,14 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.flaskops.production.plugins.lookup.per_app import LookupModule, check, split, wrapper
+from ansible_collections.flaskops.production.plugins.lookup import of_app
+from ansible_collections.flaskops.production.plugins.lookup.per_app import (
+    LookupModule,
+    check,
+    reference,
+    split,
+    wrapper,
+)
 
 try:  # ansible-core 2.19 and newer
     from ansible.template import trust_as_template
@@ -38,6 +46,28 @@ def look(tmp_path, monkeypatch):
     return run
 
 
+def referred(text: str, variables: dict) -> object:
+    """What a reference of a wrapper leads to."""
+    index, name = re.fullmatch(r"\{\{ lookup\('flaskops.production.of_app', (\d+), '(\w+)'\) \}\}", text).groups()
+    loader = DataLoader()
+    lookup = of_app.LookupModule(loader=loader, templar=Templar(loader=loader, variables=variables))
+    (value,) = lookup.run([int(index), name], variables)
+    return value
+
+
+class Loader(yaml.SafeLoader):
+    """Reads !unsafe as a text."""
+
+
+Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
+
+
+def refusal(path: str) -> str:
+    """The message of the only task of a file that refuses."""
+    (task,) = yaml.load(Path(path).read_text(), Loader=Loader)
+    return task["ansible.builtin.fail"]["msg"]
+
+
 def test_one_application_needs_no_wrapper(look, tmp_path):
     assert look({"flask_app_name": "shop"}) == FILE
     assert not list(tmp_path.iterdir())
@@ -47,15 +77,16 @@ def test_the_file_is_included_once_for_each_application_with_its_variables(look)
     tasks = yaml.safe_load(Path(look({"flask_apps": [SHOP, BLOG]})).read_text())
     assert [task["ansible.builtin.include_tasks"] for task in tasks] == [FILE, FILE]
     assert ["shop" in tasks[0]["name"], "blog" in tasks[1]["name"]] == [True, True]
-    assert tasks[0]["vars"] == {name: f"{{{{ flask_apps[0].{name} }}}}" for name in SHOP}
-    assert tasks[1]["vars"] == {name: f"{{{{ flask_apps[1].{name} }}}}" for name in BLOG}
+    for index, (app, name) in enumerate([(SHOP, "shop"), (BLOG, "blog")]):
+        references = {key: reference(index, key) for key in app}
+        assert tasks[index]["vars"] == {**references, "flask_app_name": name}
 
 
 def test_the_wrapper_refers_to_values_and_leads_to_them():
     for index, task in enumerate(yaml.safe_load(wrapper(FILE, [SHOP, BLOG], ["shop", "blog"]))):
-        templar = Templar(loader=DataLoader(), variables={"flask_apps": [SHOP, BLOG]})
         for name, value in [SHOP, BLOG][index].items():
-            assert templar.template(trust_as_template(task["vars"][name])) == value
+            if name != "flask_app_name":
+                assert referred(task["vars"][name], {"flask_apps": [SHOP, BLOG]}) == value
 
 
 def test_the_wrapper_holds_no_value(look, tmp_path):
@@ -88,6 +119,35 @@ def test_an_application_without_a_name_is_refused(app):
 def test_two_applications_of_one_name_are_refused():
     with pytest.raises(AnsibleError, match="flask_apps has shop more than once"):
         check([SHOP, BLOG, {"flask_app_name": "shop"}])
+
+
+@pytest.mark.parametrize("root", ["/opt/apps", "/opt/{{ place }}"])
+def test_two_applications_of_one_directory_are_refused(look, root):
+    shared = {"flask_app_root": trust_as_template(root)}
+    apps = [{**SHOP, **shared}, {**BLOG, "flask_app_root": "/opt/apps"}]
+    message = refusal(look({"flask_apps": apps, "place": "apps"}))
+    assert message == "flask_apps has /opt/apps more than once: every application needs a flask_app_root of its own."
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["git@example.org:{{ flask_app_name }}.git", "{{ flask_app_shared }}/x", "{{ flask_app_root }}", "{{ no_such }}"],
+)
+def test_values_may_refer_to_the_name_and_to_what_only_the_roles_know(look, value):
+    app = {**BLOG, "release_git_repo": trust_as_template(value)}
+    tasks = yaml.safe_load(Path(look({"flask_apps": [SHOP, app]})).read_text())
+    assert tasks[1]["vars"]["flask_app_name"] == "blog"
+    if "{{ flask_app_name }}" in value:
+        found = referred(tasks[1]["vars"]["release_git_repo"], {"flask_apps": [SHOP, app], "flask_app_name": "blog"})
+        assert found == "git@example.org:blog.git"
+
+
+def test_the_list_and_its_mappings_may_be_templates(look):
+    variables = {"shop": SHOP, "blog": {**BLOG, "flask_app_wsgi": trust_as_template("{{ flask_app_name }}:app")}}
+    for text in ("{{ [shop, blog] }}", ["{{ shop }}", "{{ blog }}"]):
+        text = trust_as_template(text) if isinstance(text, str) else [trust_as_template(one) for one in text]
+        tasks = yaml.safe_load(Path(look({"flask_apps": text, **variables})).read_text())
+        assert [task["name"] for task in tasks] == ["Take shop", "Take blog"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +259,7 @@ def test_the_others_are_left_out_and_values_still_lead_to_their_places(look, onl
     path = look({"flask_apps": [SHOP, BLOG], "flask_app_only": only})
     (task,) = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     assert task["name"] == "Take blog"
-    assert task["vars"]["release_directory"] == "{{ flask_apps[1].release_directory }}"
+    assert task["vars"]["release_directory"] == reference(1, "release_directory")
 
 
 def test_several_can_be_named(look):
@@ -210,8 +270,15 @@ def test_several_can_be_named(look):
 @pytest.mark.parametrize("variables", [{"flask_apps": [SHOP, BLOG]}, {"flask_app_name": "shop"}])
 @pytest.mark.parametrize("only", ["shoop", "shop,shoop", "", 7])
 def test_an_application_that_there_is_not_is_refused(look, variables, only):
-    with pytest.raises(AnsibleError, match="flask_app_only is '.*', but must name one or more .*: shop"):
-        look({**variables, "flask_app_only": only})
+    message = refusal(look({**variables, "flask_app_only": only}))
+    assert re.match("flask_app_only is '.*', but must name one or more .*: shop", message)
+
+
+def test_what_looks_like_a_template_is_none(look):
+    only = "{{ lookup('pipe', 'date') }}"
+    path = look({"flask_app_name": "shop", "flask_app_only": only})
+    assert "msg: !unsafe " in Path(path).read_text()
+    assert only in refusal(path)
 
 
 def test_one_application_may_name_itself(look):
@@ -236,5 +303,5 @@ def test_of_two_that_are_named_a_host_takes_the_one_that_it_has(look):
 
 def test_an_application_that_no_host_has_is_refused_with_those_that_there_are(look):
     others = {"hostvars": {"web2": {"flask_app_name": "wiki"}}, "ansible_play_hosts_all": ["web2"]}
-    with pytest.raises(AnsibleError, match="flask_app_only is 'shoop', .* applications of these hosts: shop, wiki"):
-        look({"flask_app_name": "shop", "flask_app_only": "shoop", **others})
+    message = refusal(look({"flask_app_name": "shop", "flask_app_only": "shoop", **others}))
+    assert re.match("flask_app_only is 'shoop', .* applications of these hosts: shop, wiki", message)

@@ -93,3 +93,13 @@ def test_a_unit_without_credentials_has_none():
 def test_a_pipe_in_the_place_of_the_environment_file_stops_nobody(tmp_path):
     os.mkfifo(tmp_path / ".env")
     assert _secrets.hide("said", str(tmp_path / ".env")) == "said"
+
+
+def test_a_value_of_several_lines_is_hidden_line_by_line(tmp_path):
+    (tmp_path / ".env").write_text(
+        'A="1"\nPEM_KEY="-----BEGIN-----\nMIIEvQIBADANBg\\$\n\nb=c\n-----END-----\n"\nB=plain\n'
+    )
+    said = "line 2 of it is MIIEvQIBADANBg$, and B is plain"
+    assert _secrets.hide(said, str(tmp_path / ".env")) == "line 2 of it is ********, and B is plain"
+    secrets, _words = _secrets.values_of((tmp_path / ".env").read_text())
+    assert "-----BEGIN-----\nMIIEvQIBADANBg$\n\nb=c\n-----END-----\n" in secrets

@@ -90,6 +90,45 @@ def test_what_was_put_there_by_hand_is_left_to_the_role(asked, tmp_path):
     assert any("app is not a link but holds code" in said for said in asked()["differs"])
 
 
+HEADER = "# Ansible managed: written by flaskops.production for the application"
+
+
+def test_what_belongs_to_the_application_is_not_refused(asked, tmp_path):
+    assert asked()["refused"] == []
+
+
+def test_all_that_belongs_to_somebody_else_is_refused_at_once(asked, tmp_path):
+    root, unit, site = tmp_path / "root", tmp_path / "myapp.service", tmp_path / "site.conf"
+    root.mkdir()
+    (root / "notes.txt").write_text("")
+    unit.write_text(f"{HEADER} blog.\n")
+    site.write_text("server {}\n")
+    result = asked(
+        entries=[
+            {"path": str(root), "mode": "0755", "application": "myapp"},
+            {"path": str(unit), "content": "x", "mode": "0644", "application": "myapp"},
+        ],
+        site={"path": str(site), "content": "", "nginx": "no-such-program", "application": "myapp", "reload": False},
+    )
+    assert not result["provisioned"]
+    said = " ".join(result["refused"])
+    for expected in (f"{root} holds files", f"{unit} belongs to the application blog", f"{site} exists and was not"):
+        assert expected in said
+
+
+def test_what_nobody_owns_may_be_adopted(asked, tmp_path):
+    unit = tmp_path / "myapp.service"
+    unit.write_text("")
+    entries = [{"path": str(unit), "content": "x", "mode": "0644", "application": "myapp"}]
+    assert asked(entries=entries)["refused"]
+    assert asked(entries=entries, adopt=True)["refused"] == []
+
+
+def test_a_system_that_is_not_supported(asked, monkeypatch):
+    monkeypatch.setattr(host_state, "unsupported", lambda: "This host runs BeOS.")
+    assert asked()["refused"] == ["This host runs BeOS."]
+
+
 def test_no_secret_is_in_the_result(asked, tmp_path):
     path = str(tmp_path / ".env")
     result = asked(

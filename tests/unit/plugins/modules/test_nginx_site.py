@@ -709,3 +709,60 @@ def test_too_few_connections_are_a_warning_and_no_change(tree, run_module, monke
     (warning,) = warned
     assert "1 worker(s) with worker_connections 64 hold 64: the requests beyond would fail." in warning
     assert f"Set worker_connections to 4096 and worker_rlimit_nofile to 8192 in {tree.config}." in warning
+
+
+# What belongs to an application
+
+HEADER = "# Ansible managed: written by flaskops.production for the application app.\n"
+
+
+def test_the_site_of_the_application_is_replaced(tree, run_module, no_nginx):
+    tree.path.write_text(HEADER)
+    tree.link.symlink_to("../sites-available/app.conf")
+    result = run_module(nginx_site, tree.args(HEADER + tree.site(), application="app"), check=True)
+    assert result["changed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "link", "said"),
+    [
+        ("server {}\n", "../sites-available/app.conf", "exists and was not written by this collection"),
+        (HEADER.replace(" app.", " blog."), "../sites-available/app.conf", "belongs to the application blog"),
+        (HEADER, "/srv/other.conf", "leads to /srv/other.conf"),
+    ],
+)
+def test_a_site_of_somebody_else_is_refused(tree, run_module, no_nginx, text, link, said):
+    tree.path.write_text(text)
+    tree.link.symlink_to(link)
+    before = tree.snapshot()
+    for check in (True, False):
+        result = run_module(nginx_site, tree.args(HEADER, application="app"), check=check)
+        assert result["failed"] and said in result["msg"]
+    assert tree.snapshot() == before
+
+
+def test_a_site_that_nobody_owns_is_replaced_where_it_is_to_be_adopted(tree, run_module, no_nginx):
+    tree.path.write_text("server {}\n")
+    tree.link.symlink_to("/srv/other.conf")
+    result = run_module(nginx_site, tree.args(HEADER, application="app", adopt=True, required=False), check=True)
+    assert result["changed"]
+
+
+def test_a_port_that_another_program_has_is_refused_before_nginx_is_installed(tree, run_module, no_nginx):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", tree.port))
+        listener.listen()
+        args = tree.args(tree.site(), application="app", required=False, remove_links=[_nginx_site.DEFAULT_SITE])
+        result = run_module(nginx_site, args)
+    assert result["failed"] and f"Port {tree.port} is in use by " in result["msg"]
+    assert "failed" not in run_module(nginx_site, args)
+
+
+@needs_nginx
+def test_a_site_that_nginx_could_not_connect_to_is_refused(tree, run_module, as_root):
+    tree.config.write_text(tree.config.read_text().replace("user root;", "user nobody nogroup;"))
+    tree.start()
+    args = tree.args(tree.site(), application="app", group="www-data")
+    result = run_module(nginx_site, args)
+    assert result["failed"] and "flask_app_web_group is www-data, but Nginx runs as nobody" in result["msg"]
+    assert "failed" not in run_module(nginx_site, {**args, "group": "nogroup"})

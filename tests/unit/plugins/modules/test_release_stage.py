@@ -209,6 +209,42 @@ def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(
     assert not host.stage(source, migrate="flask db upgrade")["migrated"]
 
 
+def of_commit(source, revision):
+    return {**source, "source": {"kind": "git", "location": "x", "revision": revision, "ref": "main"}}
+
+
+def test_bits_that_come_with_another_commit_are_recorded_with_it(host):
+    """B reverts what A did, so that its bits are those before A."""
+    host.stage(of_commit(host.resolve(), "a" * 40))
+    host.stage(None, archive=False, only="unlock")
+    source = of_commit(host.resolve("v2"), "b" * 40)
+    checked = host.stage(source, archive=False, check=True)
+    assert host.home.record("v1")["source"]["revision"] == "a" * 40
+    result = host.stage(source, archive=False)
+    for told in (checked, result):
+        assert (told["changed"], told["release"], told["outdated"]) == (True, "v1", "")
+    assert host.home.record("v1")["source"] == source["source"]
+    assert not os.path.exists(host.home.lock), "Nothing is activated, which would give the lock back."
+    assert not host.stage(source, archive=False)["changed"]
+    assert not host.stage(of_commit(source, None), archive=False)["changed"]
+
+
+def test_a_lock_that_the_run_holds_is_kept(host):
+    host.stage(of_commit(host.resolve(), "a" * 40))
+    host.stage(of_commit(host.resolve(), "b" * 40), archive=False)
+    assert Lock(host.home, RUN).holder()["run"] == RUN["run"]
+
+
+@pytest.mark.parametrize(("named", "told"), [(True, 1), (False, 0)])
+def test_a_name_for_bits_that_have_one_is_told(host, warned, named, told):
+    host.stage(host.resolve())
+    host.stage({**host.resolve("build-123"), "named": named}, archive=False)
+    said = [text for text in warned if "release_name is build-123, but the host has these bits as v1" in text]
+    assert len(said) == told
+    host.stage({**host.resolve("v1"), "named": named}, archive=False)
+    assert len([text for text in warned if "release_name" in text]) == told
+
+
 def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
     source = host.resolve()
     host.stage(source)

@@ -841,3 +841,54 @@ def test_users_where_there_are_no_lists(root, make, monkeypatch):
 def test_users_that_can_not_be(root, make, entry, message):
     assert message in make(entry)["msg"]
     assert os.listdir(root) == []
+
+
+# What belongs to an application
+
+HEADER = "# Ansible managed: written by flaskops.production for the application shop.\n"
+
+
+def of_shop(**more):
+    return {"path": "{root}/shop.service", "application": "shop", **more}
+
+
+def test_a_file_of_the_application_is_replaced(root, make):
+    file = root / "shop.service"
+    assert make(of_shop(content=HEADER))["changed"]
+    assert make(of_shop(content=HEADER + "more\n"))["changed"]
+    assert file.read_text() == HEADER + "more\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (HEADER.replace("shop", "blog"), "belongs to the application blog"),
+        ("[Unit]\n", "exists and was not written by this collection"),
+        ("", "exists and was not written by this collection"),
+    ],
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_a_file_of_somebody_else_is_refused_before_the_first_change(root, make, there, said, check):
+    (root / "shop.service").write_text(there)
+    before = snapshot(root)
+    result = make({"path": "{root}/first", "content": "x"}, of_shop(content=HEADER), check=check)
+    assert result["failed"] and said in result["msg"]
+    assert snapshot(root) == before
+
+
+def test_a_file_that_nobody_owns_is_replaced_where_it_is_to_be_adopted(root, run_module):
+    file = root / "shop.service"
+    file.write_text("[Unit]\n")
+    entry = {"path": str(file), "application": "shop", "content": HEADER, "mode": "0644"}
+    assert run_module(tree, {"entries": [entry], "adopt": True})["changed"]
+    assert file.read_text() == HEADER
+
+
+@pytest.mark.parametrize(
+    ("there", "goes"), [(HEADER, True), ("by hand\n", False), (HEADER.replace("shop", "x"), False)]
+)
+def test_only_a_file_of_the_application_is_removed(root, make, there, goes):
+    file = root / "shop.service"
+    file.write_text(there)
+    assert make({**absent(of_shop()["path"]), "application": "shop"})["changed"] is goes
+    assert file.exists() is not goes

@@ -54,6 +54,19 @@ def test_a_run_says_who_and_where_it_is(monkeypatch):
     assert run["process"].endswith(f" {os.getppid()}")
 
 
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_user_without_a_name_is_a_number(monkeypatch, error):
+    """Python before 3.13 raises the first of them."""
+
+    def no_entry(uid):
+        raise error(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("SUDO_USER", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    assert _run.this_run()["by"] == f"user {os.getuid()}"
+
+
 def test_without_sudo_it_is_the_user_of_the_process(monkeypatch):
     monkeypatch.delenv("SUDO_USER", raising=False)
     monkeypatch.setenv("LOGNAME", "deployer")

@@ -65,6 +65,24 @@ def test_ref(resolve, history, ref, commit, clock, scheme):
     assert release["warnings"] == []
 
 
+def test_a_name_that_a_branch_and_a_tag_have_is_refused(resolve, history):
+    history.run("branch", "v1", "feature/x")
+    with pytest.raises(SourceError) as refused:
+        resolve(git_repo=history.path, git_ref="v1")
+    assert str(refused.value) == (
+        f'release_git_ref: "v1" is a branch and a tag of {history.path}, at different commits; write refs/heads/v1 or '
+        "refs/tags/v1."
+    )
+    assert resolve(git_repo=history.path, git_ref="refs/heads/v1")["source"]["revision"] == history.third
+    assert resolve(git_repo=history.path, git_ref="refs/tags/v1")["source"]["revision"] == history.first
+
+
+@pytest.mark.parametrize("tag", ["v1", "old"])
+def test_a_branch_and_a_tag_of_one_name_at_one_commit_are_no_question(resolve, history, tag):
+    history.run("branch", "--force", tag, history.first)
+    assert resolve(git_repo=history.path, git_ref=tag)["source"]["revision"] == history.first
+
+
 def test_commit_that_no_branch_has_any_more(resolve, history):
     history.run("branch", "--force", "feature/x", "main")
     assert resolve(git_repo=history.path, git_ref=history.third)["source"]["revision"] == history.third

@@ -1,0 +1,106 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of Gunicorn: what can't stand in its configuration file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+
+NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+# Those that a value can be written for, of Gunicorn 21 to 27: gunicorn.config.KNOWN_SETTINGS without hooks, which are
+# functions, and without those of the command line.
+KNOWN_NAMES = """
+    access_log_format accesslog asgi_disconnect_grace_period asgi_lifespan asgi_loop backlog bind ca_certs
+    capture_output casefold_http_method cert_reqs certfile chdir ciphers control_socket control_socket_disable
+    control_socket_mode daemon default_proc_name dirty_apps dirty_graceful_timeout dirty_threads dirty_timeout
+    dirty_workers disable_redirect_access_to_syslog do_handshake_on_connect dogstatsd_tags enable_backlog_metric
+    enable_stdio_inheritance errorlog forwarded_allow_ips forwarder_headers graceful_timeout group header_map
+    http2_cleartext http2_initial_window_size http2_max_concurrent_streams http2_max_frame_size
+    http2_max_header_list_size http_parser http_protocols initgroups keepalive keyfile limit_request_field_size
+    limit_request_fields limit_request_line logconfig logconfig_dict logconfig_json logger_class loglevel
+    max_requests max_requests_jitter paste permit_obsolete_folding permit_unconventional_http_method
+    permit_unconventional_http_version pidfile preload_app proc_name protocol proxy_allow_ips proxy_protocol
+    pythonpath raw_env raw_paste_global_conf reload reload_engine reload_extra_files reuse_port root_path
+    secure_scheme_headers sendfile spew ssl_version statsd_host statsd_prefix strip_header_spaces
+    suppress_ragged_eofs syslog syslog_addr syslog_facility syslog_prefix threads timeout tmp_upload_dir
+    tolerate_dangerous_framing umask user uwsgi_allow_ips websocket_max_message_size worker_class
+    worker_connections worker_tmp_dir workers wsgi_app
+"""
+# Functions, which no value in YAML is.
+HOOK_NAMES = """
+    child_exit dirty_post_fork dirty_worker_exit dirty_worker_init nworkers_changed on_dirty_starting on_exit
+    on_reload on_starting post_fork post_request post_worker_init pre_exec pre_fork pre_request ssl_context
+    when_ready worker_abort worker_exit worker_int
+"""
+KNOWN, HOOKS = frozenset(KNOWN_NAMES.split()), frozenset(HOOK_NAMES.split())
+# What options of the command line are named otherwise than their settings.
+ON_COMMAND_LINE = {
+    "access_logfile": "accesslog",
+    "access_logformat": "access_log_format",
+    "env": "raw_env",
+    "error_logfile": "errorlog",
+    "log_config": "logconfig",
+    "log_file": "errorlog",
+    "log_level": "loglevel",
+    "log_syslog": "syslog",
+    "log_syslog_facility": "syslog_facility",
+    "log_syslog_prefix": "syslog_prefix",
+    "log_syslog_to": "syslog_addr",
+    "name": "proc_name",
+    "paster": "paste",
+    "pid": "pidfile",
+    "preload": "preload_app",
+}
+
+
+def gunicorn_settings_faults(
+    settings: object, variable: str, reserved: Sequence[str] = (), variables: Mapping[str, str] | None = None
+) -> list[str]:
+    """Sentences on what can't be a setting here. They name settings, never values.
+
+    reserved: the settings that the units decide. variables: those that a variable of the role sets, with its name.
+    """
+    if not isinstance(settings, Mapping):
+        return [f"{variable} is '{settings}', but must be a mapping of settings to values."]
+    names, owned = list(settings), variables or {}
+    faults = []
+    if any(name in reserved for name in names):
+        found = ", ".join(name for name in names if name in reserved)
+        faults.append(f"{variable} has {found}, which the units decide: leave out {', '.join(reserved)}.")
+    if any(name in owned for name in names):
+        found = [name for name in names if name in owned]
+        use = ", ".join(owned[name] for name in found)
+        faults.append(f"{variable} has {', '.join(found)}, which a variable of its own sets: use {use}.")
+    unknown = [name for name in names if name not in KNOWN and name not in reserved and name not in owned]
+    return faults + [_unknown(name, variable, owned) for name in unknown]
+
+
+def _unknown(name: object, variable: str, owned: Mapping[str, str]) -> str:
+    if not isinstance(name, str) or not NAME.match(name.replace("-", "_")):
+        return f"{variable} has '{name}', but a setting of Gunicorn is named in lower-case letters, digits and '_'."
+    if name in HOOKS:
+        return f"{variable} has {name}, which has to be a function in Gunicorn's configuration file: leave it out."
+    meant = _meant(name)
+    if not meant:
+        return f"{variable} has {name}, which is no setting of Gunicorn and would be ignored: leave it out."
+    return f"{variable} has {name}, but Gunicorn's setting is {meant}: use {owned.get(meant, meant)}."
+
+
+def _meant(name: str) -> str:
+    """The setting that is meant by a name, or nothing."""
+    plain = name.replace("-", "_")
+    if plain in KNOWN or plain in ON_COMMAND_LINE:
+        return ON_COMMAND_LINE.get(plain, plain)
+    joined = {setting.replace("_", ""): setting for setting in KNOWN}
+    near = difflib.get_close_matches(plain.replace("_", ""), sorted(joined), n=1, cutoff=0.85)
+    return joined[near[0]] if near else ""
+
+
+class FilterModule:
+    """Filters for Gunicorn's settings."""
+
+    def filters(self) -> dict:
+        return {"gunicorn_settings_faults": gunicorn_settings_faults}

@@ -1,0 +1,53 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: tolerance
+author:
+  - The flaskops.production contributors (@flaskops)
+version_added: "1.0.0"
+short_description: Whether a play goes on when hosts fail
+description:
+  - Used by the playbooks of this collection, for C(max_fail_percentage).
+  - Returns V(100) where C(flask_app_max_fail_percentage) allows for any failure, and V(0) where it does not. How many
+    hosts may fail is checked by the roles, over all hosts of the play and not those of a batch.
+  - The variable is seen as by P(flaskops.production.batches#lookup), from the second play of a run on also in the
+    inventory.
+options: {}
+seealso:
+  - plugin: flaskops.production.batches
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Activate the release
+  hosts: "{{ flask_app_hosts | default('flask') }}"
+  max_fail_percentage: "{{ lookup('flaskops.production.tolerance') }}"
+  tasks: []
+"""
+
+RETURN = r"""
+_raw:
+  description: What C(max_fail_percentage) takes.
+  type: list
+  elements: int
+"""
+
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.flaskops.production.plugins.plugin_utils._play import setting_of_play
+
+
+class LookupModule(LookupBase):
+    """Find the share of hosts that may fail, without more than one host's variables."""
+
+    def run(self, terms, variables=None, **kwargs) -> list[int]:
+        share = setting_of_play(self, "flask_app_max_fail_percentage", variables or {}, 0)
+        try:
+            return [100 if float(str(share)) > 0 else 0]
+        except ValueError:
+            # The first play refuses it.
+            return [0]

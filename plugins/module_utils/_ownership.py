@@ -1,0 +1,122 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which application a file, directory or account belongs to: nothing of somebody else is touched. Private."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import stat
+
+# The first line of every file that the roles write; templates get it from __flask_app_header.
+HEADER = re.compile(
+    r"^# Ansible managed: written by flaskops\.production for the application ([a-z][a-z0-9_-]*)\.$", re.MULTILINE
+)
+HEAD = 1024
+# A unit in /etc replaces one of these of the same name.
+PACKAGED_UNITS = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+UNITS = "/etc/systemd/system"
+SCRIPTS = "/etc/init.d"
+# What the collection, or a user on its request, puts into an application's directory.
+LAYOUT = (".deploy", "app", "gunicorn.conf.py", "next", "releases", "run", "shared", "venv", "venvs")
+# A file system of its own has this, and it is nobody's.
+IGNORED = ("lost+found",)
+SHOWN = 3
+
+ADOPT = "bring the old deployment into the layout with flaskops.production.adopt"
+
+
+def writer(path: str) -> str | None:
+    """The application that a file was written for; empty where this collection did not write it, None where it is
+    absent."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return None
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found = HEADER.search(file.read(HEAD))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found[1] if found else ""
+
+
+def foreign_file(path: str, application: str, adopt: bool = False) -> str:
+    """Why a file must not be replaced for an application, as a sentence; empty where it may be.
+
+    adopt: whether a file that was not written by this collection may be replaced.
+    """
+    owner = writer(path)
+    if owner == application:
+        return ""
+    if owner:
+        return f"{path} belongs to the application {owner}: choose a flask_app_name other than {application}."
+    if owner == "" and not adopt:
+        return (
+            f"{path} exists and was not written by this collection: choose a flask_app_name other than {application}, "
+            f"or {ADOPT}."
+        )
+    return "" if owner == "" else _hidden_unit(path, application)
+
+
+def _hidden_unit(path: str, application: str) -> str:
+    """A unit of a package whose name a new one would take."""
+    directory, unit = os.path.split(path)
+    if directory != UNITS:
+        return ""
+    same = [os.path.join(place, unit) for place in PACKAGED_UNITS]
+    same += [os.path.join(SCRIPTS, unit[: -len(".service")])] if unit.endswith(".service") else []
+    found = [other for other in same if os.path.lexists(other)]
+    if not found:
+        return ""
+    return (
+        f"{unit} is a unit of the system ({found[0]}), which {path} would replace: choose a flask_app_name other than "
+        f"{application}."
+    )
+
+
+def foreign_directory(path: str, application: str, adopt: bool = False) -> str:
+    """Why a directory can't be that of an application, as a sentence; empty where it can."""
+    owner = writer(os.path.join(path, "gunicorn.conf.py"))
+    if owner and owner != application:
+        return f"{path} belongs to the application {owner}: choose another flask_app_root for {application}."
+    try:
+        names = sorted(name for name in os.listdir(path) if name not in IGNORED)
+    except OSError:
+        return ""
+    if adopt or not names or any(name in LAYOUT for name in names):
+        return ""
+    shown = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+    return (
+        f"{path} holds files that are not part of the layout ({shown}): choose another flask_app_root for "
+        f"{application}, or {ADOPT}."
+    )
+
+
+def foreign_account(user: str, group: str, root: str) -> str:
+    """Why an account of the default name is not the application's, as sentences; empty where it is or can be."""
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        if group != user or not _has_group(user):
+            return ""
+        return (
+            f"flask_app_user is {user!r}, the default, but the host has a group of that name that is not the "
+            f"application's. Set flask_app_user to a name that is free, or to {user!r} to use the group."
+        )
+    if account.pw_dir == root and account.pw_shell.endswith(("/nologin", "/false")):
+        return ""
+    return (
+        f"flask_app_user is {user!r}, the default, but the host has an account of that name that is not the "
+        f"application's (home {account.pw_dir}, shell {account.pw_shell}). Set flask_app_user to a name that is "
+        f"free, or to {user!r} to use the account."
+    )
+
+
+def _has_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,99 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is not the application's, and a host that is not supported, is refused before anything is changed there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+from environment import docker, tool_environment
+
+FATAL = re.compile(r"^fatal: \[(\S+)\]: FAILED! => (\{.*\})$", re.MULTILINE)
+PLANT = """
+printf '[Service]\\nExecStart=/bin/sleep 1d\\n' > /etc/systemd/system/by-hand.service
+printf '[Service]\\nExecStart=/bin/sleep 1d\\n' > /usr/lib/systemd/system/packaged.service
+printf 'server { listen 8099; }\\n' > /etc/nginx/sites-available/neighbour.conf
+mkdir -p /srv/filled
+touch /srv/filled/notes.txt
+useradd --system --home-dir /var/lib/taken --no-create-home taken
+"""
+# What is set beside the variables of the host's own application, and what the refusal says.
+ROWS = {
+    "by-hand": ({}, "/etc/systemd/system/by-hand.service exists and was not written by this collection"),
+    "packaged": ({}, "packaged.service is a unit of the system (/usr/lib/systemd/system/packaged.service)"),
+    "neighbour": ({}, "/etc/nginx/sites-available/neighbour.conf exists and was not written by this collection"),
+    "filled": ({}, "/srv/filled holds files that are not part of the layout (notes.txt)"),
+    "other": ({"flask_app_root": "/srv/myapp"}, "/srv/myapp belongs to the application myapp"),
+    "taken": ({"flask_app_user": "taken"}, "The user taken exists and was not created for this application"),
+    "grouped": ({"flask_app_web_group": "games"}, "flask_app_web_group is games, but Nginx runs as www-data"),
+}
+
+
+def fingerprint(site) -> str:
+    """All that a run could change."""
+    command = (
+        "find /srv /etc/systemd /usr/lib/systemd/system /etc/nginx /etc/passwd /etc/group /etc/logrotate.d -printf "
+        "'%p %T@ %m %u\\n' | sort; systemctl list-units --all --no-legend --plain --type=service,socket 'myapp*' 'by-*'"
+    )
+    return docker("exec", site.container, "bash", "-euc", command)
+
+
+def play(site, hosts: dict[str, dict]) -> dict[str, str]:
+    """Run site.yml for applications of these names on the host, all at once; what each is refused with."""
+    common = {**site.variables, "ansible_host": site.container}
+    inventory = {"flask": {"hosts": {name: {**common, **variables} for name, variables in hosts.items()}}}
+    (site.place / "refused.json").write_text(json.dumps(inventory))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "refused.json", "flaskops.production.site"],
+        check=False,
+        cwd=site.place,
+        env=tool_environment(
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+            ANSIBLE_INJECT_FACT_VARS="false",
+            ANSIBLE_NOCOLOR="true",
+            ANSIBLE_PIPELINING="true",
+            NO_PROXY="127.0.0.1",
+        ),
+        capture_output=True,
+        text=True,
+    )
+    assert "changed=0" in done.stdout and not re.search(r"changed=[1-9]", done.stdout), done.stdout + done.stderr
+    return {host: json.loads(result)["msg"] for host, result in FATAL.findall(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def refused(site, converged):
+    docker("exec", site.container, "bash", "-euc", PLANT)
+    before = fingerprint(site)
+    own = {"flask_app_user": "www-data", "nginx_site_listen": 8098, "nginx_site_server_name": "x.example.org"}
+    hosts = {
+        name: {**own, "flask_app_name": name, "flask_app_root": f"/srv/{name}", **variables}
+        for name, (variables, _said) in ROWS.items()
+    }
+    messages = play(site, hosts)
+    assert fingerprint(site) == before
+    yield messages
+    docker("exec", site.container, "rm", "-r", "/etc/systemd/system/by-hand.service", "/srv/filled")
+    docker("exec", site.container, "rm", "/usr/lib/systemd/system/packaged.service")
+    docker("exec", site.container, "rm", "/etc/nginx/sites-available/neighbour.conf")
+    docker("exec", site.container, "userdel", "taken")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_is_not_the_applications_is_refused_in_one_sentence(refused, name):
+    assert ROWS[name][1] in refused.get(name, "not refused")
+
+
+def test_a_host_with_another_system_is_refused(site, converged):
+    docker("exec", site.container, "bash", "-euc", "mv /etc/os-release /root/kept; echo ID=rocky > /etc/os-release")
+    try:
+        before = fingerprint(site)
+        message = play(site, {"rocky": {}})["rocky"]
+        assert fingerprint(site) == before
+    finally:
+        docker("exec", site.container, "mv", "/root/kept", "/etc/os-release")
+    assert message.startswith("This host runs rocky, but only Debian 12 and 13 and Ubuntu 22.04"), message
