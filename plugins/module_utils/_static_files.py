@@ -51,7 +51,8 @@ def collect(home: Home, directory: str, record: dict, replace: bool) -> None:
     owner = os.stat(home.releases).st_uid
     with contextlib.ExitStack() as stack:
         release = stack.enter_context(reach(directory, reading=True))
-        shared = stack.enter_context(reach(home.shared, {owner}))
+        root = stack.enter_context(reach(home.root, {owner}))
+        shared = stack.enter_context(_target(root, os.path.basename(home.shared), owner))
         target = stack.enter_context(_target(shared, os.path.basename(home.static), owner))
         work = Collection(release, shared_paths, owner, replace)
         for name in names:
