@@ -165,16 +165,7 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
     ]
     served = _served(facts)
     if shared_paths is not None:
-        for name in shared_paths:
-            path = os.path.join(code, name.rstrip("/"))
-            if os.path.islink(path) and os.path.realpath(path) == os.path.realpath(os.path.join(root, "shared", name)):
-                continue  # another tool has shared it already
-            if os.path.lexists(path):
-                found.moves.append(
-                    Move("data", path, name.rstrip("/"), name.rstrip("/"), "", "release_shared_paths has it")
-                )
-            elif not name.endswith("/") and not os.path.lexists(os.path.join(root, "shared", name)):
-                found.obstacles.append(f"release_shared_paths has {name}, a file, but {path} does not exist.")
+        _given_data(code, root, found, shared_paths)
     else:
         open_code = facts.runtime is None or not facts.runtime.uid or may(facts.runtime, _node(facts, code), 2)
         for item in tree:
@@ -202,6 +193,20 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
                 f"{item.path} lies in shared/ itself, which only root may write to: move it to a directory there, such "
                 f"as {root}/shared/database/, and tell the application."
             )
+
+
+def _given_data(code: str, root: str, found: Plan, shared_paths: list[str]) -> None:
+    """What release_shared_paths says is data."""
+    for name in shared_paths:
+        path = os.path.join(code, name.rstrip("/"))
+        if os.path.islink(path) and os.path.realpath(path) == os.path.realpath(os.path.join(root, "shared", name)):
+            continue  # another tool has shared it already
+        if os.path.lexists(path):
+            found.moves.append(
+                Move("data", path, name.rstrip("/"), name.rstrip("/"), "", "release_shared_paths has it")
+            )
+        elif not name.endswith("/") and not os.path.lexists(os.path.join(root, "shared", name)):
+            found.obstacles.append(f"release_shared_paths has {name}, a file, but {path} does not exist.")
 
 
 def _shared_already(facts: Facts, root: str) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import pwd
@@ -94,6 +95,8 @@ def prepared(state: str, prefix: str) -> Iterator[Place]:
 
 def back_up(source: Found, place: Place, user: str, exact: bool) -> None:
     """A copy of a database that is whole, whoever writes to it meanwhile."""
+    # The user of the process may not be able to read the library.
+    importlib.import_module("sqlite3")
     said = ""
     for name, uid, gid in readers(source.path, user):
         place.clear()
@@ -106,7 +109,10 @@ def back_up(source: Found, place: Place, user: str, exact: bool) -> None:
             raise ReleaseError(text)
         said = said or f"{text}, as the user {name or uid}"
         place.take_over()
-    raise ReleaseError(f"{source.path} can't be copied: {said}.")
+    raise ReleaseError(
+        f"{source.path} can't be copied: {said}. Root itself does not open a database in a directory that others can "
+        "replace: let that user read it, and run again."
+    )
 
 
 def readers(path: str, user: str) -> list[tuple[str, int, int]]:

@@ -210,12 +210,14 @@ def plan(entries: list[Entry], check_mode: bool = False, adopt: bool = False) ->
     if reasons:
         raise ForeignError(" ".join(reasons))
     places: dict[str, tuple[str, str]] = {}
+    # Who will own the listed directories, and who owns them before they are changed, which comes first.
     owners: dict[str, int] = {}
+    former: dict[str, int] = {}
     changes = []
     for entry in entries:
         place, missing = _place(entry, places)
-        trusted = frozenset(uid for path, uid in owners.items() if entry.path.startswith(path + "/"))
-        _check_way(entry, place, trusted)
+        trusted = _above(entry, owners)
+        _check_way(entry, place, trusted | _above(entry, former))
         if entry.kind == "absent":
             changes += [change._replace(trusted=trusted) for change in _removal(entry, place)]
             continue
@@ -229,8 +231,14 @@ def plan(entries: list[Entry], check_mode: bool = False, adopt: bool = False) ->
         places[entry.path] = (place, entry.kind)
         change = _compare(entry, place, check_mode)._replace(trusted=trusted)
         owners[entry.path] = change.uid
+        former[entry.path] = change.uid if change.before == ABSENT else user_id(change.before.owner) or 0
         changes.append(change)
     return [change for change in changes if change.before != change.after]
+
+
+def _above(entry: Entry, owners: dict[str, int]) -> frozenset[int]:
+    """The owners of those directories that are above an entry."""
+    return frozenset(uid for path, uid in owners.items() if entry.path.startswith(path + "/"))
 
 
 def _check_way(entry: Entry, place: str, trusted: frozenset[int]) -> None:

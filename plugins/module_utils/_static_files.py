@@ -27,6 +27,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     reach,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
 
 PREFIX = ".flaskops-static-"
 BLOCK = 1 << 20
@@ -51,7 +52,8 @@ def collect(home: Home, directory: str, record: dict, replace: bool) -> None:
     owner = os.stat(home.releases).st_uid
     with contextlib.ExitStack() as stack:
         release = stack.enter_context(reach(directory, reading=True))
-        shared = stack.enter_context(reach(home.shared, {owner}))
+        root = stack.enter_context(reach(home.root, {owner}))
+        shared = stack.enter_context(_target(root, os.path.basename(home.shared), owner))
         target = stack.enter_context(_target(shared, os.path.basename(home.static), owner))
         work = Collection(release, shared_paths, owner, replace)
         for name in names:
@@ -130,7 +132,8 @@ def _target(above: Directory, name: str, owner: int) -> Directory:
     if found.st_uid not in {0, os.geteuid(), owner}:
         raise ReleaseError(
             f"Static files can't be collected into {path}: it belongs to {user_name(found.st_uid)}, who could redirect "
-            "them. If it was a shared path of an earlier release, move it to another name in shared/."
+            "them. If it was a shared path of an earlier release, move it to another name in shared/. If only releases "
+            f"bring files there, give it to root: find -P {shell_quoted(path)} -exec chown -h root:root {{}} +"
         )
     return above.enter(name)
 

@@ -9,8 +9,17 @@ import posixpath
 import re
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
+from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._staged import check_static_paths
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import RESERVED, Request
-from ansible_collections.flaskops.production.plugins.plugin_utils._tree import Entry, SourceError, Tree, listing, quote
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
+    Entry,
+    SourceError,
+    Tree,
+    follow,
+    listing,
+    quote,
+)
 from ansible_collections.flaskops.production.plugins.plugin_utils._wsgi import check_wsgi
 
 
@@ -53,6 +62,27 @@ def check_tree(tree: Tree, request: Request) -> None:
             )
     for path in request.shared_paths:
         _check_shared_in(tree, path)
+    _check_static(tree, request)
+
+
+def _check_static(tree: Tree, request: Request) -> None:
+    """Refuse static files that would come from shared data, which the application may write to."""
+    shared = [path.rstrip("/") for path in request.shared_paths]
+    try:
+        check_static_paths(list(request.static_paths), list(request.shared_paths))
+    except ReleaseError as error:
+        raise SourceError(str(error)) from None
+    tops = tuple(f"{posixpath.normpath(path)}/" for path in request.static_paths)
+    for entry in tree.entries.values():
+        if entry.kind != "link" or not entry.path.startswith(tops) or entry.path in shared:
+            continue
+        leads = follow(tree.label, tree.entries, entry.path) or ""
+        over = [path for path in shared if leads == path or leads.startswith(path + "/")]
+        if over:
+            raise SourceError(
+                f"release_static_paths: {quote(entry.path)} is a link to {quote(leads)} in {quote(over[0])} of "
+                "release_shared_paths, which the application may write to; replace it by a file of the release."
+            )
 
 
 def _check_shared_in(tree: Tree, path: str) -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -103,6 +105,20 @@ def test_links_in_the_place_of_copies_are_replaced_or_refused(shop, untouched):
     with pytest.raises((ReleaseError, OSError), match="media/2026"):
         shop.copy()
     assert occupied(shop.home, shop.moves, OWNER, shop.tops) != []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_descriptor_stays_open(shop, fails):
+    (shop.old / "uploads/link").symlink_to("cat.png")
+    if fails:
+        (shop.shared / "media/2026").write_text("in the way")
+    before = os.listdir("/proc/self/fd")
+    for add in (lambda: None, shop.add_database):
+        add()
+        with contextlib.suppress(ReleaseError):
+            shop.copy()
+    gc.collect()
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_no_owner_or_mode_reaches_a_hard_link(shop, untouched):

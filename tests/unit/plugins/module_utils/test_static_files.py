@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -51,6 +52,22 @@ class Site:
 @pytest.fixture
 def site(open_path):
     return Site(open_path)
+
+
+def test_the_directories_are_made_where_they_are_missing(site):
+    shutil.rmtree(site.root / "shared")
+    assert site.collect() == {"app.css": "css"}
+    assert (site.root / "shared").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize("text", ["app.css", "../instance/x", "."])
+def test_no_descriptor_stays_open(site, text):
+    site.file("static/img/deep/logo.svg", "logo")
+    (site.release / "static/link").symlink_to(text)
+    before = os.listdir("/proc/self/fd")
+    with contextlib.suppress(ReleaseError):
+        site.collect()
+    assert os.listdir("/proc/self/fd") == before
 
 
 # Links in the release

@@ -463,6 +463,20 @@ def test_a_link_above_that_another_user_can_turn_is_refused(root, make, as_root,
     assert os.listdir(root / "target") == []
 
 
+def test_a_users_directory_that_leads_to_what_others_own_is_refused(root, make, as_root):
+    (root / "data/inner/deeper").mkdir(parents=True)
+    os.chown(root / "data", NOBODY, NOBODY)
+    entry = {"path": "{root}/data/inner/deeper", "mode": "0700"}
+    for check in (True, False):
+        said = make(entry, check=check)["msg"]
+        assert said.startswith(f"{root}/data/inner/deeper can't be made: {root}/data/inner belongs to root, but")
+    assert mode(root / "data/inner/deeper") == "0755"
+    # The task itself says that the user owns the upper one, or gives it to root first.
+    assert make({"path": "{root}/data", "mode": "0755", "owner": str(NOBODY)}, entry)["changed"]
+    assert make({"path": "{root}/data", "mode": "0755", "owner": "root"}, {**entry, "mode": "0711"})["changed"]
+    assert (owner(root / "data"), mode(root / "data/inner/deeper")) == ((0, NOBODY), "0711")
+
+
 def redirect(victim, target):
     """What the owner of a directory can do between plan and change."""
     os.rename(victim, f"{victim}.aside")

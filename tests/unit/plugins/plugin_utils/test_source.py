@@ -367,6 +367,16 @@ DIRECTORIES = {
         {"shared_paths": ("wsgi.py/x",)},
         ["release_shared_paths", '"wsgi.py/x" lies below "wsgi.py"', "file"],
     ),
+    "static path that is shared": (
+        {**APP, "instance/public/a.css": "x"},
+        {"static_paths": ("instance/public",), "shared_paths": ("instance/",)},
+        ["release_static_paths has instance/public", "lies in instance of release_shared_paths"],
+    ),
+    "static link to shared data": (
+        {**APP, "static/img/logo.png": ("link", "../../instance/logo.png")},
+        {"static_paths": ("static",), "shared_paths": ("instance/",)},
+        ["release_static_paths", '"static/img/logo.png" is a link to "instance/logo.png"', "release_shared_paths"],
+    ),
     "static file": (APP, {"static_paths": ("wsgi.py",)}, ["release_static_paths", '"wsgi.py" is a file']),
 }
 
@@ -378,6 +388,22 @@ def test_refused_directory(resolve, files, tmp_path, content, values, said):
     with pytest.raises(SourceError) as refusal:
         resolve(directory=files(root, content), **values)
     assert [word for word in said if word not in str(refusal.value)] == []
+
+
+def test_static_links_inside_the_release_and_shared_paths_among_static_files_are_accepted(resolve, files, tmp_path):
+    content = {
+        **APP,
+        "vendor/dist/a.js": "x",
+        "static/vendor": ("link", "../vendor/dist"),
+        # A build makes it, and a link of the release is replaced by that to shared/.
+        "static/later": ("link", "../built"),
+        "static/uploads": ("link", "../instance/uploads"),
+    }
+    resolve(
+        directory=files(tmp_path / "app", content),
+        static_paths=("static",),
+        shared_paths=("instance/", "static/uploads/"),
+    )
 
 
 def test_refused_pipe_and_socket(resolve, files, tmp_path, monkeypatch):
