@@ -90,8 +90,10 @@ def check_tree(home: Home, params: dict) -> None:
 def check_databases(home: Home, params: dict) -> None:
     """Refuse a file of SQLite in a directory that the application may not write to: every write would fail."""
     for name in params["shared_paths"]:
-        path = os.path.realpath(os.path.join(home.shared, name))
-        directory = os.path.dirname(path)
+        place = os.path.realpath(os.path.join(home.shared, name))
+        directory = os.path.dirname(place)
+        # An adoption moves the file there.
+        path = place if os.path.lexists(place) or not params["adopt"] else os.path.join(home.app, name)
         if name.endswith("/") or not is_database(path) or may_write(directory, params["user"], params["group"]):
             continue
         raise ReleaseError(
@@ -112,7 +114,11 @@ def is_database(path: str) -> bool:
 
 def may_write(directory: str, user: str, group: str) -> bool:
     """Whether the modes of a directory let the application write to it."""
-    info = os.stat(directory)
+    try:
+        info = os.stat(directory)
+    except FileNotFoundError:
+        # It would be made by root.
+        return False
     try:
         if pwd.getpwnam(user).pw_uid == info.st_uid:
             return bool(info.st_mode & 0o200)

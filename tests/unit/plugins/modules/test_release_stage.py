@@ -977,6 +977,18 @@ def test_nested_directories_and_files_are_adopted_too(host, path):
     assert (host.root / "venv/bin/gunicorn").read_text() == "#!"
 
 
+@pytest.mark.parametrize("name", ["app.db", "data/app.db"])
+def test_a_database_is_not_moved_to_where_it_could_not_be_written(host, name):
+    guide_tree(host)
+    (host.root / "app" / name).parent.mkdir(exist_ok=True)
+    (host.root / "app" / name).write_bytes(SQLITE)
+    (host.root / "shared").chmod(0o755)
+    before = host.tree()
+    refused = host.stage(host.resolve(), adopt=True, user="nobody", group="nogroup", shared_paths=[name])
+    assert refused["failed"] and f"release_shared_paths has {name}, an SQLite database" in refused["msg"]
+    assert host.tree() == before
+
+
 def test_a_refused_adoption_changes_nothing(host):
     guide_tree(host)
     before = host.tree()

@@ -55,6 +55,17 @@ def credentials_are_its_own() -> str:
     return str(directory)
 
 
+def environment() -> str:
+    """Programs of its packages, a home that it may write to, and output that is seen at once."""
+    check(os.environ["VIRTUAL_ENV"] == os.path.realpath(sys.prefix), os.environ["VIRTUAL_ENV"])
+    said = subprocess.run(["gunicorn", "--version"], check=True, capture_output=True, text=True).stdout
+    cache = Path.home() / ".cache/probe"
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "written").write_text("written")
+    check(sys.stdout.write_through)
+    return said
+
+
 def process_information() -> str:
     own = psutil.Process()
     check(own.memory_info().rss > 1_000_000 and own.num_threads() >= 1 and own.open_files() is not None)

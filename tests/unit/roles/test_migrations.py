@@ -1,0 +1,58 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which host of a play runs a migration, and when none does. In check mode, which tells what would be run."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ansible_collections.flaskops.production.tests.unit.roles.playing import play
+
+# For each application: whether each host needs to activate its release, and whether it has migrated for it.
+HOSTS = {
+    "new": {"web1": (True, False), "web2": (True, False)},
+    "commandadded": {"web1": (False, False), "web2": (False, False)},
+    "done": {"web1": (False, True), "web2": (False, True)},
+    "doneonanother": {"web1": (True, False), "web2": (False, True)},
+}
+EXPECTED = {"new": ["web1"], "commandadded": ["web1"], "done": [], "doneonanother": []}
+
+
+@pytest.fixture(scope="module")
+def migrations(tmp_path_factory):
+    """The hosts that would run the migration of each application."""
+    directory = tmp_path_factory.mktemp("migrations")
+    hosts = {
+        host: {
+            "__release_live": {},
+            "__release_prepared": {
+                app: {"release": "v1", "live": "", "needed": states[host][0], "migrated": states[host][1]}
+                for app, states in HOSTS.items()
+            },
+            "flask_app_root": str(directory),
+            "release_migrate_command": "flask db upgrade",
+        }
+        for host in ("web1", "web2")
+    }
+    role = {"name": "flaskops.production.release", "tasks_from": "migrate"}
+    tasks = [
+        {"name": f"APP {app}", "include_role": role, "vars": {"flask_app_name": app}} for app in HOSTS
+    ]  # fmt: skip
+    done = play(directory, hosts, tasks, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, list[str]] = {app: [] for app in HOSTS}
+    app = ""
+    for part in re.split(r"^TASK \[", done.stdout, flags=re.MULTILINE):
+        named = re.match(r"APP (\w+)\]", part)
+        app = named[1] if named else app
+        if "migration | Run the migration]" in part.splitlines()[0]:
+            found[app] += re.findall(r"^changed: \[(\w+)\]", part, re.MULTILINE)
+    return found
+
+
+@pytest.mark.parametrize("app", HOSTS)
+def test_one_host_migrates_unless_one_of_them_has(migrations, app):
+    assert migrations[app] == EXPECTED[app]
