@@ -150,6 +150,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     STAGE,
+    check_links,
     check_tree,
     is_as_set,
     is_from,
@@ -238,11 +239,20 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> str:
     return live
 
 
+def refusals(name: str, home: Home, params: dict) -> list[str]:
+    """Why the application can't be on this host, apart from its files."""
+    found = [unsupported(), "" if params["adopt"] else foreign_account(params["account"], name, home.root)]
+    try:
+        check_links(home, {"source": params["release"].get("source"), "adopt": params["adopt"]})
+    except ReleaseError as error:
+        found.append(str(error))
+    return [reason for reason in found if reason]
+
+
 def state(module: AnsibleModule) -> dict:
     params = module.params
     name, home = params["name"], Home(params["root"])
-    account = "" if params["adopt"] else foreign_account(params["account"], name, home.root)
-    refused = [reason for reason in (unsupported(), account) if reason]
+    refused = refusals(name, home, params)
     try:
         differs = differing_paths(params, refused)
         differs += [*differing_units(name), *differing_site(module, refused)]
