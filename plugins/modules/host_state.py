@@ -159,6 +159,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     STAGE,
+    check_links,
     check_tree,
     is_as_set,
     is_from,
@@ -247,11 +248,20 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
     return {"live": live, "migrated": found["migrated"]}
 
 
+def refusals(home: Home, params: dict) -> list[str]:
+    """Why the application can't be on this host, apart from its files."""
+    found = [unsupported(), params["account"] and foreign_account(params["account"], params["group"], home.root)]
+    try:
+        check_links(home, {"source": params["release"].get("source"), "adopt": params["adopt"]})
+    except ReleaseError as error:
+        found.append(str(error))
+    return [reason for reason in found if reason]
+
+
 def state(module: AnsibleModule) -> dict:
     params = module.params
     name, home = params["name"], Home(params["root"])
-    account = params["account"] and foreign_account(params["account"], params["group"], home.root)
-    refused = [reason for reason in (unsupported(), account) if reason]
+    refused = refusals(home, params)
     try:
         differs = differing_paths(params, refused)
         differs += [*differing_units(name), *differing_site(module, refused)]

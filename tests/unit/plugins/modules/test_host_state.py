@@ -85,9 +85,11 @@ def test_an_option_that_a_role_would_refuse_is_a_difference(asked, option, wrong
     assert any(said.startswith(expected) for said in asked(**{option: wrong})["differs"])
 
 
-def test_what_was_put_there_by_hand_is_left_to_the_role(asked, tmp_path):
+def test_code_that_was_put_there_by_hand_is_refused_unless_it_is_to_be_adopted(asked, tmp_path):
     (tmp_path / "app").mkdir()
     assert any("app is not a link but holds code" in said for said in asked()["differs"])
+    assert any("app is not a link but holds code" in said for said in asked()["refused"])
+    assert asked(adopt=True)["refused"] == []
 
 
 HEADER = "# Ansible managed: written by flaskops.production for the application"
