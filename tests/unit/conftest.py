@@ -41,11 +41,19 @@ with patch_module_args(), contextlib.redirect_stdout(io.StringIO()), contextlib.
 
 
 @pytest.fixture
-def run_module():
+def run_module(tmp_path_factory, monkeypatch):
     """Run a module's main() as a task does, and return what it prints, which is after hiding secrets.
 
     `run_module(tree, {"entries": […]}, check=True, diff=True)`; a failed module has `failed` in its result.
     """
+
+    # Not above: ansible-test knows the collection only after it has read this file.
+    from ansible_collections.flaskops.production.plugins.module_utils import _platform
+
+    # Whatever the developer's machine runs, modules find a system that is supported.
+    system = tmp_path_factory.mktemp("system") / "os-release"
+    system.write_text("ID=debian\nVERSION_ID=12\n")
+    monkeypatch.setattr(_platform, "FILES", (str(system),))
 
     def run(module, args, check=False, diff=False):
         internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
