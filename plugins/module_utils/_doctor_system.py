@@ -22,6 +22,9 @@ _UNIT = (
     "EnvironmentFiles,Sockets,ReadWritePaths,ProtectSystem,ProtectHome,PrivateTmp,TriggeredBy,Listen,Triggers"
 )
 
+# Nginx waits for name servers that do not answer.
+NGINX_SECONDS = 60
+
 
 class System:
     """The host's own tongue: systemd, the journal, Nginx. Tests speak in its place."""
@@ -44,10 +47,17 @@ class System:
         """Whether Nginx accepts its configuration, what it says, and the files; None where there is no Nginx."""
         try:
             done = subprocess.run(
-                ["nginx", "-T"], stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment()
+                ["nginx", "-T"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                env=_environment(),
+                timeout=NGINX_SECONDS,
             )
         except OSError:
             return None
+        except subprocess.TimeoutExpired:
+            return False, f"[emerg] nginx -T did not end within {NGINX_SECONDS} s", _files("/etc/nginx/nginx.conf")
         output = done.stderr.decode(errors="replace").strip()
         files = _nginx.dumped(done.stdout.decode(errors="replace")) if done.returncode == 0 else {}
         return done.returncode == 0, output, files or _files("/etc/nginx/nginx.conf")

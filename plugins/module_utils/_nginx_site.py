@@ -46,6 +46,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
 MODE = 0o644
 PREFIX = ".flaskops-"  # hidden: no include pattern with a leading * reads these files
 LEFTOVER_AGE = 3600  # seconds; a test of Nginx waits for every name server that does not answer
+TEST_TIMEOUT = 60  # seconds; a test waits for name servers that do not answer
 RELOAD_TIMEOUT = 15.0  # seconds; Nginx itself tries for 2.5 s to bind a port that is taken
 
 # The options of a site, of every module that looks at one; documented in the module nginx_site.
@@ -231,7 +232,10 @@ class Site:
 
     def ask(self, view: View) -> Verdict:
         # The test creates log files that are missing: they hold client addresses, so not for everyone.
-        code, out, err = self.module.run_command([self.nginx, "-t", "-c", view.main], umask=0o027)
+        command = ["timeout", f"{TEST_TIMEOUT}", self.nginx, "-t", "-c", view.main]
+        code, out, err = self.module.run_command(command, umask=0o027)
+        if code == 124:
+            err += f"nginx: [emerg] the test did not end within {TEST_TIMEOUT} s"
         return Verdict(code == 0, view.real_names(out + err))
 
     def validate(self, candidate: str) -> str:
@@ -334,9 +338,8 @@ class Site:
 
     def enabled(self) -> bool:
         systemctl = self.module.get_bin_path("systemctl", required=False)
-        return (
-            bool(systemctl) and self.module.run_command([systemctl, "--quiet", "is-enabled", "nginx.service"])[0] == 0
-        )
+        asked = ["timeout", "30", systemctl, "--quiet", "is-enabled", "nginx.service"]
+        return bool(systemctl) and self.module.run_command(asked)[0] == 0
 
     def look(self) -> dict:
         """What is to be done here, and what Nginx is like, by the names of the module's results."""

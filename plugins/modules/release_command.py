@@ -78,7 +78,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 output:
-  description: What the command wrote, both streams, the last 50 lines.
+  description: What the command wrote, both streams, the last 200 lines.
   returned: when the command was run
   type: list
   elements: str
@@ -92,6 +92,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.flaskops.production.plugins.module_utils._cause import explain
 from ansible_collections.flaskops.production.plugins.module_utils._files import put_file, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     PATIENCE,
@@ -137,6 +138,8 @@ PROCESS = (
     # The directory would be removed with the command, and with it what the service has there.
     *("RuntimeDirectory", "RuntimeDirectoryMode", "RuntimeDirectoryPreserve"),
 )
+# So much of its output is kept: an exception has several lines, of which a message shows a few.
+LINES = 200
 # Where the unit, its script and its output are, until the next start of the host at the latest.
 RUNTIME = "/run"
 
@@ -208,9 +211,10 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
         write(output, "", 0o600)
         systemctl("daemon-reload")
         secrets = credentials(f"{params['name']}.service")
-        code, said = systemctl("start", name)
+        # A build or a migration takes as long as it takes; who wants to end it stops its unit.
+        code, said = systemctl("start", name, timeout=float("inf"))
         with open(output, encoding="utf-8", errors="replace") as file:
-            lines = hide(file.read(), home.env_file, secrets).splitlines()[-50:]
+            lines = hide(file.read(), home.env_file, secrets).splitlines()[-LINES:]
         return code == 0, lines or ([said] if code else [])
     finally:
         systemctl("reset-failed", name)
@@ -256,10 +260,11 @@ def perform(home: Home, params: dict) -> dict:
         return {"changed": False}
     succeeded, output = run(home, params)
     if not succeeded:
-        command, said = hide(params["command"], home.env_file), "\n".join(output)
+        command, cause = hide(params["command"], home.env_file), explain("\n".join(output))
+        error = f": {cause.error}" if cause.error else ""
         raise ReleaseError(
-            f"release_{params['purpose']}_command '{command}' failed in the release {release}; "
-            f"the live release was not touched. It wrote last:\n{said}"
+            f"release_{params['purpose']}_command '{command}' failed in the release {release}{error}.\n{cause.text()}\n"
+            "The live release was not touched."
         )
     # Read again: a command may take as long as it likes.
     home.write_record(release, {**(home.record(release) or record), done: True})

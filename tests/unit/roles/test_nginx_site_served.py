@@ -99,7 +99,7 @@ class Site:
         # A socket's path is at most 107 bytes long; pytest's own directories can be longer.
         self.root = Path(tempfile.mkdtemp(prefix="site"))
         self.http, self.tls_redirect, self.tls, self.named, self.balanced = free_ports(5)
-        for directory in ("run", "shared/static/sub/.git", "shared/media/sub", "temp", "sites"):
+        for directory in ("app", "run", "shared/static/sub/.git", "shared/media/sub", "temp", "sites"):
             (self.root / directory).mkdir(parents=True)
         secret = self.root / "shared" / ".env"
         secret.write_text("SECRET")
@@ -392,6 +392,17 @@ def test_an_application_that_is_down_is_a_502(site):
         assert site.ask("/static/app.css").status == 200
     finally:
         sock.with_name("away").rename(sock)
+
+
+@needs_nginx
+def test_without_a_live_release_visitors_get_503_at_once_and_nobody_is_asked(site):
+    (site.root / "app").rename(site.root / "gone")
+    try:
+        assert site.ask("/").status == 503
+        assert site.ask("/static/app.css").status == 200
+    finally:
+        (site.root / "gone").rename(site.root / "app")
+    assert site.ask("/").status == 200
 
 
 @needs_nginx

@@ -117,7 +117,7 @@ def test_what_the_handover_needs_is_in_the_units(units):
     overlap, restart = units["wsgi:app"], units["restart"]
     service, candidate = (overlap[f"/etc/systemd/system/my-app{part}.service"] for part in ("", "-next"))
     for unit in (service, candidate):
-        assert setting(unit, "Type") == "notify" and setting(unit, "NotifyAccess") == "all"
+        assert setting(unit, "Type") == "notify" and setting(unit, "NotifyAccess") == "main"
         assert setting(unit, "Sockets") == "my-app.socket"
         assert setting(unit, "StartLimitIntervalSec") == "0"
         assert int(setting(unit, "TimeoutStopSec")) > 30

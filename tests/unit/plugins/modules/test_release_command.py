@@ -225,13 +225,21 @@ def test_a_failure_names_command_and_output_without_secrets_and_leaves_nothing(h
     failed = command("echo the planted-secret; exit 3")
     assert failed["failed"] and "planted-secret" not in failed["msg"]
     assert "release_migrate_command 'echo the ********; exit 3' failed in the release v1" in failed["msg"]
-    assert failed["msg"].endswith("It wrote last:\nthe ********")
+    assert failed["msg"].endswith("\nthe ********\nThe live release was not touched.")
     assert left(command) == [] and "migrated" not in home.record("v1")
 
 
 def test_of_several_lines_the_first_that_fails_ends_it(home, command):
-    assert "It wrote last:\none" in command("echo one\nfalse\necho two")["msg"]
+    assert "\none\n" in command("echo one\nfalse\necho two")["msg"]
     assert "migrated" not in home.record("v1")
+
+
+def test_the_exception_of_a_command_comes_first(command):
+    script = "import os; os.mkdir('/proc/logs/x')"
+    failed = command(f'echo before; python3 -c "{script}"')
+    first, *lines = failed["msg"].split("\n")
+    assert first.endswith("FileNotFoundError: [Errno 2] No such file or directory: '/proc/logs/x'.")
+    assert lines[0] == '  File "<string>", line 1, in <module>'
 
 
 def test_a_build_is_recorded_as_one(home, command):
