@@ -264,9 +264,9 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "record-unreadable": Kind(
             "error",
-            "The record of a release can't be read",
-            "Every deploy and every rollback reads it, and ends with it. The application goes on.",
-            "Bring {path} back from a backup, or remove it and deploy the release again: "
+            "The record of a release cannot be read",
+            "It counts as missing: nobody can roll back to the release. The application goes on.",
+            "Restore {path} from a backup, or deploy the release again, which records it anew: "
             "ansible-playbook flaskops.production.deploy.",
         ),
         "release-unrecorded": Kind(

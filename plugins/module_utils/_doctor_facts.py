@@ -350,30 +350,15 @@ def packages(environment: str) -> list[str]:
     return sorted(found)
 
 
-class _Readable(Home):
-    """The tree of an application whose records may be damaged: what can't be read is noted, and counts as missing."""
-
-    def __init__(self, root: str) -> None:
-        super().__init__(root)
-        self.unreadable: set[str] = set()
-
-    def record(self, name: str) -> Record | None:
-        try:
-            return super().record(name)
-        except (ReleaseError, OSError):
-            self.unreadable.add(os.path.join(self.records, name + ".json"))
-            return None
-
-
 def _read_releases(facts: Facts) -> None:
     facts.environment = os.path.basename(environment_of(facts))
     facts.packages = packages(environment_of(facts)) if environment_of(facts) else []
     facts.release = os.path.basename(facts.code) if facts.releases and within(facts.code, facts.releases) else ""
     if not facts.managed:
         return
-    home = _Readable(facts.root)
+    home = Home(facts.root)
     known = home.known()
-    facts.unreadable = sorted(home.unreadable)
+    facts.unreadable = sorted(home.damaged)
     facts.release = home.live() or ""
     facts.record = known.get(facts.release)
     facts.recorded, facts.previous = home.recorded() or "", home.previous() or ""

@@ -290,6 +290,8 @@ def main() -> None:
         module.fail_json(msg=str(error), lock_holder=error.holder)
     except (ReleaseError, SymlinkError, OSError) as error:
         module.fail_json(msg=sentence(error, home.root))
+    for warning in home.warnings():
+        module.warn(warning)
     module.exit_json(**result)
 
 
