@@ -15,6 +15,7 @@ from typing import Callable
 
 from ansible_collections.flaskops.production.plugins.module_utils._cause import Cause, explain
 from ansible_collections.flaskops.production.plugins.module_utils._files import (
+    named,
     opened_directory,
     sweep,
     temporary_name,
@@ -26,9 +27,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     TIMED_OUT,
+    file_digests,
     journal,
+    note_process,
     probe,
     seconds,
+    settings_files,
     show,
     socket_lost,
     systemctl,
@@ -242,10 +246,14 @@ class Activation:
     def restart(self, directory: str, back: bool = False) -> None:
         """Restart the service, and prove that it is the release and that it answers."""
         since = time.time()
+        # Before the restart: what changes meanwhile may not have been read.
+        files = file_digests(show(self.unit), settings_files(self.home))
         code, said = self.job("restart", self.unit)
         if code:
             raise self.not_started("service", self.unit, since, code, said)
-        runs = working_directory(show(self.unit)["MainPID"])
+        unit = show(self.unit)
+        note_process(self.home, unit.get("InvocationID", ""), files)
+        runs = working_directory(unit["MainPID"])
         if runs != os.path.realpath(directory):
             raise self.not_started("service", self.unit, since, 0, f"{self.unit} runs {runs}")
         if back:
@@ -329,6 +337,12 @@ def copy_file(source: str, target: str) -> None:
     if os.path.isfile(target) and filecmp.cmp(source, target, shallow=False):
         return
     temporary = os.path.join(os.path.dirname(target), temporary_name(STATIC_PREFIX))
+    with named(target):
+        copy_to(source, temporary, target)
+
+
+def copy_to(source: str, temporary: str, target: str) -> None:
+    """Copy a file by way of a temporary name."""
     try:
         shutil.copyfile(source, temporary)
         os.chmod(temporary, 0o644)

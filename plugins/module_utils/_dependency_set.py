@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -282,7 +284,24 @@ def current_target(link: str, directory: str) -> str | None:
 
 
 def is_complete(path: str) -> bool:
-    return os.path.isfile(os.path.join(path, dependencies.COMPLETE))
+    """Whether a set was built to its end, and still holds what was installed then."""
+    try:
+        with open(os.path.join(path, dependencies.COMPLETE), encoding="utf-8") as file:
+            mark = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return mark.get("content") == content_digest(path)
+
+
+def content_digest(path: str) -> str:
+    """A digest of the names in the site-packages of an environment: a package that is removed by hand is missed there.
+
+    Caches come and go while the application runs. Reading a file of each package would take a hundred times as long.
+    """
+    names = []
+    for directory in sorted(glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages"))):
+        names += [name for name in sorted(os.listdir(directory)) if name != "__pycache__"]
+    return _sha256("\n".join(names))
 
 
 def relative_target(path: str, link: str) -> str:

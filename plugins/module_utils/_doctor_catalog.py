@@ -234,9 +234,9 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "environment-incomplete": Kind(
             "error",
-            "The live set of dependencies is not complete",
-            "Its installation did not come to its end, so modules may be missing.",
-            "Deploy again: an incomplete set is built anew.",
+            "The live virtual environment is not complete",
+            "Its installation did not come to its end, or packages were removed or added by hand.",
+            "Deploy again, which builds it anew: ansible-playbook flaskops.production.deploy.",
         ),
         "environment-mismatch": Kind(
             "error",
@@ -423,6 +423,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "After the next reboot the site is down.",
             "systemctl enable {unit}",
         ),
+        "unit-masked": Kind(
+            "error",
+            "A unit is masked",
+            "systemd refuses to start it, at boot as well. Nobody is served.",
+            "systemctl unmask {unit}. If its file is a link to /dev/null, put the file back: ansible-playbook "
+            "flaskops.production.site. Then systemctl enable --now {unit}",
+        ),
         "unit-inactive": Kind(
             "error",
             "The service does not run",
@@ -466,6 +473,12 @@ THEMES: dict[str, dict[str, Kind]] = {
             "Nobody listens on the socket",
             "Nginx answers 502 Bad Gateway: the file is left over from a process that is gone.",
             "systemctl restart {unit}",
+        ),
+        "socket-foreign": Kind(
+            "error",
+            "Another process listens on the socket's path",
+            "Visitors are answered by it, and not by the application.",
+            "End that process, then systemctl restart {unit}",
         ),
         "socket-unreachable": Kind(
             "error",
@@ -585,6 +598,18 @@ THEMES: dict[str, dict[str, Kind]] = {
             "A file system is full",
             "Uploads, logs, sessions and deploys fail.",
             "Make room: du -xh {path} | sort -h | tail; a smaller release_keep; journalctl --vacuum-size=500M",
+        ),
+        "file-system-read-only": Kind(
+            "error",
+            "A file system is mounted read-only",
+            "Uploads, logs and deploys fail. The kernel does so after errors of the disk.",
+            "dmesg shows why; then mount -o remount,rw the file system of {path}",
+        ),
+        "file-system-noexec": Kind(
+            "error",
+            "The application's file system is mounted noexec",
+            "The next start fails: systemd cannot execute the programs of the virtual environment (status 203/EXEC).",
+            "mount -o remount,exec the file system of {path}, and remove noexec from /etc/fstab.",
         ),
         "disk-nearly-full": Kind(
             "warning",

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx, _secrets, _service
-from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE, normalise
+from ansible_collections.flaskops.production.plugins.module_utils._dependencies import normalise
+from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import is_complete
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import (
     CURRENT,
     addresses,
@@ -56,6 +57,8 @@ class Disk(NamedTuple):
     free: int
     inodes: int
     inodes_free: int
+    read_only: bool = False
+    noexec: bool = False
 
 
 class Certificate(NamedTuple):
@@ -107,6 +110,7 @@ class Facts:
     # The socket
     listen: str = ""
     listening: bool | None = None
+    foreign: str = ""
     # Nginx
     nginx: str = "missing"
     nginx_output: str = ""
@@ -166,6 +170,9 @@ def read(name: str, root: str, health: dict | None = None, recent: int = 60, sys
     _read_process(facts, system, health, recent)
     _read_releases(facts)
     _read_rest(facts)
+    if facts.managed:
+        # Where this collection has put everything, nothing is a guess.
+        facts.guesses = []
     return facts
 
 
@@ -219,7 +226,7 @@ def _read_nginx(facts: Facts, system: System, recent: int) -> None:
         facts.config = _nginx.config(_nginx.tree(files, main))
         user = facts.config.user
         if unit.get("ActiveState") != "active":
-            facts.nginx += " stopped"
+            facts.nginx += " masked" if unit.get("LoadState") == "masked" else " stopped"
         prefix = os.path.dirname(main)
         logs = dict.fromkeys(
             os.path.join(prefix, path)
@@ -312,7 +319,8 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
         facts.cwd = _service.working_directory(pid) or ""
         facts.prefix = _service.prefix(pid) or ""
         settings = [path.lstrip("-") for path in facts.env_files] + [Home(facts.root).gunicorn_config]
-        facts.settings_changed = _service.changed(unit, settings) or ""
+        noted = _service.noted_process(Home(facts.root)) if facts.managed else {}
+        facts.settings_changed = _service.changed(unit, settings, noted) or ""
         for packages in glob.glob(os.path.join(environment_of(facts), "lib", "python3*", "site-packages")):
             facts.dependencies_changed = max(facts.dependencies_changed, os.stat(packages).st_mtime)
     since = max(facts.started, facts.now - recent * 60)
@@ -331,6 +339,7 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
             facts.listening = system.connects(path) if runs else bool(bound & system.listening())
             if runs and facts.listening:
                 facts.health = system.ask(path, health)
+                facts.foreign = system.stranger(path, facts.name) if facts.managed else ""
 
 
 def environment_of(facts: Facts) -> str:
@@ -365,7 +374,7 @@ def _read_releases(facts: Facts) -> None:
     facts.next = home.next if os.path.lexists(home.next) else ""
     facts.environment = home.environment(facts.release) or "" if facts.release else ""
     if facts.environment:
-        facts.environment_complete = os.path.exists(os.path.join(home.venvs, facts.environment, COMPLETE))
+        facts.environment_complete = is_complete(os.path.join(home.venvs, facts.environment))
     with contextlib.suppress(ReleaseError, KeyError, ValueError):
         facts.outdated = _service.outdated(home, facts.name) or "" if facts.unit and facts.release else ""
     for path in home.leftovers():
@@ -392,7 +401,8 @@ def _read_rest(facts: Facts) -> None:
             room = os.statvfs(path)
             if device not in seen:
                 sizes = (room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize, room.f_files, room.f_favail)
-                facts.disks.append(Disk(path, *sizes))
+                flags = (bool(room.f_flag & os.ST_RDONLY), bool(room.f_flag & os.ST_NOEXEC))
+                facts.disks.append(Disk(path, *sizes, *flags))
             seen.add(device)
     texts = [text_of(path.lstrip("-")) for path in facts.env_files]
     texts += [text_of(facts.unit.get("FragmentPath", "")), text_of(Home(facts.root).gunicorn_config)]

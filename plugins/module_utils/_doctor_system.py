@@ -19,7 +19,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 _UNIT = (
     "Id,LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,MainPID,NRestarts,"
     "ExecMainStartTimestampMonotonic,User,Group,SupplementaryGroups,DynamicUser,WorkingDirectory,ExecStart,"
-    "EnvironmentFiles,Sockets,ReadWritePaths,ProtectSystem,ProtectHome,PrivateTmp,TriggeredBy,Listen,Triggers"
+    "InvocationID,EnvironmentFiles,Sockets,ReadWritePaths,ProtectSystem,ProtectHome,PrivateTmp,TriggeredBy,Listen,Triggers"
 )
 
 # Nginx waits for name servers that do not answer.
@@ -81,6 +81,11 @@ class System:
             except OSError:
                 return False
         return True
+
+    def stranger(self, path: str, name: str) -> str:
+        """Who listens on the path in place of the service; empty when the service does."""
+        answer = _service.ask(path, "/", "localhost", 5, listeners=_service.listeners(name))
+        return str(answer) if isinstance(answer, _service.ForeignListener) else ""
 
     def ask(self, path: str, health: dict | None) -> str:
         """Why the application does not answer as it should; empty when it does."""

@@ -26,9 +26,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     MissingInterpreter,
     Settings,
     VenvError,
+    content_digest,
     is_complete,
     local_directories,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._releases import REMOVED
 
 try:
     import tomllib
@@ -79,6 +81,12 @@ class Builder:
         with self._locked():
             if is_complete(self.path):
                 return False
+            # A set that was complete once may be in use: it comes back when the build fails.
+            damaged = os.path.join(directory, REMOVED + os.path.basename(self.path))
+            was_complete = os.path.lexists(os.path.join(self.path, dependencies.COMPLETE))
+            if was_complete:
+                remove(damaged)
+                os.rename(self.path, damaged)
             remove(self.path)
             try:
                 self._create()
@@ -88,10 +96,14 @@ class Builder:
                 self._check()
                 make_readable(self.path)
                 _symlink.sync_filesystem(self.path)
-                mark_complete(self.path, {"interpreter": self.interpreter.path, "packages": installed(self.path)})
+                mark = {"interpreter": self.interpreter.path, "packages": installed(self.path)}
+                mark_complete(self.path, {**mark, "content": content_digest(self.path)})
             except BaseException:
                 remove(self.path)
+                if was_complete:
+                    os.rename(damaged, self.path)
                 raise
+            remove(damaged)
         return True
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import socket
@@ -16,11 +17,13 @@ import subprocess
 import time
 from typing import NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._files import file_sha256, put_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide, read_credentials
 
 _PROPERTIES = (
-    "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths"
+    "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths,"
+    "InvocationID"
 )
 
 # Seconds after which a call is given up where nothing else bounds it: a question, and a job that runs a program.
@@ -356,12 +359,48 @@ def outdated(home: Home, name: str) -> str | None:
     lost = socket_lost(home)
     if lost:
         return lost
-    path = changed(unit, [home.env_file, home.gunicorn_config])
+    path = changed(unit, settings_files(home), noted_process(home))
     return f"{path} changed since {name}.service started" if path else None
 
 
-def changed(unit: dict[str, str], settings: list[str]) -> str | None:
-    """The first of a unit's own files and of these settings that changed since its process started."""
+def settings_files(home: Home) -> list[str]:
+    """The files besides its units that a process of the application reads when it starts."""
+    return [home.env_file, home.gunicorn_config]
+
+
+def file_digests(unit: dict[str, str], settings: list[str]) -> dict[str, str]:
+    """What is in a unit's own files and in these settings, by their paths."""
+    paths = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *settings]
+    return {path: file_sha256(path) for path in paths if path and os.path.isfile(path)}
+
+
+def note_process(home: Home, invocation: str, files: dict[str, str]) -> None:
+    """Note with what a process was started. Only for root: a digest lets a weak secret be guessed."""
+    text = json.dumps({"invocation": invocation, "files": files}, indent=2, sort_keys=True) + "\n"
+    put_file(home.process, text.encode(), 0o600)
+
+
+def noted_process(home: Home) -> dict:
+    """What was noted last; empty when nothing was, or nothing that can be read."""
+    with contextlib.suppress(OSError, ValueError), open(home.process, encoding="utf-8") as file:
+        found = json.load(file)
+        if isinstance(found, dict) and isinstance(found.get("files"), dict):
+            return found
+    return {}
+
+
+def changed(unit: dict[str, str], settings: list[str], noted: dict | None = None) -> str | None:
+    """The first of a unit's own files and of these settings that changed since its process started.
+
+    Their content decides. Only for a process that somebody else has started, the times of files and of its start do.
+    """
+    if noted:
+        before, now = noted["files"], file_digests(unit, settings)
+        differing = [path for path in {**now, **before} if before.get(path) != now.get(path)]
+        if not differing:
+            return None
+        if noted.get("invocation") == unit.get("InvocationID"):
+            return differing[0]
     since = started(unit)
     # The directory of the drop-ins tells of one that was removed.
     drop_ins = [unit["FragmentPath"] and f"{unit['FragmentPath']}.d", *unit["DropInPaths"].split()]

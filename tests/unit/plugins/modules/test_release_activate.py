@@ -89,7 +89,7 @@ show)
     for word in $(sed -n "s|^result $unit ||p" "$state/plan"); do result=$word; done
     for word in $(sed -n "s|^load $unit ||p" "$state/plan"); do load=$word; done
     printf '%s\n' Type=$type LoadState=$load ActiveState=$active MainPID=$pid Result=$result \
-        TimeoutStartUSec=1s TimeoutStopUSec=500ms \
+        InvocationID=$pid TimeoutStartUSec=1s TimeoutStopUSec=500ms \
         ExecMainStartTimestampMonotonic=$started NeedDaemonReload=$reload FragmentPath=$state/unit DropInPaths=
     ;;
 esac
@@ -859,6 +859,36 @@ def test_a_process_that_is_not_what_the_tree_describes_is_replaced(host, release
     assert [call[:2] for call in host.calls("restart")] == [["restart", CANDIDATE], ["restart", MAIN]]
     host.assert_serves("v1")
     assert [entry["release"] for entry in host.home.activations()] == ["v1"], "nothing else went live"
+
+
+@pytest.mark.parametrize("case", ["clock set back", "touched", "restarted by systemd"])
+def test_what_the_process_has_loaded_is_no_reason_to_replace_it(host, case, monkeypatch):
+    """Times tell nothing: a clock may be set back, and a file written again as it was."""
+    (host.root / "gunicorn.conf.py").write_text("workers = 1")
+    (host.state / "unit").write_text("[Service]")
+    host.deploy("v1")
+    if case == "clock set back":
+        monkeypatch.setattr(_service, "started", lambda _unit: 0.0)
+    elif case == "touched":
+        (host.root / "shared/.env").write_text("")
+    else:
+        monkeypatch.setattr(_service, "started", lambda _unit: 0.0)
+        noted = _service.noted_process(host.home)
+        _service.note_process(host.home, "another", noted["files"])
+    assert host.activate("v1")["reason"] == ""
+
+
+def test_of_a_process_that_somebody_else_restarted_the_times_decide(host):
+    host.deploy("v1")
+    _service.note_process(host.home, "another", {})
+    assert not host.activate("v1")["changed"], "it has started since"
+    (host.root / "shared/.env").write_text("A=2")
+    assert host.activate("v1", check=True)["reason"].endswith(".env changed since myapp.service started")
+
+
+def test_with_what_a_process_was_started_is_for_root_alone(host):
+    host.deploy("v1")
+    assert os.stat(host.home.process).st_mode & 0o777 == 0o600
 
 
 def test_another_environment_of_the_live_release_goes_live_with_a_new_process(host):
