@@ -231,12 +231,27 @@ class Site:
         return View(self.config, self.path, self.link or self.path, removed, self.copy, candidate)
 
     def ask(self, view: View) -> Verdict:
+        accepted, output = self.test(view.main)
+        return Verdict(accepted, view.real_names(output))
+
+    def test(self, main: str) -> Verdict:
         # The test creates log files that are missing: they hold client addresses, so not for everyone.
-        command = ["timeout", f"{TEST_TIMEOUT}", self.nginx, "-t", "-c", view.main]
+        command = ["timeout", f"{TEST_TIMEOUT}", self.nginx, "-t", "-c", main]
         code, out, err = self.module.run_command(command, umask=0o027)
         if code == 124:
             err += f"nginx: [emerg] the test did not end within {TEST_TIMEOUT} s"
-        return Verdict(code == 0, view.real_names(out + err))
+        return Verdict(code == 0, out + err)
+
+    def check_as_it_is(self) -> None:
+        """Refuse a host whose Nginx would not start again, although this site is as described."""
+        verdict = self.test(self.config)
+        if not verdict.accepted:
+            self.output = verdict.output
+            said = [line for line in verdict.output.splitlines() if "[emerg]" in line] or [verdict.output.strip()]
+            raise Fault(
+                f"Nginx refuses its configuration and would not start again: {said[0]}. {self.path} is as described: "
+                "fix the file that Nginx names, check it with nginx -t, and run again."
+            )
 
     def validate(self, candidate: str) -> str:
         view = self.view(candidate)
@@ -351,6 +366,8 @@ class Site:
         reload = (
             self.running is not None and self.params["reload"] and (bool(self.shown) or self.is_stale(self.running))
         )
+        if self.running is not None and not self.shown and not reload:
+            self.check_as_it_is()
         return {
             "changed": bool(self.shown) or reload,
             "path": self.path,
