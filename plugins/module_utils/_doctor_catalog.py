@@ -192,8 +192,8 @@ THEMES: dict[str, dict[str, Kind]] = {
         "live-missing": Kind(
             "error",
             "Nothing is live",
-            "The service has no directory to start in.",
-            "Deploy, or point {path} at a release: ansible-playbook flaskops.production.rollback.",
+            "The service has no directory to start in, and Nginx answers 503.",
+            "ansible-playbook flaskops.production.{playbook}",
         ),
         "releases-missing": Kind(
             "error",

@@ -314,7 +314,8 @@ def releases(facts: Facts) -> Iterator[Finding]:
             "releases-missing", f"{path} is not there", "the directory of the releases", path, name=facts.name
         )
     if live is None:
-        yield finding("live-missing", f"{facts.live} is not there", expected, facts.live)
+        playbook = "rollback" if facts.previous else "deploy"
+        yield finding("live-missing", f"{facts.live} is not there", expected, facts.live, playbook=playbook)
     elif live.kind != "link":
         yield finding("live-not-a-link", shown(live), expected, facts.live)
     elif _none_left(facts):
@@ -518,6 +519,8 @@ def _unit_state(facts: Facts) -> Iterator[Finding]:
             yield finding("unit-start-limit", f"{name}: start-limit-hit", "active", name, unit=name)
         elif item.get("ActiveState") == "failed" or item.get("SubState") == "auto-restart":
             yield finding("unit-failed", f"{name}: {item.get('Result')}", "active", name, unit=name)
+        elif item is values and facts.managed and facts.live not in facts.nodes:
+            pass  # it has nothing to start
         elif item.get("ActiveState") not in ("active", "activating", "reloading"):
             yield finding("unit-inactive", f"{name}: {item.get('ActiveState')}", "active", name, unit=name)
         if item.get("UnitFileState") == "disabled":

@@ -404,6 +404,17 @@ def test_a_file_system_that_executes_nothing_is_found_where_the_programs_are(hos
     assert ids(changed(host, disks=[disk])) == ["file-system-noexec"]
 
 
+@pytest.mark.parametrize("good", [True, False])
+def test_where_nothing_is_live_the_remedy_works(host, good):
+    """After a first release that failed there is nothing to roll back to, and nothing that could be started."""
+    (host.root / "app").unlink()
+    host.service(ActiveState="inactive", MainPID="0")
+    record(host, state="superseded" if good else "bad")
+    (missing,) = (item for item in judge(examine(host)) if item.id == "live-missing")
+    assert missing.mend == f"ansible-playbook flaskops.production.{'rollback' if good else 'deploy'}"
+    assert "unit-inactive" not in ids(judge(examine(host)))
+
+
 def test_what_visitors_notice_comes_first(host):
     (host.root / "releases/v1/wsgi.py").chmod(0o666)
     host.service(ActiveState="inactive", MainPID="0")
