@@ -35,6 +35,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     settings_files,
     show,
     socket_lost,
+    stranger,
     systemctl,
     working_directory,
 )
@@ -174,16 +175,19 @@ class Activation:
     # Steps
 
     def restore_socket(self) -> None:
-        """Let systemd listen again where the socket's path is gone. Its service is restarted with it."""
+        """Let systemd listen again where the socket's path is gone or leads to another process.
+
+        The service is restarted with its socket.
+        """
         socket_unit = f"{self.name}.socket"
-        lost = socket_lost(self.home)
+        lost = socket_lost(self.home) or stranger(self.home, self.name)
         if lost is None or show(socket_unit, "LoadState")["LoadState"] != "loaded":
             return
         code, said = self.job("restart", socket_unit)
-        if code:
-            raise ActivationError(
-                "socket", f"{lost}, and {socket_unit} did not restart: {said}", socket_unit, self.since
-            )
+        still = said if code else socket_lost(self.home) or stranger(self.home, self.name)
+        if still:
+            seen = f"{lost}, and a restart of {socket_unit} did not help: {still}"
+            raise ActivationError("socket", seen, socket_unit, self.since)
 
     def start_candidate(self) -> None:
         since = time.time()

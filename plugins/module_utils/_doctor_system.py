@@ -84,8 +84,8 @@ class System:
 
     def stranger(self, path: str, name: str) -> str:
         """Who listens on the path in place of the service; empty when the service does."""
-        answer = _service.ask(path, "/", "localhost", 5, listeners=_service.listeners(name))
-        return str(answer) if isinstance(answer, _service.ForeignListener) else ""
+        home = Home(os.path.dirname(os.path.dirname(path)))
+        return (_service.stranger(home, name) or "") if home.socket == path else ""
 
     def ask(self, path: str, health: dict | None) -> str:
         """Why the application does not answer as it should; empty when it does."""

@@ -293,6 +293,20 @@ def listeners(name: str) -> set[int]:
     return {SYSTEMD, *(int(pid) for pid in found.get("MainPID", "").split() if pid.isdigit() and pid != "0")}
 
 
+def stranger(home: Home, name: str) -> str | None:
+    """Who listens on the socket in place of the application; None when the application does, or nobody."""
+    connection = _Connection(home.socket, ANSWER, listeners(name))
+    try:
+        connection.connect()
+    except ForeignListener as error:
+        return str(error)
+    except OSError:
+        return None
+    finally:
+        connection.close()
+    return None
+
+
 def socket_lost(home: Home) -> str | None:
     """Why nobody can connect to the socket, seen without connecting; None when somebody listens on its path."""
     try:
