@@ -133,7 +133,8 @@ def _traversable(facts: Facts) -> Iterator[Finding]:
 def _replaceable(facts: Facts) -> Iterator[Finding]:
     """Directories above the code that somebody other than root may write to, up to the root of the file system."""
     above = [*facts.routes.get(facts.root, []), *facts.routes.get(facts.code, []), facts.nodes[facts.root]]
-    for item in dict.fromkeys(above):
+    # One directory may have several names, where one on the way is a link.
+    for item in {os.path.realpath(item.path): item for item in above}.values():
         if item.kind != "directory" or item.path == facts.code or item.mode & 0o1000:
             continue
         by_runtime = facts.runtime and facts.runtime.uid and may(facts.runtime, item, 2)

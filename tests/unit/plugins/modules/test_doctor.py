@@ -415,6 +415,18 @@ def test_where_nothing_is_live_the_remedy_works(host, good):
     assert "unit-inactive" not in ids(judge(examine(host)))
 
 
+def test_a_directory_that_has_two_names_is_told_once(host, tmp_path):
+    host.root.chmod(0o777)
+    nodes = examine(host).nodes
+    link = tmp_path / "link"
+    link.symlink_to(host.root.parent)
+    root = str(link / host.root.name)
+    facts = examine(host)
+    facts.nodes[root] = nodes[str(host.root)]._replace(path=root)
+    facts.root = root
+    assert [item.id for item in judge(facts)].count("parent-writable") == 1
+
+
 def test_what_visitors_notice_comes_first(host):
     (host.root / "releases/v1/wsgi.py").chmod(0o666)
     host.service(ActiveState="inactive", MainPID="0")
