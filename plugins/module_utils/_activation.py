@@ -208,22 +208,25 @@ class Activation:
         """The error that says why a unit did not start, and by whose fault."""
         state = show(unit, _STATE)
         cause = explain(journal(self.home, unit, since))
-        own = state.get("LoadState") == "loaded" and state.get("Result") in OWN_RESULTS and not cause.by_host
-        if code == TIMED_OUT:
-            seen = f"it did not start in time and was killed: {said}"
-        elif state.get("LoadState") not in ("loaded", None):
-            seen = f"{unit} is {state['LoadState']}"
-        elif cause.error:
-            seen = f"it did not start: {cause.error}"
-        elif state.get("Result") == "timeout":
-            seen = f"it did not start within {self.limits_of(unit)[0]:.0f} s (gunicorn_systemd_start_timeout)"
-        elif not code:
-            seen = said
-        else:
-            result = "" if own else f", result {state.get('Result')}: {said}"
-            seen = f"it did not start{result}"
+        # systemd may have begun to start the service again, and has no result then.
+        ended = state.get("Result") in OWN_RESULTS or bool(cause.error)
+        own = state.get("LoadState") == "loaded" and ended and not cause.by_host
         kind = Rejected if own and code != TIMED_OUT else ActivationError
-        return kind(phase, seen, unit, since, cause)
+        return kind(phase, self.what_was_seen(unit, code, said, state, cause, own), unit, since, cause)
+
+    def what_was_seen(self, unit: str, code: int, said: str, state: dict[str, str], cause: Cause, own: bool) -> str:
+        """Why a unit did not start, in a few words."""
+        if code == TIMED_OUT:
+            return f"it did not start in time and was killed: {said}"
+        if state.get("LoadState") != "loaded":
+            return f"{unit} is {state.get('LoadState')}"
+        if cause.error:
+            return f"it did not start: {cause.error}"
+        if state.get("Result") == "timeout":
+            return f"it did not start within {self.limits_of(unit)[0]:.0f} s (gunicorn_systemd_start_timeout)"
+        if not code:
+            return said
+        return "it did not start" if own else f"it did not start, result {state.get('Result')}: {said}"
 
     def stop_candidate(self) -> None:
         self.job("stop", self.candidate)

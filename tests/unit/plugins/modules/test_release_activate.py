@@ -478,6 +478,7 @@ def test_a_candidate_that_the_host_keeps_from_starting_is_not_rejected(host, kin
 
 OWN_FAULTS = {
     "exception": (TRACEBACK, "exit-code", "ModuleNotFoundError: No module named 'flask'"),
+    "exception, and a next start": (TRACEBACK, "success", "ModuleNotFoundError: No module named 'flask'"),
     "signal": ("", "signal", "it did not start"),
     "core dump": ("", "core-dump", "it did not start"),
     "import without end": ("", "timeout", "within 1 s (gunicorn_systemd_start_timeout)"),
