@@ -27,6 +27,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     MissingInterpreter,
     Settings,
     VenvError,
+    content_digest,
+    has_mark,
     is_complete,
     local_directories,
 )
@@ -38,6 +40,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.ownersh
     remove,
     take,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._releases import REMOVED
 from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import contradictions
 
 try:
@@ -111,23 +114,20 @@ class Builder:
 
     def _build_at(self, path: str, fill: Any) -> None:
         """Let the build user make an environment, then make it root's own, and complete."""
-        remove(path)
-        try:
+        with _kept(path):
             os.mkdir(path, 0o755)
             give(path, self.work.uid, self.work.gid)
             fill()
             owner = (os.geteuid(), os.getegid())
-            take(path, *owner, lambda name, text: link_within(name, text) or self._is_interpreter(name, text))
+            try:
+                take(path, *owner, lambda name, text: link_within(name, text) or self._is_interpreter(name, text))
+            except OwnershipError as error:
+                raise VenvError(
+                    f"The packages have left in {path} what can't stay there, so it was removed: {error}"
+                ) from None
             _symlink.sync_filesystem(path)
-            mark_complete(path, {"interpreter": self.interpreter.path, "packages": installed(path)})
-        except OwnershipError as error:
-            remove(path)
-            raise VenvError(
-                f"The packages have left in {path} what can't stay there, so it was removed: {error}"
-            ) from None
-        except BaseException:
-            remove(path)
-            raise
+            mark = {"interpreter": self.interpreter.path, "packages": installed(path)}
+            mark_complete(path, {**mark, "content": content_digest(path)})
 
     def _is_interpreter(self, name: str, text: str) -> bool:
         """Whether a link is one of those through which an environment runs its interpreter."""
@@ -417,6 +417,25 @@ class Builder:
                 f"The set of dependencies {self.path} could not be built within {self.settings.timeout} s "
                 "(venv_timeout). The unfinished directory was removed and nothing else was changed."
             ) from None
+
+
+@contextlib.contextmanager
+def _kept(path: str) -> Iterator[None]:
+    """Make room for an environment. One that was complete once may be in use: it comes back when the build fails."""
+    before = os.path.join(os.path.dirname(path), REMOVED + os.path.basename(path))
+    was_complete = has_mark(path)
+    if was_complete:
+        remove(before)
+        os.rename(path, before)
+    remove(path)
+    try:
+        yield
+    except BaseException:
+        remove(path)
+        if was_complete:
+            os.rename(before, path)
+        raise
+    remove(before)
 
 
 def remove_leftovers(directory: str) -> None:

@@ -96,7 +96,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 output:
-  description: What the command wrote, both streams, the last 50 lines.
+  description: What the command wrote, both streams, the last 200 lines.
   returned: when the command was run
   type: list
   elements: str
@@ -123,6 +123,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._build_unit im
     properties,
     unit_name,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._cause import explain
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration, is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
@@ -177,8 +178,8 @@ PROCESS = (
 # Where the unit, its script and its output are, until the next start of the host at the latest.
 RUNTIME = "/run"
 
-# How many of the last lines of a command a message shows.
-LINES = 30
+# How many of the last lines of a command are kept, and how many of them a message shows.
+OUTPUT_LINES, LINES = 200, 30
 
 # The key of the record that says that it has been run.
 DONE = {"build": "built", "migrate": "migrated"}
@@ -299,7 +300,8 @@ def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[
         # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
         write(output, "", 0o600)
         with started_from(name, unit(home, params, start, script, f"truncate:{output}")):
-            code, said = systemctl("start", name)
+            # A migration takes as long as it takes; who wants to end it stops its unit.
+            code, said = systemctl("start", name, timeout=float("inf"))
             with open(output, encoding="utf-8", errors="replace") as file:
                 lines = hidden(home, params, file.read())
         return code == 0, lines or ([said] if code else [])
@@ -311,7 +313,7 @@ def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[
 
 def hidden(home: Home, params: dict, output: str) -> list[str]:
     """The last lines of what a command wrote, without secrets."""
-    return plain(hide(output, home.env_file, credentials(f"{params['name']}.service"))).splitlines()[-50:]
+    return plain(hide(output, home.env_file, credentials(f"{params['name']}.service"))).splitlines()[-OUTPUT_LINES:]
 
 
 def wait_for(name: str) -> None:
@@ -360,12 +362,15 @@ def perform(home: Home, params: dict) -> dict:
     succeeded, output = (True, []) if params["record_only"] else run(home, params)
     if not succeeded:
         command, said = hide(params["command"], home.env_file).strip(), "\n".join(output)
-        reason = cause(said)
+        why = explain(said)
+        reason = why.error.partition("\n")[0].rstrip(".") or cause(said)
         raise ReleaseError(
             f"release_{params['purpose']}_command failed in the release {release}"
             + (f": {reason}" if reason else "")
             + f". The live release was not touched. The command was '{command}'. "
             + ("It wrote last:\n" + "\n".join(tail(said, LINES)) if said.strip() else "It wrote nothing.")
+            # A build may write to its release.
+            + (f"\nHint: {why.hint}." if why.hint and params["purpose"] == "migrate" else "")
         )
     # Read again: a command may take as long as it likes.
     home.write_record(release, {**(home.record(release) or record), done: proof})

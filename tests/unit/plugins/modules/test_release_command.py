@@ -296,6 +296,17 @@ def test_a_text_that_is_no_script_is_refused_before_anything_is_run(command):
     assert not (command.place / "ran").exists()
 
 
+def test_the_exception_of_a_command_comes_first(command):
+    script = "import os; os.mkdir('/proc/logs/x')"
+    failed = command(f'echo before; python3 -c "{script}"')
+    first, *lines = failed["msg"].split("\n")
+    assert first.startswith(
+        "release_migrate_command failed in the release v1: "
+        "FileNotFoundError: [Errno 2] No such file or directory: '/proc/logs/x'. The live release was not touched."
+    )
+    assert '  File "<string>", line 1, in <module>' in lines
+
+
 def test_a_build_is_recorded_as_one_and_takes_the_place_of_what_came(home, command):
     assert command("echo built >dist\necho $HOME", purpose="build")["changed"]
     assert home.record("v1")["built"] is True

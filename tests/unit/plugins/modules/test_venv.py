@@ -267,6 +267,44 @@ def test_an_interrupted_build_is_built_again(root, build, quick):
     assert (root / "venvs" / digest / COMPLETE).is_file()
 
 
+def site_packages(root, digest):
+    (found,) = (root / "venvs" / digest).glob("lib/python*/site-packages")
+    return found
+
+
+@pytest.mark.parametrize("damage", ["removed", "metadata removed", "added"])
+def test_a_set_that_somebody_has_changed_is_built_again(root, build, quick, damage):
+    write(root, "base==1.0\n")
+    digest = build()["digest"]
+    assert not build()["changed"]
+    packages = site_packages(root, digest)
+    (packages / "__pycache__").mkdir(exist_ok=True)
+    assert not build()["changed"], "caches come and go"
+    if damage == "added":
+        (packages / "stranger.py").touch()
+    else:
+        victim = next(path for path in packages.iterdir() if ("dist-info" in path.name) == (damage != "removed"))
+        shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+    assert build(check=True)["built"]
+    result = build()
+    assert (result["built"], result["digest"], names(result)) == (True, digest, ["base==1.0"])
+    assert not build()["changed"] and sets(root) == [digest]
+
+
+def test_a_damaged_set_comes_back_when_it_can_not_be_built(root, build, quick, monkeypatch):
+    """A process may run with it."""
+    write(root, "base==1.0\n")
+    digest = build()["digest"]
+    (site_packages(root, digest) / "stranger.py").touch()
+
+    def fail(_builder):
+        raise _installer.VenvError("the index is down")
+
+    monkeypatch.setattr(_installer.Builder, "_check", fail)
+    assert "the index is down" in build()["msg"]
+    assert (site_packages(root, digest) / "stranger.py").exists() and sets(root) == [digest]
+
+
 def test_two_runs_at_once_build_once(root, settings, quick):
     write(root, "web==1.0\n")
 
