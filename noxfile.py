@@ -50,8 +50,7 @@ def images(session):
 def test(session):
     """Lint, unit and sanity tests, and the scenario `default`: first run, second run, deploy, rejection, rollback."""
     images(session)
-    default = [f"{SCENARIO}[default-{platform}]" for platform in ("debian12", "debian13")]
-    pytest(session, *default, "tests/checks/test_sanity.py", "tests/checks/test_linters.py", "tests/unit")
+    pytest(session, f"{SCENARIO}[default]", "tests/checks/test_sanity.py", "tests/checks/test_linters.py", "tests/unit")
 
 
 @nox.session(name="test-all")

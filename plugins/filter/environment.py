@@ -48,7 +48,7 @@ def _fault(variable: str, name: object, value: object) -> str | None:
     if not str(value).isprintable() and any("\ud800" <= character <= "\udfff" for character in str(value)):
         return f"{variable}.{name} has a character that can't be written as UTF-8."
     if any(ord(character) < 32 and character not in "\t\n" or ord(character) == 127 for character in str(value)):
-        return f"{variable}.{name} has a control character, but systemd takes lines of text only."
+        return f"{variable}.{name} has a control character, which systemd does not take."
     return None
 
 

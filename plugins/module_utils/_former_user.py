@@ -121,7 +121,7 @@ def share_data(home: Home, handover: Handover) -> list[str]:
                     _give(item, handover, gid)
             if item.is_directory and item.depth == _DEPTH:
                 left.append(os.path.join(item.path, "*"))
-    with _opened(media) as item:
+    with contextlib.suppress(FileNotFoundError), _opened(media) as item:
         _give(item, handover, handover.web_gid)
     return left
 

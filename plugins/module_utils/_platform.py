@@ -26,9 +26,9 @@ def refuse_unsupported(module: AnsibleModule) -> None:
         module.fail_json(msg=reason)
 
 
-def unsupported(files: tuple[str, ...] = FILES) -> str:
+def unsupported() -> str:
     """Why this host is not supported, as a sentence; empty where it is."""
-    for path in files:
+    for path in FILES:
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 return refusal(file.read())

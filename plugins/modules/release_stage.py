@@ -225,6 +225,7 @@ bad:
 import base64
 import contextlib
 import filecmp
+import grp
 import hashlib
 import itertools
 import os
@@ -240,6 +241,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     enter_or_make,
     reach,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._former_user import plan_handover, share_data
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
@@ -595,6 +597,17 @@ def argument_spec() -> dict:
     }
 
 
+def hand_over(home: Home, params: dict) -> None:
+    """Let adopted data belong to the runtime user, and the process that runs on it go on until it is replaced."""
+    uid, gid = pwd.getpwnam(params["user"]).pw_uid, grp.getgrnam(params["group"]).gr_gid
+    media = os.path.join(home.shared, "media")
+    web_gid = os.lstat(media).st_gid if os.path.lexists(media) else gid
+    for name in params["shared_paths"]:
+        path = os.path.join(home.shared, name.rstrip("/"))
+        if os.path.lexists(path) and os.lstat(path).st_uid not in (0, uid):
+            share_data(home, plan_handover(home, os.lstat(path), uid, gid, web_gid))
+
+
 def check_user(params: dict) -> None:
     """Refuse a release for another user than the unit's, whose commands would write what the process cannot."""
     try:
@@ -620,6 +633,7 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
         home.prepare()
         lock.acquire(force=params["unlock"])
         adopt(home, params)
+        hand_over(home, params)
     if not params["check_mode"]:
         tidy(home, lock, params["unlock"])
     found = look(home, params)

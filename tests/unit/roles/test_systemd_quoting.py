@@ -206,7 +206,7 @@ def test_the_file_is_sorted_one_variable_a_line_and_empty_without_any():
 @pytest.mark.parametrize(
     ("environment", "word"),
     [
-        ({"A": "two\nlines"}, "flask_app_env.A"),
+        ({"A": "two\r\nlines"}, "flask_app_env.A"),
         ({"A": "return\r"}, "flask_app_env.A"),
         ({"A": "nul\0"}, "flask_app_env.A"),
         ({"A": "escape\x1b"}, "flask_app_env.A"),

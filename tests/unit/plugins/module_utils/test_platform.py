@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.flaskops.production.plugins.module_utils import _platform
 from ansible_collections.flaskops.production.plugins.module_utils._platform import (
     SUPPORTED,
     refusal,
@@ -71,13 +72,15 @@ def test_quotes_do_not_matter():
         assert refusal(text) == ""
 
 
-def test_the_first_file_that_exists_counts(tmp_path):
+def test_the_first_file_that_exists_counts(tmp_path, monkeypatch):
     one, two = tmp_path / "one", tmp_path / "two"
+    monkeypatch.setattr(_platform, "FILES", (str(one), str(two)))
     two.write_text(DEBIAN.format("12", "bookworm"))
-    assert unsupported((str(one), str(two))) == ""
+    assert unsupported() == ""
     one.write_text(DEBIAN.format("11", "bullseye"))
-    assert "bullseye" in unsupported((str(one), str(two)))
-    assert "without os-release" in unsupported((str(tmp_path / "none"),))
+    assert "bullseye" in unsupported()
+    monkeypatch.setattr(_platform, "FILES", (str(tmp_path / "none"),))
+    assert "without os-release" in unsupported()
 
 
 @pytest.mark.parametrize("path", ROLES, ids=lambda path: path.parents[1].name)

@@ -60,7 +60,7 @@ def test_everything_is_copied_once(shop, copy):
     assert (shared / ".env").read_text() == 'KEY=1\nLOG="shop.log"\n'
     assert os.readlink(shared / "shop.db") == "database/shop.db"
     assert not copy()["changed"]
-    assert sorted(os.listdir(shop / "new/.deploy")) == ["adoption.json", "environments", "lock", "releases"]
+    assert sorted(os.listdir(shop / "new/.deploy")) == ["adoption.json", "environments", "guard", "lock", "releases"]
 
 
 def test_an_environment_file_that_leads_out_is_refused_before_anything_is_copied(shop, copy):

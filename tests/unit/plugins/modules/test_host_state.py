@@ -11,7 +11,15 @@ import sys
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.modules import host_state
+from ansible_collections.flaskops.production.plugins.module_utils import _platform
+from ansible_collections.flaskops.production.plugins.modules import (
+    adoption_plan,
+    host_state,
+    nginx_site,
+    release_stage,
+    tree,
+    venv,
+)
 
 SECRET = "a secret of several\nlines"
 
@@ -143,3 +151,22 @@ def test_no_secret_is_in_the_result(asked, tmp_path):
     assert "passw0rd" not in said
     assert json.dumps(SECRET)[1:-1] not in said
     assert result["invocation"] == {"module_args": {"name": "myapp", "root": str(tmp_path)}}
+
+
+def test_each_module_that_changes_a_host_refuses_a_system_that_is_not_supported(run_module, tmp_path, monkeypatch):
+    (tmp_path / "os-release").write_text("PRETTY_NAME='BeOS R5'\nID=beos\n")
+    monkeypatch.setattr(_platform, "FILES", (str(tmp_path / "os-release"),))
+    root = {"root": str(tmp_path / "app"), "name": "myapp"}
+    stage = {"root": root["root"], "app": "myapp", "user": "www-data", "group": "www-data"}
+    for module, arguments in (
+        (tree, {"entries": [{"path": str(tmp_path / "app"), "mode": "0755"}]}),
+        (nginx_site, {"path": str(tmp_path / "site.conf"), "content": ""}),
+        (venv, {"source": str(tmp_path), "directory": str(tmp_path / "venvs"), "link": str(tmp_path / "venv")}),
+        (release_stage, {**stage, "only": "check"}),
+        (adoption_plan, root),
+    ):
+        result = run_module(module, arguments)
+        assert result["failed"] and result["msg"].startswith("This host runs BeOS R5, but only "), module.__name__
+    assert [path.name for path in tmp_path.iterdir()] == ["os-release"]
+    # A deploy lock is given back wherever it was taken.
+    assert "failed" not in run_module(release_stage, {**stage, "only": "unlock", "run": {"run": "x", "by": "y"}})

@@ -763,6 +763,7 @@ def test_a_site_that_nobody_owns_is_replaced_where_it_is_to_be_adopted(tree, run
 
 def test_a_port_that_another_program_has_is_refused_before_nginx_is_installed(tree, run_module, no_nginx):
     with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", tree.port))
         listener.listen()
         args = tree.args(tree.site(), application="app", required=False, remove_links=[_nginx_site.DEFAULT_SITE])

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged
+from ansible_collections.flaskops.production.plugins.module_utils import _acl, _releases, _staged
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
@@ -1106,3 +1106,19 @@ def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
     # What is there by hand is not in the way yet, and the code is where it was.
     assert (host.root / "app").is_dir() and (code / "instance").is_dir()
     assert not host.stage(source, archive=False, shared_paths=["instance/"])["changed"]
+
+
+def test_adopted_data_of_another_user_is_handed_over(host, as_root):
+    """An application that ran as www-data gets a user of its own when its code is adopted."""
+    guide_tree(host, **{"app/instance/app.db": "rows"})
+    for path in (host.root / "app/instance", host.root / "app/instance/app.db"):
+        os.chown(path, 54711, 54711)
+    result = host.stage(host.resolve(), adopt=True, shared_paths=["instance/"], user="nobody", group="nogroup")
+    assert not result.get("failed"), result["msg"]
+    nobody = pwd.getpwnam("nobody").pw_uid
+    found = host.root / "shared/instance/app.db"
+    assert [os.stat(path).st_uid for path in (found, found.parent)] == [nobody] * 2
+    # The process that runs on it may go on.
+    if _acl.read(str(found)) is not None:
+        assert _acl.users(_acl.read(str(found)))[54711] & 6 == 6
+    assert os.path.exists(host.home.former_user)

@@ -473,7 +473,7 @@ def test_directory(resolve, files, tmp_path):
         "var": (0o755, None),
         "wsgi.py": (0o644, "app = 1\n"),
     }
-    told = {"name", "digest", "archive", "sha256", "size", "files", "dropped", "time", "source", "warnings", "named"}
+    told = {"name", "digest", "archive", "sha256", "size", "files", "dropped", "time", "source", "named", "warnings"}
     assert set(release) == told
     assert release["source"] == {"kind": "directory", "location": str(root), "revision": None, "ref": None}
     assert release["name"] == f"2026-04-21-120000-{release['digest'][:7]}"
