@@ -39,7 +39,7 @@ PATHS: dict[str, Callable[[str], bool]] = {
     "git_allowed_signers": lambda _: False,
 }
 # The roles' variables that these arguments carry: what a user has set, so what a message names.
-OF_VENV = ("requirements", "packages", "require_hashes")
+OF_VENV = ("requirements", "packages", "require_hashes", "only_binary")
 
 
 def variable(argument: str) -> str:

@@ -50,6 +50,12 @@ def drift(fleet: Mapping, app: str) -> list[dict]:
     return [item._asdict() for item in found]
 
 
+def summary(counts: Mapping[str, int]) -> str:
+    """How many findings of each severity there are."""
+    found = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
+    return ", ".join(found) or "nothing"
+
+
 def doctor_report(fleet: Mapping) -> dict:
     """Everything that was found, by host and application, and counted. A host may lie about what it has found."""
     fleet = printable_data(fleet)
@@ -72,7 +78,7 @@ def doctor_report(fleet: Mapping) -> dict:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "worst": worst(severities),
         "counts": counts,
-        "summary": ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items()),
+        "summary": summary(counts),
         "hosts": hosts,
         "unread": unread,
         "fleet": {app: found for app, found in across.items() if found},

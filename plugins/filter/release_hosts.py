@@ -39,8 +39,18 @@ def release_hosts(fleet: Mapping[str, Mapping[str, str | None]], app: str | None
     return sentences
 
 
+def release_activated(fleet: Mapping[str, Mapping], prepared: Mapping[str, Mapping], app: str) -> list[str]:
+    """The hosts that now run another release of an application than before this rollout.
+
+    fleet: as for release_hosts. prepared: for each host, what its applications ran before, as `live`. A host without a
+    release before has nothing to return to.
+    """
+    before = {host: apps[app]["live"] for host, apps in prepared.items() if app in apps}
+    return [host for host in fleet if before.get(host) and fleet[host].get(app) and fleet[host][app] != before[host]]
+
+
 class FilterModule:
     """The filter for the end of a rollout."""
 
     def filters(self) -> dict:
-        return {"release_hosts": release_hosts}
+        return {"release_hosts": release_hosts, "release_activated": release_activated}

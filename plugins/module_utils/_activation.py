@@ -11,16 +11,23 @@ import re
 import time
 from typing import Callable
 
+from ansible_collections.flaskops.production.plugins.module_utils._cause import Cause, explain
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
     ReleaseError,
     link_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
-    cause,
-    fault,
+    TIMED_OUT,
+    file_digests,
     journal,
+    note_process,
+    probe,
+    seconds,
+    settings_files,
     show,
+    socket_lost,
+    stranger,
     systemctl,
     working_directory,
 )
@@ -32,20 +39,48 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
     sync_filesystem,
 )
 
+# What tells why a unit did not start.
+_STATE = "LoadState,ActiveState,Result"
 
-class Rejected(Exception):
-    """A release that did not come up: in which phase, and what was seen."""
+# Results of a unit that the program itself has brought about; every other one is the host's.
+OWN_RESULTS = ("exit-code", "signal", "core-dump", "timeout", "watchdog", "protocol")
+# Seconds that a job of systemd may take beyond what its unit's own timeouts allow, and until a killed unit has ended.
+MARGIN = 10
+# The longest wait for a unit that sets no timeout of its own, such as TimeoutStartSec=infinity.
+ENDLESS = 600
 
-    def __init__(self, phase: str, seen: str, unit: str, since: float) -> None:
+
+class ActivationError(Exception):
+    """An activation that failed: in which phase, what was seen and why. The release may have nothing to do with it."""
+
+    def __init__(self, phase: str, seen: str, unit: str, since: float, cause: Cause | None = None) -> None:
         super().__init__(seen)
-        self.phase, self.seen, self.unit, self.since = phase, seen, unit, since
+        self.phase, self.seen, self.unit, self.since, self.cause = phase, seen, unit, since, cause or Cause("")
+
+
+class Rejected(ActivationError):
+    """A release that did not come up, by its own fault."""
+
+
+class Deadline:
+    """When an activation is given up. Every step of it waits no longer."""
+
+    def __init__(self, seconds_left: float) -> None:
+        self.given, self.end = seconds_left, time.monotonic() + seconds_left
+
+    def within(self, limit: float) -> float:
+        """As long as the limit says, and no longer than until the deadline; a moment in any case."""
+        return max(1.0, min(limit, self.end - time.monotonic()))
+
+    def passed(self) -> bool:
+        return time.monotonic() >= self.end
 
 
 class Activation:
     """One switch on one host. While it is under way, the link next exists; a later run that finds it completes it."""
 
-    def __init__(self, home: Home, name: str, release: str | None, health: dict | None) -> None:
-        self.home, self.release, self.health = home, release, health
+    def __init__(self, home: Home, name: str, release: str | None, health: dict | None, timeout: float = 0) -> None:
+        self.home, self.name, self.release, self.health, self.timeout = home, name, release, health, timeout
         self.unit, self.candidate = f"{name}.service", f"{name}-next.service"
         self.candidate_env = f"/run/{name}-next.env"
         self.after = os.path.join("releases", release) if release else None
@@ -58,13 +93,18 @@ class Activation:
         self.since = time.time()
         # Without the release role there is no environment for a candidate, and the service is just restarted.
         self.gated = bool(release) or os.path.lexists(os.path.join(self.directory, ".venv"))
+        self.limits: dict[str, tuple[float, float]] = {}
+        self.deadline = Deadline(ENDLESS)
 
     def run(self, record: Callable[[], None]) -> None:
         """Switch, and record it. When that fails, what served before serves again, and the error is raised."""
-        if systemctl("daemon-reload")[0]:
-            raise ReleaseError("systemctl daemon-reload failed: is systemd running on this host?")
+        code, said = systemctl("daemon-reload")
+        if code:
+            raise ReleaseError(f"systemctl daemon-reload failed: is systemd running on this host? {said}".rstrip())
+        self.deadline = Deadline(self.timeout or self.longest())
         sync_filesystem(self.home.root)
         try:
+            self.restore_socket()
             if self.release:
                 link_environment(self.home, self.release, self.home.environment(self.release))
             if self.gated:
@@ -80,16 +120,65 @@ class Activation:
                     # So far the candidate may have answered.
                     self.stop_candidate()
                     self.verify()
-            except (Rejected, ReleaseError, SymlinkError, OSError) as error:
+            except (ActivationError, ReleaseError, SymlinkError, OSError) as error:
                 self.switch_back(error)
                 raise
             record()
-        except (Rejected, ReleaseError, SymlinkError, OSError):
+        except (ActivationError, ReleaseError, SymlinkError, OSError):
             if self.environment_before:
                 link_environment(self.home, self.release, self.environment_before)
             raise
         finally:
             self.end()
+
+    # How long it may take
+
+    def limits_of(self, unit: str) -> tuple[float, float]:
+        """How long a unit may take to start and to stop, as it says itself."""
+        if unit not in self.limits:
+            found = show(unit, "TimeoutStartUSec,TimeoutStopUSec")
+            start, stop = (seconds(found.get(name, "")) for name in ("TimeoutStartUSec", "TimeoutStopUSec"))
+            self.limits[unit] = (min(start or ENDLESS, ENDLESS), min(stop or ENDLESS, ENDLESS))
+        return self.limits[unit]
+
+    def longest(self) -> float:
+        """As long as all steps may take that end in time: the candidate, the restart, two health checks."""
+        asking = self.health["attempts"] * (self.health["interval"] + self.health["timeout"]) if self.health else 0
+        units = [self.unit, self.candidate] if self.gated else [self.unit]
+        return sum(sum(self.limits_of(unit)) + MARGIN for unit in units) + 2 * asking + MARGIN
+
+    def job(self, verb: str, unit: str) -> tuple[int, str]:
+        """Have systemd start, stop or restart a unit. A process that does not end in time is killed."""
+        start, stop = self.limits_of(unit)
+        limit = MARGIN + (start if verb != "stop" else 0) + (stop if verb != "start" else 0)
+        code, said = systemctl(verb, unit, timeout=self.deadline.within(limit))
+        if code != TIMED_OUT:
+            return code, said
+        stopping = show(unit)["ActiveState"] == "deactivating"
+        systemctl("kill", "--signal=SIGKILL", unit)
+        if stopping and not (verb == "restart" and self.deadline.passed()):
+            # The old process is gone; what was asked for goes on.
+            return systemctl(verb, unit, timeout=limit)
+        if verb != "stop":
+            systemctl("stop", unit, timeout=MARGIN)
+        return code, said
+
+    # Steps
+
+    def restore_socket(self) -> None:
+        """Let systemd listen again where the socket's path is gone or leads to another process.
+
+        The service is restarted with its socket.
+        """
+        socket_unit = f"{self.name}.socket"
+        lost = socket_lost(self.home) or stranger(self.home, self.name)
+        if lost is None or show(socket_unit, "LoadState")["LoadState"] != "loaded":
+            return
+        code, said = self.job("restart", socket_unit)
+        still = said if code else socket_lost(self.home) or stranger(self.home, self.name)
+        if still:
+            seen = f"{lost}, and a restart of {socket_unit} did not help: {still}"
+            raise ActivationError("socket", seen, socket_unit, self.since)
 
     def start_candidate(self) -> None:
         since = time.time()
@@ -98,15 +187,40 @@ class Activation:
         with open(self.candidate_env, "w", encoding="ascii") as file:
             file.write('RELEASE_HEALTH="{}"\n'.format(re.sub(r'(["\\$`])', r"\\\1", health)))
         # A candidate left over from a killed activation would make a start do nothing.
-        if systemctl("restart", self.candidate)[0]:
-            raise Rejected("candidate", not_started(self.home, self.candidate, since), self.candidate, since)
+        code, said = self.job("restart", self.candidate)
+        if code:
+            raise self.not_started("candidate", self.candidate, since, code, said)
         unit = show(self.candidate)
         # Where a host has no room for two copies, the candidate is only imported and gone by now.
         if unit["Type"] != "oneshot" and working_directory(unit["MainPID"]) != os.path.realpath(self.directory):
-            raise Rejected("candidate", "it ended right after its start", self.candidate, since)
+            raise self.not_started("candidate", self.candidate, since, 0, "it ended right after its start")
+
+    def not_started(self, phase: str, unit: str, since: float, code: int, said: str) -> ActivationError:
+        """The error that says why a unit did not start, and by whose fault."""
+        state = show(unit, _STATE)
+        cause = explain(journal(self.home, unit, since))
+        # systemd may have begun to start the service again, and has no result then.
+        ended = state.get("Result") in OWN_RESULTS or bool(cause.error)
+        own = state.get("LoadState") == "loaded" and ended and not cause.by_host
+        kind = Rejected if own and code != TIMED_OUT else ActivationError
+        return kind(phase, self.what_was_seen(unit, code, said, state, cause, own), unit, since, cause)
+
+    def what_was_seen(self, unit: str, code: int, said: str, state: dict[str, str], cause: Cause, own: bool) -> str:
+        """Why a unit did not start, in a few words."""
+        if code == TIMED_OUT:
+            return f"it did not start in time and was killed: {said}"
+        if state.get("LoadState") != "loaded":
+            return f"{unit} is {state.get('LoadState')}"
+        if cause.error:
+            return f"it did not start: {cause.error}"
+        if state.get("Result") == "timeout":
+            return f"it did not start within {self.limits_of(unit)[0]:.0f} s (gunicorn_systemd_start_timeout)"
+        if not code:
+            return said
+        return "it did not start" if own else f"it did not start, result {state.get('Result')}: {said}"
 
     def stop_candidate(self) -> None:
-        systemctl("stop", self.candidate)
+        self.job("stop", self.candidate)
         systemctl("reset-failed", self.candidate)
 
     def end(self) -> None:
@@ -130,11 +244,16 @@ class Activation:
     def restart(self, directory: str, back: bool = False) -> None:
         """Restart the service, and prove that it is the release and that it answers."""
         since = time.time()
-        if systemctl("restart", self.unit)[0]:
-            raise Rejected("service", not_started(self.home, self.unit, since), self.unit, since)
-        runs = working_directory(show(self.unit)["MainPID"])
+        # Before the restart: what changes meanwhile may not have been read.
+        files = file_digests(show(self.unit), settings_files(self.home))
+        code, said = self.job("restart", self.unit)
+        if code:
+            raise self.not_started("service", self.unit, since, code, said)
+        unit = show(self.unit)
+        note_process(self.home, unit.get("InvocationID", ""), files)
+        runs = working_directory(unit["MainPID"])
         if runs != os.path.realpath(directory):
-            raise Rejected("service", f"{self.unit} runs {runs}", self.unit, since)
+            raise self.not_started("service", self.unit, since, 0, f"{self.unit} runs {runs}")
         if back:
             # What was rejected must not answer in place of what serves again.
             self.stop_candidate()
@@ -143,16 +262,23 @@ class Activation:
     def verify(self) -> None:
         """Ask over the socket."""
         since = time.time()
-        seen = fault(self.home, self.health)
-        if seen:
-            raise Rejected("health", seen, self.unit, since)
+        if self.deadline.passed():
+            raise ActivationError("health", f"the deadline of {self.deadline.given:.0f} s has passed", self.unit, since)
+        found = probe(self.home, self.health, self.name)
+        if found.fault:
+            cause = explain(journal(self.home, self.unit, since))
+            kind = ActivationError if found.by_host or cause.by_host else Rejected
+            said = f" ({cause.error})" if cause.error else ""
+            raise kind("health", found.fault + said, self.unit, since, cause)
 
     def switch_back(self, seen: Exception) -> None:
         """Serve again what served before; without anything before, stop."""
         if self.after is None:
             return
+        # Whatever the time was spent on, the way back has as much again.
+        self.deadline = Deadline(self.deadline.given)
         if self.before is None:
-            systemctl("stop", self.unit)
+            self.job("stop", self.unit)
             systemctl("reset-failed", self.unit)
             if os.path.islink(self.home.app):
                 os.unlink(self.home.app)
@@ -164,23 +290,19 @@ class Activation:
             self.switch(self.before)
             self.restart(directory, back=True)
             self.collect_static(directory, replace=True)
-        except (Rejected, ReleaseError, SymlinkError, OSError) as error:
-            raise Rejected(
-                "way back",
-                f"{seen}, and the way back to {os.path.basename(directory)} failed too: {error}",
+        except (ActivationError, ReleaseError, SymlinkError, OSError) as error:
+            # What served before fails in the same way, so that nothing of it tells about the release.
+            raise ActivationError(
+                getattr(seen, "phase", "switch"),
+                f"{seen}; {os.path.basename(directory)}, which served before, fails too: {error}",
                 self.unit,
                 self.since,
+                getattr(seen, "cause", None),
             ) from error
 
     def collect_static(self, directory: str, replace: bool) -> None:
         """Copy the release's static files into shared/static; files of other releases stay."""
         collect(self.home, directory, dict(self.home.record(os.path.basename(directory)) or {}), replace)
-
-
-def not_started(home: Home, unit: str, since: float) -> str:
-    """Why a unit did not start, in a few words."""
-    said = cause(journal(home, unit, since))
-    return f"it did not start ({said})" if said else "it did not start"
 
 
 def _link_text(path: str) -> str | None:

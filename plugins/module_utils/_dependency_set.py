@@ -6,15 +6,22 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
+import json
 import os
 import shutil
+import stat
 import subprocess
 from typing import Any, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import (
+    contradictions,
+    index_setting,
+)
 
 # The options of a set, of every module that looks at one; documented in the module venv.
 VENV = {
@@ -204,6 +211,9 @@ def check(settings: Settings, files: list[File]) -> list[str]:
             faults.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
         if file.kind == dependencies.REQUIREMENTS:
             faults += local_directories(file.name, file.text, settings.source)
+    texts = {file.name: file.text for file in files}
+    index = index_setting(settings.index_url, settings.extra_index_urls)
+    faults += contradictions(texts, settings.packages, settings.only_binary, index)
     faults += local_directories("venv_packages", "\n".join(settings.packages), settings.source)
     if settings.require_hashes:
         # A pyproject.toml that is not listed was read because of the uv.lock beside it.
@@ -282,7 +292,35 @@ def current_target(link: str, directory: str) -> str | None:
 
 
 def is_complete(path: str) -> bool:
-    return os.path.isfile(os.path.join(path, dependencies.COMPLETE))
+    """Whether root has built a set to its end, and it still holds what was installed then."""
+    if not has_mark(path):
+        return False
+    try:
+        with open(os.path.join(path, dependencies.COMPLETE), encoding="utf-8") as file:
+            mark = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(mark, dict) and mark.get("content") == content_digest(path)
+
+
+def has_mark(path: str) -> bool:
+    """Whether a set was complete once: the mark is there, and is not that of the user who builds."""
+    try:
+        info = os.lstat(os.path.join(path, dependencies.COMPLETE))
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_uid in (0, os.geteuid())
+
+
+def content_digest(path: str) -> str:
+    """A digest of the names in the site-packages of an environment: a package that is removed by hand is missed there.
+
+    Caches come and go while the application runs. Reading a file of each package would take a hundred times as long.
+    """
+    names = []
+    for directory in sorted(glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages"))):
+        names += [name for name in sorted(os.listdir(directory)) if name != "__pycache__"]
+    return _sha256("\n".join(names))
 
 
 def relative_target(path: str, link: str) -> str:

@@ -182,8 +182,8 @@ THEMES: dict[str, dict[str, Kind]] = {
         "live-missing": Kind(
             "error",
             "Nothing is live",
-            "The service has no directory to start in.",
-            "Deploy, or point {path} at a release: ansible-playbook flaskops.production.rollback.",
+            "The service has no directory to start in, and Nginx answers 503.",
+            "ansible-playbook flaskops.production.{playbook}",
         ),
         "releases-missing": Kind(
             "error",
@@ -224,9 +224,9 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "environment-incomplete": Kind(
             "error",
-            "The live set of dependencies is not complete",
-            "Its installation did not come to its end, so modules may be missing.",
-            "Deploy again: an incomplete set is built anew.",
+            "The live virtual environment is not complete",
+            "Its installation did not come to its end, or packages were removed or added by hand.",
+            "Deploy again, which builds it anew: ansible-playbook flaskops.production.deploy.",
         ),
         "environment-mismatch": Kind(
             "error",
@@ -254,9 +254,9 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "record-unreadable": Kind(
             "error",
-            "The record of a release can't be read",
-            "Every deploy and every rollback reads it, and ends with it. The application goes on.",
-            "Bring {path} back from a backup, or remove it and deploy the release again: "
+            "The record of a release cannot be read",
+            "It counts as missing: nobody can roll back to the release. The application goes on.",
+            "Restore {path} from a backup, or deploy the release again, which records it anew: "
             "ansible-playbook flaskops.production.deploy.",
         ),
         "release-unrecorded": Kind(
@@ -426,6 +426,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "After the next reboot the site is down.",
             "systemctl enable {unit}",
         ),
+        "unit-masked": Kind(
+            "error",
+            "A unit is masked",
+            "systemd refuses to start it, at boot as well. Nobody is served.",
+            "systemctl unmask {unit}. If its file is a link to /dev/null, put the file back: ansible-playbook "
+            "flaskops.production.site. Then systemctl enable --now {unit}",
+        ),
         "unit-inactive": Kind(
             "error",
             "The service does not run",
@@ -469,6 +476,12 @@ THEMES: dict[str, dict[str, Kind]] = {
             "Nobody listens on the socket",
             "Nginx answers 502 Bad Gateway: the file is left over from a process that is gone.",
             "systemctl restart {unit}",
+        ),
+        "socket-foreign": Kind(
+            "error",
+            "Another process listens on the socket's path",
+            "Visitors are answered by it, and not by the application.",
+            "End that process, then systemctl restart {unit}",
         ),
         "socket-unreachable": Kind(
             "error",
@@ -602,6 +615,18 @@ THEMES: dict[str, dict[str, Kind]] = {
             "A file system is full",
             "Uploads, logs, sessions and deploys fail.",
             "du -xh {path} | sort -h | tail  # and a smaller release_keep, or journalctl --vacuum-size=500M",
+        ),
+        "file-system-read-only": Kind(
+            "error",
+            "A file system is mounted read-only",
+            "Uploads, logs and deploys fail. The kernel does so after errors of the disk.",
+            "dmesg shows why; then mount -o remount,rw the file system of {path}",
+        ),
+        "file-system-noexec": Kind(
+            "error",
+            "The application's file system is mounted noexec",
+            "The next start fails: systemd cannot execute the programs of the virtual environment (status 203/EXEC).",
+            "mount -o remount,exec the file system of {path}, and remove noexec from /etc/fstab.",
         ),
         "disk-nearly-full": Kind(
             "warning",

@@ -52,7 +52,7 @@ def discover(system: System, name: str, root: str) -> tuple[str, str, dict[str, 
     guesses: list[str] = []
     root = root.rstrip("/")
     unit = system.show(f"{name}.service") if name else {}
-    if not unit or unit.get("LoadState") != "loaded":
+    if not unit or unit.get("LoadState") not in ("loaded", "masked"):
         unit = {}
         names = [key for key, text in system.unit_files().items() if _belongs(key, text, name, root)]
         names = [key for key in names if not key.endswith("-next.service")]

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx, _secrets, _service
-from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE, normalise
+from ansible_collections.flaskops.production.plugins.module_utils._dependencies import normalise
+from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import is_complete
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import (
     CURRENT,
     addresses,
@@ -59,6 +60,8 @@ class Disk(NamedTuple):
     free: int
     inodes: int
     inodes_free: int
+    read_only: bool = False
+    noexec: bool = False
 
 
 class Certificate(NamedTuple):
@@ -112,6 +115,7 @@ class Facts:
     # The socket
     listen: str = ""
     listening: bool | None = None
+    foreign: str = ""
     # Nginx
     nginx: str = "missing"
     nginx_output: str = ""
@@ -172,6 +176,9 @@ def read(name: str, root: str, health: dict | None = None, recent: int = 60, sys
     _read_process(facts, system, health, recent)
     _read_releases(facts)
     _read_rest(facts)
+    if facts.managed:
+        # Where this collection has put everything, nothing is a guess.
+        facts.guesses = []
     return facts
 
 
@@ -242,7 +249,7 @@ def _read_nginx(facts: Facts, system: System, recent: int) -> None:
         facts.config = _nginx.config(_nginx.tree(files, main))
         user = facts.config.user
         if unit.get("ActiveState") != "active":
-            facts.nginx += " stopped"
+            facts.nginx += " masked" if unit.get("LoadState") == "masked" else " stopped"
         prefix = os.path.dirname(main)
         logs = dict.fromkeys(
             os.path.join(prefix, path)
@@ -339,7 +346,8 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
         facts.cwd = _service.working_directory(pid) or ""
         facts.prefix = _service.prefix(pid) or ""
         settings = [path.lstrip("-") for path in facts.env_files] + [Home(facts.root).gunicorn_config]
-        facts.settings_changed = _service.changed(unit, settings) or ""
+        noted = _service.noted_process(Home(facts.root)) if facts.managed else {}
+        facts.settings_changed = _service.changed(unit, settings, noted) or ""
         for packages in glob.glob(os.path.join(environment_of(facts), "lib", "python3*", "site-packages")):
             facts.dependencies_changed = max(facts.dependencies_changed, os.stat(packages).st_mtime)
     since = max(facts.started, facts.now - recent * 60)
@@ -358,6 +366,7 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
             facts.listening = system.connects(path) if runs else bool(bound & system.listening())
             if runs and facts.listening:
                 facts.health = system.ask(path, _mounted(facts, health))
+                facts.foreign = system.stranger(path, facts.name) if facts.managed else ""
 
 
 def _mounted(facts: Facts, health: dict | None) -> dict | None:
@@ -384,37 +393,22 @@ def packages(environment: str) -> list[str]:
     return sorted(found)
 
 
-class _Readable(Home):
-    """The tree of an application whose records may be damaged: what can't be read is noted, and counts as missing."""
-
-    def __init__(self, root: str) -> None:
-        super().__init__(root)
-        self.unreadable: set[str] = set()
-
-    def record(self, name: str) -> Record | None:
-        try:
-            return super().record(name)
-        except (ReleaseError, OSError):
-            self.unreadable.add(os.path.join(self.records, name + ".json"))
-            return None
-
-
 def _read_releases(facts: Facts) -> None:
     facts.environment = os.path.basename(environment_of(facts))
     facts.packages = packages(environment_of(facts)) if environment_of(facts) else []
     facts.release = os.path.basename(facts.code) if facts.releases and within(facts.code, facts.releases) else ""
     if not facts.managed:
         return
-    home = _Readable(facts.root)
+    home = Home(facts.root)
     known = home.known()
-    facts.unreadable = sorted(home.unreadable)
+    facts.unreadable = sorted(home.damaged)
     facts.release = home.live() or ""
     facts.record = known.get(facts.release)
     facts.recorded, facts.previous = home.recorded() or "", home.previous() or ""
     facts.next = home.next if os.path.lexists(home.next) else ""
     facts.environment = home.environment(facts.release) or "" if facts.release else ""
     if facts.environment:
-        facts.environment_complete = os.path.exists(os.path.join(home.venvs, facts.environment, COMPLETE))
+        facts.environment_complete = is_complete(os.path.join(home.venvs, facts.environment))
     with contextlib.suppress(ReleaseError, KeyError, ValueError):
         facts.outdated = _service.outdated(home, facts.name) or "" if facts.unit and facts.release else ""
     for path in home.leftovers():
@@ -441,7 +435,8 @@ def _read_rest(facts: Facts) -> None:
             room = os.statvfs(path)
             if device not in seen:
                 sizes = (room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize, room.f_files, room.f_favail)
-                facts.disks.append(Disk(path, *sizes))
+                flags = (bool(room.f_flag & os.ST_RDONLY), bool(room.f_flag & os.ST_NOEXEC))
+                facts.disks.append(Disk(path, *sizes, *flags))
             seen.add(device)
     texts = [text_of(path.lstrip("-")) for path in facts.env_files]
     texts += [text_of(facts.unit.get("FragmentPath", "")), text_of(Home(facts.root).gunicorn_config)]

@@ -48,7 +48,27 @@ def judge(facts: Facts) -> list[Finding]:
         found.append(
             finding("service-outdated", facts.outdated, "a process that is what the tree describes", name=facts.name)
         )
-    return sorted(found, key=lambda item: -SEVERITIES.index(item.severity))
+    return sorted(found, key=lambda item: (-SEVERITIES.index(item.severity), not item.id.startswith(OUTAGES)))
+
+
+# Findings that say that nobody is served now; they come first among those of their severity.
+OUTAGES = (
+    "nginx-not-running",
+    "unit-masked",
+    "unit-failed",
+    "unit-start-limit",
+    "unit-inactive",
+    "unit-missing",
+    "socket-missing",
+    "socket-not-listening",
+    "socket-foreign",
+    "socket-unreachable",
+    "nginx-proxy-mismatch",
+    "live-missing",
+    "health-failing",
+    "disk-full",
+    "file-system-read-only",
+)
 
 
 # A service that is outdated for one of these reasons has been told of.
@@ -120,7 +140,8 @@ def _traversable(facts: Facts) -> Iterator[Finding]:
 def _replaceable(facts: Facts) -> Iterator[Finding]:
     """Directories above the code that somebody other than root may write to, up to the root of the file system."""
     above = [*facts.routes.get(facts.root, []), *facts.routes.get(facts.code, []), facts.nodes[facts.root]]
-    for item in dict.fromkeys(above):
+    # One directory may have several names, where one on the way is a link.
+    for item in {os.path.realpath(item.path): item for item in above}.values():
         if item.kind != "directory" or item.path == facts.code or item.mode & 0o1000:
             continue
         by_runtime = facts.runtime and facts.runtime.uid and may(facts.runtime, item, 2)
@@ -303,7 +324,8 @@ def releases(facts: Facts) -> Iterator[Finding]:
             "releases-missing", f"{path} is not there", "the directory of the releases", path, name=facts.name
         )
     if live is None:
-        yield finding("live-missing", f"{facts.live} is not there", expected, facts.live)
+        playbook = "rollback" if facts.previous else "deploy"
+        yield finding("live-missing", f"{facts.live} is not there", expected, facts.live, playbook=playbook)
     elif live.kind != "link":
         yield finding("live-not-a-link", shown(live), expected, facts.live)
     elif _none_left(facts):
@@ -336,7 +358,7 @@ def _managed(facts: Facts) -> Iterator[Finding]:
     if not facts.environment_complete:
         path = os.path.join(facts.root, "venvs", facts.environment)
         yield finding(
-            "environment-incomplete", f"{path} has no mark of completeness", "a set that was built to its end", path
+            "environment-incomplete", f"{path} is not what was installed there", "a set as it was built", path
         )
     venv, own = os.path.join(facts.root, "venv"), os.path.join(facts.code, ".venv")
     if os.path.lexists(own) and os.path.realpath(venv) != os.path.realpath(own):
@@ -511,13 +533,18 @@ def _unit_state(facts: Facts) -> Iterator[Finding]:
     service = values.get("Id") or f"{facts.name}.service"
     for item in [values] + ([facts.socket_unit] if facts.socket_unit else []):
         name = item.get("Id") or service
+        if item.get("UnitFileState", "").startswith("masked") or item.get("LoadState") == "masked":
+            yield finding("unit-masked", f"{name} is masked", "a unit that systemd may start", name, unit=name)
+            continue
         if item.get("Result") == "start-limit-hit":
             yield finding("unit-start-limit", f"{name}: start-limit-hit", "active", name, unit=name)
         elif item.get("ActiveState") == "failed" or item.get("SubState") == "auto-restart":
             yield finding("unit-failed", f"{name}: {item.get('Result')}", "active", name, unit=name)
+        elif item is values and facts.managed and facts.live not in facts.nodes:
+            pass  # it has nothing to start
         elif item.get("ActiveState") not in ("active", "activating", "reloading"):
             yield finding("unit-inactive", f"{name}: {item.get('ActiveState')}", "active", name, unit=name)
-        if item.get("UnitFileState") in ("disabled", "masked"):
+        if item.get("UnitFileState") == "disabled":
             yield finding("unit-not-enabled", f"{name}: {item['UnitFileState']}", "enabled", name, unit=name)
     if values.get("NRestarts", "0").isdigit() and int(values.get("NRestarts", "0")) >= RESTARTS:
         yield finding("unit-restarts", f"{service}: {values['NRestarts']} restarts", "none", service, unit=service)
@@ -543,7 +570,9 @@ def sockets(facts: Facts) -> Iterator[Finding]:
         seen = f"{path} is not there" if item is None else shown(item)
         yield finding("socket-missing", seen, "a socket", path, unit=name)
         return
-    if facts.listening is False:
+    if facts.foreign:
+        yield finding("socket-foreign", facts.foreign, "systemd or the service", path, unit=name)
+    elif facts.listening is False:
         yield finding("socket-not-listening", shown(item), "a process that listens", path, unit=name)
     group = facts.web.group if facts.web else "www-data"
     if facts.web and not may(facts.web, item, 2):
@@ -574,7 +603,9 @@ def nginx(facts: Facts) -> Iterator[Finding]:
     if facts.nginx.startswith("invalid"):
         said = [line for line in facts.nginx_output.splitlines() if "[emerg]" in line or "[alert]" in line]
         yield finding("nginx-config-invalid", " ".join(said) or facts.nginx_output, "nginx -t without an error")
-    if facts.nginx.endswith("stopped"):
+    if facts.nginx.endswith("masked"):
+        yield finding("unit-masked", "nginx.service is masked", "a unit that systemd may start", unit="nginx")
+    elif facts.nginx.endswith("stopped"):
         yield finding("nginx-not-running", "nginx.service is not active", "active")
     yield from _names(facts)
     yield from _proxies(facts)
@@ -672,6 +703,10 @@ def _certificates(facts: Facts) -> Iterator[Finding]:
 def host(facts: Facts) -> Iterator[Finding]:
     """Room for what is to come."""
     for disk in facts.disks:
+        if disk.read_only:
+            yield finding("file-system-read-only", disk.path, "a file system that is mounted rw", disk.path)
+        if disk.noexec and disk.path == facts.root:
+            yield finding("file-system-noexec", disk.path, "a file system that is mounted exec", disk.path)
         seen = f"{disk.path}: {disk.free // 1024**2} of {disk.size // 1024**2} MiB free"
         if disk.size and disk.free < FULL * disk.size:
             yield finding("disk-full", seen, f"at least {NEARLY:.0%}", disk.path)

@@ -19,8 +19,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 _UNIT = (
     "Id,LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,MainPID,NRestarts,"
     "ExecMainStartTimestampMonotonic,User,Group,SupplementaryGroups,DynamicUser,WorkingDirectory,ExecStart,"
-    "EnvironmentFiles,Sockets,ReadWritePaths,ProtectSystem,ProtectHome,PrivateTmp,TriggeredBy,Listen,Triggers"
+    "InvocationID,EnvironmentFiles,Sockets,ReadWritePaths,ProtectSystem,ProtectHome,PrivateTmp,TriggeredBy,Listen,Triggers"
 )
+
+# Nginx waits for name servers that do not answer.
+NGINX_SECONDS = 60
 
 
 class System:
@@ -44,10 +47,17 @@ class System:
         """Whether Nginx accepts its configuration, what it says, and the files; None where there is no Nginx."""
         try:
             done = subprocess.run(
-                ["nginx", "-T"], stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment()
+                ["nginx", "-T"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                env=_environment(),
+                timeout=NGINX_SECONDS,
             )
         except OSError:
             return None
+        except subprocess.TimeoutExpired:
+            return False, f"[emerg] nginx -T did not end within {NGINX_SECONDS} s", _files("/etc/nginx/nginx.conf")
         output = done.stderr.decode(errors="replace").strip()
         files = _nginx.dumped(done.stdout.decode(errors="replace")) if done.returncode == 0 else {}
         return done.returncode == 0, output, files or _files("/etc/nginx/nginx.conf")
@@ -71,6 +81,11 @@ class System:
             except OSError:
                 return False
         return True
+
+    def stranger(self, path: str, name: str) -> str:
+        """Who listens on the path in place of the service; empty when the service does."""
+        home = Home(os.path.dirname(os.path.dirname(path)))
+        return (_service.stranger(home, name) or "") if home.socket == path else ""
 
     def ask(self, path: str, health: dict | None) -> str:
         """Why the application does not answer as it should; empty when it does."""

@@ -11,25 +11,37 @@ import glob
 import json
 import os
 import pwd
+import re
 import shutil
-import signal
-import stat
 import subprocess
 import time
 from typing import Any, Iterator, NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils import _build_unit, _indexes, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
-from ansible_collections.flaskops.production.plugins.module_utils import _symlink
+from ansible_collections.flaskops.production.plugins.module_utils._build_output import cause, plain, tail
+from ansible_collections.flaskops.production.plugins.module_utils._build_space import INHERITED, WORK, Workspace
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
     File,
     Interpreter,
     MissingInterpreter,
     Settings,
     VenvError,
+    content_digest,
+    has_mark,
     is_complete,
     local_directories,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import (
+    OwnershipError,
+    give,
+    link_within,
+    remove,
+    take,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases import REMOVED
+from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import contradictions
 
 try:
     import tomllib
@@ -38,7 +50,8 @@ except ImportError:
 
 LOCK = ".lock"
 UV_DIRECTORY = ".uv"
-TAIL_LINES = 15
+# Far above the metadata of any package.
+METADATA = 1024**2
 READ_TOML = """
 import json, sys
 try:
@@ -61,49 +74,103 @@ class Step(NamedTuple):
 class Builder:
     """Runs the installer for one set."""
 
-    def __init__(self, settings: Settings, files: list[File], interpreter: Interpreter, path: str, work: str) -> None:
+    def __init__(self, settings: Settings, files: list[File], interpreter: Interpreter, path: str) -> None:
         self.settings = settings
         self.files = files
         self.interpreter = interpreter
         self.path = path
-        self.work = work
         self.python = os.path.join(path, "bin", "python")
         self.deadline = time.monotonic() + settings.timeout
-        self.lock_fd = -1
+        self.unit = _build_unit.unit_name(settings.directory)
+        self.work: Workspace | None = None
+        self.environment: dict[str, str] = {}
+        self.binds: dict[str, str] = {}
         self.uv = ""
-        self.written = 0
 
     def build(self) -> bool:
         """Make the set complete; False when another run was quicker."""
-        directory = self.settings.directory
-        os.makedirs(directory, mode=0o755, exist_ok=True)
+        _build_unit.check_host()
+        closed = _build_unit.closed_directory(self.interpreter.path)
+        if closed:
+            raise VenvError(
+                f"The interpreter {self.interpreter.path} lies in {closed}, which not everybody may enter, neither the "
+                "application nor the user that builds: name another one (venv_python)."
+            )
+        os.makedirs(self.settings.directory, mode=0o755, exist_ok=True)
         with self._locked():
             if is_complete(self.path):
                 return False
-            remove(self.path)
-            try:
-                self._create()
-                for step in self._steps():
-                    self._install(step)
-                self._add_what_markers_left_out()
-                self._check()
-                make_readable(self.path)
-                _symlink.sync_filesystem(self.path)
-                mark_complete(self.path, {"interpreter": self.interpreter.path, "packages": installed(self.path)})
-            except BaseException:
-                remove(self.path)
-                raise
+            with _build_unit.exclusive(self.deadline), self._workspace():
+                self._check_indexes()
+                self._build_at(self.path, self._fill)
         return True
+
+    def _fill(self) -> None:
+        self._create()
+        for step in self._steps():
+            self._install(step)
+        self._add_what_markers_left_out()
+        self._check()
+
+    def _build_at(self, path: str, fill: Any) -> None:
+        """Let the build user make an environment, then make it root's own, and complete."""
+        with _kept(path):
+            os.mkdir(path, 0o755)
+            give(path, self.work.uid, self.work.gid)
+            fill()
+            owner = (os.geteuid(), os.getegid())
+            try:
+                take(path, *owner, lambda name, text: link_within(name, text) or self._is_interpreter(name, text))
+            except OwnershipError as error:
+                raise VenvError(
+                    f"The packages have left in {path} what can't stay there, so it was removed: {error}"
+                ) from None
+            _symlink.sync_filesystem(path)
+            mark = {"interpreter": self.interpreter.path, "packages": installed(path)}
+            mark_complete(path, {**mark, "content": content_digest(path)})
+
+    def _is_interpreter(self, name: str, text: str) -> bool:
+        """Whether a link is one of those through which an environment runs its interpreter."""
+        same = os.path.isabs(text) and os.path.realpath(text) == os.path.realpath(self.interpreter.path)
+        return same and re.fullmatch(r"bin/python[0-9.]*", name) is not None
+
+    @contextlib.contextmanager
+    def _workspace(self) -> Iterator[None]:
+        """The directories of the build, and the environment of its commands, for as long as it lasts."""
+        self.work = Workspace(self.settings.directory, *_build_unit.account())
+        try:
+            self.work.make()
+            environment = installer_environment(self.settings, dict(os.environ))
+            texts = [*environment.values(), *self.settings.find_links, *(file.text for file in self.files)]
+            self.binds = self.work.bring_configuration(pwd.getpwuid(os.geteuid()).pw_dir, texts)
+            self.environment = {**environment, **self.work.bring_files(environment), **self.work.variables()}
+            yield
+        finally:
+            self.work.remove()
+
+    def _check_indexes(self) -> None:
+        """Refuse to install while an index refuses to answer: another one may have packages of the same names."""
+        if {"PIP_NO_INDEX", "UV_NO_INDEX"} & set(self.environment):
+            return
+        texts = {file.name: file.text for file in self.files if file.kind == dependencies.REQUIREMENTS}
+        names = [dependencies.name_of(line.text) for text in texts.values() for line in dependencies.requirements(text)]
+        names += [dependencies.name_of(package) for package in self.settings.packages]
+        asked = list(dict.fromkeys(name for name in names if name))
+        configured = _indexes.Index(self.settings.index_url or "", "venv_index_url")
+        for index in _indexes.indexes(configured, self.settings.extra_index_urls, self.settings.environment, texts):
+            fault = _indexes.refusal(index, asked, self.environment)
+            if fault:
+                raise VenvError(fault)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Only one run builds in a directory. The installer inherits the lock, so it outlives this process."""
+        """Only one run builds in a directory."""
         path = os.path.join(self.settings.directory, LOCK)
-        self.lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             while True:
                 try:
-                    fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if time.monotonic() > self.deadline:
@@ -114,7 +181,7 @@ class Builder:
                     time.sleep(0.2)
             yield
         finally:
-            os.close(self.lock_fd)
+            os.close(fd)
 
     def _create(self) -> None:
         if self.settings.installer == "uv":
@@ -127,42 +194,47 @@ class Builder:
         """Whether the interpreter has what it needs to create environments."""
         if self.settings.installer == "uv" and (self.settings.uv or self._own_uv()):
             return
-        code, _output = self._call([self.interpreter.path, "-I", "-c", "import venv, ensurepip"], cwd="/")
-        if code:
+        probe = [self.interpreter.path, "-I", "-c", "import venv, ensurepip"]
+        done = subprocess.run(probe, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+        if done.returncode:
             raise MissingInterpreter(
                 f"{self.interpreter.path} can't create environments: it has no venv or no ensurepip. "
                 "Install python3-venv (the package that belongs to this interpreter): the role venv does."
             )
 
     def _create_with_pip(self, path: str) -> None:
-        self._run([self.interpreter.path, "-I", "-m", "venv", path], "python -m venv", cwd="/")
+        self._run([self.interpreter.path, "-I", "-m", "venv", path], "python -m venv", cwd="/", result=path)
 
     def _find_uv(self) -> str:
         given = self.settings.uv
         if given:
             if not os.access(given, os.X_OK):
                 raise VenvError(f"'{given}' (venv_uv) is not an executable file.")
+            closed = _build_unit.closed_directory(os.path.realpath(given))
+            if closed:
+                raise VenvError(
+                    f"'{given}' (venv_uv) lies in {closed}, which not everybody may enter: move uv elsewhere."
+                )
             return given
         found = self._own_uv()
         if found:
             return found
         environment = os.path.join(self.settings.directory, UV_DIRECTORY)
-        remove(environment)
-        try:
-            self._create_with_pip(environment)
-            pip = [os.path.join(environment, "bin", "python"), "-I", "-m", "pip", "install"]
-            self._run(pip + self._find_links() + ["uv"], "pip install uv")
-            make_readable(environment)
-            _symlink.sync_filesystem(environment)
-            mark_complete(environment, {"packages": installed(environment)})
-        except BaseException:
-            remove(environment)
-            raise
+        self._build_at(environment, lambda: self._install_uv(environment))
         return os.path.join(environment, "bin", "uv")
+
+    def _install_uv(self, environment: str) -> None:
+        self._create_with_pip(environment)
+        pip = [os.path.join(environment, "bin", "python"), "-I", "-m", "pip", "install"]
+        self._run(pip + self._find_links() + ["uv"], "pip install uv", result=environment)
 
     def _own_uv(self) -> str | None:
         environment = os.path.join(self.settings.directory, UV_DIRECTORY)
-        return shutil.which("uv") or (os.path.join(environment, "bin", "uv") if is_complete(environment) else None)
+        found = shutil.which("uv")
+        # One of root's own is of no use to the build user.
+        if found and not _build_unit.closed_directory(os.path.realpath(found)):
+            return os.path.realpath(found)
+        return os.path.join(environment, "bin", "uv") if is_complete(environment) else None
 
     def _steps(self) -> list[Step]:
         """The calls of the installer. Which packages are added follows from what the files say."""
@@ -172,7 +244,9 @@ class Builder:
             if file.kind == dependencies.PYPROJECT:
                 texts[file.name + ".txt"] = self._pyproject(file)
         if self.settings.installer == "uv":
-            return self._uv_steps(listed, texts)
+            steps = self._uv_steps(listed, texts)
+            self._check_wheels_only(texts)
+            return steps
         paths = []
         for file in listed:
             if file.kind == dependencies.PYPROJECT:
@@ -183,6 +257,7 @@ class Builder:
                 paths.append(self._write(file.name, lines))
             else:
                 paths.append(file.path)
+        self._check_wheels_only(texts)
         added = dependencies.missing(self.settings.packages, texts)
         hashes = self.settings.require_hashes or any(
             dependencies.needs_hashes(text) for name, text in texts.items() if _is_requirements(name)
@@ -195,6 +270,13 @@ class Builder:
         if later:
             steps.append(Step([self._write("later", "\n".join(later))], constrained=True))
         return steps
+
+    def _check_wheels_only(self, texts: dict[str, str]) -> None:
+        """Refuse what other formats name, once they are lines: the requirement files were looked at before."""
+        converted = {name: text for name, text in texts.items() if name not in {file.name for file in self.files}}
+        faults = contradictions(converted, [], self.settings.only_binary, "")
+        if faults:
+            raise VenvError(" ".join(faults[:5]))
 
     def _uv_steps(self, listed: list[File], texts: dict[str, str]) -> list[Step]:
         steps, paths = [], []
@@ -227,13 +309,17 @@ class Builder:
         else:
             command = [self.python, "-I", "-m", "pip", "install"]
         command += self._find_links()
-        command += ["--only-binary", ":all:"] if self.settings.only_binary else []
+        if self.settings.only_binary:
+            command += ["--no-build"] if self.settings.installer == "uv" else ["--only-binary", ":all:"]
         command += ["--require-hashes"] if step.hashes else []
         if step.constrained and not step.hashes:
             command += ["-c", self._write("installed", "\n".join(installed(self.path)))]
         for path in step.files:
             command += ["-r", path]
-        self._run(command, f"{self.settings.installer} install")
+        # A wheel that names a source archive or a repository among its dependencies makes pip build it, whatever it is
+        # told. It can't without another process.
+        alone = self.settings.only_binary and self.settings.installer == "pip"
+        self._run(command, f"{self.settings.installer} install", more=_build_unit.ALONE if alone else ())
 
     def _check(self) -> None:
         if self.settings.installer == "uv":
@@ -266,7 +352,7 @@ class Builder:
 
     def _exported(self, file: File) -> str:
         """The locked packages of a uv.lock as hashed requirement lines."""
-        output = os.path.join(self.work, "uv.lock.txt")
+        output = os.path.join(self.work.temporary, "uv.lock.txt")
         command = [self.uv, "export", "--frozen", "--no-emit-project", "--no-dev", "--no-header", "--no-progress"]
         command += [
             "--format",
@@ -278,60 +364,93 @@ class Builder:
             "--quiet",
         ]
         self._run(command, "uv export", cwd=os.path.dirname(os.path.abspath(file.path)))
-        with open(output, encoding="utf-8") as stream:
-            text = stream.read()
+        text = _build_unit.read_result(output)
         faults = local_directories(file.name, text, os.path.dirname(os.path.abspath(file.path)))
         if faults:
             raise VenvError(" ".join(faults))
         return text
 
     def _write(self, name: str, text: str) -> str:
-        self.written += 1
-        path = os.path.join(self.work, f"{self.written}-{os.path.basename(name)}.txt")
-        with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(text + "\n")
-        return path
+        return self.work.write(f"{os.path.basename(name)}.txt", (text + "\n").encode("utf-8", "surrogateescape"))
 
     def _cwd(self) -> str:
         return self.settings.source if self.settings.source and os.path.isdir(self.settings.source) else "/"
 
-    def _run(self, command: list[str], what: str, cwd: str | None = None) -> None:
-        code, output = self._call(command, cwd)
+    def _run(
+        self,
+        command: list[str],
+        what: str,
+        cwd: str | None = None,
+        result: str | None = None,
+        more: tuple[str, ...] = (),
+    ) -> None:
+        code, output = self._call(command, cwd, result, more)
         if code == 0:
             return
         files = ", ".join(file.name for file in self.files if file.listed) or "no requirement files"
-        said = [line for line in output.splitlines() if line.strip()][-TAIL_LINES:]
+        said = plain(dependencies.masked(output))
+        reason = cause(said)
+        if more and re.search(r"Operation not permitted|can't start new thread", said):
+            reason = "venv_only_binary: true, but a package asks for another one that would have to be built"
         raise VenvError(
-            f"The set of dependencies {self.path} ({files}) could not be built: {what} ended with {code}. The "
-            "unfinished directory was removed and nothing else was changed. It said:\n"
-            + dependencies.masked("\n".join(said))
+            f"{reason + ': the' if reason else 'The'} set of dependencies {self.path} ({files}) could not be built: "
+            f"{what} ended with {code}. The unfinished directory was removed and nothing else was changed. It said:\n"
+            + "\n".join(tail(said))
         )
 
-    def _call(self, command: list[str], cwd: str | None = None) -> tuple[int, str]:
-        # A session of its own, so that a build that hangs can be ended with everything it has started.
-        process = subprocess.Popen(
-            command,
-            cwd=cwd or self._cwd(),
-            env=installer_environment(self.settings, dict(os.environ)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=[self.lock_fd] if self.lock_fd >= 0 else [],
-        )
+    def _call(
+        self, command: list[str], cwd: str | None = None, result: str | None = None, more: tuple[str, ...] = ()
+    ) -> tuple[int, str]:
+        """Run a command as the build user; its exit status, and the end of what it said."""
+        directory = self.settings.directory
+        seen = [self._cwd(), os.path.dirname(os.path.dirname(self.interpreter.path)), self.uv]
+        seen += [os.path.join(os.path.realpath(directory), UV_DIRECTORY), *(file.path for file in self.files)]
+        seen += [os.path.join(self._cwd(), link) for link in self.settings.find_links if "://" not in link]
+        place = os.path.realpath(result or self.path)
+        space = self.work.space({place: place}, filter(None, seen), self.binds)
+        script = os.path.join(self.work.input, "command")
+        _build_unit.write_script(script, command, cwd or self._cwd(), self.environment, self.work.gid)
         try:
-            output, _none = process.communicate(timeout=max(1.0, self.deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+            return _build_unit.run(self.unit, script, space, self.deadline - time.monotonic(), more)
+        except _build_unit.BuildTimeoutError:
             raise VenvError(
                 f"The set of dependencies {self.path} could not be built within {self.settings.timeout} s "
                 "(venv_timeout). The unfinished directory was removed and nothing else was changed."
             ) from None
+
+
+@contextlib.contextmanager
+def _kept(path: str) -> Iterator[None]:
+    """Make room for an environment. One that was complete once may be in use: it comes back when the build fails."""
+    before = os.path.join(os.path.dirname(path), REMOVED + os.path.basename(path))
+    was_complete = has_mark(path)
+    if was_complete:
+        remove(before)
+        os.rename(path, before)
+    remove(path)
+    try:
+        yield
+    except BaseException:
+        remove(path)
+        if was_complete:
+            os.rename(before, path)
+        raise
+    remove(before)
+
+
+def remove_leftovers(directory: str) -> None:
+    """Remove what a build that was killed has left, unless another one is at work."""
+    work = os.path.join(directory, WORK)
+    if not os.path.lexists(work):
+        return
+    with contextlib.suppress(FileNotFoundError, BlockingIOError):
+        fd = os.open(os.path.join(directory, LOCK), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _build_unit.stop(_build_unit.unit_name(directory))
+            remove(work)
         finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-        return process.returncode, output.decode("utf-8", "replace")
+            os.close(fd)
 
 
 def _is_requirements(name: str) -> bool:
@@ -339,17 +458,12 @@ def _is_requirements(name: str) -> bool:
 
 
 def installer_environment(settings: Settings, inherited: dict[str, str]) -> dict[str, str]:
-    """The installer's environment: nothing that would send packages elsewhere or ask questions.
+    """The installer's environment: nothing of the user who became root, or that would send packages elsewhere.
 
     Indexes come this way, because everybody on the host can read a command line.
     """
     unwanted = ("PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_ROOT", "PIP_TARGET", "UV_SYSTEM_PYTHON", "VIRTUAL_ENV")
-    result = {
-        name: value for name, value in inherited.items() if name not in unwanted and not name.startswith("PYTHON")
-    }
-    with contextlib.suppress(KeyError):
-        # The cache and the configuration of the user that builds, not of the one that became it.
-        result["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
+    result = {name: value for name, value in inherited.items() if INHERITED.match(name) and name not in unwanted}
     result.update(
         LC_ALL="C.UTF-8",
         # Both installers read it.
@@ -377,40 +491,24 @@ def mark_complete(path: str, content: dict[str, Any]) -> None:
     put_file(os.path.join(path, dependencies.COMPLETE), data.encode("utf-8"), 0o644)
 
 
-def remove(path: str) -> None:
-    if os.path.islink(path) or os.path.isfile(path):
-        os.unlink(path)
-    elif os.path.isdir(path):
-        shutil.rmtree(path)
-
-
-def make_readable(path: str) -> None:
-    """Let everybody read the tree: a cache or a wheel may have brought narrower modes than the umask gives."""
-    for parent, directories, names in os.walk(path):
-        for name in [*directories, *names, "."]:
-            whole = os.path.join(parent, name)
-            mode = os.lstat(whole).st_mode
-            if stat.S_ISLNK(mode):
-                continue
-            execute = 0o111 if stat.S_ISDIR(mode) or mode & 0o100 else 0
-            wanted = (stat.S_IMODE(mode) | 0o444 | execute) & ~0o7022
-            if wanted != stat.S_IMODE(mode):
-                os.chmod(whole, wanted)
-
-
 def installed(path: str) -> list[str]:
-    """name==version of what is in an environment, read from its metadata as pip would."""
+    """name==version of what is in an environment, read from its metadata as pip would.
+
+    A link or a named pipe among it is passed over: the environment may still be the build user's.
+    """
     found = {}
     for metadata in glob.glob(
         os.path.join(glob.escape(path), "lib", "python*", "site-packages", "*.dist-info", "METADATA")
     ):
-        fields: dict[str, str] = {}
-        with open(metadata, encoding="utf-8", errors="replace") as stream:
-            for line in stream:
+        if os.path.realpath(metadata) != os.path.join(os.path.realpath(path), os.path.relpath(metadata, path)):
+            continue
+        with contextlib.suppress(_build_unit.BuildError, OSError):
+            fields: dict[str, str] = {}
+            for line in _build_unit.read_result(metadata, METADATA).splitlines():
                 name, separator, value = line.partition(":")
                 if not separator:
                     break
                 fields.setdefault(name.lower(), value.strip())
-        if "name" in fields and "version" in fields:
-            found[dependencies.normalise(fields["name"])] = f"{fields['name']}=={fields['version']}"
+            if "name" in fields and "version" in fields:
+                found[dependencies.normalise(fields["name"])] = f"{fields['name']}=={fields['version']}"
     return [found[name] for name in sorted(found)]

@@ -53,6 +53,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
 MODE = 0o644
 PREFIX = ".flaskops-"  # hidden: no include pattern with a leading * reads these files
 LEFTOVER_AGE = 3600  # seconds; a test of Nginx waits for every name server that does not answer
+TEST_TIMEOUT = 60  # seconds; a test waits for name servers that do not answer
 RELOAD_TIMEOUT = 15.0  # seconds; Nginx itself tries for 2.5 s to bind a port that is taken
 
 # The options of a site, of every module that looks at one; documented in the module nginx_site.
@@ -244,9 +245,27 @@ class Site:
         return View(self.config, self.path, self.link or self.path, removed, self.copy, candidate)
 
     def ask(self, view: View) -> Verdict:
+        accepted, output = self.test(view.main)
+        return Verdict(accepted, view.real_names(output))
+
+    def test(self, main: str) -> Verdict:
         # The test creates log files that are missing: they hold client addresses, so not for everyone.
-        code, out, err = self.module.run_command([self.nginx, "-t", "-c", view.main], umask=0o027)
-        return Verdict(code == 0, view.real_names(out + err))
+        command = ["timeout", f"{TEST_TIMEOUT}", self.nginx, "-t", "-c", main]
+        code, out, err = self.module.run_command(command, umask=0o027)
+        if code == 124:
+            err += f"nginx: [emerg] the test did not end within {TEST_TIMEOUT} s"
+        return Verdict(code == 0, out + err)
+
+    def check_as_it_is(self) -> None:
+        """Refuse a host whose Nginx would not start again, although this site is as described."""
+        verdict = self.test(self.config)
+        if not verdict.accepted:
+            self.output = verdict.output
+            said = [line for line in verdict.output.splitlines() if "[emerg]" in line] or [verdict.output.strip()]
+            raise Fault(
+                f"Nginx refuses its configuration and would not start again: {said[0]}. {self.path} is as described: "
+                "fix the file that Nginx names, check it with nginx -t, and run again."
+            )
 
     def validate(self, candidate: str) -> str:
         view = self.view(candidate)
@@ -348,9 +367,8 @@ class Site:
 
     def enabled(self) -> bool:
         systemctl = self.module.get_bin_path("systemctl", required=False)
-        return (
-            bool(systemctl) and self.module.run_command([systemctl, "--quiet", "is-enabled", "nginx.service"])[0] == 0
-        )
+        asked = ["timeout", "30", systemctl, "--quiet", "is-enabled", "nginx.service"]
+        return bool(systemctl) and self.module.run_command(asked)[0] == 0
 
     def look(self) -> dict:
         """What is to be done here, and what Nginx is like, by the names of the module's results."""
@@ -364,6 +382,8 @@ class Site:
         reload = (
             self.running is not None and self.params["reload"] and (bool(self.shown) or self.is_stale(self.running))
         )
+        if self.running is not None and not self.shown and not reload:
+            self.check_as_it_is()
         return {
             "changed": bool(self.shown) or reload,
             "path": self.path,

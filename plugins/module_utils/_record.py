@@ -33,6 +33,7 @@ class Record(TypedDict, total=False):
     static_paths: list[str]
     build: str
     proven_environment: str
+    activated: str
 
 
 class Activation(TypedDict):
@@ -46,6 +47,10 @@ class Activation(TypedDict):
     run: str
 
 
+class FormatError(ValueError):
+    """A record of another version of the collection."""
+
+
 def to_text(record: Record) -> str:
     return json.dumps({**record, "format": FORMAT}, indent=2, sort_keys=True) + "\n"
 
@@ -57,7 +62,7 @@ def from_text(name: str, text: str) -> Record:
         raise ValueError("it holds no record of a release")
     number = found.pop("format", FORMAT)
     if number != FORMAT:
-        raise ValueError(f"it has the format {number!r}, but this version of the collection reads {FORMAT}")
+        raise FormatError(f"it has the format {number!r}, but this version of the collection reads {FORMAT}")
     record: Record = {"staged": "", "built": False, **found, "release": name}
     wrong = [key for key in ("digest", "state", "staged") if not isinstance(record.get(key), str)]
     if wrong:

@@ -77,6 +77,9 @@ class Home:
         self.guard = os.path.join(self.state, "guard")
         # The user whose data the runtime user has got, while a process of that user may still serve.
         self.former_user = os.path.join(self.state, "former_user.json")
+        self.process = os.path.join(self.state, "process.json")
+        # Records that were found damaged, with the reason; each counts as missing.
+        self.damaged: dict[str, Exception] = {}
 
     # What is there
 
@@ -97,17 +100,24 @@ class Home:
         return self.linked_release(self.app)
 
     def record(self, name: str) -> Record | None:
-        """What is recorded of a release; None when nothing is."""
+        """What is recorded of a release; None when nothing is, or nothing that can be read."""
         path = os.path.join(self.records, name + ".json")
         try:
             with open(path, encoding="utf-8") as file:
                 return _record.from_text(name, file.read())
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise ReleaseError(
-                f"{path} can't be read: {error}. Put back the record that was there, or move a foreign file away."
-            ) from error
+        except (ValueError, OSError) as error:
+            self.damaged[path] = error
+            return None
+
+    def warnings(self) -> list[str]:
+        """A sentence for each damaged record that was met."""
+        return [
+            f"The record {path} cannot be read and counts as missing: {getattr(error, 'strerror', None) or error}. "
+            "Deploy its release again to record it anew; until then it is no target of a rollback."
+            for path, error in sorted(self.damaged.items())
+        ]
 
     def known(self) -> dict[str, Record]:
         """The releases that are complete on this host, by name. A directory without a record is not ours."""
@@ -150,13 +160,24 @@ class Home:
         """The complete release that was activated last, as the log has it: app may be ahead of it for a moment."""
         known = self.known()
         last = self.activations()[-1:]
-        return last[0]["release"] if last and last[0]["release"] in known else None
+        if not last:
+            # Without the log, the records know.
+            return next((name for name, record in known.items() if record["state"] == "active"), None)
+        return last[0]["release"] if last[0]["release"] in known else None
 
     def previous(self) -> str | None:
         """The release that a rollback returns to: the last good one that was live before the live one."""
         known, live = self.known(), self.live()
         before = before_live([(entry["release"], entry["action"]) for entry in self.activations()], live)
-        return next((name for name in reversed(before) if name in known and known[name]["state"] != "bad"), None)
+        good = (name for name in reversed(before) if name in known and known[name]["state"] != "bad")
+        return next(good, None) or (None if before else self._superseded(known, live))
+
+    def _superseded(self, known: dict[str, Record], live: str | None) -> str | None:
+        """The last release that was live before, by the records: where the log is lost, they know."""
+        if self.activations():
+            return None
+        names = [name for name, record in known.items() if record["state"] == "superseded" and name != live]
+        return max(names, key=lambda name: (known[name].get("activated", ""), known[name]["staged"]), default=None)
 
     # What is written
 
@@ -192,7 +213,9 @@ class Home:
         for name, record in self.known().items():
             if name != release and record["state"] == "active":
                 self.set_state(name, "superseded")
-        self.set_state(release, "active", proven_environment=self.environment(release) or "")
+        record = self.record(release) or {}
+        since = record.get("activated", "") if record.get("state") == "active" else ""
+        self.set_state(release, "active", proven_environment=self.environment(release) or "", activated=since or now())
 
     def append_activation(self, **entry: str | None) -> None:
         """Add one line to the log, on the disk before it counts."""
@@ -226,6 +249,11 @@ class Home:
         """Remove what interrupted runs left half done. Only under the lock."""
         for path in self._half_done():
             _delete(path)
+        self.known()
+        for path, error in self.damaged.items():
+            # A newer version of the collection reads its own records.
+            if os.path.lexists(path) and not isinstance(error, _record.FormatError):
+                os.replace(path, path + ".damaged")
         for name in _listed(self.records):
             release = name[: -len(".json")] if name.endswith(".json") else None
             record = self.record(release) if release else None

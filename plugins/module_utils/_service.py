@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import socket
+import stat
+import struct
 import subprocess
 import time
+from typing import NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, put_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import (
     ASSIGNMENT,
@@ -22,8 +27,19 @@ from ansible_collections.flaskops.production.plugins.module_utils._secrets impor
 )
 
 _PROPERTIES = (
-    "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths"
+    "Type,LoadState,ActiveState,MainPID,ExecMainStartTimestampMonotonic,NeedDaemonReload,FragmentPath,DropInPaths,"
+    "InvocationID"
 )
+
+# Seconds after which a call is given up where nothing else bounds it: a question, and a job that runs a program.
+ANSWER, JOB = 30, 600
+JOBS = ("start", "stop", "restart", "daemon-reload", "enable", "disable")
+# The exit status of a call that was given up, as timeout(1) has it.
+TIMED_OUT = 124
+# How much of the answer to a health check is read.
+ANSWER_BYTES = 1 << 16
+# The process that opens the sockets of socket units.
+SYSTEMD = 1
 
 # Stopped by a signal, traced, or dead already.
 HALTED = {"T", "t", "Z", "X"}
@@ -43,15 +59,16 @@ HEALTH = {
 }
 
 
-def systemctl(*arguments: str) -> tuple[int, str]:
-    """Run systemctl; its exit status and what it said."""
-    done = _run("systemctl", *arguments)
+def systemctl(*arguments: str, timeout: float | None = None) -> tuple[int, str]:
+    """Run systemctl; its exit status, TIMED_OUT when it did not end in time, and what it said."""
+    limit = timeout or (JOB if arguments[0] in JOBS else ANSWER)
+    done = _run("systemctl", *arguments, timeout=limit)
     return done.returncode, (done.stderr + done.stdout).decode(errors="replace").strip()
 
 
-def show(unit: str, properties: str = _PROPERTIES) -> dict[str, str]:
+def show(unit: str, properties: str = _PROPERTIES, *more: str) -> dict[str, str]:
     """A unit's state, by the names that systemd gives its properties; one that is there again adds a line."""
-    done = _run("systemctl", "show", unit, "--property", properties)
+    done = _run("systemctl", "show", unit, *more, "--property", properties)
     if done.returncode:
         raise ReleaseError(f"systemctl show {unit} failed: {done.stderr.decode(errors='replace').strip()}")
     found: dict[str, str] = {}
@@ -60,6 +77,14 @@ def show(unit: str, properties: str = _PROPERTIES) -> dict[str, str]:
         if separator:
             found[name] = f"{found[name]}\n{value}" if name in found else value
     return found
+
+
+def seconds(span: str) -> float:
+    """A time span as systemd shows it, such as `1min 30s`."""
+    if span == "infinity":
+        return float("inf")
+    units = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([a-z]+)", span) if unit in units)
 
 
 def states(unit: str) -> dict[int, str]:
@@ -134,48 +159,101 @@ def credentials(unit: str) -> list[str]:
     return read_credentials(settings(text), unit) if code == 0 else []
 
 
-def journal(home: Home, unit: str, since: float, lines: int = 60) -> str:
+def journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
     """The last lines that a unit logged since a time, for a message to the operator: without its secrets."""
-    _run("journalctl", "--sync")
+    _run("journalctl", "--sync", timeout=10)
     # With --since, older versions count --lines from the beginning.
     said = _run("journalctl", f"--unit={unit}", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet")
     logged = "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
     return hide(logged, home.env_file, credentials(unit))
 
 
-def _run(*command: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+def _run(*command: str, timeout: float = ANSWER) -> subprocess.CompletedProcess:
+    limit = None if timeout == float("inf") else timeout
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        said = f"{' '.join(command[:3])} did not end within {timeout:.0f} s".encode()
+        return subprocess.CompletedProcess(command, TIMED_OUT, b"", said)
 
 
-def cause(logged: str) -> str:
-    """The exception that ended a start, out of what was logged; empty when there is none."""
-    found = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit)\b.*)$", logged, re.MULTILINE)
-    return found[-1] if found else ""
+class ForeignListener(OSError):
+    """Who listens on the socket's path is not the application."""
 
 
-class _SocketConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
+class _BoundedSocket(socket.socket):
+    """A connection that ends at a deadline, and after so many bytes, however slowly the other side sends."""
+
+    deadline, left = 0.0, 0
+
+    def recv_into(self, *arguments: object) -> int:
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise socket.timeout("timed out")
+        if self.left <= 0:
+            raise OSError("its headers are longer than 64 kB")
+        self.settimeout(remaining)
+        received = super().recv_into(*arguments)
+        self.left -= received
+        return received
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, address: str, timeout: float, listeners: set[int] | None = None) -> None:
+        super().__init__("localhost" if address.startswith("/") else address, timeout=timeout)
+        self.address, self.listeners = address, listeners
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        deadline = time.monotonic() + self.timeout
+        if self.address.startswith("/"):
+            self.sock = _BoundedSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self.address)
+            self.check_listener()
+        else:
+            plain = socket.create_connection((self.host, self.port), self.timeout)
+            self.sock = _BoundedSocket(fileno=plain.detach())
+            self.sock.settimeout(self.timeout)
+        # The headers and the body.
+        self.sock.deadline, self.sock.left = deadline, 2 * ANSWER_BYTES
+
+    def check_listener(self) -> None:
+        """Refuse a listener that is neither systemd nor the service. The kernel names who called listen(2) last."""
+        pid, uid, _gid = struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if self.listeners is None or pid in self.listeners:
+            return
+        if not os.path.exists(f"/proc/{pid}") and os.lstat(self.address).st_uid == 0:
+            return  # a process of the service that has ended since
+        raise ForeignListener(f"process {pid} of user {uid} listens on {self.address}, which is not the service")
 
 
-def ask(address: str, target: str, host: str, timeout: float, headers: dict[str, str] | None = None) -> int | str:
-    """The status with which a socket, or host:port, answers a GET request, or why it does not answer."""
-    if address.startswith("/"):
-        connection: http.client.HTTPConnection = _SocketConnection(address, timeout)
-    else:
-        connection = http.client.HTTPConnection(address, timeout=timeout)
+def ask(
+    address: str,
+    target: str,
+    host: str,
+    timeout: float,
+    headers: dict[str, str] | None = None,
+    listeners: set[int] | None = None,
+) -> int | str | OSError:
+    """The status with which a socket, or host:port, answers a GET request, or why it does not answer.
+
+    The timeout is for all of it. Of the body, no more than ANSWER_BYTES is read: that much shows that it is sent.
+    listeners: the processes that may listen on the socket, where it matters. Whoever refuses the connection, or is
+    another one, is an OSError: no release has answered.
+    """
+    connection = _Connection(address, timeout, listeners)
     try:
         more = {name: str(value) for name, value in (headers or {}).items()}
         own = {"Host": host, "User-Agent": "release-health", **more, "Connection": "close"}
+        try:
+            connection.connect()
+        except socket.timeout as error:
+            return str(error)
+        except OSError as error:
+            return error
         connection.request("GET", target, headers=own)
         response = connection.getresponse()
-        response.read()
+        response.read(ANSWER_BYTES)
         return response.status
     except (OSError, http.client.HTTPException) as error:
         return str(error) or type(error).__name__
@@ -194,19 +272,69 @@ def mounted_path(path: str, *env_files: str) -> str:
     return path if bare == prefix or bare.startswith(prefix + "/") and prefix else prefix + path
 
 
-def fault(home: Home, health: dict | None, attempts: int | None = None) -> str | None:
-    """Why the application does not answer as it should, after all attempts of the health gate; None when it does."""
+class Probe(NamedTuple):
+    """What came of a health check: why it failed, None when it did not, and whether that is the host's fault."""
+
+    fault: str | None
+    by_host: bool = False
+
+
+def probe(home: Home, health: dict | None, name: str = "", attempts: int | None = None) -> Probe:
+    """Ask as the health check says until the answer is right. With a name, only that application may answer."""
     if health is None:
-        return None
+        return Probe(None)
     path = mounted_path(health["path"], home.env_file)
+    answer: int | str | OSError = ""
     for attempt in range(attempts or health["attempts"]):
         if attempt:
             time.sleep(health["interval"])
-        answer = ask(home.socket, path, health["host"], health["timeout"], health["headers"])
+        pids = listeners(name) if name else None
+        answer = ask(home.socket, path, health["host"], health["timeout"], health["headers"], pids)
         if answer in health["status"]:
-            return None
+            return Probe(None)
+    if isinstance(answer, OSError):
+        said = answer if isinstance(answer, ForeignListener) else f"{home.socket}: {answer.strerror or answer}"
+        return Probe(f"GET {path} was not answered: {said}", by_host=True)
     expected = " or ".join(str(status) for status in health["status"])
-    return f"GET {path} answered {answer}, expected {expected}"
+    return Probe(f"GET {path} answered {answer}, expected {expected}")
+
+
+def fault(home: Home, health: dict | None, attempts: int | None = None, name: str = "") -> str | None:
+    """Why the application does not answer as it should, after all attempts of the health check; None when it does."""
+    return probe(home, health, name, attempts).fault
+
+
+def listeners(name: str) -> set[int]:
+    """The processes that may listen on the socket of an application."""
+    found = show(f"{name}.service", "MainPID", f"{name}-next.service")
+    return {SYSTEMD, *(int(pid) for pid in found.get("MainPID", "").split() if pid.isdigit() and pid != "0")}
+
+
+def stranger(home: Home, name: str) -> str | None:
+    """Who listens on the socket in place of the application; None when the application does, or nobody."""
+    connection = _Connection(home.socket, ANSWER, listeners(name))
+    try:
+        connection.connect()
+    except ForeignListener as error:
+        return str(error)
+    except OSError:
+        return None
+    finally:
+        connection.close()
+    return None
+
+
+def socket_lost(home: Home) -> str | None:
+    """Why nobody can connect to the socket, seen without connecting; None when somebody listens on its path."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(home.socket).st_mode):
+            return f"{home.socket} is not a socket"
+    except OSError:
+        return f"{home.socket} is missing"
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
+        lines = [line.split(None, 7) for line in file]
+    listening = any(len(line) == 8 and line[3] == "00010000" and line[7].strip() == home.socket for line in lines)
+    return None if listening else f"no process listens on {home.socket}"
 
 
 def working_directory(pid: str) -> str | None:
@@ -259,14 +387,53 @@ def outdated(home: Home, name: str) -> str | None:
         return f"{live} is to run with {home.environment(live)}"
     if unit["NeedDaemonReload"] == "yes":
         return f"{name}.service changed on disk"
-    path = changed(unit, [home.env_file, home.gunicorn_config])
+    lost = socket_lost(home)
+    if lost:
+        return lost
+    path = changed(unit, settings_files(home), noted_process(home))
     if path:
         return f"{path} changed since {name}.service started"
     return "a former user of the application still has access to its data" if os.path.exists(home.former_user) else None
 
 
-def changed(unit: dict[str, str], settings: list[str]) -> str | None:
-    """The first of a unit's own files and of these settings that changed since its process started."""
+def settings_files(home: Home) -> list[str]:
+    """The files besides its units that a process of the application reads when it starts."""
+    return [home.env_file, home.gunicorn_config]
+
+
+def file_digests(unit: dict[str, str], settings: list[str]) -> dict[str, str]:
+    """What is in a unit's own files and in these settings, by their paths."""
+    paths = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *settings]
+    return {path: file_sha256(path) for path in paths if path and os.path.isfile(path)}
+
+
+def note_process(home: Home, invocation: str, files: dict[str, str]) -> None:
+    """Note with what a process was started. Only for root: a digest lets a weak secret be guessed."""
+    text = json.dumps({"invocation": invocation, "files": files}, indent=2, sort_keys=True) + "\n"
+    put_file(home.process, text.encode(), 0o600)
+
+
+def noted_process(home: Home) -> dict:
+    """What was noted last; empty when nothing was, or nothing that can be read."""
+    with contextlib.suppress(OSError, ValueError), open(home.process, encoding="utf-8") as file:
+        found = json.load(file)
+        if isinstance(found, dict) and isinstance(found.get("files"), dict):
+            return found
+    return {}
+
+
+def changed(unit: dict[str, str], settings: list[str], noted: dict | None = None) -> str | None:
+    """The first of a unit's own files and of these settings that changed since its process started.
+
+    Their content decides. Only for a process that somebody else has started, the times of files and of its start do.
+    """
+    if noted:
+        before, now = noted["files"], file_digests(unit, settings)
+        differing = [path for path in {**now, **before} if before.get(path) != now.get(path)]
+        if not differing:
+            return None
+        if noted.get("invocation") == unit.get("InvocationID"):
+            return differing[0]
     since = started(unit)
     # The directory of the drop-ins tells of one that was removed.
     drop_ins = [unit["FragmentPath"] and f"{unit['FragmentPath']}.d", *unit["DropInPaths"].split()]
@@ -279,5 +446,5 @@ def changed(unit: dict[str, str], settings: list[str]) -> str | None:
 def observe(home: Home, name: str, health: dict | None) -> dict[str, str]:
     """What is live, what a rollback returns to, why the process is not as it should be; empty where there is none."""
     live = home.live()
-    why = (outdated(home, name) or fault(home, health, attempts=1)) if live else None
+    why = (outdated(home, name) or fault(home, health, attempts=1, name=name)) if live else None
     return {"live": live or "", "previous": home.previous() or "", "outdated": why or ""}

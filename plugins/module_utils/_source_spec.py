@@ -43,6 +43,8 @@ SOURCE = {
     "requirements": {"type": "list", "elements": "str", "default": []},
     "packages": {"type": "list", "elements": "str", "default": []},
     "require_hashes": {"type": "bool", "default": False},
+    "only_binary": {"type": "bool", "default": False},
+    "index": {"type": "str", "default": "", "choices": ["", "venv_index_url", "venv_extra_index_urls"]},
     "static_paths": {"type": "list", "elements": "str", "default": []},
     "shared_paths": {"type": "list", "elements": "str", "default": []},
     "wsgi": {"type": "str", "default": ""},

@@ -15,7 +15,7 @@ import stat
 from typing import IO, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import opened_directory, sweep
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import named, opened_directory, sweep
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
     Found,
@@ -150,7 +150,7 @@ def _copy(source: Found, target: Directory, name: str) -> None:
             return
         read.seek(0)
         found = os.fstat(read.fileno())
-        with target.replacing(name, PREFIX, sync=False) as write:
+        with named(target.place(name)), target.replacing(name, PREFIX, sync=False) as write:
             for block in iter(lambda: read.read(BLOCK), b""):
                 write.write(block)
             write.flush()

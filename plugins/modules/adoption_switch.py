@@ -105,7 +105,12 @@ import signal
 import stat
 import time
 
-from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
+from ansible_collections.flaskops.production.plugins.module_utils._activation import (
+    Activation,
+    ActivationError,
+    Rejected,
+    check,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Origin, Owner, Record
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
@@ -146,7 +151,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
     sync_filesystem,
 )
 
-FAULTS = (Rejected, ReleaseError, SymlinkError, Fault, OSError)
+FAULTS = (ActivationError, ReleaseError, SymlinkError, Fault, OSError)
 RUNTIME_UNITS = "/run/systemd/system"
 # Seconds for which the old service may take to answer again.
 PATIENCE = 60
@@ -536,7 +541,7 @@ def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
         )
     except BaseException as error:
         if record.read().get("state") != "switched":
-            logs = journal(home, error.unit, error.since) if isinstance(error, Rejected) else ""
+            logs = journal(home, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
             takeover.put_back()
             if isinstance(error, Rejected):
                 home.set_state(params["release"], "bad", reason=f"{error.phase}: {error.seen}")
@@ -547,8 +552,9 @@ def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
 
 
 def told(error: Exception, plan: dict, logs: str, home: Home) -> str:
-    logged = f" {error.unit} logged last:\n{logs}\n" if isinstance(error, Rejected) and logs else ""
-    phase = f" ({error.phase})" if isinstance(error, Rejected) else ""
+    failed = isinstance(error, ActivationError)
+    logged = f" {error.unit} logged last:\n{logs}\n" if failed and logs else ""
+    phase = f" ({error.phase})" if failed else ""
     return (
         f"The adoption failed{phase}: {sentence(error, home.root).rstrip('.')}. {plan['unit']} serves as before, and "
         f"its code and data are as they were.{logged}"

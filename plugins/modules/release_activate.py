@@ -21,8 +21,10 @@ description:
   - Where that unit only checks the release, with
     O(flaskops.production.gunicorn_systemd#role:main:gunicorn_systemd_handover=restart), clients wait during the
     restart.
-  - When the candidate fails, the live release was not touched. When anything fails later, C(app) is switched back
-    and the service restarted. Either way the release is marked bad and the task fails.
+  - If the candidate fails, the live release was not touched. If anything fails later, C(app) is switched back
+    and the service restarted. Either way the task fails.
+  - A release is marked as rejected only by its own fault. It is not marked if the host is at fault, such as a full
+    disk, a missing socket or a unit that systemd cannot start, or if the live release fails its health check as well.
   - The whole transaction is one call. It goes on when the connection is lost, and an interrupted one is completed by
     the next call.
   - Old releases and sets of dependencies that no release names are removed afterwards; a failure there only warns.
@@ -56,6 +58,13 @@ options:
       - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
     type: int
     default: 5
+  timeout:
+    description:
+      - Seconds after which the activation is given up. A process that does not stop is killed, and the release that was
+        live before serves again, for which there are as many seconds.
+      - With V(0), as long as the units allow for starting and stopping them, and O(health) for its attempts.
+    type: float
+    default: 0
   unlock:
     description: Take the lock away from whoever holds it.
     type: bool
@@ -107,16 +116,31 @@ removed:
   elements: str
   sample: [2026-03-01-101500-5d6e7f8]
 phase:
-  description: What failed, V(candidate), V(switch), V(service) or V(health).
+  description: What failed, V(socket), V(candidate), V(switch), V(service) or V(health).
   returned: failure of an activation
   type: str
   sample: candidate
+rejected:
+  description: Whether the release itself is at fault and is marked as rejected.
+  returned: failure of an activation
+  type: bool
+  sample: true
+cause:
+  description: Phase and cause of the failure in one line.
+  returned: failure of an activation
+  type: str
+  sample: "candidate: it did not start: ModuleNotFoundError: No module named 'flask'"
 """
 
 import os
 import signal
 
-from ansible_collections.flaskops.production.plugins.module_utils._activation import Activation, Rejected, check
+from ansible_collections.flaskops.production.plugins.module_utils._activation import (
+    Activation,
+    ActivationError,
+    Rejected,
+    check,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._former_user import read_handover, settle_data
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
@@ -128,9 +152,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
+    Probe,
     fault,
-    journal,
+    mounted_path,
     outdated,
+    probe,
     show,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
@@ -143,29 +169,58 @@ def needed(home: Home, params: dict) -> str:
         return f"{home.live() or 'nothing'} is live"
     if not os.path.lexists(home.app):
         return ""
-    return outdated(home, params["name"]) or fault(home, params["health"], attempts=1) or ""
+    return outdated(home, params["name"]) or fault(home, params["health"], attempts=1, name=params["name"]) or ""
 
 
 def activate(home: Home, params: dict, reason: str) -> dict:
-    """Do it and record it."""
+    """Do it and record it. Only a release that is at fault itself is marked."""
     release, live, recorded = params["release"], home.live(), home.recorded()
-    activation = Activation(home, params["name"], release, params["health"])
+    activation = Activation(home, params["name"], release, params["health"], params["timeout"])
     try:
         activation.run(lambda: home.record_activation(release, params["action"], params["run"]))
     except Rejected as error:
+        serving = probe(home, params["health"], params["name"], attempts=1) if home.live() else Probe(None)
+        if serving.fault:
+            # What serves fails as well, such as without their database: that tells nothing about the release.
+            raise ActivationError(error.phase, error.seen, error.unit, error.since, error.cause) from error
         if release and release != recorded:
             home.set_state(release, "bad", reason=f"{error.phase}: {error.seen}")
         raise
     return {"release": home.live() or "", "previous": live or "", "reason": reason}
 
 
-def message(error: Rejected, home: Home, params: dict) -> str:
-    """One text that says what was rejected, why, what was logged, and what serves now."""
-    what, live = params["release"] or "The new process", home.live()
-    lines = journal(home, error.unit, error.since)
-    logged = f" {error.unit} logged last:\n{lines}\n" if lines else ""
-    serves = f"{live} is still live." if live else "Nothing is live on this host."
-    return f"{what} was rejected ({error.phase}): {error.seen}. {serves}{logged}"
+def served(home: Home, name: str, health: dict | None) -> str:
+    """What serves now, as a request has shown, in a sentence."""
+    live = home.live()
+    if not live:
+        return "Nothing is live on this host."
+    if health is None:
+        return f"{live} is live."
+    try:
+        seen = probe(home, health, name, attempts=1).fault
+    except ReleaseError as error:
+        seen = str(error)
+    if seen:
+        return f"{live} is live, but does not serve: {seen}."
+    return f"{live} is live and answers GET {mounted_path(health['path'], home.env_file)}."
+
+
+def message(error: ActivationError, home: Home, params: dict) -> str:
+    """What failed and why, what serves now, and the next command. The cause comes first."""
+    what = params["release"] or "The new process"
+    rejected = isinstance(error, Rejected)
+    verdict = "was rejected" if rejected else "was not activated"
+    first, *rest = f"{what} {verdict} ({error.phase}): {error.seen}".rstrip(".").split("\n")
+    lines = [f"{first}.", *rest]
+    if error.cause.text():
+        lines.append(error.cause.text())
+    if not rejected:
+        lines.append("The release is not marked as rejected: the host is at fault, or the live release fails as well.")
+    lines.append(served(home, params["name"], params["health"]))
+    log = f"journalctl --unit={error.unit} --since=@{error.since:.0f}"
+    last = "Fix the release and deploy again" if rejected else "Fix the host (playbook doctor) and run again"
+    lines.append(f"{last}. The whole log: {log}")
+    return "\n".join(lines)
 
 
 def argument_spec() -> dict:
@@ -177,6 +232,7 @@ def argument_spec() -> dict:
         "health": HEALTH,
         "keep": {"type": "int", "default": 5},
         "run": {"type": "dict"},
+        "timeout": {"type": "float", "default": 0},
         "unlock": {"type": "bool", "default": False},
     }
 
@@ -186,6 +242,11 @@ def main() -> None:
     params = module.params
     home = Home(params["root"])
     lock = Lock(home, params["run"])
+    if params["timeout"] < 0:
+        module.fail_json(
+            msg=f"timeout is {params['timeout']}, but must be seconds, 0 for as long as the units allow "
+            "(release_activation_timeout)."
+        )
     if params["keep"] < 1:
         module.fail_json(msg=f"keep is {params['keep']}, but must be a whole number of at least 1 (release_keep).")
     try:
@@ -220,12 +281,20 @@ def main() -> None:
             result["removed"] = prune(module, home, params["keep"]) if params["release"] else []
         finally:
             lock.release()
-    except Rejected as error:
-        module.fail_json(msg=message(error, home, params), phase=error.phase, release=home.live() or "")
+    except ActivationError as error:
+        module.fail_json(
+            msg=message(error, home, params),
+            phase=error.phase,
+            release=home.live() or "",
+            rejected=isinstance(error, Rejected),
+            cause=f"{error.phase}: {error.seen}".splitlines()[0],
+        )
     except LockedError as error:
         module.fail_json(msg=str(error), lock_holder=error.holder)
     except (ReleaseError, SymlinkError, OSError) as error:
         module.fail_json(msg=sentence(error, home.root))
+    for warning in home.warnings():
+        module.warn(warning)
     module.exit_json(**result)
 
 

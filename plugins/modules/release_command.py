@@ -18,8 +18,11 @@ description:
   - Variables that name a file below C(<root>/app) or C(<root>/venv) name that of this release in the command.
   - What has been run is recorded with the release and not run again. A migration is run again when the command or the
     variables of C(shared/.env) have changed, because they may name another database.
-  - Takes the lock of the application while the command runs. A command that a killed run has left running is waited
-    for.
+  - Takes the lock of the application while the command runs. A migration that a killed run has left running is waited
+    for; a build is ended.
+  - A build is run as the user C(flaskops-build), in a copy of the release that takes its place when the command has
+    succeeded. It may write to that copy and its own C(HOME) and C(TMPDIR), which are removed afterwards, and does not
+    see C(shared/), other releases, other applications and the home of root.
 attributes:
   check_mode:
     support: full
@@ -47,15 +50,18 @@ options:
     required: true
   command:
     description:
-      - The command, a script for C(/bin/sh -e). Of several lines, the first that fails ends it.
+      - The command, a script for bash with C(set -eu -o pipefail). Of several lines, the first that fails ends it, also
+        if it is a list such as C(cd web && make). A pipeline fails if any of its commands does. An unset variable is an
+        error.
+      - Where a command may fail, append C(|| true).
     type: str
     required: true
   user:
-    description: The user to run it as.
+    description: The user to run a migration as, and whose the result of a build is.
     type: str
     required: true
   group:
-    description: The group to run it as.
+    description: The group to run a migration as.
     type: str
     required: true
   record_only:
@@ -64,6 +70,10 @@ options:
       - For the other hosts of a fleet, once a migration has been run on one of them, so that no later run repeats it.
     type: bool
     default: false
+  timeout:
+    description: How long a build may take, in seconds. A migration takes as long as it takes.
+    type: int
+    default: 1800
 extends_documentation_fragment:
   - flaskops.production.attributes
   - flaskops.production.attributes.of_this_run
@@ -86,23 +96,39 @@ EXAMPLES = r"""
 
 RETURN = r"""
 output:
-  description: What the command wrote, both streams, the last 50 lines.
+  description: What the command wrote, both streams, the last 200 lines.
   returned: when the command was run
   type: list
   elements: str
   sample: ["INFO  [alembic.runtime.migration] Running upgrade"]
 """
 
+import contextlib
 import grp
 import inspect
 import os
 import signal
 import time
+from types import MappingProxyType
+from typing import Iterator, Mapping
 
+from ansible_collections.flaskops.production.plugins.module_utils._build_output import cause, plain, tail
+from ansible_collections.flaskops.production.plugins.module_utils._build_space import Workspace
+from ansible_collections.flaskops.production.plugins.module_utils._build_unit import (
+    BuildError,
+    BuildTimeoutError,
+    Space,
+    follow,
+    named_pipe,
+    properties,
+    unit_name,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._cause import explain
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration, is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._process_environment import complete_environment
+from ansible_collections.flaskops.production.plugins.module_utils._release_build import build_in_copy
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     PATIENCE,
     Home,
@@ -110,6 +136,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     LockedError,
     ReleaseError,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, strict
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     cat,
@@ -118,6 +145,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     show,
     systemctl,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
 
 # What of the service is the environment of its programs.
 ENVIRONMENT = (
@@ -150,8 +178,8 @@ PROCESS = (
 # Where the unit, its script and its output are, until the next start of the host at the latest.
 RUNTIME = "/run"
 
-# Where builds keep what they have downloaded, below /var/cache.
-BUILD_CACHE = "flaskops-build"
+# How many of the last lines of a command are kept, and how many of them a message shows.
+OUTPUT_LINES, LINES = 200, 30
 
 # The key of the record that says that it has been run.
 DONE = {"build": "built", "migrate": "migrated"}
@@ -165,13 +193,17 @@ def venv_of(home: Home, release: str) -> str:
     return os.path.join(home.venvs, environment)
 
 
-def launcher(home: Home, release: str) -> str:
-    """A program that completes the environment as Gunicorn's configuration does, and then runs its arguments."""
+def launcher(home: Home, release: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A program that completes the environment as Gunicorn's configuration does, and then runs its arguments.
+
+    The variables replace those of the service and of `shared/.env`.
+    """
     paths = (home.root, home.release(release), venv_of(home, release))
     return (
         f"from __future__ import annotations\n\nimport os\nimport re\nimport sys\n\n\n"
         f"{inspect.getsource(complete_environment)}\n\n"
         f"complete_environment(os.environ, {', '.join(map(repr, paths))})\n"
+        f"os.environ.update({dict(variables)!r})\n"
         "os.execv(sys.argv[1], sys.argv[1:])\n"
     )
 
@@ -191,63 +223,97 @@ def _name(line: str) -> str:
     return line.split("=", 1)[0].strip()
 
 
-def unit(home: Home, params: dict, start: str, script: str, output: str) -> str:
-    """A unit that runs the command as the service would be: user, environment, sandbox, the release's own packages."""
+def unit(home: Home, params: dict, start: str, script: str, output: str, space: Space | None = None) -> str:
+    """A unit that runs the command: a migration as the service would be run, a build as a user with no rights."""
     code, text = cat(f"{params['name']}.service")
     # A service that is not there yet, or not this collection's, still has an environment file.
     common = [f"EnvironmentFile={home.env_file}", *(inherited(text, params["purpose"]) if code == 0 else [])]
-    if params["purpose"] == "build":
-        # The service's cache directory belongs to the application, whose files a build must not trust.
-        cache = f"{BUILD_CACHE}/{params['name']}"
-        common += [f"CacheDirectory={cache}", "CacheDirectoryMode=0700", f"Environment=HOME=/var/cache/{cache}"]
-    common = "\n".join(["UMask=0022", *common])
-    program = f"{venv_of(home, params['release'])}/bin/python -I {start} /bin/sh -e {script}"
+    own = ["Type=oneshot", f"User={params['user']}", f"Group={params['group']}", "TimeoutStartSec=infinity"]
+    if space:
+        own = [line.replace("%", "%%") for line in properties(space, params["timeout"])]
+    lines = "\n".join(["UMask=0022", *common, *own])
+    program = f"{venv_of(home, params['release'])}/bin/python -I {start} {SHELL} {script}"
     return f"""[Unit]
 Description={params["name"]}: {params["purpose"]} {params["release"]}
 
 [Service]
-{common}
-Type=oneshot
-User={params["user"]}
-Group={params["group"]}
+{lines}
 WorkingDirectory={home.release(params["release"])}
 ExecStart={program}
-StandardOutput=truncate:{output}
+StandardOutput={output}
 StandardError=inherit
-TimeoutStartSec=infinity
 """
 
 
 def run(home: Home, params: dict) -> tuple[bool, list[str]]:
-    """Run the command to its end; whether it succeeded, and the last lines that it wrote, without the values of `.env`.
+    """Run the command to its end; whether it succeeded, and what it wrote last, without the values of `.env`."""
+    script = strict(params["command"])
+    if params["purpose"] == "migrate":
+        return migrate(home, params, f"{params['name']}-migrate.service", script)
+    name = unit_name(home.releases)
+    result: tuple[bool, list[str]] = (False, [])
 
-    A unit in /run, because systemd-run needs D-Bus, which a small host may lack.
-    """
-    plain = f"{params['name']}-{params['purpose']}"
-    name, units = f"{plain}.service", os.path.join(RUNTIME, "systemd/system")
-    script, output = os.path.join(RUNTIME, f"{plain}.sh"), os.path.join(RUNTIME, f"{plain}.log")
-    start = os.path.join(RUNTIME, f"{plain}.py")
-    wait_for(name)
-    os.makedirs(units, exist_ok=True)
+    def command(work: Workspace, space: Space) -> bool:
+        nonlocal result
+        start = work.write("start", launcher(home, params["release"], work.variables()).encode())
+        path = work.write("command", script.encode("utf-8", "surrogateescape"))
+        text = unit(home, params, start, path, f"file:{path}.out", space)
+        with named_pipe(path + ".out") as pipe, started_from(name, text):
+            code, output = follow(["systemctl", "start", name], pipe, name, params["timeout"])
+            if code and show(name, "Result").get("Result") == "timeout":
+                raise BuildTimeoutError(
+                    f"release_build_command took longer than {params['timeout']} s (release_build_timeout) and was "
+                    f"ended; the release {params['release']} is as it was."
+                )
+            result = (code == 0, hidden(home, params, output))
+        return result[0]
+
+    build_in_copy(home, params["release"], params["user"], params["timeout"], command)
+    return result
+
+
+@contextlib.contextmanager
+def started_from(name: str, text: str) -> Iterator[None]:
+    """A unit in /run, for as long as it is needed: systemd-run would show everybody its environment."""
+    path = os.path.join(RUNTIME, "systemd/system", name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         # The environment that is set in the service's unit is nobody's to read, nor is a password in the command.
-        write(os.path.join(units, name), unit(home, params, start, script, output), 0o600)
-        write(start, launcher(home, params["release"]), 0o644)
-        write(script, params["command"] + "\n", 0o640, _group(params["group"]))
-        # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
-        write(output, "", 0o600)
+        write(path, text, 0o600)
         systemctl("daemon-reload")
-        secrets = credentials(f"{params['name']}.service")
-        code, said = systemctl("start", name)
-        with open(output, encoding="utf-8", errors="replace") as file:
-            lines = hide(file.read(), home.env_file, secrets).splitlines()[-50:]
-        return code == 0, lines or ([said] if code else [])
+        yield
     finally:
         systemctl("reset-failed", name)
-        for path in (os.path.join(units, name), start, script, output):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        systemctl("daemon-reload")
+
+
+def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[str]]:
+    """Run the command as the application. It goes on if this process is killed, so it writes to a file."""
+    plain_name = name.rpartition(".")[0]
+    start, script, output = (os.path.join(RUNTIME, f"{plain_name}.{end}") for end in ("py", "sh", "log"))
+    wait_for(name)
+    try:
+        write(start, launcher(home, params["release"]), 0o644)
+        write(script, text, 0o640, _group(params["group"]))
+        # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
+        write(output, "", 0o600)
+        with started_from(name, unit(home, params, start, script, f"truncate:{output}")):
+            # A migration takes as long as it takes; who wants to end it stops its unit.
+            code, said = systemctl("start", name, timeout=float("inf"))
+            with open(output, encoding="utf-8", errors="replace") as file:
+                lines = hidden(home, params, file.read())
+        return code == 0, lines or ([said] if code else [])
+    finally:
+        for path in (start, script, output):
             if os.path.lexists(path):
                 os.unlink(path)
-        systemctl("daemon-reload")
+
+
+def hidden(home: Home, params: dict, output: str) -> list[str]:
+    """The last lines of what a command wrote, without secrets."""
+    return plain(hide(output, home.env_file, credentials(f"{params['name']}.service"))).splitlines()[-OUTPUT_LINES:]
 
 
 def wait_for(name: str) -> None:
@@ -295,10 +361,16 @@ def perform(home: Home, params: dict) -> dict:
     proof = describe_migration(params["command"], home.env_file) if params["purpose"] == "migrate" else True
     succeeded, output = (True, []) if params["record_only"] else run(home, params)
     if not succeeded:
-        command, said = hide(params["command"], home.env_file), "\n".join(output)
+        command, said = hide(params["command"], home.env_file).strip(), "\n".join(output)
+        why = explain(said)
+        reason = why.error.partition("\n")[0].rstrip(".") or cause(said)
         raise ReleaseError(
-            f"release_{params['purpose']}_command '{command}' failed in the release {release}; "
-            f"the live release was not touched. It wrote last:\n{said}"
+            f"release_{params['purpose']}_command failed in the release {release}"
+            + (f": {reason}" if reason else "")
+            + f". The live release was not touched. The command was '{command}'. "
+            + ("It wrote last:\n" + "\n".join(tail(said, LINES)) if said.strip() else "It wrote nothing.")
+            # A build may write to its release.
+            + (f"\nHint: {why.hint}." if why.hint and params["purpose"] == "migrate" else "")
         )
     # Read again: a command may take as long as it likes.
     home.write_record(release, {**(home.record(release) or record), done: proof})
@@ -333,6 +405,7 @@ def main() -> None:
             "user": {"type": "str", "required": True},
             "group": {"type": "str", "required": True},
             "record_only": {"type": "bool", "default": False},
+            "timeout": {"type": "int", "default": 1800},
             "run": {"type": "dict"},
         },
         supports_check_mode=True,
@@ -347,7 +420,9 @@ def main() -> None:
         result = locked(home, params)
     except LockedError as error:
         module.fail_json(msg=str(error), lock_holder=error.holder)
-    except (ReleaseError, OSError) as error:
+    except ScriptError as error:
+        module.fail_json(msg=f"release_{params['purpose']}_command is not a script that bash can read: {error}")
+    except (ReleaseError, BuildError, SymlinkError, OSError) as error:
         module.fail_json(msg=sentence(error, home.root))
     module.exit_json(**result)
 

@@ -136,7 +136,7 @@ options:
     elements: str
     default: []
   packages:
-    description: Packages installed beside O(requirements). Looked at only with O(require_hashes).
+    description: Packages installed beside O(requirements). Looked at only with O(require_hashes) and O(only_binary).
     type: list
     elements: str
     default: []
@@ -144,6 +144,17 @@ options:
     description: Refuse O(requirements) that are not pinned with a hash each.
     type: bool
     default: false
+  only_binary:
+    description: Refuse O(requirements) whose lines would run code of a package while it is installed.
+    type: bool
+    default: false
+  index:
+    description:
+      - The setting that says where packages come from. Lines of O(requirements) that name another place are refused.
+      - Empty if none does, and the lines decide.
+    type: str
+    choices: ["", venv_index_url, venv_extra_index_urls]
+    default: ""
   static_paths:
     description: Directories of the release that hold static files. Refused when one is a file.
     type: list

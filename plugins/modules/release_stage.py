@@ -224,6 +224,7 @@ bad:
 
 import base64
 import contextlib
+import filecmp
 import grp
 import hashlib
 import itertools
@@ -418,11 +419,9 @@ def stage(home: Home, params: dict) -> None:
     """Unpack the release beside the others and rename it to its place."""
     source = params["source"]
     name = source["name"]
-    if os.path.lexists(home.release(name)):
-        raise ReleaseError(
-            f"{home.release(name)} exists, but holds other bits than this release ({source['digest'][:12]}): choose "
-            "another release_name, or remove it."
-        )
+    there = os.path.lexists(home.release(name))
+    if there and (home.record(name) or not os.path.isdir(home.release(name))):
+        raise ReleaseError(taken(home, name, f"holds other bits than this release ({source['digest'][:12]})"))
     staging = os.path.join(home.releases, STAGING + name)
     try:
         if on_host(params):
@@ -432,6 +431,14 @@ def stage(home: Home, params: dict) -> None:
                 unpack(archive, staging)
         give(staging, params["owner"])
         link_shared(home, staging, params["shared_paths"], params)
+        if there:
+            # Its record is lost. Where it holds these very files, it is this release.
+            differing = first_difference(staging, home.release(name))
+            if differing:
+                raise ReleaseError(taken(home, name, f"has no record and holds another {differing} than this release"))
+            shutil.rmtree(staging)
+            home.write_record(name, new_record(name, source, params))
+            return
         sync_filesystem(staging)
         home.write_record(name, new_record(name, source, params))
         os.rename(staging, home.release(name))
@@ -439,6 +446,33 @@ def stage(home: Home, params: dict) -> None:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def taken(home: Home, name: str, why: str) -> str:
+    """The sentence about a directory in the place of a release. Nobody is told to touch the live one."""
+    remedy = "it is live, so leave it" if name == home.live() else "or move it away"
+    return f"{home.release(name)} {why}: choose another release_name; {remedy}."
+
+
+def first_difference(wanted: str, found: str) -> str:
+    """The first file of a release that a directory does not hold as it is; empty when it holds all of them.
+
+    What a build or an import has added does not matter.
+    """
+    for path, directories, files in os.walk(wanted):
+        below = os.path.relpath(path, wanted)
+        for name in sorted([*directories, *files]):
+            inside = os.path.normpath(os.path.join(below, name))
+            one, other = os.path.join(wanted, inside), os.path.join(found, inside)
+            if os.path.islink(one) or os.path.islink(other):
+                same = os.path.islink(one) and os.path.islink(other) and os.readlink(one) == os.readlink(other)
+            elif os.path.isdir(one):
+                same = os.path.isdir(other)
+            else:
+                same = os.path.isfile(other) and filecmp.cmp(one, other, shallow=False)
+            if not same:
+                return inside
+    return ""
 
 
 def adopt(home: Home, params: dict) -> None:
@@ -647,7 +681,7 @@ def main() -> None:
             result = work(home, lock, params)
         finally:
             lock.leave()
-        for note in result.pop("notes", []):
+        for note in [*home.warnings(), *result.pop("notes", [])]:
             module.warn(note)
         if result["bad"]:
             module.warn(f"{result['release']} was rejected on this host before: {result['bad']}")

@@ -126,10 +126,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    home = Home(module.params["root"])
     try:
-        result = status(Home(module.params["root"]), module.params["name"], module.params["health"])
+        result = status(home, module.params["name"], module.params["health"])
     except (ReleaseError, OSError) as error:
         module.fail_json(msg=sentence(error, module.params["root"]))
+    for warning in home.warnings():
+        module.warn(warning)
     module.exit_json(changed=False, **result)
 
 

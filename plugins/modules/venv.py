@@ -18,6 +18,12 @@ description:
     without that mark is what an interrupted build left; it is removed and built again.
   - Points O(link) at the set, by one rename, and notes it in C(<directory>/.links), so that
     M(flaskops.production.release_activate) removes no set that a link leads to.
+  - The installer runs as the user C(flaskops-build), who is created when missing, in a transient unit of systemd. It
+    sees the system, O(source) and O(find_links), but not the rest of the application's directory, C(/srv), other
+    applications beside this one and the homes of users. It writes to the new set only; temporary files are in
+    C(<directory>/.build).
+  - A set is made root's own before it is complete. What would let another user change it, or leads out of it, is
+    refused.
   - Removes no set.
   - All in one call, which takes no more than reading the requirement files when the set is there already.
 options:
@@ -75,7 +81,8 @@ options:
     type: path
   index_url:
     description:
-      - The package index to use instead of the configured one.
+      - The package index to use instead of the configured one. Lines of O(requirements) that name other places are
+        refused.
       - It may hold a user name and a password; they are neither shown nor part of the digest.
     type: str
   extra_index_urls:
@@ -95,7 +102,9 @@ options:
     type: bool
     default: false
   only_binary:
-    description: Installs wheels only, so that no code of a package runs while the set is built.
+    description:
+      - Installs wheels only, so that no code of a package runs while the set is built.
+      - Requirements that name a source archive, a directory or a repository are refused.
     type: bool
     default: false
   environment:
@@ -116,6 +125,7 @@ options:
     default: false
 requirements:
   - Python's own C(venv) and C(ensurepip), on Debian the package C(python3-venv).
+  - systemd 249 or newer as the init system, and root, to build a set.
 attributes:
   check_mode:
     support: full
@@ -130,8 +140,10 @@ attributes:
     platforms: linux
     description: The kind of host that the module works on.
 notes:
-  - Environments belong to the user that the module runs as, and are readable by everybody, whatever its umask is.
-  - Configuration in C(/etc/pip.conf) and that user's own is respected, and is not part of the digest.
+  - Environments belong to root, and are readable by everybody, whatever its umask is.
+  - Configuration of pip and uv in C(/etc) and of root is respected, and is not part of the digest. Of root's
+    C(.netrc), a build gets the entries for the hosts that the settings and the requirements name.
+  - An index that answers 401 or 403 fails the build, because its packages could be taken from another index.
   - A failed or interrupted build changes nothing but the set's own directory, which nothing points at.
 seealso:
   - module: flaskops.production.symlink_swap
@@ -206,12 +218,12 @@ interpreter:
 import contextlib
 import json
 import os
-import tempfile
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
+from ansible_collections.flaskops.production.plugins.module_utils._build_unit import BuildError
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
     VENV,
     MissingInterpreter,
@@ -224,7 +236,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     settings_of,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
-from ansible_collections.flaskops.production.plugins.module_utils._installer import Builder, installed
+from ansible_collections.flaskops.production.plugins.module_utils._installer import (
+    Builder,
+    installed,
+    remove_leftovers,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import note_link
@@ -233,17 +249,7 @@ SECRET_OPTIONS = ("environment", "index_url", "extra_index_urls")
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
-def closed_directory(path: str) -> str | None:
-    """The first directory on the way to a path that only its owner and group may enter."""
-    parts = path.split("/")[1:-1]
-    for count in range(1, len(parts) + 1):
-        directory = "/" + "/".join(parts[:count])
-        if not os.stat(directory).st_mode & 0o001:
-            return directory
-    return None
-
-
-def run(settings: Settings, check_mode: bool, work: str) -> dict[str, Any]:
+def run(settings: Settings, check_mode: bool) -> dict[str, Any]:
     before = current_target(settings.link, settings.directory) if settings.link else None
     try:
         wanted = find(settings, will_be_linked=not check_mode)
@@ -258,7 +264,7 @@ def run(settings: Settings, check_mode: bool, work: str) -> dict[str, Any]:
     interpreter, after = wanted.interpreter, wanted.link_text
     built = not is_complete(wanted.path)
     if built:
-        builder = Builder(settings, wanted.files, interpreter, wanted.path, work)
+        builder = Builder(settings, wanted.files, interpreter, wanted.path)
         try:
             builder.check_interpreter()
         except MissingInterpreter:
@@ -339,18 +345,13 @@ def main() -> None:
     module.no_log_values = {value for value in module.no_log_values | secrets_of(params) if len(value) > 3}
     os.umask(0o022)
     try:
-        with tempfile.TemporaryDirectory(dir=module.tmpdir) as work:
-            result = run(settings, module.check_mode, work)
-    except (VenvError, _symlink.SymlinkError) as error:
+        if not module.check_mode:
+            remove_leftovers(settings.directory)
+        result = run(settings, module.check_mode)
+    except (VenvError, BuildError, _symlink.SymlinkError) as error:
         module.fail_json(msg=str(error), invocation=invocation)
     except OSError as error:
         module.fail_json(msg=sentence(error, settings.directory), invocation=invocation)
-    closed = closed_directory(result["interpreter"]) if result["built"] and result["interpreter"] else None
-    if closed:
-        module.warn(
-            f"The interpreter {result['interpreter']} lies in {closed}, which not everybody may enter: "
-            "the user that runs the application will need another one (venv_python)."
-        )
     # Nothing of the result comes from a secret, and a value that happens to be part of a path must not hide it.
     module.no_log_values = set()
     if not module._diff:

@@ -10,6 +10,7 @@ import re
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import contradictions
 from ansible_collections.flaskops.production.plugins.module_utils._staged import check_static_paths
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import RESERVED, Request
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
@@ -53,6 +54,9 @@ def check_tree(tree: Tree, request: Request) -> None:
                 f"venv_require_hashes: true, but {tree.label} has requirements without one: {' '.join(faults[:5])} "
                 "Accepted are requirements pinned with == and --hash (pip-compile --generate-hashes writes them)."
             )
+    faults = contradictions(texts, request.packages, request.only_binary, request.index)
+    if faults:
+        raise SourceError(f"{tree.label} has requirements that contradict the settings: {' '.join(faults[:5])}")
     check_wsgi(tree, request, texts)
     for path in request.static_paths:
         entry = tree.find(path)

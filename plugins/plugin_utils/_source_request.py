@@ -50,6 +50,8 @@ class Request:
     requirements: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     require_hashes: bool = False
+    only_binary: bool = False
+    index: str = ""
     static_paths: tuple[str, ...] = ()
     shared_paths: tuple[str, ...] = ()
     wsgi: str = ""

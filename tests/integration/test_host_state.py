@@ -32,6 +32,11 @@ RELEASED = {
         "are not in place",
         "mv /root/kept $(readlink -f /srv/myapp/venv)/.complete",
     ),
+    "socket": (
+        "mv /srv/myapp/run/gunicorn.sock /root/kept",
+        "/srv/myapp/run/gunicorn.sock is missing",
+        "mv /root/kept /srv/myapp/run/gunicorn.sock",
+    ),
     "lock": (
         "echo '{}' > /srv/myapp/.deploy/lock",
         "/srv/myapp/.deploy/lock is held",

@@ -135,6 +135,17 @@ def write_temporary(directory_fd: int, data: bytes, mode: int, uid: int, gid: in
     return temporary
 
 
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Let an error name this path, and not the temporary name beside it that nobody has heard of."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, path) from error
+
+
 def write_file(
     directory_fd: int,
     name: str,
@@ -148,12 +159,13 @@ def write_file(
 
     The name is never a half-written file.
     """
-    temporary = write_temporary(directory_fd, data, mode, uid, gid, prefix)
-    try:
-        os.replace(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-    except BaseException:
-        discard(temporary, directory_fd)
-        raise
+    with named(name):
+        temporary = write_temporary(directory_fd, data, mode, uid, gid, prefix)
+        try:
+            os.replace(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        except BaseException:
+            discard(temporary, directory_fd)
+            raise
     sync_directory(directory_fd)
     sweep(directory_fd, prefix)
 
@@ -161,5 +173,5 @@ def write_file(
 def put_file(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
     """The same for a file whose directory can be trusted to be what its path says."""
     directory, name = os.path.split(path)
-    with opened_directory(directory) as fd:
+    with named(path), opened_directory(directory) as fd:
         write_file(fd, name, data, mode, uid, gid)

@@ -36,6 +36,13 @@ SAFE = {
     "module_utils/_releases.py": ".deploy, releases and venvs",
     "module_utils/_dependency_set.py": "releases and venvs",
     "module_utils/_installer.py": "releases and venvs",
+    "module_utils/_build_space.py": "a directory of root's in releases or venvs, and a home that is not in use yet",
+    "module_utils/_build_unit.py::_private": "the input of a build, which is root's",
+    "module_utils/_build_unit.py::write_script": "the input of a build",
+    "module_utils/_build_unit.py::named_pipe": "the input of a build",
+    "module_utils/_build_unit.py::exclusive": "/run/flaskops, which is closed to all others",
+    "module_utils/_build_unit.py::read_result": "one name in a directory of the build's, which is not followed",
+    "module_utils/_release_build.py::_take_place": "releases",
     "module_utils/_fetch.py": "an archive in releases",
     "module_utils/_nginx_site.py": "/etc/nginx and below; the adoption refuses a site elsewhere",
     "module_utils/_nginx_text.py": "/etc/nginx and below",
@@ -75,7 +82,6 @@ SAFE = {
     "modules/release_stage.py::stage": "releases",
     "modules/release_stage.py::adopt": "a link in app, which is a name in root's directory",
     "modules/release_stage.py::change_places": "app, venv, releases and venvs",
-    "modules/venv.py::main": "a temporary directory of root's",
 }
 
 

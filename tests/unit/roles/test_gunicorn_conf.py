@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
+import signal
 import socket
+import struct
 import sys
 import tempfile
 import types
@@ -245,6 +248,26 @@ def systemd():
         yield end
 
 
+@pytest.fixture(autouse=True)
+def signals():
+    """The signal by which a worker lets the main process know that it is ready."""
+    before = signal.getsignal(signal.SIGRTMAX)
+    yield
+    signal.signal(signal.SIGRTMAX, before)
+
+
+def boot(conf, worker):
+    """Initialise a worker as Gunicorn does, in a child of the main process; its exit status."""
+    conf["when_ready"](types.SimpleNamespace(LISTENERS=[]))
+    child = os.fork()
+    if not child:
+        try:
+            conf["post_worker_init"](worker)
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
 def received(end):
     try:
         return end.recv(100)
@@ -260,21 +283,74 @@ def test_gunicorn_itself_finds_no_socket_to_report_to(execute, systemd):
 
 
 def test_a_worker_that_has_imported_the_application_reports_readiness(execute, systemd):
+    systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     conf = execute(notify=systemd.getsockname())
-    conf["post_worker_init"](Worker(application=None))
-    assert received(systemd) == b"READY=1"
+    boot(conf, Worker(application=None))
+    boot(conf, Worker(application=None))
+    data, credentials, _flags, _address = systemd.recvmsg(100, 100)
+    assert data == b"READY=1"
+    assert struct.unpack("3i", credentials[0][2])[0] == os.getpid(), "systemd believes the main process only"
+    assert received(systemd) is None, "once is enough"
 
 
 def test_readiness_reaches_an_abstract_socket(execute):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         name = f"flaskops-{os.getpid()}"
         end.bind("\0" + name)
-        execute(notify="@" + name)["post_worker_init"](Worker())
+        boot(execute(notify="@" + name), Worker())
         assert end.recv(100) == b"READY=1"
 
 
 def test_outside_of_systemd_nobody_is_told(execute):
-    execute()["post_worker_init"](Worker())
+    assert boot(execute(), Worker()) == 0
+
+
+def test_a_worker_whose_main_process_is_gone_signals_nobody(execute, monkeypatch):
+    conf = execute()
+    monkeypatch.setattr(os, "kill", lambda *_arguments: pytest.fail("another process was signalled"))
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    conf["post_worker_init"](Worker())
+
+
+# Workers that do not boot
+
+
+class HaltServer(BaseException):
+    """Gunicorn's own, which is not installed here."""
+
+
+@pytest.fixture
+def gunicorn(monkeypatch):
+    errors = types.SimpleNamespace(HaltServer=HaltServer)
+    monkeypatch.setitem(sys.modules, "gunicorn", types.SimpleNamespace(errors=errors))
+    monkeypatch.setitem(sys.modules, "gunicorn.errors", errors)
+
+
+def test_the_first_worker_that_can_not_boot_ends_the_service(execute, gunicorn):
+    with pytest.raises(HaltServer):
+        execute()["child_exit"](types.SimpleNamespace(LISTENERS=["socket"]), Worker())
+
+
+@pytest.mark.parametrize("case", ["ready", "stopping"])
+def test_a_worker_that_ends_later_is_replaced_by_gunicorn(execute, gunicorn, case):
+    conf = execute()
+    if case == "ready":
+        boot(conf, Worker())
+    conf["child_exit"](types.SimpleNamespace(LISTENERS=[] if case == "stopping" else ["socket"]), Worker())
+
+
+@pytest.mark.parametrize(("booted", "logged"), [(False, True), (True, False)])
+def test_an_application_that_ends_itself_is_logged_with_its_line(execute, caplog, booted, logged):
+    conf, worker = execute(), Worker()
+    worker.booted = booted
+    try:
+        try:
+            sys.exit("SECRET_KEY is not set")
+        finally:
+            conf["worker_exit"](None, worker)
+    except SystemExit:
+        pass
+    assert ("SystemExit: SECRET_KEY is not set" in caplog.text) == logged
 
 
 HEALTH = {"path": "/health", "host": "example.org", "status": [200, 204]}
@@ -286,7 +362,7 @@ def test_a_candidate_reports_readiness_when_the_health_path_answers(execute, sys
         start_response(status, [])
         return [b""]
 
-    execute(notify=systemd.getsockname(), health=HEALTH)["post_worker_init"](Worker(application))
+    boot(execute(notify=systemd.getsockname(), health=HEALTH), Worker(application))
     assert received(systemd) == b"READY=1"
 
 
@@ -386,6 +462,14 @@ def test_the_whole_body_is_read_and_closed(execute):
 
     assert execute()["answer"](application, "/", "localhost") == 200
     assert (Body.parts, Body.closed) == (3, True)
+
+
+def test_of_a_body_without_end_64_kilobytes_are_read(execute):
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return itertools.repeat(b"x" * 1000)
+
+    assert execute()["answer"](application, "/", "localhost") == 200
 
 
 def test_a_body_that_breaks_off_is_closed_and_counts_as_a_failure(execute):

@@ -90,7 +90,7 @@ class Site:
         self.held = [hold_port() for _port in range(7)]
         ports = [held.getsockname()[1] for held in self.held]
         self.http, self.tls_redirect, self.tls, self.named, self.balanced, *self.untaken = ports
-        for directory in ("run", "shared/static/sub/.git", "shared/media/sub", "temp", "sites"):
+        for directory in ("app", "run", "shared/static/sub/.git", "shared/media/sub", "temp", "sites"):
             (self.root / directory).mkdir(parents=True)
         secret = self.root / "shared" / ".env"
         secret.write_text("SECRET")
@@ -390,6 +390,16 @@ def test_an_application_that_is_down_is_a_502(site):
         assert site.ask("/static/app.css").status == 200
     finally:
         sock.with_name("away").rename(sock)
+
+
+def test_without_a_live_release_visitors_get_503_at_once_and_nobody_is_asked(site):
+    (site.root / "app").rename(site.root / "gone")
+    try:
+        assert site.ask("/").status == 503
+        assert site.ask("/static/app.css").status == 200
+    finally:
+        (site.root / "gone").rename(site.root / "app")
+    assert site.ask("/").status == 200
 
 
 @needs_openssl

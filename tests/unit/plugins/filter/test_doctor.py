@@ -103,7 +103,7 @@ def test_a_terminal_says_what_and_how():
         "    expected: a host that can be reached and read",
         "    why: Nothing is known of it.",
         "    mend: Look at the message of the run, and try again.",
-        "Found: 2 errors, 0 warnings, 0 notes.",
+        "Found: 2 errors.",
     ]
 
 

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.flaskops.production.plugins.filter.release_hosts import NAMED, release_hosts
+import pytest
+
+from ansible_collections.flaskops.production.plugins.filter.release_hosts import NAMED, release_activated, release_hosts
 
 
 def test_each_release_has_a_sentence_the_most_frequent_first():
@@ -41,3 +43,25 @@ def test_a_large_fleet_stays_readable():
     (sentence,) = release_hosts({f"web{number}": {"shop": "v1"} for number in range(NAMED + 3)}, "shop")
     assert sentence.startswith(f"shop: v1 is live on {NAMED + 3} hosts: web0, web1,")
     assert sentence.endswith(f", web{NAMED - 1} and 3 more.")
+
+
+@pytest.mark.parametrize(
+    ("before", "live", "expected"),
+    [
+        # v3 was rejected by the candidate of the first host: the rollout before this one stays as it is.
+        (["v2", "v2"], ["v2", "v2"], []),
+        (["v2", "v2"], ["v3", "v2"], ["web0"]),
+        # The second host could not be reached while it activated, and it is not known how that ended.
+        (["v2", "v2"], ["v3", None], ["web0"]),
+        # What had nothing before has nothing to return to.
+        (["", "v2"], ["v3", "v3"], ["web1"]),
+        (["", ""], ["", ""], []),
+        # A new process of the same release.
+        (["v2", "v2"], ["v2", "v2"], []),
+    ],
+)
+def test_what_a_rollback_of_this_rollout_returns(before, live, expected):
+    fleet = {f"web{number}": {"shop": release, "blog": "b2"} for number, release in enumerate(live)}
+    prepared = {f"web{number}": {"shop": {"live": release}} for number, release in enumerate(before)}
+    assert release_activated({**fleet, "db": {}}, {**prepared, "db": {}}, "shop") == expected
+    assert release_activated(fleet, prepared, "blog") == []

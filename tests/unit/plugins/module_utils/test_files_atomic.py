@@ -102,3 +102,13 @@ def test_the_sha256_of_a_file_is_that_of_all_its_bytes(tmp_path):
     data = bytes(range(256)) * 8192
     (tmp_path / "file").write_bytes(data)
     assert atomic.file_sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_an_error_names_the_file_and_no_temporary_name(tmp_path, monkeypatch):
+    def refuse(*_arguments, **_keywords):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), ".flaskops-write-1490-abc")
+
+    monkeypatch.setattr(atomic, "write_temporary", refuse)
+    with pytest.raises(OSError) as error:
+        atomic.put_file(str(tmp_path / "record.json"), b"", 0o644)
+    assert atomic.sentence(error.value, "/srv") == f"{tmp_path}/record.json: Read-only file system."

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import shutil
@@ -40,6 +41,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if answer == "hang":
             time.sleep(0.5)
+        elif isinstance(answer, bytes):
+            # Over and over again, until the other side has had enough.
+            with contextlib.suppress(OSError):
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+                for _number in range(200):
+                    self.wfile.write(answer)
+                    time.sleep(0.02 if len(answer) < 100 else 0)
         elif answer == "garbage":
             self.wfile.write(b"SSH-2.0-OpenSSH\r\n")
         elif answer != "close":
@@ -102,10 +110,54 @@ def test_no_answer_is_told_in_words(home, server, answer):
 
 
 def test_a_socket_that_is_missing_or_that_nobody_listens_on_is_told_in_words(home):
-    assert "No such file" in _service.ask(home.socket, "/", "localhost", 1)
+    assert "No such file" in str(_service.ask(home.socket, "/", "localhost", 1))
+    assert _service.probe(home, HEALTH).by_host
     with socket.socket(socket.AF_UNIX) as end:
         end.bind(home.socket)
-    assert "refused" in _service.ask(home.socket, "/", "localhost", 1)
+    assert "refused" in str(_service.ask(home.socket, "/", "localhost", 1))
+
+
+@pytest.mark.parametrize("piece", [b"\r\n", b"X: y\r\n"], ids=["body", "headers"])
+def test_an_answer_that_drips_ends_at_the_deadline(home, server, piece):
+    server.answers = [piece]
+    before = time.monotonic()
+    said = _service.ask(home.socket, "/", "localhost", 0.3)
+    assert "timed out" in str(said)
+    assert time.monotonic() - before < 1
+
+
+def test_of_an_answer_without_end_64_kilobytes_are_read(home, server):
+    server.answers = [b"\r\n" + b"x" * (1 << 20)]
+    assert _service.ask(home.socket, "/", "localhost", 5) == 200
+
+
+def test_headers_without_end_are_no_answer(home, server):
+    server.answers = [b"X: " + b"y" * 60000 + b"\r\n"]
+    assert "64 kB" in str(_service.ask(home.socket, "/", "localhost", 5))
+
+
+def test_who_listens_is_checked_before_a_word_is_said(home, server):
+    said = _service.ask(home.socket, "/", "localhost", 1, listeners={1})
+    assert (
+        str(said) == f"process {os.getpid()} of user {os.geteuid()} listens on {home.socket}, which is not the service"
+    )
+    assert server.asked == []
+    assert _service.ask(home.socket, "/", "localhost", 1, listeners={1, os.getpid()}) == 200
+
+
+@pytest.mark.parametrize("lost", ["missing", "left over", "a file", None])
+def test_a_socket_is_seen_to_be_lost_without_a_connection(home, lost, request):
+    if lost is None:
+        request.getfixturevalue("server")
+        assert _service.socket_lost(home) is None
+        return
+    if lost == "left over":
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(home.socket)
+    elif lost == "a file":
+        Path(home.socket).touch()
+    said = {"missing": "is missing", "left over": "no process listens on", "a file": "is not a socket"}[lost]
+    assert said in _service.socket_lost(home)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +265,22 @@ def test_systemctl_tells_its_status_and_both_streams(programs):
     programs("systemctl", 'echo "said $*"; echo "Job failed" >&2; exit 3')
     code, said = _service.systemctl("restart", "myapp.service")
     assert code == 3 and "Job failed" in said and "said restart myapp.service" in said
+
+
+@pytest.mark.parametrize("verb", ["show", "stop"])
+def test_a_call_that_does_not_end_is_given_up(programs, verb, monkeypatch):
+    monkeypatch.setattr(_service, "ANSWER", 0.2)
+    monkeypatch.setattr(_service, "JOB", 0.2)
+    programs("systemctl", "exec sleep 20")
+    assert _service.systemctl(verb, "a.service") == (124, f"systemctl {verb} a.service did not end within 0 s")
+
+
+@pytest.mark.parametrize(
+    ("span", "length"),
+    [("1min 30s", 90), ("40s", 40), ("500ms", 0.5), ("1h 5min", 3900), ("infinity", float("inf")), ("", 0)],
+)
+def test_a_time_span_of_systemd_is_seconds(span, length):
+    assert _service.seconds(span) == length
 
 
 def test_values_may_hold_equals_signs(programs):

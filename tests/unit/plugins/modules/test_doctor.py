@@ -24,6 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils import (
     _doctor_files,
     _doctor_system,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import content_digest
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS, SEVERITIES
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Disk
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, Node, may
@@ -54,6 +55,7 @@ class Host(_doctor_system.System):
         self.answer = ""
         self.sockets = []
         self.health = ""
+        self.foreign = ""
 
     def show(self, unit):
         return self.units.get(unit, {"LoadState": "not-found", "Id": unit})
@@ -74,6 +76,9 @@ class Host(_doctor_system.System):
 
     def ask(self, path, health):
         return self.health
+
+    def stranger(self, path, name):
+        return self.foreign
 
     def service(self, **values):
         self.units["shop.service"].update(values)
@@ -102,7 +107,9 @@ def host(as_root):
     (release / ".venv").symlink_to("../../venvs/0123456789ab")
     (root / "app").symlink_to("releases/v1")
     (root / "venv").symlink_to("app/.venv")
-    (root / "venvs/0123456789ab/.complete").write_text("")
+    (root / "venvs/0123456789ab/.complete").write_text(
+        json.dumps({"content": content_digest(str(root / "venvs/0123456789ab"))})
+    )
     (root / "venvs/0123456789ab/bin/gunicorn").write_text("#!/bin/sh\n")
     (root / "venvs/0123456789ab/bin/gunicorn").chmod(0o755)
     (root / "shared/.env").write_text("SECRET_KEY=x\n")
@@ -273,7 +280,7 @@ FAULTS = [
     ("environment-incomplete", lambda h: (h.root / "venvs/0123456789ab/.complete").unlink()),
     ("environment-mismatch", new_environment),
     ("activation-interrupted", lambda h: (h.root / "next").symlink_to("releases/v1")),
-    ("activation-unrecorded", lambda h: write(h.root / ".deploy/activations.log")),
+    ("activation-unrecorded", lambda h: write(h.root / ".deploy/activations.log", '{"release": "v0"}\n')),
     ("release-half-staged", lambda h: (h.root / "releases/.staging-v2").mkdir()),
     ("release-unrecorded", lambda h: (h.root / "releases/backup").mkdir()),
     ("environment-unreferenced", lambda h: (h.root / "venvs/ba9876543210").mkdir()),
@@ -309,6 +316,12 @@ FAULTS = [
     ("journal-permission-errors", lambda h: h.said.append("PermissionError: [Errno 13] Permission denied: '/srv'")),
     ("socket-missing", move_socket),
     ("socket-not-listening", deaf_socket),
+    ("socket-foreign", lambda h: setattr(h, "foreign", "process 7 of user 33 listens")),
+    (
+        "unit-masked",
+        lambda h: h.service(LoadState="masked", UnitFileState="masked", ActiveState="inactive", MainPID="0"),
+    ),
+    ("unit-masked", lambda h: setattr(h, "nginx_unit", lambda: {"LoadState": "masked", "ActiveState": "inactive"})),
     ("socket-unreachable", lambda h: os.chown(h.root / "run/gunicorn.sock", 0, 0)),
     ("socket-open-to-all", lambda h: (h.root / "run/gunicorn.sock").chmod(0o777)),
     ("unit-socket-mismatch", lambda h: h.service(Sockets="") or h.units["shop.socket"].update(Triggers="old.service")),
@@ -361,8 +374,8 @@ def test_the_kinds_that_no_tree_here_can_have_are_few():
     tested = {kind for kind, _plant in FAULTS}
     assert set(KINDS) - tested == {
         "certificate-expired", "certificate-expiring", "disk-full", "disk-nearly-full", "drift-environment",
-        "drift-release", "drift-settings", "host-unread", "inodes-nearly-full", "nginx-connections-exhausted",
-        "nginx-permission-errors",
+        "drift-release", "drift-settings", "file-system-noexec", "file-system-read-only", "host-unread",
+        "inodes-nearly-full", "nginx-connections-exhausted", "nginx-permission-errors",
         "parent-not-traversable-runtime", "process-stale-dependencies", "process-stale-environment", "root-in-home",
         "root-in-tmp", "root-missing", "scan-truncated", "service-outdated", "unit-sandbox-hides",
     }  # fmt: skip
@@ -386,6 +399,8 @@ def changed(host, **values):
         ({"disks": [Disk("/", 10**13, 5 * 10**11, 100, 100)]}, []),
         ({"disks": [Disk("/", 10**12, 10**12, 1000, 10)]}, ["inodes-nearly-full"]),
         ({"disks": [Disk("/", 10**12, 10**12, 0, 0)]}, []),
+        ({"disks": [Disk("/", 10**12, 10**12, 0, 0, read_only=True)]}, ["file-system-read-only"]),
+        ({"disks": [Disk("/tmp", 10**12, 10**12, 0, 0, noexec=True)]}, []),
         ({"truncated": True}, ["scan-truncated"]),
         ({"outdated": "an activation was interrupted"}, ["service-outdated"]),
         ({"outdated": "the unit changed", "settings_changed": "/etc/x"}, ["process-stale-settings"]),
@@ -397,6 +412,40 @@ def changed(host, **values):
 )
 def test_what_is_read_elsewhere_is_judged_too(host, values, expected):
     assert ids(changed(host, **values)) == expected
+
+
+def test_a_file_system_that_executes_nothing_is_found_where_the_programs_are(host):
+    disk = Disk(str(host.root), 10**12, 10**12, 0, 0, noexec=True)
+    assert ids(changed(host, disks=[disk])) == ["file-system-noexec"]
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_where_nothing_is_live_the_remedy_works(host, good):
+    """After a first release that failed there is nothing to roll back to, and nothing that could be started."""
+    (host.root / "app").unlink()
+    host.service(ActiveState="inactive", MainPID="0")
+    record(host, state="superseded" if good else "bad")
+    (missing,) = (item for item in judge(examine(host)) if item.id == "live-missing")
+    assert missing.mend == f"ansible-playbook flaskops.production.{'rollback' if good else 'deploy'}"
+    assert "unit-inactive" not in ids(judge(examine(host)))
+
+
+def test_a_directory_that_has_two_names_is_told_once(host, tmp_path):
+    host.root.chmod(0o777)
+    nodes = examine(host).nodes
+    link = tmp_path / "link"
+    link.symlink_to(host.root.parent)
+    root = str(link / host.root.name)
+    facts = examine(host)
+    facts.nodes[root] = nodes[str(host.root)]._replace(path=root)
+    facts.root = root
+    assert [item.id for item in judge(facts)].count("parent-writable") == 1
+
+
+def test_what_visitors_notice_comes_first(host):
+    (host.root / "releases/v1/wsgi.py").chmod(0o666)
+    host.service(ActiveState="inactive", MainPID="0")
+    assert judge(examine(host))[0].id == "unit-inactive"
 
 
 @pytest.mark.parametrize(("root", "kind"), [("/home/ada/shop", "root-in-home"), ("/tmp/shop", "root-in-tmp")])
@@ -424,18 +473,21 @@ def test_a_root_that_is_not_there_is_one_error(host):
 def test_the_root_is_found_from_the_service(host):
     facts = examine(host, root="")
     assert facts.root == str(host.root)
-    assert facts.guesses == [f"{host.root} is its directory: shop.service runs in {host.root}/app."]
+    assert facts.guesses == [], "this collection has put it there"
+    shutil.rmtree(host.root / ".deploy")
+    assert examine(host, root="").guesses == [f"{host.root} is its directory: shop.service runs in {host.root}/app."]
 
 
 def test_the_service_is_found_from_the_root(host):
     host.texts = {"shop.service": f"[Service]\nWorkingDirectory={host.root}/app\n", "other.service": "[Service]\n"}
     facts = examine(host, name="")
     assert facts.name == "shop"
-    assert facts.guesses == [
+    assert judge(facts) == []
+    shutil.rmtree(host.root / ".deploy")
+    assert examine(host, name="").guesses == [
         f"shop.service runs it: the unit names {host.root}.",
         "shop is its name: that of its service.",
     ]
-    assert judge(facts) == []
 
 
 def test_a_package_called_app_is_not_what_is_live(host, tmp_path):

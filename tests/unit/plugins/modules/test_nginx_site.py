@@ -499,6 +499,19 @@ def test_whether_nginx_runs_and_starts_at_boot_is_told(tree, run_module, tmp_pat
 
 
 @needs_nginx
+@pytest.mark.parametrize("check", [False, True])
+def test_a_site_that_is_as_described_is_no_success_while_nginx_refuses_its_configuration(tree, run_module, check):
+    tree.start()
+    assert run_module(nginx_site, tree.args(tree.site()))["changed"]
+    (tree.enabled / "other.conf").write_text("listen;")
+    result = run_module(nginx_site, tree.args(tree.site()), check=check)
+    assert result["failed"] and f"{tree.enabled}/other.conf:1" in result["msg"] and "nginx -t" in result["msg"]
+    assert tree.get() == "one", "Nginx serves"
+    (tree.enabled / "other.conf").unlink()
+    assert not run_module(nginx_site, tree.args(tree.site()), check=check)["changed"]
+
+
+@needs_nginx
 def test_check_mode_changes_nothing(tree, run_module):
     tree.enable("default", tree.site(name="other"))
     before = tree.names()

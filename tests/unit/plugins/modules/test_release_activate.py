@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _acl
+from ansible_collections.flaskops.production.plugins.module_utils import _acl, _activation, _service
 from ansible_collections.flaskops.production.plugins.module_utils._former_user import Handover, share_data
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.modules import release_activate
@@ -84,17 +84,28 @@ restart)
     ;;
 stop) stop ;;
 show)
-    reload=no type=notify
+    reload=no type=notify result=exit-code load=loaded
     if grep -q "^oneshot restart $unit " "$state/plan"; then type=oneshot; fi
     if planned reload; then reload=yes; fi
-    printf '%s\n' Type=$type LoadState=loaded ActiveState=$active MainPID=$pid \
+    for word in $(sed -n "s|^result $unit ||p" "$state/plan"); do result=$word; done
+    for word in $(sed -n "s|^load $unit ||p" "$state/plan"); do load=$word; done
+    printf '%s\n' Type=$type LoadState=$load ActiveState=$active MainPID=$pid Result=$result \
+        InvocationID=$pid TimeoutStartUSec=1s TimeoutStopUSec=500ms \
         ExecMainStartTimestampMonotonic=$started NeedDaemonReload=$reload FragmentPath=$state/unit DropInPaths=
     ;;
 esac
 """
 
+TRACEBACK = """[2026-11-28 12:00:00 +0000] [7] [ERROR] Exception in worker process
+Traceback (most recent call last):
+  File "/srv/myapp/venvs/1a2b/lib/python3.11/site-packages/gunicorn/arbiter.py", line 608, in spawn_worker
+    worker.init_process()
+  File "/srv/myapp/releases/v2/wsgi.py", line 3, in <module>
+    import flask
+ModuleNotFoundError: No module named 'flask'
+"""
 JOURNALCTL = r"""
-case "$*" in *--unit=myapp*) echo "ModuleNotFoundError: No module named 'flask'" ;; esac
+case "$*" in *--unit=myapp*) cat {state}/journal ;; esac
 """
 
 
@@ -112,7 +123,12 @@ class Host:
         self.home.prepare()
         self.answers = {}
         self.asked = []
+        self.log(TRACEBACK)
         self.plan()
+
+    def log(self, text):
+        """What the units log."""
+        (self.state / "journal").write_text(text)
 
     def plan(self, *lines):
         """What goes wrong, or happens beside: a word, the call of systemctl with the release that it finds."""
@@ -204,11 +220,14 @@ def host(run_module, monkeypatch, tmp_path):
     programs.mkdir()
     suspended = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
     systemctl = SYSTEMCTL.format(state=found.state, root=found.root, suspended=round(suspended * 1e6))
-    for name, text in (("systemctl", systemctl), ("journalctl", JOURNALCTL)):
+    for name, text in (("systemctl", systemctl), ("journalctl", JOURNALCTL.format(state=found.state))):
         program = programs / name
         program.write_text(f"#!/bin/sh{text}")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    # The tests play systemd, which opens the socket.
+    monkeypatch.setattr(_service, "SYSTEMD", os.getpid())
+    monkeypatch.setattr(_activation, "MARGIN", 1)
     # Where a test may write, instead of in /run.
     initialise = release_activate.Activation.__init__
 
@@ -330,7 +349,7 @@ def test_a_candidate_that_fails_leaves_the_live_release_untouched(host, plan, ph
     before = host.process(MAIN)
     result = host.activate("v2")
     assert result["failed"] and result["phase"] == phase and result["release"] == "v1"
-    for word in ("v2", phase, "v1 is still live", "No module named 'flask'"):
+    for word in ("v2", phase, "v1 is live and answers GET /health", "No module named 'flask'"):
         assert word in result["msg"]
     assert host.process(MAIN) == before, "the very same process serves"
     assert [call for call in host.calls() if MAIN in call] == []
@@ -407,12 +426,195 @@ def test_when_the_way_back_fails_too_both_are_told_and_the_link_is_back(host):
     host.assert_no_candidate()
 
 
-def test_a_release_is_bad_also_when_the_way_back_fails(host):
+# Faults of the host. What is served, what the message says, and that the next run has the release.
+
+
+def assert_not_marked(host, result, *said, release="v2", state="staged"):
+    assert result["failed"] and not result["rejected"], result
+    for words in (*said, "not marked as rejected"):
+        assert words in result["msg"], result["msg"]
+    assert host.home.record(release)["state"] == state
+    host.assert_no_candidate()
+
+
+def assert_next_run_works(host, release="v2"):
+    host.plan()
+    host.log("")
+    assert not host.activate(release).get("failed")
+    host.assert_serves(release)
+
+
+def raised(error):
+    return TRACEBACK.replace("ModuleNotFoundError: No module named 'flask'", error)
+
+
+EXEC = "myapp-next.service: Main process exited, code=exited, status=203/EXEC\n"
+HOST_FAULTS = {
+    "noexec": (EXEC, [], "status 203/EXEC"),
+    "no namespace": (EXEC.replace("203/EXEC", "226/NAMESPACE"), [], "status 226/NAMESPACE"),
+    "no user": (EXEC.replace("203/EXEC", "217/USER"), [], "status 217/USER"),
+    "disk full": (raised("OSError: [Errno 28] No space left on device"), [], "No space left on device"),
+    "noexec library": (raised("ImportError: x.so: failed to map segment from shared object"), [], "mounted noexec"),
+    "no memory": (raised("OSError: [Errno 12] Cannot allocate memory"), [], "Cannot allocate memory"),
+    "out of memory": ("", [f"result {CANDIDATE} oom-kill"], "oom-kill"),
+    "resources": ("", [f"result {CANDIDATE} resources"], "resources"),
+    "dependency": ("", [f"result {CANDIDATE} success"], "Job for"),
+    "start limit": ("", [f"result {CANDIDATE} start-limit-hit"], "start-limit-hit"),
+    "masked unit": ("", [f"load {CANDIDATE} masked"], f"{CANDIDATE} is masked"),
+    "missing unit": ("", [f"load {CANDIDATE} not-found"], f"{CANDIDATE} is not-found"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOST_FAULTS)
+def test_a_candidate_that_the_host_keeps_from_starting_is_not_rejected(host, kind):
+    logged, plan, said = HOST_FAULTS[kind]
+    host.deploy("v1")
+    host.stage("v2")
+    host.log(logged)
+    host.plan(f"fail restart {CANDIDATE} v2", *plan)
+    assert_not_marked(host, host.activate("v2"), said, "v1 is live and answers GET /health.")
+    host.assert_serves("v1")
+    assert_next_run_works(host)
+
+
+OWN_FAULTS = {
+    "exception": (TRACEBACK, "exit-code", "ModuleNotFoundError: No module named 'flask'"),
+    "exception, and a next start": (TRACEBACK, "success", "ModuleNotFoundError: No module named 'flask'"),
+    "signal": ("", "signal", "it did not start"),
+    "core dump": ("", "core-dump", "it did not start"),
+    "import without end": ("", "timeout", "within 1 s (gunicorn_systemd_start_timeout)"),
+    "end without a word": ("", "protocol", "it did not start"),
+}
+
+
+@pytest.mark.parametrize("kind", OWN_FAULTS)
+def test_a_candidate_that_fails_by_itself_is_rejected(host, kind):
+    logged, systemd_result, said = OWN_FAULTS[kind]
+    host.deploy("v1")
+    host.stage("v2")
+    host.log(logged)
+    host.plan(f"fail restart {CANDIDATE} v2", f"result {CANDIDATE} {systemd_result}")
+    result = host.activate("v2")
+    assert result["rejected"] and said in result["msg"]
+    assert host.home.record("v2")["state"] == "bad"
+    host.assert_serves("v1")
+
+
+def test_a_release_is_not_rejected_while_the_live_one_fails_as_well(host):
+    """Such as without their database: the application is down, and no release is at fault."""
+    host.deploy("v1")
+    host.stage("v2")
+    host.answers = {"v1": 500}
+    host.plan(f"fail restart {CANDIDATE} v2")
+    assert_not_marked(host, host.activate("v2"), "v1 is live, but does not serve: GET /health answered 500")
+    host.answers = {}
+    assert_next_run_works(host)
+
+
+def test_a_release_is_not_rejected_when_the_way_back_fails_too(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
-    host.activate("v2")
-    assert host.home.record("v2")["state"] == "bad"
+    assert_not_marked(host, host.activate("v2"), "v1, which served before, fails too")
+    assert_next_run_works(host)
+
+
+def test_a_release_that_served_stays_one_to_return_to_whatever_the_host_does(host):
+    host.deploy("v1", "v2")
+    host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
+    result = host.activate("v1", action="rollback", keep=1)
+    assert_not_marked(host, result, release="v1", state="superseded")
+    host.plan()
+    assert not host.activate("v2").get("failed")
+    host.stage("v3")
+    assert host.home.previous() == "v1"
+
+
+# The socket
+
+
+def lose_socket(host):
+    """As `rm run/*`; systemd goes on listening where nobody comes."""
+    os.rename(host.home.socket, host.home.socket + ".lost")
+
+
+def restored(host):
+    return f"do restart myapp.socket  mv {host.home.socket}.lost {host.home.socket}"
+
+
+@pytest.mark.parametrize("release", ["v1", "v2"])
+def test_a_socket_that_is_gone_is_restored_by_the_next_run(host, release):
+    host.deploy("v1")
+    host.stage("v2")
+    lose_socket(host)
+    # A unit without a process has no directory.
+    host.plan(*(restored(host).replace("socket  ", f"socket {name} ") for name in ("v1", "v2")))
+    assert "run/gunicorn.sock is missing" in host.activate(release, check=True)["reason"] or release == "v2"
+    result = host.activate(release)
+    assert not result.get("failed"), result
+    assert host.calls("restart")[0][:2] == ["restart", "myapp.socket"]
+    host.assert_serves(release)
+
+
+def test_a_socket_that_can_not_be_restored_is_the_fault_of_the_host(host):
+    host.deploy("v1")
+    host.stage("v2")
+    lose_socket(host)
+    host.plan("fail restart myapp.socket v1")
+    result = host.activate("v2")
+    assert_not_marked(host, result, "(socket)", "run/gunicorn.sock is missing", "v1 is live, but does not serve")
+    assert result["phase"] == "socket"
+
+
+def test_a_socket_that_goes_during_the_activation_is_the_fault_of_the_host(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(f"do restart {MAIN} v2 mv run/gunicorn.sock run/gone")
+    result = host.activate("v2")
+    assert_not_marked(host, result, "No such file or directory", "v1 is live, but does not serve")
+    assert host.home.live() == "v1" and host.running() == "v1"
+
+
+def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
+    host.deploy("v1")
+    host.stage("v2")
+    monkeypatch.setattr(_service, "SYSTEMD", 1)
+    said = f"process {os.getpid()} of user {os.geteuid()} listens on {host.home.socket}, which is not the service"
+    host.forget()
+    assert_not_marked(host, host.activate("v2"), said, "(socket)")
+    assert [call[:2] for call in host.calls("restart")] == [["restart", "myapp.socket"]]
+    assert said in host.activate("v1", check=True)["reason"]
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize(("verb", "unit"), [("restart", CANDIDATE), ("restart", MAIN)])
+def test_a_release_that_asks_for_ever_more_time_is_killed_and_the_old_one_serves(host, verb, unit):
+    """As with EXTEND_TIMEOUT_USEC: systemd waits, and the units' own timeouts do not end it."""
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(f"do {verb} {unit} v2 exec sleep 60")
+    started = time.monotonic()
+    result = host.activate("v2")
+    assert time.monotonic() - started < 20
+    assert_not_marked(host, result, "did not start in time and was killed", "v1 is live and answers")
+    assert ["kill", "--signal=SIGKILL"] in [call[:2] for call in host.calls("kill")]
+    host.assert_serves("v1")
+
+
+def test_the_whole_activation_has_a_deadline(host):
+    host.deploy("v1")
+    host.stage("v2")
+    host.plan(f"do restart {CANDIDATE} v2 sleep 1.2", f"do restart {MAIN} v2 exec sleep 60")
+    started = time.monotonic()
+    assert host.activate("v2", timeout=1)["failed"]
+    assert time.monotonic() - started < 10
+    host.assert_serves("v1")
+
+
+def test_a_deadline_that_is_none_is_refused(host):
+    assert "release_activation_timeout" in host.activate("v1", timeout=-1)["msg"]
 
 
 @pytest.mark.parametrize(
@@ -661,6 +863,36 @@ def test_a_process_that_is_not_what_the_tree_describes_is_replaced(host, release
     assert [call[:2] for call in host.calls("restart")] == [["restart", CANDIDATE], ["restart", MAIN]]
     host.assert_serves("v1")
     assert [entry["release"] for entry in host.home.activations()] == ["v1"], "nothing else went live"
+
+
+@pytest.mark.parametrize("case", ["clock set back", "touched", "restarted by systemd"])
+def test_what_the_process_has_loaded_is_no_reason_to_replace_it(host, case, monkeypatch):
+    """Times tell nothing: a clock may be set back, and a file written again as it was."""
+    (host.root / "gunicorn.conf.py").write_text("workers = 1")
+    (host.state / "unit").write_text("[Service]")
+    host.deploy("v1")
+    if case == "clock set back":
+        monkeypatch.setattr(_service, "started", lambda _unit: 0.0)
+    elif case == "touched":
+        (host.root / "shared/.env").write_text("")
+    else:
+        monkeypatch.setattr(_service, "started", lambda _unit: 0.0)
+        noted = _service.noted_process(host.home)
+        _service.note_process(host.home, "another", noted["files"])
+    assert host.activate("v1")["reason"] == ""
+
+
+def test_of_a_process_that_somebody_else_restarted_the_times_decide(host):
+    host.deploy("v1")
+    _service.note_process(host.home, "another", {})
+    assert not host.activate("v1")["changed"], "it has started since"
+    (host.root / "shared/.env").write_text("A=2")
+    assert host.activate("v1", check=True)["reason"].endswith(".env changed since myapp.service started")
+
+
+def test_with_what_a_process_was_started_is_for_root_alone(host):
+    host.deploy("v1")
+    assert os.stat(host.home.process).st_mode & 0o777 == 0o600
 
 
 def test_another_environment_of_the_live_release_goes_live_with_a_new_process(host):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import pwd
 import sys
 
 import pytest
@@ -115,7 +116,7 @@ def lines(home, **more):
 def test_what_makes_the_command_what_it_is_comes_last(home):
     systemctl(home, f"cat <<'UNIT'\n{UNITS}UNIT")
     unit = lines(home)
-    start = f"ExecStart={home.venvs}/abc/bin/python -I /run/start /bin/sh -e /run/script"
+    start = f"ExecStart={home.venvs}/abc/bin/python -I /run/start /bin/bash /run/script"
     for directive in ("User=web", "Group=www", "Type=oneshot", start):
         assert [line for line in unit if line.split("=")[0] == directive.split("=", maxsplit=1)[0]] == [directive]
     assert unit.index("UMask=0022") < unit.index("UMask=0027")
@@ -142,21 +143,26 @@ case "$1" in
 show) echo "ActiveState=$(cat $run/state 2>/dev/null || echo inactive)" ;;
 cat) exit 1 ;;
 start)
-    ls -ln $run/*.py $run/*.sh $run/*.log $run/systemd/system/* >"$run/listing"
+    ls -ln $run/*.py $run/*.sh $run/*.log $run/systemd/system/* >"$run/listing" 2>/dev/null
     touch "$run/ran"; cat "$run/systemd/system/$2" >"$run/unit"
     command=$(sed -n 's/^ExecStart=//p' "$run/unit")
-    output=$(sed -n 's/^StandardOutput=truncate://p' "$run/unit")
-    $command >"$output" 2>&1 ;;
+    output=$(sed -n 's/^StandardOutput=[a-z]*://p' "$run/unit")
+    copy=$(sed -n 's/^BindPaths=\\(.*\\):.*releases.v1$/\\1/p' "$run/unit")
+    cd "${copy:-/}" && $command >"$output" 2>&1 ;;
 esac
 """
+ME = pwd.getpwuid(os.geteuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getegid()).gr_name
 RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
 
 
 @pytest.fixture
-def command(home, tmp_path, run_module, monkeypatch):
+def command(home, tmp_path, run_module, monkeypatch, build_unit):
     """Run the module for a release that is there."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    (tmp_path / "releases/v1").mkdir()
+    (tmp_path / "releases/v1/wsgi.py").write_text("as it came\n")
     place = tmp_path / "run"
     place.mkdir()
     systemctl(home, SYSTEMCTL.replace("{run}", str(place)))
@@ -168,7 +174,14 @@ def command(home, tmp_path, run_module, monkeypatch):
     (tmp_path / "shared/.env").write_text("SECRET_KEY=planted-secret\n")
 
     def run(text="echo done", check=False, **more):
-        args = {**PARAMS, "root": home.root, "user": "web", "group": MY_GROUP, "run": RUN, "command": text}
+        args = {
+            **PARAMS,
+            "root": home.root,
+            "user": ME if more.get("purpose") == "build" else "web",
+            "group": MY_GROUP,
+            "run": RUN,
+            "command": text,
+        }
         before = os.umask(0o077)
         try:
             return run_module(release_command, {**args, **more}, check=check)
@@ -226,7 +239,10 @@ def test_who_runs_it_can_read_the_script_and_nobody_else_the_rest_whatever_the_u
 def test_a_failure_names_command_and_output_without_secrets_and_leaves_nothing(home, command):
     failed = command("echo the planted-secret; exit 3")
     assert failed["failed"] and "planted-secret" not in failed["msg"]
-    assert "release_migrate_command 'echo the ********; exit 3' failed in the release v1" in failed["msg"]
+    assert failed["msg"].startswith(
+        "release_migrate_command failed in the release v1. The live release was not touched."
+    )
+    assert "The command was 'echo the ********; exit 3'." in failed["msg"]
     assert failed["msg"].endswith("It wrote last:\nthe ********")
     assert left(command) == [] and "migrated" not in home.record("v1")
 
@@ -236,9 +252,102 @@ def test_of_several_lines_the_first_that_fails_ends_it(home, command):
     assert "migrated" not in home.record("v1")
 
 
-def test_a_build_is_recorded_as_one(home, command):
-    assert command(purpose="build")["changed"]
+@pytest.mark.parametrize(
+    ("script", "output"),
+    [
+        ("echo one\ncd /nonexistent && echo migrating\necho seeding", ["one"]),
+        ("false | cat\necho two", []),
+        ("if true; then\n  echo one\n  false\n  echo two\nfi", ["one"]),
+        ("echo one\necho $UNSET_VARIABLE", ["one"]),
+        ("printf '%s\\n' \\\n  one && false\necho two", ["one"]),
+        ("cat <<END\none\nEND\nfalse && true\necho two", ["one"]),
+        ("one() {\n  echo one\n  return 1\n}\none && echo two\necho three", ["one"]),
+    ],
+)
+def test_a_command_that_fails_in_any_way_ends_the_script(home, command, script, output):
+    failed = command(script)
+    shown = failed["msg"].partition("It wrote last:\n")[2].splitlines()
+    assert [line for line in shown if "/bash" not in line and ": line " not in line] == output
+    assert "migrated" not in home.record("v1")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "cd /nonexistent 2>&- || true\necho done",
+        "for word in a b; do\n  [ $word = a ] && continue\n  true\ndone\necho done",
+        "# a comment, and nothing\n\necho done",
+        "case x in\nx) echo done ;;\nesac",
+        "set +e\nfalse\necho done",
+    ],
+)
+def test_a_failure_that_is_provided_for_does_not(command, script):
+    assert command(script)["output"] == ["done"]
+
+
+def test_a_command_that_fails_without_a_word_is_reported_as_such(command):
+    assert command("false | cat")["msg"].endswith("The command was 'false | cat'. It wrote nothing.")
+
+
+def test_a_text_that_is_no_script_is_refused_before_anything_is_run(command):
+    assert command("echo one\nif true; then")["msg"].startswith(
+        "release_migrate_command is not a script that bash can read: line 3: syntax error"
+    )
+    assert not (command.place / "ran").exists()
+
+
+def test_the_exception_of_a_command_comes_first(command):
+    script = "import os; os.mkdir('/proc/logs/x')"
+    failed = command(f'echo before; python3 -c "{script}"')
+    first, *lines = failed["msg"].split("\n")
+    assert first.startswith(
+        "release_migrate_command failed in the release v1: "
+        "FileNotFoundError: [Errno 2] No such file or directory: '/proc/logs/x'. The live release was not touched."
+    )
+    assert '  File "<string>", line 1, in <module>' in lines
+
+
+def test_a_build_is_recorded_as_one_and_takes_the_place_of_what_came(home, command):
+    assert command("echo built >dist\necho $HOME", purpose="build")["changed"]
     assert home.record("v1")["built"] is True
+    assert sorted(os.listdir(home.release("v1"))) == ["dist", "wsgi.py"]
+    assert os.listdir(home.releases) == ["v1"]
+
+
+def test_a_build_that_failed_begins_anew(home, command):
+    """Else `mkdir` fails until the release is another one."""
+    failing = command("mkdir dist\nrm wsgi.py\necho 'ConnectionError: no registry' >&2\nexit 1", purpose="build")
+    assert failing["msg"].startswith("release_build_command failed in the release v1: ConnectionError: no registry.")
+    assert os.listdir(home.release("v1")) == ["wsgi.py"] and os.listdir(home.releases) == ["v1"]
+    assert command("mkdir dist\ncat wsgi.py", purpose="build")["output"] == ["as it came"]
+
+
+def test_what_a_killed_build_has_left_is_no_part_of_the_next_one(home, command):
+    os.makedirs(home.releases + "/.staging-build/tree/dist")
+    assert command("mkdir dist", purpose="build")["changed"]
+
+
+def test_a_build_may_not_leave_a_way_out_of_the_release(home, command):
+    os.symlink("../../shared/media", home.release("v1") + "/media")
+    assert command("ln -s wsgi.py other", purpose="build")["changed"], (
+        "its own links, and those that came with it, stay"
+    )
+    home.write_record("v1", RECORD)
+    failing = command("ln -s /etc/passwd out", purpose="build")
+    assert "'out' is a link to '/etc/passwd', which leads out of the directory" in failing["msg"]
+    assert not os.path.lexists(home.release("v1") + "/out")
+
+
+def test_the_unit_of_a_build(home, command):
+    command(purpose="build", timeout=60)
+    unit = (command.place / "unit").read_text().splitlines()
+    assert {"User=flaskops-build", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "TimeoutStartSec=60"} <= set(unit)
+    release = home.release("v1")
+    assert f"BindPaths={home.releases}/.staging-build/tree:{release}" in unit
+    start = [line for line in unit if line.startswith("ExecStart=")]
+    assert len(start) == 1 and start[0].startswith(
+        f"ExecStart={home.venvs}/abc/bin/python -I {home.releases}/.staging-build/"
+    )
 
 
 def test_what_changes_meanwhile_in_the_record_is_kept(home, command):
@@ -306,14 +415,19 @@ def test_a_command_sees_its_own_release_under_the_paths_of_the_live_one(home, co
     assert said[1] == venv and said[2].startswith(f"{venv}/bin:")
 
 
-def test_a_build_has_a_cache_directory_of_its_own(home):
-    systemctl(
-        home, "echo '[Service]'; echo CacheDirectory=flaskops/myapp; echo Environment=HOME=/var/cache/flaskops/myapp"
-    )
-    build, migration = lines(home, purpose="build"), lines(home)
-    assert [line for line in build if "HOME" in line][-1] == "Environment=HOME=/var/cache/flaskops-build/myapp"
-    assert "CacheDirectory=flaskops/myapp" not in build and "CacheDirectory=flaskops-build/myapp" in build
-    assert "CacheDirectory=flaskops/myapp" in migration and not any("flaskops-build" in line for line in migration)
+def test_a_build_has_a_home_of_its_own_whatever_the_variables_say(home, command, monkeypatch):
+    monkeypatch.setenv("HOME", "/var/cache/flaskops/myapp")
+    monkeypatch.setenv("TMPDIR", "/srv/myapp/shared/tmp")
+    text = 'echo "$HOME" "$TMPDIR"'
+    work = home.releases + "/.staging-build"
+    assert command(text, purpose="build")["output"] == [f"{work}/home {work}/tmp"]
+    assert command(text)["output"] == ["/var/cache/flaskops/myapp /srv/myapp/shared/tmp"]
+
+
+def test_only_a_migration_has_the_directories_of_the_service(home):
+    systemctl(home, "echo '[Service]'; echo CacheDirectory=flaskops/myapp")
+    assert "CacheDirectory=flaskops/myapp" in lines(home)
+    assert "CacheDirectory=flaskops/myapp" not in lines(home, purpose="build")
 
 
 # One at a time

@@ -381,6 +381,39 @@ def test_a_name_that_holds_other_bits_is_refused(host):
     assert not os.path.exists(host.home.lock)
 
 
+@pytest.mark.parametrize("lost", ["record", "all records", "damaged record"])
+def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
+    source = host.resolve()
+    host.stage(source)
+    os.symlink("releases/v1", host.home.app)
+    record = Path(host.home.records) / "v1.json"
+    inode = os.stat(host.home.release("v1")).st_ino
+    (Path(host.home.release("v1")) / "__pycache__").mkdir()
+    if lost == "record":
+        record.unlink()
+    elif lost == "all records":
+        shutil.rmtree(host.home.state)
+    else:
+        record.write_text(record.read_text()[:20])
+    result = host.stage(source)
+    assert not result.get("failed"), result
+    assert host.home.record("v1")["digest"] == source["digest"]
+    assert os.stat(host.home.release("v1")).st_ino == inode, "the live code is not touched"
+    assert sorted(os.listdir(host.home.releases)) == ["v1"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_release_whose_record_is_lost_and_that_holds_other_files_is_left_alone(host, live):
+    host.stage(host.resolve())
+    shutil.rmtree(host.home.state)
+    if live:
+        os.symlink("releases/v1", host.home.app)
+    said = host.stage(host.resolve(files={"wsgi.py": "app = 2\n"}))["msg"]
+    assert "has no record and holds another wsgi.py than this release: choose another release_name" in said
+    assert ("it is live, so leave it" in said, "move it away" in said) == (live, not live)
+    assert os.listdir(host.home.releases) == ["v1"]
+
+
 def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
     host.home.prepare()
     foreign = host.root / "releases/v1"
@@ -750,11 +783,13 @@ def test_a_full_disk_leaves_nothing_behind(host, monkeypatch):
     assert os.listdir(host.home.releases) == [] and not os.path.exists(host.home.lock)
 
 
-def test_an_unreadable_record_is_named(host):
+def test_a_damaged_record_stops_no_other_release(host, monkeypatch):
     host.stage(host.resolve())
     (Path(host.home.records) / "v1.json").write_text("{")
-    result = host.stage(host.resolve("v2", {"wsgi.py": "2"}))
-    assert result["failed"] and "v1.json" in result["msg"]
+    warned = []
+    monkeypatch.setattr(release_stage.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    assert not host.stage(host.resolve("v2", {"wsgi.py": "2"})).get("failed")
+    assert any("v1.json cannot be read" in text for text in warned)
 
 
 def test_a_record_is_plain_json(host):

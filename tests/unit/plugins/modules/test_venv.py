@@ -4,23 +4,31 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import hashlib
+import http.server
 import io
 import json
 import os
-import pwd
 import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _dependencies, _dependency_set, _installer
+from ansible_collections.flaskops.production.plugins.module_utils import (
+    _build_unit,
+    _dependencies,
+    _dependency_set,
+    _installer,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._build_space import WORK
 from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE
 from ansible_collections.flaskops.production.plugins.modules import venv
 from ansible_collections.flaskops.production.tests.unit.programs import needs, require
@@ -91,12 +99,12 @@ def quick(monkeypatch, empty_environment):
     monkeypatch.setattr(
         _installer.Builder,
         "_create_with_pip",
-        lambda self, path: shutil.copytree(empty_environment, path, symlinks=True),
+        lambda self, path: shutil.copytree(empty_environment, path, symlinks=True, dirs_exist_ok=True),
     )
 
 
 @pytest.fixture(autouse=True)
-def no_configuration(monkeypatch):
+def no_configuration(monkeypatch, build_unit):
     for name in os.environ:
         if name.startswith(("PIP_", "UV_")):
             monkeypatch.delenv(name)
@@ -259,11 +267,49 @@ def test_an_interrupted_build_is_built_again(root, build, quick):
     assert (root / "venvs" / digest / COMPLETE).is_file()
 
 
-def test_two_runs_at_once_build_once(root, settings, quick, tmp_path_factory):
+def site_packages(root, digest):
+    (found,) = (root / "venvs" / digest).glob("lib/python*/site-packages")
+    return found
+
+
+@pytest.mark.parametrize("damage", ["removed", "metadata removed", "added"])
+def test_a_set_that_somebody_has_changed_is_built_again(root, build, quick, damage):
+    write(root, "base==1.0\n")
+    digest = build()["digest"]
+    assert not build()["changed"]
+    packages = site_packages(root, digest)
+    (packages / "__pycache__").mkdir(exist_ok=True)
+    assert not build()["changed"], "caches come and go"
+    if damage == "added":
+        (packages / "stranger.py").touch()
+    else:
+        victim = next(path for path in packages.iterdir() if ("dist-info" in path.name) == (damage != "removed"))
+        shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+    assert build(check=True)["built"]
+    result = build()
+    assert (result["built"], result["digest"], names(result)) == (True, digest, ["base==1.0"])
+    assert not build()["changed"] and sets(root) == [digest]
+
+
+def test_a_damaged_set_comes_back_when_it_can_not_be_built(root, build, quick, monkeypatch):
+    """A process may run with it."""
+    write(root, "base==1.0\n")
+    digest = build()["digest"]
+    (site_packages(root, digest) / "stranger.py").touch()
+
+    def fail(_builder):
+        raise _installer.VenvError("the index is down")
+
+    monkeypatch.setattr(_installer.Builder, "_check", fail)
+    assert "the index is down" in build()["msg"]
+    assert (site_packages(root, digest) / "stranger.py").exists() and sets(root) == [digest]
+
+
+def test_two_runs_at_once_build_once(root, settings, quick):
     write(root, "web==1.0\n")
 
-    def one(number):
-        return venv.run(settings(), False, str(tmp_path_factory.mktemp(f"work{number}")))
+    def one(_number):
+        return venv.run(settings(), False)
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(one, range(4)))
@@ -281,22 +327,23 @@ def test_a_build_that_another_run_holds_up_gives_up_in_time(root, build):
     assert message.startswith(f"Another run has been building in {root}/venvs for 1 s (venv_timeout)")
 
 
-def test_the_installer_keeps_the_lock_of_a_killed_run(root, settings):
-    builder = _installer.Builder(settings(), [], _dependency_set.find_interpreter(PYTHON), str(root / "x"), str(root))
-    (root / "venvs").mkdir()
-    with builder._locked():
-        inherited = builder._call(["/bin/ls", "-l", "/proc/self/fd"], "/")[1]
-    assert str(root / "venvs" / _installer.LOCK) in inherited
+def test_a_build_that_takes_too_long_is_ended(root, build, quick, monkeypatch):
+    write(root, "base==1.0\n")
+    hangs = lambda self: self._run(["/bin/sh", "-c", "sleep 60 & wait"], "a build")  # noqa: E731
+    monkeypatch.setattr(_installer.Builder, "_check", hangs)
+    message = build(timeout=5)["msg"]
+    assert "could not be built within 5 s (venv_timeout)" in message
+    assert sets(root) == [] and not (root / "venvs" / WORK).exists()
 
 
-def test_a_build_that_hangs_is_ended(root, settings):
-    builder = _installer.Builder(
-        settings(timeout=1), [], _dependency_set.find_interpreter(PYTHON), str(root / "x"), str(root)
-    )
-    (root / "venvs").mkdir()
-    late = pytest.raises(_dependency_set.VenvError, match=r"could not be built within 1 s \(venv_timeout\)")
-    with builder._locked(), late:
-        builder._call(["/bin/sh", "-c", "sleep 30 & wait"], "/")
+def test_what_a_killed_build_has_left_is_removed_by_the_next_run(root, build, quick, build_unit):
+    write(root, "base==1.0\n")
+    build()
+    (root / "venvs" / WORK / "tmp" / "deep").mkdir(parents=True)
+    assert build(check=True)["changed"] is False and (root / "venvs" / WORK).exists()
+    assert build()["changed"] is False and not (root / "venvs" / WORK).exists()
+    unit = _build_unit.unit_name(f"{root}/venvs")
+    assert f"stop {unit}" in (build_unit / "systemctl.told").read_text().splitlines()
 
 
 def test_a_failed_build_names_files_and_changes_nothing(root, build, quick):
@@ -305,8 +352,8 @@ def test_a_failed_build_names_files_and_changes_nothing(root, build, quick):
     write(root, "base==3.0\n", "requirements/production.txt")
     result = build(requirements=["requirements/production.txt"])
     assert result["failed"] is True
+    assert result["msg"].startswith("No matching distribution found for base==3.0: the set of dependencies ")
     assert "(requirements/production.txt) could not be built: pip install ended with 1." in result["msg"]
-    assert "No matching distribution found for base==3.0" in result["msg"]
     assert sets(root) == [first["digest"]]
     assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
 
@@ -393,6 +440,89 @@ def make_sdist(directory, marker):
             info = tarfile.TarInfo(f"sourced-1.0/{name}")
             info.size = len(text)
             archive.addfile(info, io.BytesIO(text.encode()))
+
+
+class Index(http.server.BaseHTTPRequestHandler):
+    """A package index with one wheel of each name, and maybe a password."""
+
+    wheels = {}
+    password = ""
+
+    def do_GET(self):
+        expected = base64.b64encode(f"me:{self.password}".encode()).decode()
+        if self.password and self.headers.get("Authorization") != f"Basic {expected}":
+            return self.answer(401, b"")
+        name = self.path.strip("/").split("/")[-1]
+        if name in self.wheels:
+            return self.answer(200, self.wheels[name])
+        found = [wheel for wheel in self.wheels if wheel.startswith(f"{name}-")]
+        links = "".join(f'<a href="/files/{wheel}">{wheel}</a>' for wheel in found)
+        return self.answer(200 if found else 404, f"<!DOCTYPE html><html><body>{links}</body></html>".encode())
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Type", "application/octet-stream" if body[:2] == b"PK" else "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start an index with a package in this version; its address without a user."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name, version, password=""):
+            place = tmp_path / f"index-{version}"
+            place.mkdir()
+            make_wheel(place, name, version)
+            wheels = {wheel.name: wheel.read_bytes() for wheel in place.iterdir()}
+            handler = type("Handler", (Index,), {"wheels": wheels, "password": password})
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            return f"127.0.0.1:{server.server_port}/simple"
+
+        yield start
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_an_index_that_refuses_the_password_is_not_passed_over(root, build, quick, serve, installer):
+    """Else a stranger's package of the same name is installed from the other index."""
+    if installer == "uv" and not shutil.which("uv"):
+        pytest.skip("uv is not installed")
+    public, private = serve("inhouse", "9.9"), serve("inhouse", "10.0", password="right")
+    write(root, "inhouse\n")
+
+    def run(password):
+        return build(
+            installer=installer,
+            find_links=[],
+            index_url=f"http://{public}",
+            extra_index_urls=[f"http://me:{password}@{private}"],
+            environment={"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "no_proxy": "*"},
+        )
+
+    refused = run("wrong-password")
+    assert refused["msg"].startswith(f"The package index http://****@{private} (venv_extra_index_urls) answered 401")
+    assert "wrong-password" not in json.dumps(refused) and sets(root) == []
+    assert names(run("right")) == ["inhouse==10.0"], "the corrected password builds"
+
+
+def test_pip_may_not_start_a_build_where_only_wheels_are_accepted(root, build, quick, build_unit):
+    """It builds what a wheel names by its URL, whatever it is told; the target module_venv shows that it can't."""
+    write(root, "base==1.0\n")
+    build(only_binary=True)
+    calls = (build_unit / "systemd-run.told").read_text().split("--quiet\n")
+    assert ["~fork vfork clone clone3" in call for call in calls if call] == [True, False], (
+        "the installation, and not the check"
+    )
 
 
 @pytest.mark.parametrize("only_binary", [True, False])
@@ -677,37 +807,14 @@ def test_the_environment_of_the_installer(settings):
         extra_index_urls=["https://a/", "https://b/"],
     )
     result = _installer.installer_environment(
-        given, {"PATH": "/bin", "PYTHONPATH": "x", "PIP_TARGET": "x", "VIRTUAL_ENV": "x", "HOME": "/nowhere"}
+        given,
+        {"PATH": "/bin", "PIP_CERT": "/c", "https_proxy": "p", "PIP_TARGET": "x", "TOKEN": "x", "HOME": "/nowhere"},
     )
-    assert not {"PYTHONPATH", "PIP_TARGET", "VIRTUAL_ENV"} & set(result)
-    assert result["HOME"] == os.path.expanduser("~" + pwd.getpwuid(os.geteuid()).pw_name)
+    assert not {"PIP_TARGET", "TOKEN", "HOME"} & set(result), "of who became root, the build sees nothing"
+    assert (result["PATH"], result["PIP_CERT"], result["https_proxy"]) == ("/bin", "/c", "p")
     assert result["PIP_INDEX_URL"] == result["UV_DEFAULT_INDEX"] == "https://me:one@example.org/simple"
     assert result["PIP_EXTRA_INDEX_URL"] == result["UV_INDEX"] == "https://a/ https://b/"
     assert result["HTTPS_PROXY"] == "http://proxy:3128"
-
-
-def test_a_narrow_mode_of_a_wheel_is_opened(tmp_path):
-    (tmp_path / "set" / "lib").mkdir(parents=True)
-    (tmp_path / "set" / "lib" / "module.py").touch(0o600)
-    (tmp_path / "set" / "script").touch(0o700)
-    (tmp_path / "set" / "shared").touch()
-    (tmp_path / "set" / "shared").chmod(0o666)
-    (tmp_path / "set" / "lib").chmod(0o700)
-    (tmp_path / "set" / "link").symlink_to("/nowhere")
-    _installer.make_readable(str(tmp_path / "set"))
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "set").rglob("[!l]*")}
-    assert modes == {"module.py": 0o644, "script": 0o755, "shared": 0o644}
-    assert stat.S_IMODE((tmp_path / "set" / "lib").stat().st_mode) == 0o755
-
-
-def test_an_interpreter_that_the_application_cannot_reach(tmp_path):
-    (tmp_path / "open" / "closed" / "bin").mkdir(parents=True)
-    (tmp_path / "open" / "bin").mkdir()
-    (tmp_path / "open" / "closed").chmod(0o750)
-    # pytest's own directories are closed to others.
-    first = venv.closed_directory(f"{tmp_path}/open/bin/python")
-    assert venv.closed_directory(f"{tmp_path}/open/closed/bin/python") == (first or f"{tmp_path}/open/closed")
-    assert venv.closed_directory("/usr/bin/python3") is None
 
 
 @needs("uv")

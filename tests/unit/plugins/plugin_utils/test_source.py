@@ -347,6 +347,16 @@ DIRECTORIES = {
         {"requirements": ("requirements.txt",), "require_hashes": True},
         ["venv_require_hashes", "requirements.txt", "flask==3.1.0", "--hash"],
     ),
+    "source archive where only wheels are accepted": (
+        {"requirements.txt": "-r more.txt\n", "more.txt": "flask\n./evil.tar.gz\n"},
+        {"requirements": ("requirements.txt",), "only_binary": True},
+        ["contradict the settings", "more.txt, line 2: './evil.tar.gz' is not a wheel", "venv_only_binary: true"],
+    ),
+    "index beside the index of the settings": (
+        {"requirements.txt": "--index-url https://me:secret@evil.example/simple\nflask\n"},
+        {"requirements": ("requirements.txt",), "index": "venv_index_url"},
+        ["requirements.txt, line 1: '--index-url https://****@evil.example/simple' contradicts venv_index_url"],
+    ),
     "added package without a hash": (
         {"requirements.txt": "flask==3.1.0 --hash=sha256:" + "a" * 64 + "\n"},
         {"requirements": ("requirements.txt",), "packages": ("gunicorn>=24.1.1",), "require_hashes": True},

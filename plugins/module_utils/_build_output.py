@@ -1,0 +1,65 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What in the output of a failed build tells its cause. Private."""
+
+from __future__ import annotations
+
+import re
+
+TAIL = 15
+WIDTH = 500
+
+# By weight: a line of the first kind is the cause, whatever the others say.
+_CAUSES = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"No space left on device|Disk quota exceeded|Read-only file system|failed to map segment",
+        r"\b(?:401|403)\b.*(?:Unauthorized|Forbidden)|(?:Unauthorized|Forbidden).*\b(?:401|403)\b",
+        r"pg_config executable not found|mysql_config not found|pkg-config.*not found",
+        r"fatal error: .*: No such file or directory|command '.*' failed: No such file|cannot find -l\w+",
+        r"^error: can't find Rust compiler|unable to execute '.*': No such file",
+        r"DO NOT MATCH THE HASHES|Hash mismatch for|Hashes are required|requires? .*--hash",
+        r"No matching distribution found for|not found in the package registry|Could not find a version that satisfies",
+        r"conflicting dependencies|No solution found|Cannot install .* because|has requirement .* but you have",
+        r"Temporary failure in name resolution|Connection refused|Network is unreachable|certificate verify failed",
+        r"requires a different Python|requires-python|Requires-Python",
+        r"Invalid requirement|Could not open requirements file|Unsupported wheel|is not a supported wheel",
+        r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit)\b: ?\S",
+        r": (?:command )?not found$|: No such file or directory$|: Permission denied$",
+        r"^(?:error|fatal):? ",
+    )
+]
+# Frames that installers put around the cause.
+_GENERIC = re.compile(
+    r"subprocess-exited-with-error|metadata-generation-failed|Failed (?:to build|building)|Getting requirements|"
+    r"did not run successfully|This error originates|likely not a problem with pip|CalledProcessError|exit code: \d",
+    re.IGNORECASE,
+)
+
+
+def plain(text: str) -> str:
+    """The text without the sequences that colour it or move the cursor. What else a terminal obeys is escaped later."""
+    return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n"))
+
+
+def cause(output: str) -> str:
+    """The line that tells why it failed; empty when none does."""
+    lines = [line for line in map(_bare, output.splitlines()) if line and not _GENERIC.search(line)]
+    for pattern in _CAUSES:
+        found = [line for line in lines if pattern.search(line)]
+        if found:
+            return found[-1][:WIDTH].rstrip(".")
+    return ""
+
+
+def _bare(line: str) -> str:
+    """A line without the frames, bullets and prefixes of installers."""
+    line = re.sub(r"^[\s│╰─▶├×·|>-]+", "", line)
+    return re.sub(r"^(?:ERROR|error):\s+(?=[A-Z`'/])", "", line).strip()
+
+
+def tail(output: str, count: int = TAIL) -> list[str]:
+    """The last lines, none of them long."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    return [line if len(line) <= WIDTH else line[:WIDTH] + "…" for line in lines[-count:]]

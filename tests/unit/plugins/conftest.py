@@ -1,0 +1,49 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils import _build_unit
+
+# Runs the command of a transient unit as systemd would, but for the sandbox, and keeps what it was told.
+SYSTEMD_RUN = """#!/bin/bash
+printf '%s\\n' "$@" >>"$0.told"
+while [ "$1" != -- ]; do
+    case $1 in
+    --property=StandardOutput=file:*) output=${1#*file:} ;;
+    --property=TimeoutStartSec=*) limit=${1##*=} ;;
+    esac
+    shift
+done
+shift
+timeout --signal=KILL "${limit}" "$@" >"$output" 2>&1
+status=$?
+echo "$status" >"$0.status"
+[ "$status" = 0 ] || exit 1
+"""
+SYSTEMCTL = """#!/bin/sh
+echo "$*" >>"$0.told"
+[ "$1" = show ] || exit 0
+status=$(cat "${0%/*}/systemd-run.status")
+[ "$status" = 137 ] && echo Result=timeout || echo Result=exit-code
+echo "ExecMainStatus=$status"
+"""
+
+
+@pytest.fixture
+def build_unit(tmp_path_factory, monkeypatch):
+    """Transient units that are no units, run by whoever runs the test; the directory of what stands in for systemd."""
+    place = tmp_path_factory.mktemp("systemd")
+    for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):
+        (place / name).write_text(text)
+        (place / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(place), prepend=os.pathsep)
+    monkeypatch.setattr(_build_unit, "check_host", lambda: None)
+    monkeypatch.setattr(_build_unit, "account", lambda: (os.geteuid(), os.getegid()))
+    monkeypatch.setattr(_build_unit, "closed_directory", lambda _path: None)
+    monkeypatch.setattr(_build_unit, "RUNTIME", str(place / "run"))
+    return place
