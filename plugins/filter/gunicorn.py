@@ -35,7 +35,8 @@ HOOK_NAMES = """
     on_reload on_starting post_fork post_request post_worker_init pre_exec pre_fork pre_request ssl_context
     when_ready worker_abort worker_exit worker_int
 """
-KNOWN, HOOKS = frozenset(KNOWN_NAMES.split()), frozenset(HOOK_NAMES.split())
+KNOWN = frozenset(KNOWN_NAMES.split())
+HOOKS = frozenset(HOOK_NAMES.split())
 # What options of the command line are named otherwise than their settings.
 ON_COMMAND_LINE = {
     "access_logfile": "accesslog",

@@ -179,7 +179,8 @@ PROCESS = (
 RUNTIME = "/run"
 
 # How many of the last lines of a command are kept, and how many of them a message shows.
-OUTPUT_LINES, LINES = 200, 30
+OUTPUT_LINES = 200
+LINES = 30
 
 # The key of the record that says that it has been run.
 DONE = {"build": "built", "migrate": "migrated"}

@@ -9,7 +9,7 @@ import itertools
 import subprocess
 
 from build import SUITES
-from environment import ROOT
+from environment import CACHE, ROOT
 from scenario import NAMES, command
 
 # The scenarios that take longest begin first, so that none of them is left over at the end.
@@ -35,8 +35,11 @@ def pytest_generate_tests(metafunc):
 
 def test_scenario(docker, name, platform):
     words, environment = command(name, "test", platform)
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = subprocess.run(words, check=False, cwd=ROOT, env=environment, **output)
-    assert done.returncode == 0, done.stdout
+    # Where it can be followed while it runs.
+    log = CACHE / "reports" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        done = subprocess.run(words, check=False, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, log.read_text()
     # Molecule passes over a step whose playbook is missing.
-    assert "Missing playbook" not in done.stdout, done.stdout
+    assert "Missing playbook" not in log.read_text(), log.read_text()
