@@ -99,7 +99,7 @@ def test_no_remedy_of_any_kind_runs_a_name(tmp_path, name):
     programs = "find chown chmod rm systemctl journalctl useradd namei du sort tail ln nginx ansible-playbook"
     harmless = "".join(f"{program}() {{ :; }}; " for program in programs.split())
     text = os.fsdecode(name)
-    values = ("name", "user", "group", "unit", "live", "file", "location", "own", "listen")
+    values = ("name", "user", "group", "unit", "live", "file", "location", "own", "listen", "playbook")
     for kind in KINDS:
         # Some are sentences: what bash makes of them must not be what the name says.
         mend = finding(kind, "seen", "expected", text, **dict.fromkeys(values, text)).mend
