@@ -187,9 +187,6 @@ class Test:
         return {"release_directory": str(tree), "release_name": name}
 
     def run(self, release: dict[str, str], playbook: str = "deploy", **options: object) -> Run:
-        if playbook == "deploy":
-            # Every package is in the cache since the first run of site.yml.
-            options["venv_environment"] = {"UV_OFFLINE": "1"}
         return Run(playbook, self.host, self.inventory, self.work, **self.variables, **release, **options)
 
     def serves(self) -> dict:
