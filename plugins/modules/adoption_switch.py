@@ -342,6 +342,8 @@ class Takeover(Activation):
                     directory.put_link(os.path.basename(path), self.kept.place(path), PREFIX)
         content = site["content"].replace(f"unix:{self.home.socket};", f"unix:{socket};")
         if socket != self.home.socket:
+            # The candidate is reached by another name, so that visitors wait for it where nothing is live yet.
+            content = content.replace(f"(!-e {self.home.app})", f"(!-e {self.home.next})")
             # Until the last of them are copied, uploads are served from where they are.
             for move in self.plan["moves"]:
                 if move["kind"] == "uploads":
