@@ -18,9 +18,9 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session")
-def docker():
+def docker_answers():
     """Docker, for tests on hosts."""
-    from packages import docker_answers
+    import packages
 
-    if not docker_answers():
+    if not packages.docker_answers():
         pytest.skip("Docker does not answer")

@@ -197,7 +197,7 @@ def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] 
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
+def site(docker_answers, tmp_path_factory):
     """A host as an installer leaves it."""
     require("docker", "git")
     place = tmp_path_factory.mktemp("site")

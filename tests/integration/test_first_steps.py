@@ -23,7 +23,11 @@ from ssh_hosts import address, connect
 from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL, snapshot
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
-pytestmark = [pytest.mark.xdist_group("tarball"), needs("docker", "ssh", "ssh-keygen", "curl", "git")]
+pytestmark = [
+    pytest.mark.xdist_group("tarball"),
+    pytest.mark.usefixtures("docker_answers"),
+    needs("docker", "ssh", "ssh-keygen", "curl", "git"),
+]
 
 PAGE = (ROOT / "docs/getting-started.md").read_text()
 FILE = re.compile(r"`([\w./-]+)`[^`\n]*:\n\n```\w+\n(.*?)```", re.DOTALL)

@@ -12,7 +12,7 @@ import tarfile
 import pytest
 from environment import ROOT
 
-pytestmark = pytest.mark.xdist_group("tarball")
+pytestmark = [pytest.mark.xdist_group("tarball"), pytest.mark.usefixtures("docker_answers")]
 
 # What only contributors need.
 UNWANTED = re.compile(r"(tests|tools|molecule|benchmarks|changelogs/fragments|\.[a-z].*)(/|$)")

@@ -59,7 +59,7 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(scope="module")
-def host(platform):
+def host(docker_answers, platform):
     """A host with ansible-test and the collection: it is its own controller. ansible-test asks for ssh-keygen, too."""
     require("docker", "git")
     container = target.start(snapshot(platform, ANSIBLE))

@@ -33,7 +33,7 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize(("name", "platform"), cases, ids=["-".join(filter(None, case)) for case in cases])
 
 
-def test_scenario(docker, name, platform):
+def test_scenario(docker_answers, name, platform):
     words, environment = command(name, "test", platform)
     # Where it can be followed while it runs.
     log = CACHE / "reports" / f"{name}.log"
