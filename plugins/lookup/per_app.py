@@ -145,7 +145,7 @@ def chosen(only: object, names: list[str], elsewhere: Iterable[list[str]] = ()) 
     if not wanted or not set(wanted) <= set(known):
         raise AnsibleError(
             f"flask_app_only is '{', '.join(wanted)}', but must name one or more of the applications of these hosts: "
-            f"{', '.join(known)}."
+            f"{', '.join(sorted(known))}."
         )
     return [name for name in wanted if name in names]
 

@@ -595,7 +595,7 @@ class Run:
 
 def site_without_waiting(place: Path) -> str:
     """site.yml as it is, but a host that fails stops itself and no other: one run serves many hosts."""
-    for name in ("roles", "playbooks/tasks"):
+    for name in ("plugins", "roles", "playbooks/tasks"):
         (place / "free" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "free" / name).symlink_to(ROOT / name)
     text = (ROOT / "playbooks/site.yml").read_text()
