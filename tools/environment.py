@@ -64,10 +64,16 @@ def target_environment() -> dict[str, str]:
     return dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE"), "/etc/ssl/test-ca.pem") if ca_bundle() else {}
 
 
+def pythons() -> list[str]:
+    """The directories of pyenv's Pythons. Its own directory on the PATH has a program for each that stands for none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    return [str(path) for path in sorted(pyenv.glob("versions/3.*/bin"), reverse=True)]
+
+
 def tool_environment(**more: str) -> dict[str, str]:
     """The environment in which Ansible, Molecule and the linters find this work tree as flaskops.production."""
     environment = os.environ | {
-        "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(VENV / "bin"), *pythons(), os.environ["PATH"]]),
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_HOME": str(CACHE / "ansible"),
         "FLASKOPS_TARGET_VOLUMES": json.dumps(target_volumes()),

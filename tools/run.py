@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 from environment import CACHE, ROOT, tool_environment
@@ -16,14 +15,6 @@ from setup import VENV, setup
 
 REPORTS = CACHE / "reports"
 SESSIONS = CACHE / "sessions.json"
-
-
-def environment() -> dict[str, str]:
-    settings = tool_environment()
-    # pyenv puts a program on the PATH for each of its Pythons, which stands for none of them.
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    pythons = [str(path) for path in sorted(pyenv.glob("versions/3.*/bin"), reverse=True)]
-    return settings | {"PATH": os.pathsep.join([str(VENV / "bin"), *pythons, settings["PATH"]])}
 
 
 def counts(session: dict) -> tuple[int, int, int]:
@@ -47,7 +38,8 @@ def main(arguments: list[str]) -> int:
     SESSIONS.unlink(missing_ok=True)
     names = arguments[: arguments.index("--")] if "--" in arguments else arguments
     command = [VENV / "bin/nox", "--session", *names, "--report", SESSIONS, *arguments[len(names) :]]
-    done = subprocess.run(command, check=False, cwd=ROOT, env=environment())
+    path = os.pathsep.join([str(VENV / "bin"), tool_environment()["PATH"]])
+    done = subprocess.run(command, check=False, cwd=ROOT, env=tool_environment(PATH=path))
     ended = json.loads(SESSIONS.read_text())["sessions"] if SESSIONS.exists() else []
     passed, failed, skipped = (sum(column) for column in zip((0, 0, 0), *map(counts, ended), strict=True))
     failed = failed or int(done.returncode != 0)
