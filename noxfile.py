@@ -109,7 +109,7 @@ def scenarios(session):
 
 
 @nox.session(venv_backend="uv")
-@nox.parametrize("python,core,molecule", CORES, ids=[f"core-{core}" for _, core, _ in CORES])
+@nox.parametrize("python,core,molecule", CORES, ids=[f"core-{row[1]}" for row in CORES])
 def core(session, core, molecule):
     """The scenario `default` on each platform, run by one ansible-core."""
     packages = [f"ansible-core~={core}.0", f"molecule~={molecule}.0", "molecule-plugins[docker]==26.10.12"]

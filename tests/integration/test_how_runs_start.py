@@ -94,7 +94,7 @@ def test_reports_are_written_without_the_rights_that_hosts_need(project, play):
     hosts = {"ansible_become": True, "ansible_become_exe": "/no/such/sudo"}
     for name in ("status_json", "doctor_json"):
         report = project / f"{name}.json"
-        output = play(f"flaskops.production.{name.split('_')[0]}", project, "-e", f"{name}={report}", **hosts)
+        output = play(f"flaskops.production.{name.partition('_')[0]}", project, "-e", f"{name}={report}", **hosts)
         assert report.exists(), output
 
 

@@ -83,7 +83,7 @@ def run_pasted(command, directory):
     return subprocess.run([BASH, "-c", command], cwd=directory, capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name))
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_pasted_remedy_mends_the_file_and_does_nothing_else(place, run_module, tmp_path, name):
     path = plant(place, name)
     remedy = unreadable(examine(run_module, place))["mend"]
@@ -93,7 +93,7 @@ def test_a_pasted_remedy_mends_the_file_and_does_nothing_else(place, run_module,
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name))
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_no_remedy_of_any_kind_runs_a_name(tmp_path, name):
     """Commands that would change the host are replaced by nothing at all."""
     programs = "find chown chmod rm systemctl journalctl useradd namei du sort tail ln nginx ansible-playbook"
@@ -160,7 +160,7 @@ def test_a_pipe_or_a_link_among_what_is_read_does_not_stop_or_mislead_the_run(pl
     assert _doctor_facts.text_of(str(place / "gunicorn.conf.py")) == ""
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name))
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_quoted_name_is_the_name_for_bash(name):
     done = subprocess.run([BASH, "-c", f"printf %s {shell_quoted(os.fsdecode(name))}"], capture_output=True, check=True)
     assert done.stdout == name

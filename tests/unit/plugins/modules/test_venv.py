@@ -329,7 +329,10 @@ def test_a_build_that_another_run_holds_up_gives_up_in_time(root, build):
 
 def test_a_build_that_takes_too_long_is_ended(root, build, quick, monkeypatch):
     write(root, "base==1.0\n")
-    hangs = lambda self: self._run(["/bin/sh", "-c", "sleep 60 & wait"], "a build")  # noqa: E731
+
+    def hangs(self):
+        return self._run(["/bin/sh", "-c", "sleep 60 & wait"], "a build")
+
     monkeypatch.setattr(_installer.Builder, "_check", hangs)
     message = build(timeout=5)["msg"]
     assert "could not be built within 5 s (venv_timeout)" in message

@@ -32,7 +32,8 @@ def attempt(found, name, work):
 
 def read(path):
     with open(path, "rb") as stream:
-        return bool(stream.read(1) or True)
+        stream.read(1)
+    return True
 
 
 def write(path):
