@@ -15,7 +15,7 @@ from environment import ROOT
 pytestmark = [pytest.mark.xdist_group("tarball"), pytest.mark.usefixtures("docker_answers")]
 
 # What only contributors need.
-UNWANTED = re.compile(r"(tests|tools|molecule|benchmarks|changelogs/fragments|\.[a-z].*)(/|$)")
+UNWANTED = re.compile(r"(tests|tools|molecule|benchmarks|noxfile[.]py|docs/site|changelogs/fragments|\.[a-z].*)(/|$)")
 
 
 def test_the_tarball_holds_what_users_need_and_nothing_else(tarball):

@@ -33,8 +33,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependencies 
 from ansible_collections.flaskops.production.plugins.modules import venv
 from ansible_collections.flaskops.production.tests.unit.programs import needs, require
 
-# They build environments; for `make test-fast`, see tools/changed.py.
-SLOW = True
 # They share an empty environment, which takes seconds.
 pytestmark = pytest.mark.xdist_group("venv")
 
