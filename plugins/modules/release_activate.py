@@ -198,7 +198,7 @@ def served(home: Home, name: str, health: dict | None) -> str:
         return f"{live} is live."
     try:
         seen = probe(home, health, name, attempts=1).fault
-    except ReleaseError as error:
+    except (ReleaseError, OSError) as error:
         seen = str(error)
     if seen:
         return f"{live} is live, but does not serve: {seen}."
@@ -242,6 +242,7 @@ def main() -> None:
     params = module.params
     home = Home(params["root"])
     lock = Lock(home, params["run"])
+    begun = False
     if params["timeout"] < 0:
         module.fail_json(
             msg=f"timeout is {params['timeout']}, but must be seconds, 0 for as long as the units allow "
@@ -275,6 +276,7 @@ def main() -> None:
         os.umask(0o022)
         home.prepare()
         lock.acquire(force=params["unlock"])
+        begun = True
         try:
             result.update(activate(home, params, reason))
             settle(module, home)
@@ -292,7 +294,9 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), lock_holder=error.holder)
     except (ReleaseError, SymlinkError, OSError) as error:
-        module.fail_json(msg=sentence(error, home.root))
+        # What keeps an activation from its end says nothing about what visitors get meanwhile.
+        said = sentence(error, home.root)
+        module.fail_json(msg=f"{said} {served(home, params['name'], params['health'])}" if begun else said)
     for warning in home.warnings():
         module.warn(warning)
     module.exit_json(**result)

@@ -654,6 +654,16 @@ def test_an_error_of_the_system_between_switch_and_proof_swaps_back(host, monkey
     host.assert_serves("v1")
 
 
+def test_an_error_of_the_system_before_the_switch_says_what_is_served(host):
+    host.deploy("v1")
+    host.stage("v2", static={"app.css": "two"})
+    (host.root / "shared/static/app.css").mkdir()
+    result = host.activate("v2")
+    assert result["failed"] and "shared/static/app.css is a directory" in result["msg"]
+    assert result["msg"].endswith("v1 is live and answers GET /health."), result["msg"]
+    host.assert_serves("v1")
+
+
 def test_a_question_that_systemd_does_not_answer_swaps_back(host):
     host.deploy("v1")
     host.stage("v2")
