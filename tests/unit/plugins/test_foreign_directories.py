@@ -59,6 +59,7 @@ SAFE = {
     "module_utils/_nginx_host.py": "/proc, and /etc/nginx and below",
     "module_utils/_ownership.py::writer": "units, sites and configuration in directories of root's",
     "module_utils/_platform.py::unsupported": "/etc/os-release",
+    "module_utils/_visit.py::find_site": "/etc/nginx and below",
     "module_utils/_secrets.py": "shared/.env, and credentials, which units of root name",
     "module_utils/_activation.py": "app and next in the application's directory, and /run",
     "module_utils/_adoption_data.py::Record": ".deploy",
