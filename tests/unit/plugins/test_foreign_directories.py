@@ -30,6 +30,7 @@ DESCRIPTORS = {"dir_fd", "src_dir_fd", "dst_dir_fd"}
 # A file stands for all of its functions.
 SAFE = {
     "module_utils/_files/atomic.py": "the helpers for such directories, and for descriptors",
+    "module_utils/_files/locking.py": "/run/flaskops and venvs",
     "module_utils/_files/walk.py": "begins at /, and goes on by descriptor",
     "module_utils/_files/directory.py": "by descriptor",
     "module_utils/_symlink.py": "the links app, venv and next in the application's directory, which is root's",
