@@ -419,6 +419,14 @@ def new_record(name: str, source: dict, params: dict) -> dict:
     }
 
 
+def former_state(home: Home, name: str) -> str:
+    """The state of a release whose record is lost, as the link app and the log of activations tell it."""
+    activated = [entry["release"] for entry in home.activations()]
+    if name == home.live() and name in (activated or [name])[-1:]:
+        return "active"
+    return "superseded" if name in activated else "staged"
+
+
 def stage(home: Home, params: dict) -> None:
     """Unpack the release beside the others and rename it to its place."""
     source = params["source"]
@@ -441,7 +449,7 @@ def stage(home: Home, params: dict) -> None:
             if differing:
                 raise ReleaseError(taken(home, name, f"has no record and holds another {differing} than this release"))
             shutil.rmtree(staging)
-            home.write_record(name, new_record(name, source, params))
+            home.write_record(name, {**new_record(name, source, params), "state": former_state(home, name)})
             return
         sync_filesystem(staging)
         home.write_record(name, new_record(name, source, params))

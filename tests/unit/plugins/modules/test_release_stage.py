@@ -402,6 +402,21 @@ def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
     assert sorted(os.listdir(host.home.releases)) == ["v1"]
 
 
+@pytest.mark.parametrize(
+    ("activated", "live", "state"),
+    [([], "v1", "active"), (["v1"], "v1", "active"), (["v1", "v2"], "v2", "superseded"), (["v2"], "v2", "staged")],
+)
+def test_a_release_whose_record_is_lost_is_what_it_was(host, activated, live, state):
+    source = host.resolve()
+    host.stage(source)
+    os.symlink(f"releases/{live}", host.home.app)
+    for release in activated:
+        host.home.append_activation(release=release, before=None, action="deploy", by="ada", run="run-1")
+    (Path(host.home.records) / "v1.json").unlink()
+    assert not host.stage(source).get("failed")
+    assert host.home.record("v1")["state"] == state
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_a_release_whose_record_is_lost_and_that_holds_other_files_is_left_alone(host, live):
     host.stage(host.resolve())
