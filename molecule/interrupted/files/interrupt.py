@@ -30,6 +30,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 300
+# To look into some of the points.
+ONLY = os.environ.get("INTERRUPT_ONLY", "")
 # Moments of an activation that changes settings.
 SETTINGS = ("staged", "kept", "pinned", "placed")
 HELD = r"Another deploy holds \S+/lock: \S+ on \S+ since \S+, run \S+\. [^\"]*release_unlock=true"
@@ -559,8 +561,10 @@ class Random:
         (code / "ansible").mkdir()
         for name in ("__init__.py", "release.py"):
             shutil.copy(core / name, code / "ansible" / name)
-        shutil.copytree(core / "module_utils", code / "ansible/module_utils")
+        for name in ("_vendor", "module_utils"):
+            shutil.copytree(core / name, code / "ansible" / name)
         shutil.copy(HERE / "transaction.py", code)
+        subprocess.run(["docker", "exec", self.host, "rm", "-rf", self.place], check=True)
         subprocess.run(["docker", "cp", "--quiet", str(code), f"{self.host}:{self.place}"], check=True)
 
     def read(self, path: str) -> str:
@@ -648,7 +652,7 @@ def points_of(test: Test) -> dict[str, Callable[[], None]]:
     """What the host is put through, by name. Each moment is struck at least once, and the ways to strike alternate."""
     boundaries = {
         f"boundary {number}": lambda number=number, task=task: test.boundary(number, task)
-        for number, task in test.observed()
+        for number, task in (test.observed() if not ONLY or ONLY.startswith("boundary") else [])
     }
     moments = ("unpacking", "building", "pointed", "starting", "ready", "swapped", "restarted", "leaving", "pruning")
     modules = {f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in moments}
@@ -684,8 +688,7 @@ def main() -> None:
     test.watch()
     try:
         for name, point in points_of(test).items():
-            # To look into one of them.
-            if os.environ.get("INTERRUPT_ONLY", "") in name:
+            if ONLY in name:
                 point()
     except Broken as broken:
         print(f"\nAfter {Test.points} points, on {host}: {broken}\n\n{test.agent('journal')['text']}")
