@@ -120,10 +120,12 @@ class Activation:
                 # release has too are replaced only when the candidate has proved itself.
                 self.collect_static(self.directory, replace=False)
                 self.settings.begin(self.before, self.after)
+                self.read_limits()
                 self.start_candidate()
             try:
                 self.collect_static(self.directory, replace=True)
                 self.settings.put(lambda: self.switch(self.after))
+                self.read_limits()
                 self.restart(self.directory)
                 if self.gated:
                     # So far the candidate may have answered.
@@ -154,6 +156,14 @@ class Activation:
             start, stop = (seconds(found.get(name, "")) for name in ("TimeoutStartUSec", "TimeoutStopUSec"))
             self.limits[unit] = (min(start or ENDLESS, ENDLESS), min(stop or ENDLESS, ENDLESS))
         return self.limits[unit]
+
+    def read_limits(self) -> None:
+        """Allow what the units allow after a change of settings."""
+        if not self.settings.wanted:
+            return
+        self.limits.clear()
+        if not self.timeout:
+            self.deadline = Deadline(self.longest())
 
     def longest(self) -> float:
         """As long as all steps may take that end in time: the candidate, the restart, the health checks."""
@@ -314,6 +324,7 @@ class Activation:
             if self.environment_before:
                 link_environment(self.home, self.release, self.environment_before)
             self.settings.undo(lambda: self.switch(self.before))
+            self.read_limits()
             self.restart(directory, back=True)
             self.collect_static(directory, replace=True)
         except (ActivationError, ReleaseError, SymlinkError, OSError) as error:

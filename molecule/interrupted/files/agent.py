@@ -263,7 +263,9 @@ def strike(name: str, release: str, how: str, seconds: float) -> dict:
             struck = modules()
             for pid in struck:
                 os.kill(pid, getattr(signal, f"SIG{how}"))
-            return {"struck": struck}
+            # Settings stay staged, so that the next module will do, too.
+            if struck or name != "staged":
+                return {"struck": struck}
         time.sleep(0.001)
     return {"struck": [], "late": True}
 

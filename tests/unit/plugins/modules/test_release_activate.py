@@ -1271,6 +1271,29 @@ def test_settings_that_are_refused_are_removed(host, settings, unit, release):
     assert not host.activate("v1")["changed"]
 
 
+def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypatch):
+    stage_settings(host, settings)
+    monkeypatch.setattr(_activation, "ENDLESS", 5)
+    # systemd tells the new limit once it has read the units with which the candidate starts.
+    limits = iter(["1s"] * 2)
+    given = []
+    shown = _activation.show
+
+    def show(unit, *properties):
+        found = shown(unit, *properties)
+        return {**found, "TimeoutStartUSec": next(limits, "4s")} if "TimeoutStartUSec" in found else found
+
+    def systemctl(verb, unit="", **options):
+        given.append((verb, unit, options.get("timeout")))
+        return _service.systemctl(verb, unit, **options)
+
+    monkeypatch.setattr(_activation, "show", show)
+    monkeypatch.setattr(_activation, "systemctl", systemctl)
+    host.activate("v1")
+    starts = {unit: limit for verb, unit, limit in given if verb == "restart"}
+    assert starts[CANDIDATE] == starts[MAIN] == 1 + 4 + 0.5
+
+
 def test_a_secret_that_is_only_staged_is_not_shown(host, settings):
     env_file = next(iter(settings))
     stage_settings(host, {env_file: 'TOKEN="correct-horse-battery"\n'})
