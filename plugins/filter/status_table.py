@@ -31,6 +31,17 @@ def remarks(fleet: Mapping) -> list[str]:
         for app, status in statuses.items():
             if status["outdated"]:
                 found.append(f"{host}: {app} is not well: {status['outdated']}.")
+            if status.get("drained"):
+                found.append(
+                    f"{host}: {app} is drained since {status['drained']['time']}: hooks after the activation have not "
+                    "been completed. Any run of deploy, site or rollback completes them."
+                )
+            rollout = status.get("rollout") or {}
+            if rollout and rollout["state"] not in ("done", "undone"):
+                found.append(
+                    f"{host}: {app} took part in the rollout {rollout['id']} of {rollout['release']}, which is "
+                    f"{rollout['state']}."
+                )
             if status["lock"]:
                 found.append(f"{host}: {app} is locked by {status['lock']['by']} since {status['lock']['time']}.")
     for app in apps:

@@ -277,6 +277,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "No other deploy can start; its run was probably killed.",
             "When that run is dead: ansible-playbook flaskops.production.deploy -e release_unlock=true",
         ),
+        "hooks-open": Kind(
+            "warning",
+            "The host is drained",
+            "Hooks before an activation have run, and those after it have not been completed: a load balancer may "
+            "leave the host out.",
+            "ansible-playbook flaskops.production.deploy  # any run of deploy, site or rollback completes the hooks",
+        ),
         "lock-held": Kind(
             "note",
             "A deploy is at work",

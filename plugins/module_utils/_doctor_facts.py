@@ -47,6 +47,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 )
 from ansible_collections.flaskops.production.plugins.module_utils._record import Record
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError, _listed
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain
 
 REFUSED = re.compile(r"PermissionError|Permission denied|Read-only file system")
 LOG_BYTES = 262144
@@ -137,6 +138,7 @@ class Facts:
     unrecorded: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     lock: dict = field(default_factory=dict)
+    drained: dict = field(default_factory=dict)
     lock_age: float = 0
     disks: list[Disk] = field(default_factory=list)
     settings: str = ""
@@ -423,6 +425,7 @@ def _read_releases(facts: Facts) -> None:
         and os.path.join(home.records, name + ".json") not in facts.unreadable
     ]
     facts.lock = Lock(home, {}).holder() or {}
+    facts.drained = read_drain(home)
     with contextlib.suppress(OSError):
         facts.lock_age = facts.now - os.stat(home.lock).st_mtime
 

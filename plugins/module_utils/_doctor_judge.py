@@ -371,7 +371,11 @@ def _left(facts: Facts) -> Iterator[Finding]:
         seen = "held by {by} on {controller} since {time}, run {run}".format(**facts.lock)
         kind = "lock-stale" if facts.lock_age > LOCK_AGE else "lock-held"
         yield finding(kind, seen, "no lock, when nobody deploys", os.path.join(facts.root, ".deploy", "lock"))
-    elif facts.next:
+    elif facts.drained:
+        seen = "drained by {by} since {time}, run {run}".format(**facts.drained)
+        place = os.path.join(facts.root, ".deploy", "drained.json")
+        yield finding("hooks-open", seen, "no open hooks, when nobody deploys", place)
+    if not facts.lock and facts.next:
         yield finding(
             "activation-interrupted", f"{facts.next} is there", "no candidate, when nobody deploys", facts.next
         )

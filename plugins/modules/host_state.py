@@ -156,6 +156,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_site im
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_account
 from ansible_collections.flaskops.production.plugins.module_utils._platform import unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     STAGE,
@@ -229,6 +230,8 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
         raise Unlike(f"{home.root} is to be adopted")
     if Lock(home, {}).holder():
         raise Unlike(f"{home.lock} is held")
+    if read_drain(home):
+        raise Unlike("the hooks after an activation have not been completed")
     leftovers = home.leftovers()
     if leftovers:
         raise Unlike(f"{leftovers[0]} was left by a run that was interrupted")

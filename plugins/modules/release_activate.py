@@ -58,6 +58,11 @@ options:
       - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
     type: int
     default: 5
+  rollout:
+    description:
+      - The rollout of which this is a part. The host records that it takes part, and keeps the lock until
+        M(flaskops.production.release_rollout) ends it. Without it, the lock is given back.
+    type: dict
   timeout:
     description:
       - Seconds after which the activation is given up. A process that does not stop is killed, and the release that was
@@ -75,6 +80,7 @@ extends_documentation_fragment:
   - flaskops.production.health
 seealso:
   - module: flaskops.production.release_stage
+  - module: flaskops.production.release_rollout
   - module: flaskops.production.symlink_swap
 """
 
@@ -150,6 +156,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     LockedError,
     ReleaseError,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import enter_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
     Probe,
@@ -231,6 +238,7 @@ def argument_spec() -> dict:
         "action": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
         "health": HEALTH,
         "keep": {"type": "int", "default": 5},
+        "rollout": {"type": "dict"},
         "run": {"type": "dict"},
         "timeout": {"type": "float", "default": 0},
         "unlock": {"type": "bool", "default": False},
@@ -242,6 +250,7 @@ def main() -> None:
     params = module.params
     home = Home(params["root"])
     lock = Lock(home, params["run"])
+    rollout = {**params["rollout"], "release": params["release"]} if params["rollout"] else {}
     if params["timeout"] < 0:
         module.fail_json(
             msg=f"timeout is {params['timeout']}, but must be seconds, 0 for as long as the units allow "
@@ -266,7 +275,7 @@ def main() -> None:
                 "after": after,
             }
         if not reason or module.check_mode:
-            if not module.check_mode:
+            if not module.check_mode and not rollout:
                 lock.release()
             module.exit_json(**result)
         check(home, params["release"])
@@ -276,11 +285,18 @@ def main() -> None:
         home.prepare()
         lock.acquire(force=params["unlock"])
         try:
+            if rollout:
+                enter_rollout(home, rollout, params["run"], "activating")
             result.update(activate(home, params, reason))
+            if rollout.get("undo"):
+                enter_rollout(home, rollout, params["run"], "undone")
             settle(module, home)
             result["removed"] = prune(module, home, params["keep"]) if params["release"] else []
         finally:
-            lock.release()
+            if rollout:
+                lock.leave()
+            else:
+                lock.release()
     except ActivationError as error:
         module.fail_json(
             msg=message(error, home, params),
@@ -290,7 +306,7 @@ def main() -> None:
             cause=f"{error.phase}: {error.seen}".splitlines()[0],
         )
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError) as error:
         module.fail_json(msg=sentence(error, home.root))
     for warning in home.warnings():

@@ -34,6 +34,7 @@ SAFE = {
     "module_utils/_files/directory.py": "by descriptor",
     "module_utils/_symlink.py": "the links app, venv and next in the application's directory, which is root's",
     "module_utils/_releases.py": ".deploy, releases and venvs",
+    "module_utils/_rollout.py": ".deploy",
     "module_utils/_dependency_set.py": "releases and venvs",
     "module_utils/_installer.py": "releases and venvs",
     "module_utils/_build_space.py": "a directory of root's in releases or venvs, and a home that is not in use yet",

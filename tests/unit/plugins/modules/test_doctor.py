@@ -286,6 +286,7 @@ FAULTS = [
     ("environment-unreferenced", lambda h: (h.root / "venvs/ba9876543210").mkdir()),
     ("lock-stale", lambda h: lock(h, 7200)),
     ("lock-held", lambda h: lock(h, 1)),
+    ("hooks-open", lambda h: write(h.root / ".deploy/drained.json", '{"run": "1", "by": "ada", "time": "x"}')),
     ("process-stale-release", lambda h: os.chdir(h.root)),
     ("process-stale-code", lambda h: os.utime(h.root / "releases/v1/wsgi.py", (time.time() + 60,) * 2)),
     ("process-stale-settings", settings_changed),

@@ -454,12 +454,33 @@ def test_a_host_is_checked_without_a_source_and_without_a_change(host):
     assert host.stage(None, archive=False, only="check")["changed"] is False
     host.stage(host.resolve())
     before = host.tree()
-    assert not host.stage(None, archive=False, only="check").get("failed"), "its own lock is in nobody's way"
+    result = host.stage(None, archive=False, only="check")
+    assert result["locked"] and not result["changed"], "its own lock is in nobody's way"
     refused = host.stage(None, archive=False, only="check", run=OTHER_RUN)
     assert refused["failed"] and refused["lock_holder"]["run"] == "run-1" and "ada on ci" in refused["msg"]
+    assert {**host.tree(), ".deploy/lock": 0} == {**before, ".deploy/lock": 0}
     for how in ({"unlock": True}, {"run": {**OTHER_RUN, "replaces": "run-1"}}):
-        assert not host.stage(None, archive=False, only="check", **{"run": OTHER_RUN, **how}).get("failed")
-    assert host.tree() == before
+        before = host.tree()
+        checked = host.stage(None, archive=False, only="check", check=True, **{"run": OTHER_RUN, **how})
+        assert not checked.get("failed")
+        assert host.tree() == before
+    assert host.stage(None, archive=False, only="check", unlock=True, run=OTHER_RUN)["locked"]
+    assert Lock(host.home, {}).holder()["run"] == "run-2"
+
+
+def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(host):
+    source = host.resolve()
+    looked = host.stage(source, archive=False, only="look")
+    assert (looked["pending"], looked["locked"], looked["changed"], looked["present"]) == (True, True, False, False)
+    assert os.listdir(host.home.releases) == []
+    refused = host.stage(source, archive=False, only="look", run=OTHER_RUN)
+    assert refused["failed"] and refused["lock_holder"]["run"] == "run-1" and refused["lock_age"] < 60
+    rollout = {"id": "1-run-1", "number": 1, "action": "deploy", "hosts": ["web1"]}
+    staged = host.stage(source, rollout=rollout)
+    assert staged["changed"] and Lock(host.home, {}).holder()["run"] == "run-1"
+    looked = host.stage(source, archive=False, only="look")
+    assert (looked["pending"], looked["locked"], looked["rollout"]["state"]) == (False, True, "preparing")
+    assert looked["rollout"]["before"] == ""
 
 
 @pytest.mark.parametrize("name", ["app", "venv"])
