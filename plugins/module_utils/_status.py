@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.flaskops.production.plugins.module_utils._platform import system
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._service import observe
+from ansible_collections.flaskops.production.plugins.module_utils._service import observe, replaced_files, show
+
+
+def replaced(name: str) -> list[str]:
+    """The programs and libraries of the service that were replaced or removed since it was started."""
+    return replaced_files(show(f"{name}.service", "MainPID").get("MainPID", "0"))
 
 
 def status(home: Home, name: str, health: dict | None) -> dict[str, Any]:
@@ -27,4 +33,6 @@ def status(home: Home, name: str, health: dict | None) -> dict[str, Any]:
             release: {**record, "environment": home.environment(release)} for release, record in home.known().items()
         },
         "lock": Lock(home, {}).holder() or {},
+        "replaced": replaced(name) if observed["live"] else [],
+        "system": system(),
     }

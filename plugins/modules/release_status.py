@@ -85,6 +85,17 @@ releases:
   returned: success
   type: dict
   sample: {"2026-04-21-120000-1a2b3c4": {"state": "active", "digest": "1a2b3c4d"}}
+replaced:
+  description: Programs and libraries that the running process has loaded, and that were replaced or removed since.
+  returned: success
+  type: list
+  elements: str
+  sample: [/usr/lib/x86_64-linux-gnu/libssl.so.3]
+system:
+  description: The system of the host.
+  returned: success
+  type: str
+  sample: debian 13
 lock:
   description: Who holds the lock, C(run), C(by), C(controller) and C(time); empty when nobody does.
   returned: success

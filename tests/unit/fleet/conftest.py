@@ -54,6 +54,7 @@ def fleet(run_module, monkeypatch):
     monkeypatch.setattr(_run, "is_dead", lambda run: run["run"] in found.dead)
     monkeypatch.setattr(_run.time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(_status, "observe", observe)
+    monkeypatch.setattr(_status, "replaced", lambda _name: [])
     monkeypatch.setattr(_staged, "observe", observe)
     monkeypatch.setattr(release_activate, "Activation", Activation)
     monkeypatch.setattr(release_activate, "probe", lambda *_arguments, **_named: Probe(None))

@@ -1166,3 +1166,20 @@ def test_adopted_data_of_another_user_is_handed_over(host, as_root):
     if _acl.read(str(found)) is not None:
         assert _acl.users(_acl.read(str(found)))[54711] & 6 == 6
     assert os.path.exists(host.home.former_user)
+
+
+def test_a_release_that_another_step_of_the_run_has_staged_meanwhile_is_kept(host, monkeypatch):
+    """One host may have two names in the inventory."""
+    source, look = host.resolve(), release_stage.look
+
+    def meanwhile(home, params):
+        found = look(home, params)
+        if not found["present"]:
+            monkeypatch.setattr(release_stage, "look", look)
+            assert not host.stage(source).get("failed")
+        return found
+
+    monkeypatch.setattr(release_stage, "look", meanwhile)
+    result = host.stage(source)
+    assert not result.get("failed"), result
+    assert (result["release"], result["present"], os.listdir(host.home.releases)) == ("v1", True, ["v1"])
