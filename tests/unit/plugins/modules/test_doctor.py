@@ -381,7 +381,8 @@ def test_the_kinds_that_no_tree_here_can_have_are_few():
         "certificate-expired", "certificate-expiring", "disk-full", "disk-nearly-full", "drift-environment",
         "drift-release", "drift-settings", "file-system-noexec", "file-system-read-only", "host-unread",
         "inodes-nearly-full", "nginx-connections-exhausted", "nginx-permission-errors",
-        "parent-not-traversable-runtime", "process-replaced-files", "process-stale-dependencies", "process-stale-environment", "root-in-home",
+        "parent-not-traversable-runtime", "process-replaced-files", "process-stale-dependencies",
+        "process-stale-environment", "root-in-home",
         "root-in-tmp", "root-missing", "scan-truncated", "service-outdated", "unit-sandbox-hides",
     }  # fmt: skip
 
