@@ -116,6 +116,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._rollout impor
     read_drain,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._settings import discard_staged
 from ansible_collections.flaskops.production.plugins.module_utils._status import status
 
 
@@ -137,6 +138,8 @@ def finish(home: Home, lock: Lock, params: dict) -> None:
     lock.acquire()
     if params["rollout"]:
         enter_rollout(home, params["rollout"], params["run"], params["state"])
+    # Of a run that ends before it activates them.
+    discard_staged(home)
     lock.release()
 
 
@@ -155,7 +158,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params, home = {**module.params, "check_mode": module.check_mode}, Home(module.params["root"])
+    params, home = {**module.params, "check_mode": module.check_mode}, Home(module.params["root"], module.params["run"])
     lock = Lock(home, params["run"])
     os.umask(0o022)
     try:

@@ -46,6 +46,19 @@ def probe(home, health, name="", attempts=None):
 def show(unit, properties="", *more):
     return {"MainPID": "0"}
 """
+SETTINGS = """
+
+def recover(home, name):
+    pass
+
+
+def note_settings(home, name, release):
+    pass
+
+
+def differing_settings(home, name, release):
+    return []
+"""
 VENV = """---
 - name: build | Link a virtual environment
   ansible.builtin.shell: |
@@ -71,7 +84,7 @@ class Played:
         for name in ("plugins", "roles", "playbooks", "meta"):
             shutil.copytree(COLLECTION / name, collection / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(COLLECTION / "galaxy.yml", collection)
-        for name, text in (("_activation", ACTIVATION), ("_service", SERVICE)):
+        for name, text in (("_activation", ACTIVATION), ("_service", SERVICE), ("_settings", SETTINGS)):
             with (collection / f"plugins/module_utils/{name}.py").open("a") as file:
                 file.write(text)
         (collection / "roles/venv/tasks/build.yml").write_text(VENV)

@@ -58,7 +58,8 @@ def fleet(run_module, monkeypatch):
     monkeypatch.setattr(_staged, "observe", observe)
     monkeypatch.setattr(release_activate, "Activation", Activation)
     monkeypatch.setattr(release_activate, "probe", lambda *_arguments, **_named: Probe(None))
-    for name in ("outdated", "fault"):
+    monkeypatch.setattr(release_activate, "differing_settings", lambda *_arguments: [])
+    for name in ("outdated", "fault", "recover", "note_settings"):
         monkeypatch.setattr(release_activate, name, lambda *_arguments, **_named: None)
     monkeypatch.setattr(release_stage, "sync_filesystem", lambda _path: None)
     spec = release_stage.argument_spec

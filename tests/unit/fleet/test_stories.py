@@ -508,7 +508,7 @@ def name_of(story: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("story", "live", "states", "out", "code", "words"), STORIES, ids=lambda value: name_of(value) or "-"
+    ("story", "live", "states", "out", "code", "words"), STORIES, ids=[name_of(story) for story, *_expected in STORIES]
 )
 def test_a_story(fleet, monkeypatch, story, live, states, out, code, words):
     # A story may change the clock.
