@@ -23,17 +23,19 @@ def release_hosts(
     app: str | None = None,
     given: Iterable[Mapping[str, Any]] = (),
     ends: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    completing: Iterable[str] = (),
 ) -> list[str]:
     """A sentence for each release that is live somewhere, of one application or of all, the most frequent first.
 
     fleet: for each host, the live release of each of its applications: '' where nothing is live, None where it is not
     known. Nothing at all is known of a host without applications; one that has only others is left out.
     given: results of looks at these hosts by one of them, which are newer. ends: what else each host said at its end.
+    completing: hosts whose hooks are about to be completed.
     """
     fleet, ends = _with_results(fleet, given, ends or {})
     if app is None:
         apps = dict.fromkeys(name for live in fleet.values() for name in live)
-        return [sentence for name in apps for sentence in release_hosts(fleet, name, ends=ends)]
+        return [sentence for name in apps for sentence in release_hosts(fleet, name, (), ends, completing)]
     hosts: dict[str | None, list[str]] = {}
     for host, live in fleet.items():
         if app in live or not live:
@@ -45,7 +47,7 @@ def release_hosts(
     if None in hosts:
         sentences.append(f"{app}: it is not known what is live on {hosts_named(hosts[None])}.")
     said = {host: apps[app] for host, apps in ends.items() if app in apps}
-    drained = [host for host, more in said.items() if more.get("drained")]
+    drained = [host for host, more in said.items() if more.get("drained") and host not in completing]
     if drained:
         sentences.append(
             f"{app}: drained on {hosts_named(drained)}. Hooks after the activation have not been completed; any run of "
