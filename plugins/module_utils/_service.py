@@ -311,7 +311,13 @@ def listeners(name: str) -> set[int]:
 
 
 def stranger(home: Home, name: str) -> str | None:
-    """Who listens on the socket in place of the application; None when the application does, or nobody."""
+    """The process that listens on the socket in place of the running application; None when there is none.
+
+    A service that is down is left alone: the connection would start it, and without a live release systemd would try
+    again until it gives the socket up.
+    """
+    if show(f"{name}.service")["ActiveState"] != "active":
+        return None
     connection = _Connection(home.socket, ANSWER, listeners(name))
     try:
         connection.connect()

@@ -586,6 +586,15 @@ def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
     assert said in host.activate("v1", check=True)["reason"]
 
 
+def test_nobody_connects_to_a_service_that_is_down(host, monkeypatch):
+    """systemd would start it, again and again without a live release, and give the socket up."""
+    host.stage("v1")
+    connected, connect = [], _service._Connection.connect
+    monkeypatch.setattr(_service._Connection, "connect", lambda self: (connected.append(host.calls()), connect(self)))
+    assert host.activate("v1")["changed"]
+    assert connected and all(["restart", MAIN] in [call[:2] for call in calls] for calls in connected)
+
+
 # Deadlines
 
 
