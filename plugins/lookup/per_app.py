@@ -9,18 +9,18 @@ name: per_app
 author:
   - The flaskops.production contributors (@flaskops)
 version_added: "1.0.0"
-short_description: A task file, once for each application of a host
+short_description: Return a task file that runs once for each application of a host (internal to the roles)
 description:
-  - Returns the path of a task file to include. It includes O(_terms) once for each mapping in the variable
-    C(flask_apps), with the mapping's variables, so that roles for one application serve a host that has several.
+  - Returns the path of a task file to include. The file includes O(_terms) once for each mapping in the
+    variable C(flask_apps), with the mapping's variables. So roles for one application serve a host with several.
   - Without C(flask_apps), returns O(_terms) itself.
-  - Where C(flask_app_only) names one or more of the applications, separated by commas, the others are left out. A host
-    that has none of them is left alone, and C(__per_app_none) is set there, so that a report can tell it from a host
-    that did not answer. An application that no host of the play has is refused.
-  - The variables of one application are not seen by the next one.
-  - With O(batches=true), an application whose mapping has C(flask_app_serial) is taken on one batch of the play's hosts
-    after the other.
-  - The file that is made holds names of variables, never their values. It lies in the run's temporary directory.
+  - If C(flask_app_only) names one or more of the applications, separated by commas, the others are left out. A host
+    without any of them is left alone, and C(__per_app_none) is set there, so that a report can distinguish it from an
+    unreachable host. An application that no host of the play has is refused.
+  - The variables of one application are not visible to the next one.
+  - With O(batches=true), an application with C(flask_app_serial) in its mapping is processed on one batch of the play's
+    hosts after the other.
+  - The generated file has names of variables, never their values. It is in the run's temporary directory.
 options:
   _terms:
     description: The absolute path of the task file.
@@ -28,8 +28,8 @@ options:
     required: true
   batches:
     description:
-      - Whether C(flask_app_serial) of an application counts. It is what C(serial) of a play is, for this application
-        alone. A number of hosts, a share of them, or a list of such batches, the last of which repeats.
+      - Whether to apply C(flask_app_serial) of an application. It works as C(serial) of a play, for this application
+        alone. A number of hosts, a percentage, or a list of such batches, the last of which repeats.
     type: bool
     default: false
 """
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 - name: Prepare every application of this host
   ansible.builtin.include_tasks: "{{ lookup('flaskops.production.per_app', playbook_dir ~ '/tasks/prepare.yml') }}"
 
-- name: Switch every application, on as many hosts at a time as it says
+- name: Activate every application in its batches
   ansible.builtin.include_tasks:
     file: "{{ lookup('flaskops.production.per_app', playbook_dir ~ '/tasks/activate.yml', batches=true) }}"
 """

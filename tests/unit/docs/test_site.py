@@ -53,6 +53,22 @@ def test_broken_links_of_built_pages_are_reported(tmp_path):
     assert docs_site.broken_links(tmp_path) == ["index.html: roles/a.html#b", "roles/a.html: none.svg"]
 
 
+def test_public_plugins_come_first():
+    index = """
+* :ansplugin:`a module <b.c.a#module>` -- Do this (internal to the roles)
+* :ansplugin:`z module <b.c.z#module>` -- Do that
+
+.. toctree::
+    :hidden:
+
+    a_module
+    z_module
+"""
+    text = docs_site.reference(index)
+    assert text.index("`z module") < text.index("`a module")
+    assert text.index("<z_module>") < text.index("<a_module>")
+
+
 def test_pictures_of_terminals_are_fresh():
     pictures = generate_docs.pictures()
     assert pictures
