@@ -284,6 +284,8 @@ class Ansible:
             "HOME": str(home),
             "LC_ALL": "C.UTF-8",
             "ANSIBLE_NOCOLOR": "true",
+            # ansible-galaxy verifies what it has installed, to the file.
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     def __call__(self, program: str, *arguments: str) -> str:

@@ -26,7 +26,7 @@ PROVISIONED = {
 }
 # What is planted, what the look says of it, and what takes it back. The first reason counts.
 RELEASED = {
-    "process": ("systemctl stop myapp.service", "is not live", "systemctl start myapp.service"),
+    "process": ("systemctl stop myapp.service", "myapp.service is inactive", "systemctl start myapp.service"),
     "dependencies": (
         "mv $(readlink -f /srv/myapp/venv)/.complete /root/kept",
         "are not in place",

@@ -16,6 +16,7 @@ import tarfile
 
 import pytest
 
+from ansible_collections.flaskops.production.tests.integration.waiting import without_waiting
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs, reason
 
 pytestmark = pytest.mark.xdist_group("site")
@@ -272,8 +273,7 @@ def early(site, watch, sources):
     """The runs that end before the host is reached, in one run of Ansible, and what was to be seen of it."""
     cases = {case(run): filled(run.variables, site) for run in RUNNABLE if run.early}
     with watch() as seen:
-        # With this strategy, a host that fails stops no other.
-        played = site.play_cases("deploy", cases, "--diff", "-vvvv", environment={"ANSIBLE_STRATEGY": "free"})
+        played = site.play_cases(without_waiting(site.place, "deploy"), cases, "--diff", "-vvvv")
     return played, seen
 
 
