@@ -298,7 +298,7 @@ def _result(
     if built:
         old["set"] = None
         new["set"] = path or "to be built"
-        new["packages"] = packages or note or "known once the set is built"
+        new["packages"] = packages or note or "known after the build"
     header = settings.link or path or settings.directory
     return {
         "changed": built or before != after,
