@@ -69,6 +69,17 @@ def test_public_plugins_come_first():
     assert text.index("<z_module>") < text.index("<a_module>")
 
 
+def test_internal_plugins_say_so():
+    documents = [*docs_site.ROOT.glob("plugins/*/*.yml"), *docs_site.ROOT.glob("plugins/*/*.py")]
+    short = {
+        path.stem: line
+        for path in documents
+        for line in re.findall(r"^ *short_description: (.+)$", path.read_text(), re.MULTILINE)
+    }
+    public = {name for name, line in short.items() if not line.endswith("(internal to the roles)")}
+    assert public == {"release_source", "symlink_swap"}
+
+
 def test_pictures_of_terminals_are_fresh():
     pictures = generate_docs.pictures()
     assert pictures
@@ -76,7 +87,7 @@ def test_pictures_of_terminals_are_fresh():
 
 
 def test_tasks_in_a_recording_exist():
-    """A recording is the output of a real run; it is made again when its tasks are renamed."""
+    """A recording is the output of a real run. After a task is renamed: make docs-recording."""
     tasks = "\n".join(
         path.read_text() for part in ("playbooks", "roles") for path in (docs_site.ROOT / part).rglob("*.yml")
     )
