@@ -6,6 +6,7 @@ A table stands between two comments. The first one names its content:
     <!-- variables:begin -->                          every variable of the role that the file belongs to
     <!-- variables:begin flask_app_name … -->         these variables, with the first sentence of each description
     <!-- findings:begin -->                           every finding of the doctor
+    <!-- sandbox:begin -->                            every directive of the application's sandbox, with its reason
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from terminal_picture import terminal_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
-KINDS = "roles|variables|findings"
+KINDS = "roles|variables|findings|sandbox"
 BLOCK = re.compile(rf"(<!-- ({KINDS}):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
 # Ansible's semantic markup: a letter, and what is in parentheses, in which a backslash keeps the next character.
 MARKUP = re.compile(r"\b([BCEIMOPUV]|RV)\(((?:\\.|[^\\)])*)\)")
@@ -42,7 +43,7 @@ def argument_spec(role: str) -> dict:
 
 def documents() -> list[Path]:
     readmes = [ROOT / "roles" / role / "README.md" for role in ROLES]
-    return [*readmes, ROOT / "docs/settings.md", ROOT / "docs/doctor.md"]
+    return [*readmes, *(ROOT / "docs" / name for name in ("settings.md", "doctor.md", "security.md"))]
 
 
 def pictures() -> dict[Path, str]:
@@ -147,9 +148,35 @@ def finding_sections() -> str:
     return "\n" + "\n".join(parts) + "\n"
 
 
+def sandbox_table() -> str:
+    """The directives of the sandbox. The comment above a group of them is its reason."""
+    text = (ROOT / "roles/gunicorn_systemd/vars/main.yml").read_text()
+    block = re.search(r"^__gunicorn_systemd_sandbox:\n((?: .*\n)+)", text, re.MULTILINE)[1]
+    values = yaml.safe_load(block)
+    rows: list[list[str]] = []
+    for comment, directives in re.findall(r"((?:  # .*\n)+)((?:  \w+: .*\n)+)", block):
+        names = [line.split(":")[0] for line in directives.split("\n  ")]
+        reason = " ".join(line.removeprefix("  # ") for line in comment.splitlines())
+        rows.append(
+            [", ".join(shown for name in names for shown in directive(name.strip(), values.pop(name.strip()))), reason]
+        )
+    if values:
+        sys.exit(f"These directives of the sandbox have no reason: {', '.join(values)}.")
+    return table(["Directive", "Reason"], rows)
+
+
+def directive(name: str, value: object) -> list[str]:
+    """A directive as it stands in a unit, once for each of its values."""
+    if value is True:
+        return [code(name)]
+    return [code(f"{name}={one}") for one in (value or [""] if isinstance(value, list) else [value])]
+
+
 def content(kind: str, document: Path, names: list[str]) -> str:
     if kind == "roles":
         return role_table(document)
+    if kind == "sandbox":
+        return sandbox_table()
     return finding_sections() if kind == "findings" else variable_table(document, names)
 
 

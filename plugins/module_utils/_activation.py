@@ -38,12 +38,15 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
     swap,
     sync_filesystem,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._visit import visit
 
 # What tells why a unit did not start.
 _STATE = "LoadState,ActiveState,Result"
 
 # Results of a unit that the program itself has brought about; every other one is the host's.
 OWN_RESULTS = ("exit-code", "signal", "core-dump", "timeout", "watchdog", "protocol")
+# The phase that asks through Nginx, and whose log tells more when that is not answered.
+SITE, NGINX_UNIT = "site", "nginx.service"
 # Seconds that a job of systemd may take beyond what its unit's own timeouts allow, and until a killed unit has ended.
 MARGIN = 10
 # The longest wait for a unit that sets no timeout of its own, such as TimeoutStartSec=infinity.
@@ -79,8 +82,12 @@ class Deadline:
 class Activation:
     """One switch on one host. While it is under way, the link next exists; a later run that finds it completes it."""
 
-    def __init__(self, home: Home, name: str, release: str | None, health: dict | None, timeout: float = 0) -> None:
+    def __init__(
+        self, home: Home, name: str, release: str | None, health: dict | None, timeout: float = 0, site: str = ""
+    ) -> None:
         self.home, self.name, self.release, self.health, self.timeout = home, name, release, health, timeout
+        # The file of Nginx's site, where the activation ends with a request through Nginx.
+        self.site = site
         self.unit, self.candidate = f"{name}.service", f"{name}-next.service"
         self.candidate_env = f"/run/{name}-next.env"
         self.after = os.path.join("releases", release) if release else None
@@ -120,6 +127,7 @@ class Activation:
                     # So far the candidate may have answered.
                     self.stop_candidate()
                     self.verify()
+                self.verify_site()
             except (ActivationError, ReleaseError, SymlinkError, OSError) as error:
                 self.switch_back(error)
                 raise
@@ -142,10 +150,11 @@ class Activation:
         return self.limits[unit]
 
     def longest(self) -> float:
-        """As long as all steps may take that end in time: the candidate, the restart, two health checks."""
+        """As long as all steps may take that end in time: the candidate, the restart, the health checks."""
         asking = self.health["attempts"] * (self.health["interval"] + self.health["timeout"]) if self.health else 0
         units = [self.unit, self.candidate] if self.gated else [self.unit]
-        return sum(sum(self.limits_of(unit)) + MARGIN for unit in units) + 2 * asking + MARGIN
+        checks = 3 if self.site else 2
+        return sum(sum(self.limits_of(unit)) + MARGIN for unit in units) + checks * asking + MARGIN
 
     def job(self, verb: str, unit: str) -> tuple[int, str]:
         """Have systemd start, stop or restart a unit. A process that does not end in time is killed."""
@@ -270,6 +279,17 @@ class Activation:
             kind = ActivationError if found.by_host or cause.by_host else Rejected
             said = f" ({cause.error})" if cause.error else ""
             raise kind("health", found.fault + said, self.unit, since, cause)
+
+    def verify_site(self) -> None:
+        """Ask through Nginx, as a visitor does, where this host has the site."""
+        since = time.time()
+        if self.health is None or not self.site:
+            return
+        found = visit(self.home, self.name, self.health, self.site)
+        if found.by_release:
+            raise Rejected(SITE, found.fault, self.unit, since)
+        if found.fault:
+            raise ActivationError(SITE, found.fault, NGINX_UNIT, since)
 
     def switch_back(self, seen: Exception) -> None:
         """Serve again what served before; without anything before, stop."""

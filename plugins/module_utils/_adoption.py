@@ -21,6 +21,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_sour
     find_source,
     is_database_at,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_unit import carry_over
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import argv
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, text_of, within
@@ -57,6 +58,9 @@ UNDERSTOOD = {
     *("gzip", "gzip_types", "gzip_vary", "gzip_min_length", "keepalive_timeout", "return", "if"),
     *("proxy_read_timeout", "proxy_connect_timeout", "proxy_send_timeout", "client_body_timeout"),
 }
+# Timeouts of a site that are settings of the role, and what these accept.
+TIMEOUTS = ("proxy_read_timeout", "proxy_connect_timeout", "proxy_send_timeout", "client_body_timeout")
+DURATION = re.compile(r"[1-9][0-9]*(ms|s|m|h)?$")
 CHALLENGE = "/.well-known/acme-challenge"
 RESERVED = ("static", "media", "logs", ".env", "database")
 
@@ -83,6 +87,8 @@ class Plan:
     # Environment files: what the application reads by itself, and what the unit names.
     dotenv: list[str] = field(default_factory=list)
     environment: list[str] = field(default_factory=list)
+    # Names of variables that the unit itself sets.
+    unit_variables: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     variables: dict[str, object] = field(default_factory=dict)
     sites: list[str] = field(default_factory=list)
@@ -90,15 +96,26 @@ class Plan:
     obstacles: list[str] = field(default_factory=list)
 
 
-def plan(facts: Facts, root: str, given: set[str], shared_paths: list[str] | None = None) -> Plan:
-    """Everything that follows from what was read. Settings that are given are not overridden."""
+def plan(
+    facts: Facts,
+    root: str,
+    given: set[str],
+    shared_paths: list[str] | None = None,
+    unit_text: str = "",
+    unit_variables: list[str] | None = None,
+) -> Plan:
+    """Everything that follows from what was read. Settings that are given are not overridden.
+
+    unit_text: the service's unit with its drop-ins; unit_variables: the names that it sets with Environment=.
+    """
     found = Plan(code=facts.code)
     _service(facts, root, given, found)
     if found.obstacles:
         return found
     _data(facts, root, found, shared_paths)
-    _environment(facts, given, found)
+    _environment(facts, given, found, unit_variables or [])
     _account(facts, found)
+    _unit(facts, unit_text, given, found)
     _gunicorn(facts, given, found)
     _dependencies(facts, found)
     _nginx(facts, root, given, found)
@@ -333,13 +350,14 @@ def _sources(facts: Facts, root: str, found: Plan) -> None:
 # --- settings --------------------------------------------------------------------------------------------------------
 
 
-def _environment(facts: Facts, given: set[str], found: Plan) -> None:
-    """The files that make the environment, the strongest last."""
+def _environment(facts: Facts, given: set[str], found: Plan, unit_variables: list[str]) -> None:
+    """The files that make the environment, the strongest last, and the names that the unit itself sets."""
     inside = os.path.join(facts.code, ".env")
     files = [path.lstrip("-") for path in facts.env_files]
     files = [path for path in files if os.path.isfile(path)]
     found.dotenv = [inside] if os.path.isfile(inside) and inside not in files else []
     found.environment = files
+    found.unit_variables = unit_variables
     found.exclude += [
         item.path
         for item in facts.tree
@@ -351,10 +369,11 @@ def _environment(facts: Facts, given: set[str], found: Plan) -> None:
     if os.path.isfile(inside):
         # Some applications read it by themselves.
         found.moves.append(Move("environment", inside, ".env", ".env", "", "the environment"))
-    if "flask_app_env" in given and found.dotenv + found.environment:
-        files = " and ".join(found.dotenv + found.environment)
-        found.attention.append(f"flask_app_env is set, so the values of {files} are not taken over.")
-        found.dotenv, found.environment = [], []
+    if "flask_app_env" in given and found.dotenv + found.environment + unit_variables:
+        places = [*found.dotenv, *found.environment]
+        places += [f"{facts.unit['Id']} ({', '.join(unit_variables)})"] if unit_variables else []
+        found.attention.append(f"flask_app_env is set, so the values of {' and '.join(places)} are not taken over.")
+        found.dotenv, found.environment, found.unit_variables = [], [], []
 
 
 def _account(facts: Facts, found: Plan) -> None:
@@ -367,6 +386,23 @@ def _account(facts: Facts, found: Plan) -> None:
         )
     if facts.web and facts.web.uid:
         found.variables["flask_app_web_group"] = facts.web.group
+
+
+def _unit(facts: Facts, text: str, given: set[str], found: Plan) -> None:
+    """Limits, groups, dependencies and the rest of the unit, as far as a setting stands for them."""
+    own = {facts.unit["Id"], facts.socket_unit.get("Id", "")}
+    carried = carry_over(text, own)
+    found.variables.update(carried.variables)
+    ignored = sorted(set(carried.variables) & given & {"gunicorn_systemd_unit_overrides", "gunicorn_systemd_hardening"})
+    for variable in ignored:
+        found.attention.append(
+            f"{variable} is set, so that of {facts.unit['Id']} is not taken over: {carried.variables[variable]}."
+        )
+    if carried.left:
+        found.attention.append(
+            f"Not taken over of {facts.unit['Id']}: {', '.join(carried.left)}. gunicorn_systemd_unit_overrides or "
+            "gunicorn_systemd_hardening can hold it."
+        )
 
 
 def command(unit: dict[str, str]) -> list[str]:
@@ -476,12 +512,45 @@ def _nginx(facts: Facts, root: str, given: set[str], found: Plan) -> None:
     sizes = [site.body_size for site in ours if site.body_size]
     if sizes:
         found.variables["nginx_site_client_max_body_size"] = sizes[0]
+    _timeouts(facts, ours, found)
     _locations(facts, root, together, given, found)
     unknown = sorted({item.name for site in together for item in site.statements} - UNDERSTOOD)
     if unknown and "nginx_site_extra" not in given:
         found.attention.append(
             f"Not taken over of {' and '.join(files)}: {', '.join(unknown)}. nginx_site_extra can hold it."
         )
+
+
+def _timeouts(facts: Facts, sites: list[Server], found: Plan) -> None:
+    """How long Nginx waits, where the site says so for all that it passes on."""
+    for site in sites:
+        passing = [
+            item
+            for item in site.statements
+            if item.name == "location" and any(inner.name == "proxy_pass" for inner in item.block)
+        ]
+        inside = [inner for item in passing if item.words[-1] == "/" for inner in item.block]
+        for item in [*site.statements, *inside]:
+            if item.name not in TIMEOUTS or not item.words:
+                continue
+            if not DURATION.match(item.words[0]):
+                found.attention.append(f"{item.name} {item.words[0]} in {site.file} is not taken over.")
+            elif item.name == "proxy_read_timeout" and _span(item.words[0]) < _worker_timeout(found):
+                found.attention.append(
+                    f"{item.name} {item.words[0]} in {site.file} is shorter than Gunicorn's timeout: Nginx will wait "
+                    "as long as Gunicorn."
+                )
+            else:
+                found.variables[f"nginx_site_{item.name}"] = item.words[0]
+
+
+def _span(text: str) -> float:
+    number, unit = re.fullmatch(r"([0-9]+)(ms|s|m|h)?", text).groups()
+    return int(number) * {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600}[unit]
+
+
+def _worker_timeout(found: Plan) -> int:
+    return int(found.variables.get("gunicorn_systemd_timeout", 0) or 0)
 
 
 def _belongs_to_root(path: str) -> bool:

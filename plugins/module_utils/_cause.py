@@ -33,6 +33,8 @@ _HOST = re.compile(
 )
 # Exit statuses that systemd sets before the program starts, and the reason that it gives.
 _EXEC_FAILED = re.compile(r"process exited, code=exited, status=(?P<status>2[0-4]\d/[A-Z_]+)")
+# Gunicorn's own file, which is not that of a release.
+_NO_CONFIG = re.compile(r"^Error: '(?P<path>/[^']+)' doesn't exist$", re.MULTILINE)
 _EXEC_REASON = re.compile(r"\S+\.service: (?P<said>(?:Failed|Unable|Changing) .*)")
 
 _HINTS = (
@@ -132,6 +134,10 @@ def explain(logged: str) -> Cause:
         reasons = [match["said"] for match in map(_EXEC_REASON.match, logged.splitlines()) if match]
         said = f": {reasons[0]}" if reasons else ""
         return Cause(f"systemd could not execute it, status {failed['status']}{said}", by_host=True)
+    lost = _NO_CONFIG.search(logged)
+    if lost:
+        hint = "run the playbook site, which writes it"
+        return Cause(f"its configuration {lost['path']} does not exist", hint=hint, by_host=True)
     every = [item for item in tracebacks(logged) if not _NOISE.search(item.error)]
     health = [item for item in every if _HEALTH.search(item.error)]
     others = [item for item in every if item not in health]

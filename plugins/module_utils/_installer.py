@@ -33,6 +33,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     local_directories,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, locked
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import (
     OwnershipError,
     give,
@@ -166,22 +167,14 @@ class Builder:
     def _locked(self) -> Iterator[None]:
         """Only one run builds in a directory."""
         path = os.path.join(self.settings.directory, LOCK)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > self.deadline:
-                        raise VenvError(
-                            f"Another run has been building in {self.settings.directory} for {self.settings.timeout} s "
-                            f"(venv_timeout) and still holds {path}. Wait for it, or end it, and run again."
-                        ) from None
-                    time.sleep(0.2)
-            yield
-        finally:
-            os.close(fd)
+            with locked(path, self.deadline):
+                yield
+        except LockTimeoutError:
+            raise VenvError(
+                f"Another run has been building in {self.settings.directory} for {self.settings.timeout} s "
+                f"(venv_timeout) and still holds {path}. Wait for it, or end it, and run again."
+            ) from None
 
     def _create(self) -> None:
         if self.settings.installer == "uv":

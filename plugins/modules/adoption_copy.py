@@ -135,7 +135,7 @@ def copy(home: Home, params: dict) -> dict:
     known = record.write(state="copying", **{key: adoption[key] for key in ("from", "code", "unit")}).get("known", {})
     data = Data(home, moves, owner, origin, known)
     changed = False
-    if adoption["dotenv"] + adoption["environment"]:
+    if adoption["dotenv"] + adoption["environment"] + adoption.get("unit_variables", []):
         text = environment_text(adoption["unit"], adoption["dotenv"], adoption["environment"], origin.tops)
         changed = write_environment(home, text, pwd.getpwnam(params["owner"]).pw_uid, gid)
     data.copy()

@@ -141,6 +141,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption impo
     tops_of,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record, below
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import variables_of
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
@@ -150,6 +151,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
     ask,
+    cat,
     mounted_path,
     show,
 )
@@ -187,6 +189,9 @@ def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> lis
     files = [path for path in found.dotenv + found.environment if path != home.env_file]
     if files:
         told.append(f"{' and '.join(files)} -> {home.env_file} (root:<group> 0640; no value is shown)")
+    if found.unit_variables:
+        names = ", ".join(found.unit_variables)
+        told.append(f"Environment= of {unit} ({names}) -> {home.env_file} (no value is shown)")
     told.append(f"{name}.socket and {name}.service take over from {unit}, once the release has answered")
     told += [f"{path} is taken out of Nginx, and {name}.conf takes its place" for path in found.sites]
     told += [f"setting: {key}: {value}" for key, value in sorted(found.variables.items())]
@@ -236,7 +241,14 @@ def make_plan(params: dict) -> dict:
     unit = params["unit"] or ""
     name = unit[: -len(".service")] if unit.endswith(".service") else unit
     facts = read(name or params["name"], params["from_directory"] or "")
-    found = plan(facts, params["root"], set(params["given"]), params["shared_paths"])
+    found = plan(
+        facts,
+        params["root"],
+        set(params["given"]),
+        params["shared_paths"],
+        cat(facts.unit["Id"])[1] if facts.unit else "",
+        variables_of(facts.unit["Id"]) if facts.unit else [],
+    )
     if os.path.isdir(home.records) and not record:
         found.obstacles.append(f"{home.root} is a deployment of this collection already: use the playbook site.")
     if not found.obstacles:
@@ -264,6 +276,7 @@ def make_plan(params: dict) -> dict:
             "moves": [move._asdict() for move in found.moves],
             "dotenv": found.dotenv,
             "environment": found.environment,
+            "unit_variables": found.unit_variables,
             "variables": found.variables,
         },
     }

@@ -21,10 +21,12 @@ description:
   - Where that unit only checks the release, with
     O(flaskops.production.gunicorn_systemd#role:main:gunicorn_systemd_handover=restart), clients wait during the
     restart.
+  - Last, the site is asked for through Nginx, where the host has one (O(site)).
   - If the candidate fails, the live release was not touched. If anything fails later, C(app) is switched back
     and the service restarted. Either way the task fails.
   - A release is marked as rejected only by its own fault. It is not marked if the host is at fault, such as a full
-    disk, a missing socket or a unit that systemd cannot start, or if the live release fails its health check as well.
+    disk, a missing socket, a unit that systemd cannot start or an Nginx that does not pass requests on, or if the live
+    release fails its health check as well.
   - The whole transaction is one call. It goes on when the connection is lost, and an interrupted one is completed by
     the next call.
   - Old releases and sets of dependencies that no release names are removed afterwards; a failure there only warns.
@@ -58,6 +60,12 @@ options:
       - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
     type: int
     default: 5
+  site:
+    description:
+      - Nginx's site file of the application, or the link that enables it. The last check is a request through
+        Nginx, as a visitor sends it, by the name of the site and over TLS where it has a certificate.
+      - When omitted, or when this collection has not written that file for this application, Nginx is not asked.
+    type: path
   timeout:
     description:
       - Seconds after which the activation is given up. A process that does not stop is killed, and the release that was
@@ -116,7 +124,7 @@ removed:
   elements: str
   sample: [2026-03-01-101500-5d6e7f8]
 phase:
-  description: What failed, V(socket), V(candidate), V(switch), V(service) or V(health).
+  description: What failed, V(socket), V(candidate), V(switch), V(service), V(health) or V(site).
   returned: failure of an activation
   type: str
   sample: candidate
@@ -136,6 +144,7 @@ import os
 import signal
 
 from ansible_collections.flaskops.production.plugins.module_utils._activation import (
+    SITE,
     Activation,
     ActivationError,
     Rejected,
@@ -152,7 +161,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
-    Probe,
     fault,
     mounted_path,
     outdated,
@@ -160,6 +168,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     show,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._visit import visit
 
 
 def needed(home: Home, params: dict) -> str:
@@ -175,18 +184,26 @@ def needed(home: Home, params: dict) -> str:
 def activate(home: Home, params: dict, reason: str) -> dict:
     """Do it and record it. Only a release that is at fault itself is marked."""
     release, live, recorded = params["release"], home.live(), home.recorded()
-    activation = Activation(home, params["name"], release, params["health"], params["timeout"])
+    activation = Activation(home, params["name"], release, params["health"], params["timeout"], params["site"] or "")
     try:
         activation.run(lambda: home.record_activation(release, params["action"], params["run"]))
     except Rejected as error:
-        serving = probe(home, params["health"], params["name"], attempts=1) if home.live() else Probe(None)
-        if serving.fault:
+        if fails_too(home, params, error.phase):
             # What serves fails as well, such as without their database: that tells nothing about the release.
             raise ActivationError(error.phase, error.seen, error.unit, error.since, error.cause) from error
         if release and release != recorded:
             home.set_state(release, "bad", reason=f"{error.phase}: {error.seen}")
         raise
     return {"release": home.live() or "", "previous": live or "", "reason": reason}
+
+
+def fails_too(home: Home, params: dict, phase: str) -> bool:
+    """Whether the live release fails the same check as a rejected one."""
+    if not home.live():
+        return False
+    if probe(home, params["health"], params["name"], attempts=1).fault:
+        return True
+    return phase == SITE and visit(home, params["name"], {**params["health"], "attempts": 1}, params["site"]).by_release
 
 
 def served(home: Home, name: str, health: dict | None) -> str:
@@ -198,7 +215,7 @@ def served(home: Home, name: str, health: dict | None) -> str:
         return f"{live} is live."
     try:
         seen = probe(home, health, name, attempts=1).fault
-    except ReleaseError as error:
+    except (ReleaseError, OSError) as error:
         seen = str(error)
     if seen:
         return f"{live} is live, but does not serve: {seen}."
@@ -232,6 +249,7 @@ def argument_spec() -> dict:
         "health": HEALTH,
         "keep": {"type": "int", "default": 5},
         "run": {"type": "dict"},
+        "site": {"type": "path"},
         "timeout": {"type": "float", "default": 0},
         "unlock": {"type": "bool", "default": False},
     }
@@ -242,6 +260,7 @@ def main() -> None:
     params = module.params
     home = Home(params["root"])
     lock = Lock(home, params["run"])
+    begun = False
     if params["timeout"] < 0:
         module.fail_json(
             msg=f"timeout is {params['timeout']}, but must be seconds, 0 for as long as the units allow "
@@ -275,6 +294,7 @@ def main() -> None:
         os.umask(0o022)
         home.prepare()
         lock.acquire(force=params["unlock"])
+        begun = True
         try:
             result.update(activate(home, params, reason))
             settle(module, home)
@@ -292,7 +312,9 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), lock_holder=error.holder)
     except (ReleaseError, SymlinkError, OSError) as error:
-        module.fail_json(msg=sentence(error, home.root))
+        # What keeps an activation from its end says nothing about what visitors get meanwhile.
+        said = sentence(error, home.root)
+        module.fail_json(msg=f"{said} {served(home, params['name'], params['health'])}" if begun else said)
     for warning in home.warnings():
         module.warn(warning)
     module.exit_json(**result)

@@ -232,11 +232,13 @@ import os
 import pwd
 import re
 import shutil
+import stat
 import tarfile
 import time
 from collections.abc import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError, settle
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     enter_or_make,
     reach,
@@ -279,6 +281,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
 UNITS = "/etc/systemd/system"
 # Of temporary names in shared/.
 SHARING = ".flaskops-sharing-"
+# The same in an adopted environment, and as much of a script as names its interpreter.
+NAMING, SCRIPT_HEAD = ".flaskops-naming-", 1024
 
 
 def verify(archive: str, sha256: str) -> None:
@@ -488,6 +492,10 @@ def adopt(home: Home, params: dict) -> None:
         change_places(home.venv, environment, environment)
         if os.path.isdir(home.app) and not os.path.lexists(os.path.join(home.app, ".venv")):
             os.symlink(environment, os.path.join(home.app, ".venv"))
+    if os.path.islink(home.venv):
+        # An environment that cannot be reached safely keeps its scripts. A rollback to it then says what they name.
+        with contextlib.suppress(FileNotFoundError, UnsafePathError):
+            name_interpreter(home.venv, os.path.realpath(home.venv))
     if not is_real(home.app):
         return
     for path in (path.rstrip("/") for path in params["shared_paths"]):
@@ -501,6 +509,25 @@ def adopt(home: Home, params: dict) -> None:
     if os.path.lexists(os.path.join(home.app, ".venv")):
         swap(home.venv, os.path.join("app", ".venv"))
     home.record_activation(name, "deploy", params["run"])
+
+
+def name_interpreter(before: str, environment: str) -> None:
+    """Let the scripts of an adopted environment name its own interpreter: the former path leads to the live release."""
+    former = re.compile(b"(#!|[\"' ])" + re.escape(os.fsencode(before)) + b"(?=/bin/)")
+    with reach(os.path.join(environment, "bin")) as directory:
+        for name in directory.names():
+            info = directory.lstat(name)
+            if not stat.S_ISREG(info.st_mode):
+                continue
+            with directory.opened_file(name) as read:
+                head = read.read(SCRIPT_HEAD)
+                named = former.sub(lambda match: match[1] + os.fsencode(environment), head)
+                if not head.startswith(b"#!") or named == head:
+                    continue
+                with directory.replacing(name, NAMING) as write:
+                    write.write(named)
+                    shutil.copyfileobj(read, write)
+                    settle(write.fileno(), info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
 
 
 def share(home: Home, path: str) -> None:

@@ -36,6 +36,17 @@ except ImportError:
 
 ACCEPTED = "a tar (plain, gzip, bzip2, xz" + (", zstd" if zstd else "") + ") or a zip archive"
 CHUNK = 1024 * 1024
+# The most that a header of a tar may take: tarfile reads a long name, or the attributes of a file, into memory.
+MAX_HEADER = 1024 * 1024
+HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+# The end of the year 9999: no calendar has a later time.
+LATEST = 253402300799
 SPECIAL = "a device, pipe or other special file; only files, directories and links are accepted."
 # What the standard library raises on damaged input.
 DAMAGED = (
@@ -155,8 +166,17 @@ def _unpack(label: str, stream: BinaryIO, out: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def _open_tar(label: str, path: Path) -> Iterator[tarfile.TarFile]:
+    class Header(tarfile.TarInfo):
+        def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+            if self.type in HEADERS and self.size > MAX_HEADER:
+                raise SourceError(
+                    f"{label} holds a header of {self.size} bytes; {MAX_HEADER} are accepted for the name and the "
+                    "attributes of a file."
+                )
+            return super()._proc_member(archive)
+
     try:
-        archive = tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+        archive = tarfile.open(path, "r:", tarinfo=Header, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
     except tarfile.TarError as error:
         raise SourceError(f"{label} is not an archive; accepted is {ACCEPTED}.") from error
     with archive:
@@ -167,7 +187,7 @@ def _tar_entries(label: str, archive: tarfile.TarFile, path: Path) -> Iterator[E
     seen: dict[str, Entry] = {}
     for member in archive:
         name = member_path(label, member.name)
-        mtime = max(int(member.mtime), 0)
+        mtime = _tar_mtime(label, name, member.mtime)
         if member.isdir():
             entry = Entry(name, "directory", mtime)
         elif member.issym():
@@ -184,6 +204,15 @@ def _tar_entries(label: str, archive: tarfile.TarFile, path: Path) -> Iterator[E
                 seen.setdefault(name, entry)
             yield entry
     _complete(archive, path)
+
+
+def _tar_mtime(label: str, name: str, seconds: float) -> int:
+    # Neither infinity nor what is no number is less than or equal to a number.
+    if not -LATEST <= seconds <= LATEST:
+        raise SourceError(
+            f"{label} holds {quote(name)} with the time {seconds}; accepted are seconds since 1970 up to the year 9999."
+        )
+    return max(int(seconds), 0)
 
 
 def _hard_link(label: str, name: str, member: tarfile.TarInfo, seen: dict[str, Entry]) -> Entry:
@@ -237,11 +266,15 @@ def _zip_entry(label: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, path
 
 
 def _zip_mtime(info: zipfile.ZipInfo) -> int:
-    """The exact time where the zip holds it, else the DOS time, read as UTC so that every controller tells the same."""
+    """The exact time where the zip holds it, else the DOS time, read as UTC so that every controller tells the same.
+
+    Programs that keep no time write zeros, which are no date: that is the earliest time.
+    """
     extra = info.extra
     while len(extra) >= 4:
         kind, size = struct.unpack("<HH", extra[:4])
         if kind == 0x5455 and size >= 5 and len(extra) >= 9 and extra[4] & 1:
             return max(struct.unpack("<i", extra[5:9])[0], 0)
         extra = extra[4 + size :]
-    return max(calendar.timegm((*info.date_time, 0, 0, 0)), 0)
+    _year, month, day = info.date_time[:3]
+    return max(calendar.timegm((*info.date_time, 0, 0, 0)), 0) if 1 <= month <= 12 and day >= 1 else 0

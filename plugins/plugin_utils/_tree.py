@@ -20,6 +20,8 @@ from typing import BinaryIO
 MAX_FILES = 250_000
 MAX_BYTES = 4 * 1024**3
 MAX_LINKS = 40
+# Bytes. Linux accepts names of 255 and paths of 4095, of which a host needs some for what is above a release.
+MAX_NAME, MAX_PATH = 255, 3072
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 GIT_CRYPT = b"\0GITCRYPT\0"
@@ -107,6 +109,12 @@ def member_path(label: str, raw: str) -> str:
         raise SourceError(f"{label} holds {quote(raw)}, a name that is not UTF-8; rename it.") from None
     if re.search(r"[\x00-\x1f\x7f]", path):
         raise SourceError(f"{label} holds {quote(raw)}, a name with a control character; rename it or leave it out.")
+    longest = max(len(part.encode()) for part in parts) if parts else 0
+    if longest > MAX_NAME or len(path.encode()) > MAX_PATH:
+        raise SourceError(
+            f"{label} holds {quote(raw[:60] + '…')}, a path of {len(path.encode())} bytes with a name of {longest}; a "
+            f"host accepts names of {MAX_NAME} bytes, and a release paths of {MAX_PATH}: shorten it."
+        )
     return path
 
 

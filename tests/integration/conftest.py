@@ -83,11 +83,14 @@ class Site:
     ) -> Played:
         """Run a playbook once for several cases: Ansible sees each as a host, with variables of its own.
 
-        Variables go through a file: a command line is no place for a secret.
+        None takes a variable out. Variables go through a file: a command line is no place for a secret.
         """
         inventory = self.place / "inventory.json"
         common = {"ansible_host": self.container, **self.variables}
-        hosts = {case: {**common, **variables} for case, variables in cases.items()}
+        hosts = {
+            case: {name: value for name, value in {**common, **variables}.items() if value is not None}
+            for case, variables in cases.items()
+        }
         inventory.write_text(json.dumps({"flask": {"hosts": hosts}}))
         playbook = name if name.startswith("/") else f"flaskops.production.{name}"
         return Played(
@@ -119,6 +122,12 @@ class Played:
     def __init__(self, done: subprocess.CompletedProcess) -> None:
         self.failed = done.returncode != 0
         self.output = done.stdout
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """What each host failed with last; needs results as JSON, a line for each."""
+        found = re.findall(r"^fatal: \[(\S+?)\]: FAILED! => (\{.*\})$", self.output, re.MULTILINE)
+        return {host: json.loads(result)["msg"] for host, result in found}
 
     @property
     def changed(self) -> int:

@@ -104,6 +104,17 @@ def test_tests_named_in_the_text_exist(document):
     assert sorted(set(re.findall(r"`(test_\w+\.py)`", document.read_text())) - tests) == []
 
 
+def test_scenarios_and_targets_that_show_a_promise_exist():
+    text = (ROOT / "docs/security.md").read_text()
+    for words, pattern in (
+        ("scenarios?", "molecule/*/molecule.yml"),
+        ("targets?", "tests/integration/targets/*/tasks"),
+    ):
+        named = re.findall(rf"\b{words} ((?:`\w+`(?:, | and )?)+)", text)
+        there = {path.parent.name for path in ROOT.glob(pattern)}
+        assert named and {name for names in named for name in re.findall(r"`(\w+)`", names)} <= there
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/playbooks.md"])
 def test_every_playbook_is_listed(page):
     text = (ROOT / page).read_text()

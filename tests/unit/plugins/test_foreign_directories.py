@@ -30,6 +30,7 @@ DESCRIPTORS = {"dir_fd", "src_dir_fd", "dst_dir_fd"}
 # A file stands for all of its functions.
 SAFE = {
     "module_utils/_files/atomic.py": "the helpers for such directories, and for descriptors",
+    "module_utils/_files/locking.py": "/run/flaskops and venvs",
     "module_utils/_files/walk.py": "begins at /, and goes on by descriptor",
     "module_utils/_files/directory.py": "by descriptor",
     "module_utils/_symlink.py": "the links app, venv and next in the application's directory, which is root's",
@@ -59,6 +60,7 @@ SAFE = {
     "module_utils/_nginx_host.py": "/proc, and /etc/nginx and below",
     "module_utils/_ownership.py::writer": "units, sites and configuration in directories of root's",
     "module_utils/_platform.py::unsupported": "/etc/os-release",
+    "module_utils/_visit.py::find_site": "/etc/nginx and below",
     "module_utils/_secrets.py": "shared/.env, and credentials, which units of root name",
     "module_utils/_activation.py": "app and next in the application's directory, and /run",
     "module_utils/_adoption_data.py::Record": ".deploy",

@@ -110,6 +110,16 @@ def test_programs_of_the_venv_come_first_and_a_path_that_is_set_is_kept_behind_i
     assert os.environ["VIRTUAL_ENV"] == "/opt/venv"
 
 
+@pytest.mark.parametrize(("pid", "listens"), [(1, "1"), (4711, "4700")])
+def test_the_first_process_of_a_namespace_takes_the_socket_of_systemd(execute, monkeypatch, pid, listens):
+    """With PrivatePIDs=, LISTEN_PID is the number outside, and Gunicorn would listen on a port instead."""
+    monkeypatch.setenv("LISTEN_PID", "4700")
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    execute()
+    assert os.environ["LISTEN_PID"] == listens
+
+
 @pytest.mark.parametrize("target", ["/health?a=b", "/shop/health?a=b"])
 def test_a_candidate_below_a_prefix_is_asked_below_it(execute, monkeypatch, target):
     monkeypatch.setenv("SCRIPT_NAME", "/shop")

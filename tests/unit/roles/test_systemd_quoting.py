@@ -85,7 +85,7 @@ def split(command):
     ("unit", "program"),
     [
         ("my-app.service", ["/srv/my-app/venv/bin/gunicorn"]),
-        ("my-app-next.service", ["/srv/my-app/next/.venv/bin/python", "/srv/my-app/next/.venv/bin/gunicorn"]),
+        ("my-app-next.service", ["/srv/my-app/next/.venv/bin/gunicorn"]),
     ],
 )
 @pytest.mark.parametrize("wsgi", FACTORIES)

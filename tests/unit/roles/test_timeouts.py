@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 import pytest
+import yaml
+from environment import ROOT
 
 from ansible_collections.flaskops.production.plugins.filter.duration import nginx_seconds
 from ansible_collections.flaskops.production.tests.unit.roles.playing import play
@@ -78,3 +81,20 @@ def test_settings_that_contradict_each_other_are_refused_in_one_sentence(said, n
 )
 def test_times_of_nginx_are_read_in_seconds(value, seconds):
     assert nginx_seconds(value) == seconds
+
+
+def tasks(found: list[dict]) -> Iterator[dict]:
+    for task in found:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks(task.get(part, []))
+
+
+def test_no_task_waits_for_systemd_without_a_deadline():
+    files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/tasks/*.yml")]
+    asking = [task for path in files for task in tasks(yaml.safe_load(path.read_text()) or []) if is_asking(task)]
+    assert asking and [task["name"] for task in asking if "timeout" not in task] == []
+
+
+def is_asking(task: dict) -> bool:
+    return bool({"ansible.builtin.systemd_service", "ansible.builtin.systemd", "ansible.builtin.service"} & set(task))

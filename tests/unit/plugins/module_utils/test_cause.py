@@ -110,6 +110,12 @@ def test_what_systemd_could_not_execute_is_the_fault_of_the_host(status):
     )
 
 
+def test_a_configuration_of_gunicorn_that_is_gone_is_the_fault_of_the_host():
+    found = explain("Starting\n\nError: '/srv/shop/gunicorn.conf.py' doesn't exist\n")
+    assert found.by_host and found.error == "its configuration /srv/shop/gunicorn.conf.py does not exist"
+    assert "playbook site" in found.text()
+
+
 HINTS = {
     "OSError: [Errno 30] Read-only file system: 'logs'": "'logs' in release_shared_paths",
     "PermissionError: [Errno 13] Permission denied: 'logs/app.log'": "'logs/app.log' in release_shared_paths",

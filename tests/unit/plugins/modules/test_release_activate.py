@@ -200,7 +200,8 @@ class _Application(http.server.BaseHTTPRequestHandler):
         host = self.server.host
         host.asked.append((self.path, self.headers["Host"]))
         release = host.running() or host.running(CANDIDATE)
-        self.send_response(host.answers.get(release) or host.answers.get(host.environment(release), 200))
+        by_name = host.answers.get((release, self.headers["Host"].partition(":")[0]))
+        self.send_response(by_name or host.answers.get(release) or host.answers.get(host.environment(release), 200))
         self.end_headers()
 
     def address_string(self):
@@ -530,6 +531,74 @@ def test_a_release_that_served_stays_one_to_return_to_whatever_the_host_does(hos
     assert host.home.previous() == "v1"
 
 
+# Nginx, which is asked last
+
+
+class _Nginx(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        host = self.server.host
+        host.visited.append((self.path, self.headers["Host"]))
+        self.send_response(host.answers.get("nginx") or host.answers.get((host.running(), "www.example.org"), 200))
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def site(host):
+    """A host with a site, whose Nginx answers as planned for "nginx", or else what the release answers to its name."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Nginx)
+    server.host, host.visited = host, []
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    path = host.root / "site.conf"
+    path.write_text(
+        "# Ansible managed: written by flaskops.production for the application myapp.\n"
+        f"server {{ listen {server.server_address[1]}; server_name www.example.org; }}\n"
+    )
+    yield str(path)
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_last_check_asks_through_nginx(host, site):
+    host.stage("v1")
+    assert not host.activate("v1", site=site).get("failed")
+    assert [(path, name.partition(":")[0]) for path, name in host.visited] == [("/health", "www.example.org")]
+    # Nothing to do, nothing to check.
+    host.activate("v1", site=site)
+    assert len(host.visited) == 1
+
+
+def test_an_nginx_that_does_not_pass_requests_on_fails_the_activation_and_not_the_release(host, site):
+    host.deploy("v1")
+    host.stage("v2")
+    host.answers = {"nginx": 502}
+    result = host.activate("v2", site=site)
+    assert result["phase"] == "site" and "journalctl --unit=nginx.service" in result["msg"]
+    assert_not_marked(host, result, "through Nginx answered 502, expected 200, although Gunicorn answered 200")
+    host.answers = {}
+    assert_next_run_works(host)
+
+
+def test_a_release_that_answers_the_site_s_name_wrongly_is_rejected(host, site):
+    host.deploy("v1")
+    host.stage("v2")
+    host.answers = {("v2", "www.example.org"): 400}
+    result = host.activate("v2", site=site)
+    assert (result["failed"], result["phase"], result["rejected"]) == (True, "site", True)
+    assert "and Gunicorn answered 400 to Host www.example.org" in result["msg"]
+    host.assert_serves("v1")
+    assert host.home.record("v2")["state"] == "bad"
+
+
+def test_a_release_is_not_rejected_for_a_name_that_the_live_one_does_not_know_either(host, site):
+    host.deploy("v1")
+    host.stage("v2")
+    host.answers = {("v1", "www.example.org"): 400, ("v2", "www.example.org"): 400}
+    assert_not_marked(host, host.activate("v2", site=site), "and Gunicorn answered 400 to Host www.example.org")
+
+
 # The socket
 
 
@@ -651,6 +720,16 @@ def test_an_error_of_the_system_between_switch_and_proof_swaps_back(host, monkey
     os.unlink(host.home.venv)
     os.mkdir(host.home.venv)
     assert host.activate("v2")["failed"]
+    host.assert_serves("v1")
+
+
+def test_an_error_of_the_system_before_the_switch_says_what_is_served(host):
+    host.deploy("v1")
+    host.stage("v2", static={"app.css": "two"})
+    (host.root / "shared/static/app.css").mkdir()
+    result = host.activate("v2")
+    assert result["failed"] and "shared/static/app.css is a directory" in result["msg"]
+    assert result["msg"].endswith("v1 is live and answers GET /health."), result["msg"]
     host.assert_serves("v1")
 
 

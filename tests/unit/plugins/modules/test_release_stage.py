@@ -1002,6 +1002,29 @@ def test_code_and_environment_become_the_first_release(host):
     assert [entry["release"] for entry in host.home.activations()] == [adopted]
 
 
+def test_scripts_of_an_adopted_environment_name_its_own_interpreter(host):
+    """Its former path leads to the environment of whatever release is live."""
+    python = f"{host.home.venv}/bin/python3"
+    scripts = {
+        "gunicorn": f"#!{python}\nrun()\n",
+        "quoted": f'#!/bin/sh\n\'exec\' "{python}" "$0"\n',
+        "elsewhere": "#!/usr/bin/python3\n",
+        "text": f"no script of {python}\n",
+    }
+    guide_tree(host, **{f"venv/bin/{name}": text for name, text in scripts.items()})
+    (host.root / "venv/bin/gunicorn").chmod(0o755)
+    os.symlink("gunicorn", host.root / "venv/bin/alias")
+    assert not host.stage(host.resolve(), adopt=True).get("failed")
+    environment = os.path.realpath(host.home.venv)
+    assert environment != host.home.venv
+    found = {name: Path(environment, "bin", name).read_text() for name in scripts}
+    assert found["gunicorn"] == f"#!{environment}/bin/python3\nrun()\n"
+    assert found["quoted"] == f'#!/bin/sh\n\'exec\' "{environment}/bin/python3" "$0"\n'
+    assert (found["elsewhere"], found["text"]) == (scripts["elsewhere"], scripts["text"])
+    assert Path(environment, "bin/gunicorn").stat().st_mode & 0o777 == 0o755
+    assert os.readlink(Path(environment, "bin/alias")) == "gunicorn"
+
+
 @pytest.mark.parametrize("path", ["data/uploads/", "local.db"])
 def test_nested_directories_and_files_are_adopted_too(host, path):
     inside = f"app/{path}photo" if path.endswith("/") else f"app/{path}"

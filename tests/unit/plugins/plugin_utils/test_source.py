@@ -48,6 +48,13 @@ def member(kind: bytes, target: str = "") -> tarfile.TarInfo:
     return info
 
 
+def timed(seconds: str) -> tarfile.TarInfo:
+    """A file whose time stands in a pax header."""
+    info = tarfile.TarInfo()
+    info.pax_headers = {"mtime": seconds}
+    return info
+
+
 def zipped(path: Path, members) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content, mode in members:
@@ -175,6 +182,11 @@ MEMBERS = {
     "no member": ([], ["is empty", "at least one file"]),
     "directories only": ([("a", member(tarfile.DIRTYPE))], ["is empty"]),
     ".venv at the top": ([(".venv/bin/python", "x")], ['".venv"', "environment"]),
+    "long name": ([("a/" + "ä" * 128, "x")], ["a name of 256", "names of 255 bytes", "shorten it"]),
+    "long path": ([("directory/" * 310 + "x", "x")], ["a path of 3101 bytes", "paths of 3072", "shorten it"]),
+    "endless time": ([("a", timed("inf"))], ['"a" with the time inf', "seconds since 1970"]),
+    "time that is no number": ([("a", timed("nan"))], ['"a" with the time nan', "seconds since 1970"]),
+    "time beyond all calendars": ([("a", timed("1e300"))], ['"a" with the time 1e+300', "seconds since 1970"]),
 }
 
 
@@ -206,6 +218,35 @@ def test_refused_zip(resolve, tmp_path, members, said):
         resolve(archive=path)
     assert str(refusal.value).startswith(f"release_archive: {path}")
     assert said in str(refusal.value)
+
+
+def test_a_zip_without_times(resolve, tmp_path):
+    """Programs that keep no time write zeros, as the date of which there is no month."""
+    path = zipped(tmp_path / "app.zip", [("wsgi.py", "app = None", 0o100644)])
+    data = bytearray(path.read_bytes())
+    for start, position in ((b"PK\x03\x04", 10), (b"PK\x01\x02", 12)):
+        at = data.index(start) + position
+        data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    release = resolve(archive=path)
+    assert contents(release)["wsgi.py"]
+    assert release["time"] == "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_of_a_tar_takes_no_memory(resolve, tmp_path, kind, first):
+    """It says that it has 2 GiB, and the file, which has holes, has them."""
+    path, info = tmp_path / "app.tar", member(kind)
+    info.name, info.size = "././@LongLink", 2**31
+    with path.open("wb") as file:
+        if not first:
+            file.write(whole(tmp_path)[:2560])
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(file.tell() + info.size + 1024)
+    with pytest.raises(SourceError) as refusal:
+        resolve(archive=path)
+    assert "holds a header of 2147483648 bytes; 1048576 are accepted" in str(refusal.value)
 
 
 def test_refused_encrypted_zip(resolve, tmp_path):
