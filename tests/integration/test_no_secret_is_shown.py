@@ -236,6 +236,7 @@ print("null")
 """
 CRASH = """import os
 
+app = None
 raise RuntimeError(os.environ["SECRET_KEY"])
 """
 
