@@ -86,17 +86,6 @@ def test_pictures_of_terminals_are_fresh():
     assert [path.name for path, text in pictures.items() if path.read_text() != text] == [], "run: make docs-tables"
 
 
-def test_tasks_in_a_recording_exist():
-    """A recording is the output of a real run. After a task is renamed: make docs-recording."""
-    tasks = "\n".join(
-        path.read_text() for part in ("playbooks", "roles") for path in (docs_site.ROOT / part).rglob("*.yml")
-    )
-    for recording in (docs_site.ROOT / "docs/site").glob("*.txt"):
-        names = re.findall(r"^(?:TASK|PLAY) \[(?:[\w.]+ : )?([^]]+)]", recording.read_text(), re.MULTILINE)
-        assert names
-        assert [name for name in names if f"name: {name}\n" not in tasks] == []
-
-
 def test_code_is_left_as_it_is():
     text = "See [a](b).\n\n```yaml\nlist: [a](b)\n```\n\n  ```text\n  [a](b)\n  ```\nand [a](b)\n"
     changed = docs_site.outside_code(text, lambda part: part.replace("(b)", "(c)"))
