@@ -192,8 +192,8 @@ def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> lis
     if found.unit_variables:
         names = ", ".join(found.unit_variables)
         told.append(f"Environment= of {unit} ({names}) -> {home.env_file} (no value is shown)")
-    told.append(f"{name}.socket and {name}.service take over from {unit}, once the release has answered")
-    told += [f"{path} is taken out of Nginx, and {name}.conf takes its place" for path in found.sites]
+    told.append(f"{name}.socket and {name}.service replace {unit} after the health check of the release")
+    told += [f"{path} is removed from Nginx, and {name}.conf replaces it" for path in found.sites]
     told += [f"setting: {key}: {value}" for key, value in sorted(found.variables.items())]
     told += [f"LOOK AT: {text}" for text in found.attention]
     told += [f"IN THE WAY: {text}" for text in found.obstacles]
@@ -208,8 +208,8 @@ def health_fault(facts: Facts, health: dict) -> str:
     if answer in health["status"]:
         return ""
     return (
-        f"{facts.unit['Id']} itself answers {answer} to GET {path}, so that the release would be refused: "
-        "set release_health_path, release_health_status or release_health_host to what a healthy application answers."
+        f"{facts.unit['Id']} itself answers {answer} to GET {path}, so the release would be rejected: set "
+        "release_health_path, release_health_status or release_health_host to match a healthy application."
     )
 
 
@@ -221,7 +221,7 @@ def same_name_fault(facts: Facts, name: str) -> str:
     if there.get("LoadState") == "not-found":
         return ""
     return (
-        f"{name}.service is there already ({there.get('FragmentPath')}) and is not {facts.unit['Id']}: choose another "
+        f"{name}.service exists ({there.get('FragmentPath')}) and is not {facts.unit['Id']}: choose another "
         "flask_app_name, or set adopt_unit."
     )
 
@@ -231,11 +231,11 @@ def make_plan(params: dict) -> dict:
     home = Home(params["root"])
     record = Record(home).read()
     if record.get("state") == "done":
-        told = [f"{params['name']} was adopted from {record['from']} on {record['time']}; nothing is to be done."]
+        told = [f"{params['name']} was adopted from {record['from']} on {record['time']}; nothing to do."]
         return {"state": "adopted", "plan": told, "obstacles": [], "variables": record["variables"]}
     if record.get("state") == "switching":
         told = [
-            "A run was cut off while it switched: the next one without --check returns to the old deployment first."
+            "A run was interrupted during the activation. The next one without --check restores the old deployment."
         ]
         return {"state": "interrupted", "plan": told, "obstacles": [], "variables": {}}
     unit = params["unit"] or ""

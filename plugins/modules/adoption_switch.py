@@ -516,10 +516,10 @@ def leftover(plan: dict, home: Home, name: str) -> list[str]:
     kept = Record(home).kept
     found = []
     if plan["from"] != home.root:
-        found.append(f"{plan['from']}: the old code, data and environment")
+        found.append(f"{plan['from']}: the old code, data and virtual environment")
     elif plan["code"] not in (home.app, os.path.join(home.releases, os.path.basename(plan["code"]))):
         found.append(f"{plan['code']}: the old code")
-    found.append(f"{kept}: what had to make way, below its old path")
+    found.append(f"{kept}: files that blocked the layout, below their old paths")
     if plan["unit"] != f"{name}.service":
         unit = show(plan["unit"], "FragmentPath")["FragmentPath"]
         found.append(f"{unit}: the old unit, which is disabled")
