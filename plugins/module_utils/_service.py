@@ -165,7 +165,8 @@ def journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
     # With --since, older versions count --lines from the beginning.
     said = _run("journalctl", f"--unit={unit}", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet")
     logged = "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
-    return hide(logged, home.env_file, credentials(unit))
+    logged = hide(logged, home.env_file, credentials(unit))
+    return hide(logged, home.next_settings_file(home.env_file))
 
 
 def _run(*command: str, timeout: float = ANSWER) -> subprocess.CompletedProcess:
@@ -379,7 +380,7 @@ def outdated(home: Home, name: str) -> str | None:
         return f"{name}.service does not exist"
     if unit["ActiveState"] != "active":
         return f"{name}.service is {unit['ActiveState']}"
-    if os.path.lexists(home.next):
+    if os.path.lexists(home.next) or os.path.lexists(home.former_settings):
         return "an activation was interrupted"
     if working_directory(unit["MainPID"]) != os.path.realpath(home.app):
         return f"{name}.service runs {working_directory(unit['MainPID'])}"

@@ -100,7 +100,6 @@ recovered:
 
 import os
 import re
-import shutil
 import signal
 import stat
 import time
@@ -418,7 +417,6 @@ class Takeover(Activation):
         """Lead those who wait for the candidate on to the old service, whose data they have to see."""
         if not os.path.exists(f"{RUNTIME_UNITS}/{self.candidate_socket}"):
             return
-        shutil.rmtree(f"{RUNTIME_UNITS}/{self.candidate}.d", ignore_errors=True)
         # Before the candidate ends: whoever waits makes systemd start it.
         put(f"{RUNTIME_UNITS}/{self.candidate}", proxy_unit(self.candidate_socket, self.old_address()).encode())
         reload_units()
@@ -443,12 +441,10 @@ class Takeover(Activation):
     def end_candidate(self) -> None:
         self.stop_candidate()
         systemctl("stop", self.candidate_socket)
-        directory = f"{RUNTIME_UNITS}/{self.candidate}.d"
         paths = [f"{RUNTIME_UNITS}/{unit}" for unit in (self.candidate, self.candidate_socket)]
         for path in [*paths, self.side.socket, self.candidate_env, self.home.next]:
             if os.path.lexists(path):
                 os.unlink(path)
-        shutil.rmtree(directory, ignore_errors=True)
         reload_units()
 
     def put_back(self) -> None:
@@ -478,17 +474,12 @@ def candidate_units(name: str, units: dict[str, str], socket: str, own_socket: s
     service = units[f"{directory}/{name}-next.service"].replace(f"{name}.socket", f"{own}.socket")
     # Visitors are served by it for a moment, also where there is no room for two copies for long.
     service = service.replace("Type=oneshot", "Type=notify").replace(" --check-config", "")
-    found = {
+    return {
         f"{RUNTIME_UNITS}/{own}.socket": units[f"{directory}/{name}.socket"]
         .replace(f"ListenStream={socket}", f"ListenStream={own_socket}")
         .replace(f"Also={name}.service", ""),
         f"{RUNTIME_UNITS}/{own}.service": service,
     }
-    drop_ins = f"{directory}/{name}-next.service.d/"
-    for path, text in units.items():
-        if path.startswith(drop_ins):
-            found[f"{RUNTIME_UNITS}/{own}.service.d/{os.path.basename(path)}"] = text
-    return found
 
 
 def proxy_unit(socket_unit: str, address: str) -> str:

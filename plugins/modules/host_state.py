@@ -156,6 +156,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._ownership imp
 from ansible_collections.flaskops.production.plugins.module_utils._platform import unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
+from ansible_collections.flaskops.production.plugins.module_utils._settings import is_unfinished
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     STAGE,
     check_links,
@@ -266,6 +267,8 @@ def state(module: AnsibleModule) -> dict:
         differs += [*differing_units(name), *differing_site(module, refused)]
     except (Unlike, ReleaseError, OSError) as error:
         differs = [str(error)]
+    if is_unfinished(home):
+        differs.append(f"{home.former_settings} was left by a run that was interrupted")
     provisioned = not differs
     found = {"live": "", "migrated": False}
     try:

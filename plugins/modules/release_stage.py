@@ -256,6 +256,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     archive_name,
     now,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._settings import discard_staged, staged_settings
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     SETTINGS,
     STAGE,
@@ -419,6 +420,14 @@ def new_record(name: str, source: dict, params: dict) -> dict:
     }
 
 
+def former_state(home: Home, name: str) -> str:
+    """The state of a release whose record is lost, as the link app and the log of activations tell it."""
+    activated = [entry["release"] for entry in home.activations()]
+    if name == home.live() and name in (activated or [name])[-1:]:
+        return "active"
+    return "superseded" if name in activated else "staged"
+
+
 def stage(home: Home, params: dict) -> None:
     """Unpack the release beside the others and rename it to its place."""
     source = params["source"]
@@ -441,7 +450,7 @@ def stage(home: Home, params: dict) -> None:
             if differing:
                 raise ReleaseError(taken(home, name, f"has no record and holds another {differing} than this release"))
             shutil.rmtree(staging)
-            home.write_record(name, new_record(name, source, params))
+            home.write_record(name, {**new_record(name, source, params), "state": former_state(home, name)})
             return
         sync_filesystem(staging)
         home.write_record(name, new_record(name, source, params))
@@ -635,10 +644,11 @@ def hand_over(home: Home, params: dict) -> None:
             share_data(home, plan_handover(home, os.lstat(path), uid, gid, web_gid))
 
 
-def check_user(params: dict) -> None:
+def check_user(home: Home, params: dict) -> None:
     """Refuse a release for another user than the unit's, whose commands would write what the process cannot."""
+    path = os.path.join(UNITS, params["app"] + ".service")
     try:
-        with open(os.path.join(UNITS, params["app"] + ".service"), encoding="utf-8", errors="replace") as file:
+        with open(home.next_settings_file(path), encoding="utf-8", errors="replace") as file:
             text = file.read()
     except FileNotFoundError:
         return
@@ -654,7 +664,7 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
     """Look, and stage what is missing once there is an archive; what was found, and whether that is a change."""
     check_tree(home, params)
     if not on_host(params) and not params["check_mode"]:
-        check_user(params)
+        check_user(home, params)
     adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
     if adoptable and not params["check_mode"]:
         home.prepare()
@@ -664,6 +674,9 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
     if not params["check_mode"]:
         tidy(home, lock, params["unlock"])
     found = look(home, params)
+    staged = staged_settings(home, params["app"])
+    if staged:
+        found["outdated"] = found["outdated"] or f"new settings are staged: {', '.join(staged)}"
     if found["present"]:
         noted = note_source(home, lock, found["release"], params)
         notes = refresh(home, lock, found["release"], params)
@@ -691,7 +704,8 @@ def main() -> None:
     # A deploy lock is given back wherever it was taken.
     if module.params["only"] != "unlock":
         refuse_unsupported(module)
-    home, params = Home(module.params["root"]), {**module.params, "check_mode": module.check_mode}
+    home = Home(module.params["root"], module.params["run"])
+    params = {**module.params, "check_mode": module.check_mode}
     lock = Lock(home, params["run"])
     os.umask(0o022)
     try:
@@ -702,6 +716,7 @@ def main() -> None:
             module.exit_json(changed=False)
         if params["only"] == "unlock":
             if not module.check_mode:
+                discard_staged(home)
                 lock.release()
             module.exit_json(changed=False)
         try:

@@ -110,6 +110,31 @@ options:
           - A directory must be empty, or be that of this application.
           - When omitted, any path of the right type is corrected.
         type: str
+      setting:
+        description:
+          - Whether the file or socket is one of the settings that O(stage) is about.
+        type: bool
+        default: false
+  stage:
+    description:
+      - An application that is live keeps its settings until an activation has proved the new ones. Where one of the
+        O(entries[].setting) that give content differs, all of them are put beside, and
+        M(flaskops.production.release_activate) puts them in place in the same run.
+      - Where the application is not live, or without this option, they are put in place like everything else.
+    type: dict
+    suboptions:
+      root:
+        description: The application's directory, such as C(/srv/myapp).
+        type: path
+        required: true
+      name:
+        description: The application's name.
+        type: str
+        required: true
+      unlock:
+        description: Take the deploy lock away from whoever holds it.
+        type: bool
+        default: false
   adopt:
     description:
       - Whether a file or directory without a known application may become part of O(entries[].application).
@@ -122,6 +147,8 @@ options:
       - Values are written as text.
     type: dict
     default: {}
+extends_documentation_fragment:
+  - flaskops.production.attributes.of_this_run
 notes:
   - A file or socket whose owner, group or mode must change is refused when it has several hard links, because the
     change would reach all of its names.
@@ -199,9 +226,12 @@ changed_paths:
     - /srv/myapp/run
 """
 
+import os
 
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
     ENTRY,
+    Change,
+    Entry,
     TreeError,
     apply,
     build_diff,
@@ -210,6 +240,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet, is_live, is_unfinished
 
 
 def argument_spec() -> dict:
@@ -220,10 +252,42 @@ def argument_spec() -> dict:
             "required": True,
             "options": ENTRY,
         },
+        "stage": {
+            "type": "dict",
+            "options": {
+                "root": {"type": "path", "required": True},
+                "name": {"type": "str", "required": True},
+                "unlock": {"type": "bool", "default": False},
+            },
+        },
+        "run": {"type": "dict"},
         "adopt": {"type": "bool", "default": False},
         # Not among the entries: the target's log shows those as one text, in which a secret is not recognised.
         "secret_contents": {"type": "dict", "no_log": True, "default": {}},
     }
+
+
+def stage(params: dict, entries: list[Entry], changes: list[Change]) -> list[Entry]:
+    """Put settings beside that wait for an activation; which these are."""
+    if params["stage"] is None:
+        return []
+    home, name = Home(params["stage"]["root"], params["run"]), params["stage"]["name"]
+    settings = [entry for entry in entries if entry.setting and (entry.content is not None or entry.kind == "socket")]
+    # Owner and mode of a file that stays as it is are nothing that a process could refuse.
+    differ = any(change.entry in settings and change.before.content != change.after.content for change in changes)
+    if not is_live(home, name) or not (differ or is_unfinished(home)):
+        return []
+    os.umask(0o022)
+    home.prepare()
+    # A module of a run whose controller is gone may still be at work.
+    lock = Lock(home, params["run"])
+    held = (lock.holder() or {}).get("run") == params["run"]["run"]
+    lock.acquire(force=params["stage"]["unlock"])
+    try:
+        SettingsSet(home, name, home.staged_settings).add(settings)
+    finally:
+        lock.leave() if held else lock.release()
+    return settings
 
 
 def main() -> None:
@@ -234,10 +298,14 @@ def main() -> None:
         entries = parse(module.params["entries"], module.params["secret_contents"])
         changes = plan(entries, module.check_mode, module.params["adopt"])
         if not module.check_mode:
+            staged = stage(module.params, entries, changes)
             for change in changes:
-                apply(change)
+                if change.entry not in staged:
+                    apply(change)
                 done.append(change.entry.path)
-    except TreeError as error:
+    except LockedError as error:
+        module.fail_json(msg=str(error), lock_holder=error.holder, changed=bool(done), changed_paths=done)
+    except (TreeError, ReleaseError, OSError) as error:
         module.fail_json(msg=str(error), changed=bool(done), changed_paths=done)
     result = {"changed": bool(changes), "changed_paths": [change.entry.path for change in changes]}
     if module._diff:

@@ -23,9 +23,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _releases, _staged
+from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
@@ -207,6 +209,36 @@ def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(
     assert not host.stage(source, migrate="flask db upgrade --sql")["migrated"]
     env_file.write_text("DATABASE=b\n")
     assert not host.stage(source, migrate="flask db upgrade")["migrated"]
+
+
+def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_for_the_migration(host):
+    source, env_file = host.resolve(), host.root / "shared/.env"
+    env_file.write_text("DATABASE=a\n")
+    host.stage(source)
+    migrated = describe_migration("flask db upgrade", str(env_file))
+    host.home.write_record("v1", {**host.home.record("v1"), "migrated": migrated})
+    home = Home(str(host.root), RUN)
+    SettingsSet(home, "myapp", home.staged_settings).add([Entry(str(env_file), "file", 0o640, content=b"DATABASE=b\n")])
+    result = host.stage(source, migrate="flask db upgrade")
+    assert not result["migrated"] and result["outdated"] == f"new settings are staged: {env_file}"
+    other = host.stage(source, migrate="flask db upgrade", run=OTHER_RUN, unlock=True)
+    assert other["migrated"] and other["outdated"] == ""
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(host, unfinished):
+    source = host.resolve()
+    host.stage(source)
+    home = Home(str(host.root), RUN)
+    SettingsSet(home, "myapp", home.staged_settings).add([Entry(home.env_file, "file", 0o640, content=b"A=1\n")])
+    if unfinished:
+        os.mkdir(home.former_settings)
+    host.stage(source, archive=False, only="unlock")
+    assert os.path.isdir(home.staged_settings) is unfinished
+    # Those of a run that is over are left over, with the same exception.
+    SettingsSet(home, "myapp", home.staged_settings).add([Entry(home.env_file, "file", 0o640, content=b"A=1\n")])
+    host.stage(source, run=OTHER_RUN)
+    assert os.path.isdir(home.staged_settings) is unfinished
 
 
 def of_commit(source, revision):
@@ -400,6 +432,21 @@ def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
     assert host.home.record("v1")["digest"] == source["digest"]
     assert os.stat(host.home.release("v1")).st_ino == inode, "the live code is not touched"
     assert sorted(os.listdir(host.home.releases)) == ["v1"]
+
+
+@pytest.mark.parametrize(
+    ("activated", "live", "state"),
+    [([], "v1", "active"), (["v1"], "v1", "active"), (["v1", "v2"], "v2", "superseded"), (["v2"], "v2", "staged")],
+)
+def test_a_release_whose_record_is_lost_is_what_it_was(host, activated, live, state):
+    source = host.resolve()
+    host.stage(source)
+    os.symlink(f"releases/{live}", host.home.app)
+    for release in activated:
+        host.home.append_activation(release=release, before=None, action="deploy", by="ada", run="run-1")
+    (Path(host.home.records) / "v1.json").unlink()
+    assert not host.stage(source).get("failed")
+    assert host.home.record("v1")["state"] == state
 
 
 @pytest.mark.parametrize("live", [True, False])
