@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a deployment by other hands comes into the layout: decisions over what the doctor has read. Private.
+"""Plan the adoption of a deployment made by other tools, from the facts of the doctor. Private.
 
-What is data and what is code is decided here, which settings of the roles the old unit and site amount to, and what is
-in the way. Nothing is changed, and no value of an environment is read.
+The plan separates data from code, derives settings of the roles from the old unit and site, and lists obstacles.
+Nothing is changed, and no value of an environment variable is read.
 """
 
 from __future__ import annotations
