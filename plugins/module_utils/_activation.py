@@ -22,6 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     TIMED_OUT,
     file_digests,
     journal,
+    lost_interpreter,
     note_process,
     probe,
     seconds,
@@ -357,5 +358,8 @@ def check(home: Home, release: str | None) -> None:
     if record.get("build") and not record.get("built"):
         raise ReleaseError(f"The release {release} was never built (release_build_command): deploy it again.")
     environment = home.environment(release)
+    lost = environment and lost_interpreter(os.path.join(home.venvs, environment))
+    if lost:
+        raise ReleaseError(f"The release {release} cannot be started: {lost} Deploy it again, which builds it anew.")
     if environment is None or not os.path.isdir(os.path.join(home.venvs, environment)):
         raise ReleaseError(f"The release {release} has no set of dependencies: stage it again.")

@@ -372,6 +372,15 @@ class LockedError(ReleaseError):
             f"run {holder['run']}. Wait until it ends; if it is dead, run again with -e release_unlock=true."
         )
         self.holder = holder
+        try:
+            # By the times that one clock gives, whatever it says; a file of the future is as good as new.
+            self.age = max(0.0, time.time() - os.stat(path).st_mtime)
+        except FileNotFoundError:
+            self.age = 0.0
+
+    def result(self) -> dict:
+        """What a module returns of it, for its other half on the controller."""
+        return {"lock_holder": self.holder, "lock_age": self.age}
 
 
 class Lock:
@@ -390,6 +399,11 @@ class Lock:
             return None
         except (ValueError, TypeError):
             return unknown
+
+    def is_ours(self) -> bool:
+        """Whether this run holds the lock."""
+        holder = self.holder()
+        return holder is not None and holder["run"] == self.run["run"]
 
     def check(self, force: bool = False) -> None:
         """Refuse while another run holds the lock, and leave it as it is."""
@@ -451,8 +465,7 @@ class Lock:
 
     def release(self) -> None:
         """Give the lock back, if this run holds it."""
-        holder = self.holder()
-        if holder and holder["run"] == self.run["run"]:
+        if self.is_ours():
             os.unlink(self.home.lock)
         self.leave()
 

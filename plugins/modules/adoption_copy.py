@@ -167,7 +167,7 @@ def main() -> None:
             raise
         lock.leave()
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, KeyError) as error:
         module.fail_json(msg=sentence(error, home.root))
     module.exit_json(**result)

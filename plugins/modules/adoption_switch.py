@@ -607,7 +607,7 @@ def main() -> None:
         finally:
             lock.release()
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except FAULTS as error:
         module.fail_json(msg=sentence(error, home.root))
     module.exit_json(**result)

@@ -116,6 +116,11 @@ migrated:
   returned: success
   type: bool
   sample: true
+rollout:
+  description: The record of the last rollout of the live release, as M(flaskops.production.release_status) returns it.
+  returned: success
+  type: dict
+  sample: {"id": "7-81532a6xk2f", "number": 7, "release": "2026-04-21-120000-1a2b3c4", "state": "done"}
 differs:
   description: The differences, and the reasons for unknown facts.
   returned: success
@@ -155,6 +160,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_site im
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_account
 from ansible_collections.flaskops.production.plugins.module_utils._platform import unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
 from ansible_collections.flaskops.production.plugins.module_utils._settings import is_unfinished
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
@@ -229,6 +235,8 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
         raise Unlike(f"{home.root} is to be adopted")
     if Lock(home, {}).holder():
         raise Unlike(f"{home.lock} is held")
+    if read_drain(home):
+        raise Unlike("the hooks after an activation have not been completed")
     leftovers = home.leftovers()
     if leftovers:
         raise Unlike(f"{leftovers[0]} was left by a run that was interrupted")
@@ -245,7 +253,7 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
     link = os.path.join(home.environments, live)
     if not is_in_place(settings_of(validated("venv", VENV, {**venv, "source": home.release(live), "link": link}))):
         raise Unlike(f"the dependencies of {live} are not in place")
-    return {"live": live, "migrated": found["migrated"]}
+    return {"live": live, "migrated": found["migrated"], "rollout": read_rollout(home)}
 
 
 def refusals(home: Home, params: dict) -> list[str]:
@@ -270,7 +278,7 @@ def state(module: AnsibleModule) -> dict:
     if is_unfinished(home):
         differs.append(f"{home.former_settings} was left by a run that was interrupted")
     provisioned = not differs
-    found = {"live": "", "migrated": False}
+    found = {"live": "", "migrated": False, "rollout": {}}
     try:
         found = live_release(home, name, params["release"], params["venv"])
         note = kept_name(found["live"], params["release"]["source"])

@@ -63,6 +63,11 @@ options:
       - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
     type: int
     default: 5
+  rollout:
+    description:
+      - The rollout of which this is a part. The host records that it takes part, and keeps the lock until
+        M(flaskops.production.release_rollout) ends it. Without it, the lock is given back.
+    type: dict
   site:
     description:
       - Nginx's site file of the application, or the link that enables it. The last check is a request through
@@ -86,6 +91,7 @@ extends_documentation_fragment:
   - flaskops.production.health
 seealso:
   - module: flaskops.production.release_stage
+  - module: flaskops.production.release_rollout
   - module: flaskops.production.symlink_swap
 """
 
@@ -175,6 +181,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     LockedError,
     ReleaseError,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import enter_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
     fault,
@@ -287,6 +294,7 @@ def argument_spec() -> dict:
         "action": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
         "health": HEALTH,
         "keep": {"type": "int", "default": 5},
+        "rollout": {"type": "dict"},
         "run": {"type": "dict"},
         "site": {"type": "path"},
         "timeout": {"type": "float", "default": 0},
@@ -300,6 +308,7 @@ def main() -> None:
     home = Home(params["root"], params["run"])
     settings: list[str] = []
     lock = Lock(home, params["run"])
+    rollout = {**params["rollout"], "release": params["release"]} if params["rollout"] else {}
     begun = False
     if params["timeout"] < 0:
         module.fail_json(
@@ -329,7 +338,8 @@ def main() -> None:
             if not module.check_mode:
                 if params["release"]:
                     discard_staged(home)
-                lock.release()
+                if not rollout:
+                    lock.release()
             module.exit_json(**result)
         check(home, params["release"])
         # A connection that is cut must not stop a switch half way.
@@ -339,7 +349,11 @@ def main() -> None:
         lock.acquire(force=params["unlock"])
         begun = True
         try:
+            if rollout:
+                enter_rollout(home, rollout, params["run"], "activating")
             result.update(activate(home, params, reason), settings=settings)
+            if rollout.get("undo"):
+                enter_rollout(home, rollout, params["run"], "undone")
             if params["action"] == "rollback" and result["settings_before"]:
                 module.warn(
                     f"{params['release']} was live with other settings before: "
@@ -350,7 +364,10 @@ def main() -> None:
             settle(module, home)
             result["removed"] = prune(module, home, params["keep"]) if params["release"] else []
         finally:
-            lock.release()
+            if rollout:
+                lock.leave()
+            else:
+                lock.release()
     except ActivationError as error:
         module.fail_json(
             msg=message(error, home, params, settings),
@@ -360,7 +377,7 @@ def main() -> None:
             cause=f"{error.phase}: {error.seen}".splitlines()[0],
         )
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError) as error:
         # What keeps an activation from its end says nothing about what visitors get meanwhile.
         said = sentence(error, home.root)

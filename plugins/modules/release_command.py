@@ -95,6 +95,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+done:
+  description: Whether the command has been run.
+  returned: in check mode
+  type: bool
+  sample: true
 output:
   description: What the command wrote, both streams, the last 200 lines.
   returned: when the command was run
@@ -421,13 +426,14 @@ def main() -> None:
     params, home = module.params, Home(module.params["root"], module.params["run"])
     try:
         if module.check_mode:
-            module.exit_json(changed=not is_done(home, home.record(params["release"]) or {}, params))
+            done = is_done(home, home.record(params["release"]) or {}, params)
+            module.exit_json(changed=not done, done=done)
         # A connection that is cut must not leave a command whose end nobody records.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.umask(0o022)
         result = locked(home, params)
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except ScriptError as error:
         module.fail_json(msg=f"release_{params['purpose']}_command is not a script that bash can read: {error}")
     except (ReleaseError, BuildError, SymlinkError, OSError) as error:

@@ -24,6 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils import _acl, _
 from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
 from ansible_collections.flaskops.production.plugins.module_utils._former_user import Handover, share_data
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_rollout
 from ansible_collections.flaskops.production.plugins.modules import release_activate
 
 MAIN, CANDIDATE = "myapp.service", "myapp-next.service"
@@ -1185,6 +1186,31 @@ def test_a_rejected_release_leaves_the_former_user_its_access(host, as_root):
     assert host.activate("v2")["failed"]
     assert _acl.read(str(upload)) == shared
     host.assert_serves("v1")
+
+
+def test_a_release_whose_interpreter_is_gone_is_refused_and_not_rejected(host):
+    """As after an upgrade of the distribution."""
+    host.deploy("v1")
+    host.stage("v2", environment="f" * 12)
+    python = host.root / "venvs" / ("f" * 12) / "bin/python"
+    python.parent.mkdir()
+    python.symlink_to("/usr/bin/python3.4")
+    result = host.activate("v2")
+    assert result["failed"] and "python3.4, which is not there" in result["msg"] and "Deploy it again" in result["msg"]
+    assert host.home.record("v2")["state"] == "staged"
+    host.assert_serves("v1")
+
+
+def test_a_part_of_a_rollout_keeps_the_lock_and_is_recorded_with_what_was_live_before(host):
+    host.deploy("v1")
+    host.stage("v2")
+    rollout = {"id": "7-run-1", "number": 7, "action": "deploy", "hosts": ["web1"]}
+    host.activate("v2", rollout=rollout)
+    found = read_rollout(host.home)
+    assert (found["release"], found["before"], found["state"]) == ("v2", "v1", "activating")
+    assert Lock(host.home, {}).holder()["run"] == "run-1"
+    host.activate("v1", action="rollback", rollout={**rollout, "undo": True})
+    assert read_rollout(host.home) == {**found, "state": "undone"}
 
 
 # Settings
