@@ -95,8 +95,8 @@ def test_a_terminal_says_what_and_how():
         "    seen: /srv/shop/.env (file, 0644, root:shop)",
         "    expected: mode 0640",
         "    why: Keys and passwords of the application are open to each other service and login on the host.",
-        "    remedy: find -P /srv/shop/.env -prune -type f -links 1 -exec chown -h root:shop {} + -exec chmod 0640 {} +  "
-        "# then change the secrets",
+        "    remedy: find -P /srv/shop/.env -prune -type f -links 1 "
+        "-exec chown -h root:shop {} + -exec chmod 0640 {} +  # then change the secrets",
         "web2:",
         "  ERROR host-unread: The host could not be looked at.",
         "    seen: web2 gave no answer",
