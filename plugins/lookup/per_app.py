@@ -9,18 +9,19 @@ name: per_app
 author:
   - The flaskops.production contributors (@flaskops)
 version_added: "1.0.0"
-short_description: A task file, once for each application of a host
+short_description: Return a task file that runs once for each application of a host (internal to the roles)
 description:
-  - Returns the path of a task file to include. It includes O(_terms) once for each mapping in the variable
-    C(flask_apps), with the mapping's variables, so that roles for one application serve a host that has several.
+  - Returns the path of a task file to include. The file includes O(_terms) once for each mapping in the
+    variable C(flask_apps), with the mapping's variables. So roles for one application serve a host with several.
   - Without C(flask_apps), returns O(_terms) itself.
-  - Where C(flask_app_only) names one or more of the applications, separated by commas, the others are left out. A host
-    that has none of them is left alone, and C(__per_app_none) is set there, so that a report can tell it from a host
-    that did not answer. An application that no host of the play has is refused.
-  - The variables of one application are not seen by the next one.
-  - With O(batches=true), O(_terms) is included on one batch of the play's hosts after the other, as C(flask_app_serial)
-    says. An application whose mapping has C(flask_app_serial) has batches of its own within each of those.
-  - The file that is made holds names of variables, never their values. It lies in the run's temporary directory.
+  - If C(flask_app_only) names one or more of the applications, separated by commas, the others are left out. A host
+    without any of them is left alone, and C(__per_app_none) is set there, so that a report can distinguish it from an
+    unreachable host. An application that no host of the play has is refused.
+  - The variables of one application are not visible to the next one.
+  - With O(batches=true), O(_terms) is included on one batch of the play's hosts after the other, according to
+    C(flask_app_serial). An application with C(flask_app_serial) in its mapping has batches of its own within each of
+    those.
+  - The generated file has names of variables, never their values. It is in the run's temporary directory.
 options:
   _terms:
     description: The absolute path of the task file.
@@ -28,10 +29,10 @@ options:
     required: true
   batches:
     description:
-      - Whether C(flask_app_serial) counts, of all hosts and of an application. It is what C(serial) of a play is. A
-        number of hosts, a share of them, or a list of such batches, the last of which repeats.
-      - Unlike with C(serial), hosts that are not of the batch stay in the play, so that one of them is left to clean up
-        where all of a batch are lost. Of hosts with different values in the inventory, the first one's counts.
+      - Whether to apply C(flask_app_serial), of all hosts and of an application. It works as C(serial) of a play. A
+        number of hosts, a percentage, or a list of such batches, the last of which repeats.
+      - Unlike with C(serial), the other hosts stay in the play, so that one of them can clean up if a whole batch
+        fails. If hosts have different values in the inventory, the first one applies.
     type: bool
     default: false
 """
@@ -40,7 +41,7 @@ EXAMPLES = r"""
 - name: Prepare every application of this host
   ansible.builtin.include_tasks: "{{ lookup('flaskops.production.per_app', playbook_dir ~ '/tasks/prepare.yml') }}"
 
-- name: Switch every application, on as many hosts at a time as it says
+- name: Activate every application in its batches
   ansible.builtin.include_tasks:
     file: "{{ lookup('flaskops.production.per_app', playbook_dir ~ '/tasks/activate.yml', batches=true) }}"
 """

@@ -54,14 +54,14 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "parent-not-traversable-web": Kind(
             "error",
-            "Nginx can not pass a directory on the way",
+            "Nginx cannot pass a directory on the way",
             "Every directory on the path needs the search bit (x) for Nginx's user. Without it, files are 403 and "
             "the socket 502, whatever their own modes are.",
             _change("o+x"),
         ),
         "parent-not-traversable-runtime": Kind(
             "error",
-            "The application's user can not pass a directory on the way",
+            "The application's user cannot pass a directory on the way",
             "Every directory on the path needs the search bit (x) for the user of the process, or it does not start.",
             _change("o+x"),
         ),
@@ -87,7 +87,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "code-unreadable": Kind(
             "error",
-            "The application can not read its own code",
+            "The application cannot read its own code",
             "The import fails, at the start or at the first request that needs the file.",
             _change("u=rwX,go=rX", below=True),
         ),
@@ -99,7 +99,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "data-not-writable": Kind(
             "error",
-            "The application can not write where it has to",
+            "The application cannot write where it has to",
             "Uploads, log files or the socket fail with 'Permission denied'.",
             _change("u+rwx", "{user}:{group}"),
         ),
@@ -111,7 +111,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "served-file-unreadable": Kind(
             "warning",
-            "Nginx can not read files that it should serve",
+            "Nginx cannot read files that it should serve",
             "They are answered with 403 Forbidden.",
             f"{_change('o+rX', below=True)}  # or give the directory Nginx's group with the set-group-ID bit",
         ),
@@ -201,7 +201,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         "live-outside-releases": Kind(
             "error",
             "What is live is not one of the releases",
-            "Nothing protects that directory: it is not recorded, not checked, and a rollback can not return to it.",
+            "Nothing protects that directory: it is not recorded, not checked, and a rollback cannot return to it.",
             "Deploy, so that {path} leads into releases/ again.",
         ),
         "live-not-a-link": Kind(
@@ -401,7 +401,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         "unit-exec-missing": Kind(
             "error",
             "The program that the unit starts is not there",
-            "systemd can not start the service (status 203/EXEC).",
+            "systemd cannot start the service (status 203/EXEC).",
             "Build the environment, or correct ExecStart= of {name}.service.",
         ),
         "unit-exec-elsewhere": Kind(
@@ -624,7 +624,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "certificate-unreadable": Kind(
             "error",
-            "A certificate can not be read",
+            "A certificate cannot be read",
             "Nginx will not start with it.",
             "Put a PEM certificate in place, then systemctl reload nginx.",
         ),

@@ -197,7 +197,7 @@ def _code_modes(facts: Facts) -> Iterator[Finding]:
             yield finding("code-writable-by-runtime", seen, "code of root or a deploy user", top(writable))
         closed = [item for item in code if not may(facts.runtime, item, 5 if item.kind == "directory" else 4)]
         if closed:
-            seen = f"{facts.runtime.name} can not read {several([shown(item) for item in closed])}"
+            seen = f"{facts.runtime.name} cannot read {several([shown(item) for item in closed])}"
             yield finding("code-unreadable", seen, "files and directories that it may read", top(closed))
 
 
@@ -245,7 +245,7 @@ def _served(facts: Facts) -> Iterator[Finding]:
     # Nginx's own rules keep hidden files from visitors.
     closed = [item for item in closed if "/." not in item.path[len(facts.root) :]]
     if closed:
-        seen = f"{facts.web.name} can not read {several([shown(item) for item in closed])}"
+        seen = f"{facts.web.name} cannot read {several([shown(item) for item in closed])}"
         yield finding("served-file-unreadable", seen, "files and directories that it may read", top(closed))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_activate
-short_description: Switch to a release, or back, so that no client notices
+short_description: Activate a release by a handover (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)

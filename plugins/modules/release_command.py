@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_command
-short_description: Run a command of a release once, in the environment of its service
+short_description: Run a command of a release once (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)

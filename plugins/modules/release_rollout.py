@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_rollout
-short_description: Begin and end a rollout on a host
+short_description: Record the start and the end of a rollout on a host (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)

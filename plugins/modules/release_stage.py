@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_stage
-short_description: Put a release on a host, complete or not at all
+short_description: Stage a release on a host (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)

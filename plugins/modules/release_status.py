@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_status
-short_description: Tell which release of an application is live on a host, and how it does
+short_description: Report the live release of an application on a host (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)

@@ -137,7 +137,7 @@ def test_a_static_path_that_is_a_link_out_is_refused(site):
 
 
 def test_a_race_in_the_release_has_nothing_read_from_elsewhere(site, untouched, attack, flipping, rounds):
-    """Even the owner of a release, whom root trusts, can not redirect the collection."""
+    """Even the owner of a release, whom root trusts, cannot redirect the collection."""
     shutil.rmtree(site.release / "static")
     (site.release / "static").mkdir()
     site.file("static/app.css", "css")
