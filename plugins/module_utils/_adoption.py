@@ -136,7 +136,7 @@ def _service(facts: Facts, root: str, given: set[str], found: Plan) -> None:
     if not facts.unit:
         say(
             f"No systemd service runs {facts.root}: set adopt_unit to the name of its service. A process that was "
-            "started in another way can not be taken over, because nothing starts it again when the adoption fails."
+            "started in another way cannot be taken over, because nothing starts it again when the adoption fails."
         )
         return
     unit = facts.unit["Id"]

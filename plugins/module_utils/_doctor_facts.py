@@ -65,7 +65,7 @@ class Disk(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """A certificate that Nginx serves; expires is None where it can not be read."""
+    """A certificate that Nginx serves; expires is None where it cannot be read."""
 
     path: str
     expires: float | None

@@ -15,7 +15,7 @@ author:
 description:
   - Looks at everything that the roles layout, gunicorn_systemd, nginx_site, venv and release would look at one by one,
     and changes nothing. What decides is the same code, with the same options.
-  - A run that finds a host as described has nothing else to do there. Where something differs, or where it can not be
+  - A run that finds a host as described has nothing else to do there. Where something differs, or where it cannot be
     told, the roles do their work, and they say what is wrong.
 options:
   name:
@@ -197,10 +197,12 @@ def differing_paths(params: dict, refused: list[str]) -> list[str]:
 
 
 def differing_units(name: str) -> Iterator[str]:
-    """A socket that was enabled brings the service with it: each names the other one."""
+    """Enabling one of them enables both, but the service can have been disabled or masked since."""
     unit = show(f"{name}.socket", "ActiveState,NeedDaemonReload,UnitFileState")
     if unit.get("UnitFileState") != "enabled":
         yield f"{name}.socket is not enabled"
+    if show(f"{name}.service", "UnitFileState").get("UnitFileState") != "enabled":
+        yield f"{name}.service is not enabled"
     if unit.get("ActiveState") != "active":
         yield f"{name}.socket does not listen"
     if unit.get("NeedDaemonReload") == "yes":
