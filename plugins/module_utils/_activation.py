@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     TIMED_OUT,
     file_digests,
     journal,
+    lost_interpreter,
     note_process,
     probe,
     seconds,
@@ -31,6 +33,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     systemctl,
     working_directory,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsChange, reload_units
 from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
@@ -100,14 +103,13 @@ class Activation:
         self.since = time.time()
         # Without the release role there is no environment for a candidate, and the service is just restarted.
         self.gated = bool(release) or os.path.lexists(os.path.join(self.directory, ".venv"))
+        self.settings = SettingsChange(home, name, release)
         self.limits: dict[str, tuple[float, float]] = {}
         self.deadline = Deadline(ENDLESS)
 
     def run(self, record: Callable[[], None]) -> None:
         """Switch, and record it. When that fails, what served before serves again, and the error is raised."""
-        code, said = systemctl("daemon-reload")
-        if code:
-            raise ReleaseError(f"systemctl daemon-reload failed: is systemd running on this host? {said}".rstrip())
+        reload_units()
         self.deadline = Deadline(self.timeout or self.longest())
         sync_filesystem(self.home.root)
         try:
@@ -118,10 +120,13 @@ class Activation:
                 # Pages of the release may ask for new files as soon as the candidate serves; files that the live
                 # release has too are replaced only when the candidate has proved itself.
                 self.collect_static(self.directory, replace=False)
+                self.settings.begin(self.before, self.after)
+                self.read_limits()
                 self.start_candidate()
             try:
                 self.collect_static(self.directory, replace=True)
-                self.switch(self.after)
+                self.settings.put(lambda: self.switch(self.after))
+                self.read_limits()
                 self.restart(self.directory)
                 if self.gated:
                     # So far the candidate may have answered.
@@ -131,13 +136,17 @@ class Activation:
             except (ActivationError, ReleaseError, SymlinkError, OSError) as error:
                 self.switch_back(error)
                 raise
+            self.settings.accept()
             record()
         except (ActivationError, ReleaseError, SymlinkError, OSError):
+            with contextlib.suppress(ReleaseError, OSError):
+                self.settings.undo()
             if self.environment_before:
                 link_environment(self.home, self.release, self.environment_before)
             raise
         finally:
             self.end()
+            self.settings.end()
 
     # How long it may take
 
@@ -148,6 +157,14 @@ class Activation:
             start, stop = (seconds(found.get(name, "")) for name in ("TimeoutStartUSec", "TimeoutStopUSec"))
             self.limits[unit] = (min(start or ENDLESS, ENDLESS), min(stop or ENDLESS, ENDLESS))
         return self.limits[unit]
+
+    def read_limits(self) -> None:
+        """Allow what the units allow after a change of settings."""
+        if not self.settings.wanted:
+            return
+        self.limits.clear()
+        if not self.timeout:
+            self.deadline = Deadline(self.longest())
 
     def longest(self) -> float:
         """As long as all steps may take that end in time: the candidate, the restart, the health checks."""
@@ -307,7 +324,8 @@ class Activation:
         try:
             if self.environment_before:
                 link_environment(self.home, self.release, self.environment_before)
-            self.switch(self.before)
+            self.settings.undo(lambda: self.switch(self.before))
+            self.read_limits()
             self.restart(directory, back=True)
             self.collect_static(directory, replace=True)
         except (ActivationError, ReleaseError, SymlinkError, OSError) as error:
@@ -340,5 +358,8 @@ def check(home: Home, release: str | None) -> None:
     if record.get("build") and not record.get("built"):
         raise ReleaseError(f"The release {release} was never built (release_build_command): deploy it again.")
     environment = home.environment(release)
+    lost = environment and lost_interpreter(os.path.join(home.venvs, environment))
+    if lost:
+        raise ReleaseError(f"The release {release} cannot be started: {lost} Deploy it again, which builds it anew.")
     if environment is None or not os.path.isdir(os.path.join(home.venvs, environment)):
         raise ReleaseError(f"The release {release} has no set of dependencies: stage it again.")

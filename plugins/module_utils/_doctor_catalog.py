@@ -227,6 +227,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "Its installation did not come to its end, or packages were removed or added by hand.",
             "ansible-playbook flaskops.production.deploy  # builds it anew",
         ),
+        "environment-interpreter-missing": Kind(
+            "error",
+            "The interpreter of the live virtual environment is not there",
+            "The distribution was upgraded, or the interpreter removed: modules that are imported late fail, and the "
+            "next start is an outage.",
+            "ansible-playbook flaskops.production.deploy  # builds it anew",
+        ),
         "environment-mismatch": Kind(
             "error",
             "The environment is not that of the live release",
@@ -275,6 +282,13 @@ THEMES: dict[str, dict[str, Kind]] = {
             "No other deploy can start; its run was probably killed.",
             "ansible-playbook flaskops.production.deploy -e release_unlock=true  # when that run is dead",
         ),
+        "hooks-open": Kind(
+            "warning",
+            "The host is drained",
+            "Hooks before an activation have run, and those after it have not been completed: a load balancer may "
+            "leave the host out.",
+            "ansible-playbook flaskops.production.deploy  # any run of deploy, site or rollback completes the hooks",
+        ),
         "lock-held": Kind(
             "note",
             "A deploy is at work",
@@ -305,6 +319,12 @@ THEMES: dict[str, dict[str, Kind]] = {
             "warning",
             "The dependencies changed under the running process",
             "Modules imported from now on do not fit those that are loaded.",
+            "systemctl restart {name}",
+        ),
+        "process-replaced-files": Kind(
+            "warning",
+            "The process runs with programs or libraries that were replaced or removed",
+            "It has their old versions, such as those before a security update, and may miss files that it loads late.",
             "systemctl restart {name}",
         ),
         "process-stale-settings": Kind(

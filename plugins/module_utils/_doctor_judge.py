@@ -80,6 +80,7 @@ EXPLAINED = (
     "live-",
     "record-",
     "releases-",
+    "environment-interpreter-",
     "environment-m",
     "activation-",
     "root-",
@@ -365,6 +366,9 @@ def _managed(facts: Facts) -> Iterator[Finding]:
         yield finding(
             "environment-incomplete", f"{path} is not what was installed there", "a set as it was built", path
         )
+    if facts.lost_interpreter:
+        path = os.path.join(facts.root, "venvs", facts.environment)
+        yield finding("environment-interpreter-missing", facts.lost_interpreter, "an interpreter", path)
     venv, own = os.path.join(facts.root, "venv"), os.path.join(facts.code, ".venv")
     if os.path.lexists(own) and os.path.realpath(venv) != os.path.realpath(own):
         seen = f"{venv} leads to {os.path.realpath(venv)}"
@@ -376,7 +380,11 @@ def _left(facts: Facts) -> Iterator[Finding]:
         seen = "held by {by} on {controller} since {time}, run {run}".format(**facts.lock)
         kind = "lock-stale" if facts.lock_age > LOCK_AGE else "lock-held"
         yield finding(kind, seen, "no lock, when nobody deploys", os.path.join(facts.root, ".deploy", "lock"))
-    elif facts.next:
+    elif facts.drained:
+        seen = "drained by {by} since {time}, run {run}".format(**facts.drained)
+        place = os.path.join(facts.root, ".deploy", "drained.json")
+        yield finding("hooks-open", seen, "no open hooks, when nobody deploys", place)
+    if not facts.lock and facts.next:
         yield finding(
             "activation-interrupted", f"{facts.next} is there", "no candidate, when nobody deploys", facts.next
         )
@@ -422,6 +430,9 @@ def process(facts: Facts) -> Iterator[Finding]:
     elif facts.dependencies_changed > facts.started + 1:
         seen = f"{environment} changed since the process started"
         yield finding("process-stale-dependencies", seen, "an environment that stays as it is", environment, name=name)
+    if facts.replaced:
+        expected = "what is on the disk"
+        yield finding("process-replaced-files", several(facts.replaced), expected, facts.replaced[0], name=name)
     if facts.settings_changed:
         seen = f"{facts.settings_changed} changed since the process started"
         yield finding(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build a set of dependencies with pip or uv, so that it is complete or absent. Private."""
+"""Build a virtual environment with pip or uv, so that it is complete or absent. Private."""
 
 from __future__ import annotations
 
@@ -184,14 +184,14 @@ class Builder:
             self._create_with_pip(self.path)
 
     def check_interpreter(self) -> None:
-        """Whether the interpreter has what it needs to create environments."""
+        """Whether the interpreter has the support for virtual environments."""
         if self.settings.installer == "uv" and (self.settings.uv or self._own_uv()):
             return
         probe = [self.interpreter.path, "-I", "-c", "import venv, ensurepip"]
         done = subprocess.run(probe, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
         if done.returncode:
             raise MissingInterpreter(
-                f"{self.interpreter.path} can't create environments: it has no venv or no ensurepip. "
+                f"{self.interpreter.path} cannot create virtual environments: it has no venv or no ensurepip. "
                 "Install python3-venv (the package that belongs to this interpreter): the role venv does."
             )
 
@@ -386,7 +386,7 @@ class Builder:
         if more and re.search(r"Operation not permitted|can't start new thread", said):
             reason = "venv_only_binary: true, but a package asks for another one that would have to be built"
         raise VenvError(
-            f"{reason + ': the' if reason else 'The'} set of dependencies {self.path} ({files}) could not be built: "
+            f"{reason + ': the' if reason else 'The'} virtual environment {self.path} ({files}) could not be built: "
             f"{what} ended with {code}. The unfinished directory was removed and nothing else was changed. It said:\n"
             + "\n".join(tail(said))
         )
@@ -407,7 +407,7 @@ class Builder:
             return _build_unit.run(self.unit, script, space, self.deadline - time.monotonic(), more)
         except _build_unit.BuildTimeoutError:
             raise VenvError(
-                f"The set of dependencies {self.path} could not be built within {self.settings.timeout} s "
+                f"The virtual environment {self.path} could not be built within {self.settings.timeout} s "
                 "(venv_timeout). The unfinished directory was removed and nothing else was changed."
             ) from None
 

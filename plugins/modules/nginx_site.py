@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: nginx_site
-short_description: Put one Nginx site file in place, only when Nginx accepts it
+short_description: Write an Nginx site after Nginx has tested it (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_activate
-short_description: Switch to a release, or back, so that no client notices
+short_description: Activate a release by a handover (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
@@ -24,6 +24,9 @@ description:
   - Last, the site is asked for through Nginx, where the host has one (O(site)).
   - If the candidate fails, the live release was not touched. If anything fails later, C(app) is switched back
     and the service restarted. Either way the task fails.
+  - Settings that this run has staged with O(flaskops.production.tree#module:stage) are part of the transaction. The
+    candidate starts with them, and they are put in place together with the release. If it fails, they are removed.
+    Whenever the service starts, it starts with all settings from before or with all new ones.
   - A release is marked as rejected only by its own fault. It is not marked if the host is at fault, such as a full
     disk, a missing socket, a unit that systemd cannot start or an Nginx that does not pass requests on, or if the live
     release fails its health check as well.
@@ -60,6 +63,11 @@ options:
       - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
     type: int
     default: 5
+  rollout:
+    description:
+      - The rollout of which this is a part. The host records that it takes part, and keeps the lock until
+        M(flaskops.production.release_rollout) ends it. Without it, the lock is given back.
+    type: dict
   site:
     description:
       - Nginx's site file of the application, or the link that enables it. The last check is a request through
@@ -83,6 +91,7 @@ extends_documentation_fragment:
   - flaskops.production.health
 seealso:
   - module: flaskops.production.release_stage
+  - module: flaskops.production.release_rollout
   - module: flaskops.production.symlink_swap
 """
 
@@ -117,6 +126,19 @@ reason:
   returned: success
   type: str
   sample: /srv/myapp/shared/.env changed since myapp.service started
+settings:
+  description: The files of settings that were staged and are in place now.
+  returned: when something was activated
+  type: list
+  elements: str
+  sample: [/srv/myapp/shared/.env]
+settings_before:
+  description:
+    - Names of settings that are others than those with which the release was live before. No value is shown.
+  returned: when something was activated
+  type: list
+  elements: str
+  sample: [MODE in /srv/myapp/shared/.env]
 removed:
   description: Names of the releases and sets of dependencies that were removed.
   returned: when something was activated
@@ -159,6 +181,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     LockedError,
     ReleaseError,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import enter_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
     fault,
@@ -166,6 +189,14 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     outdated,
     probe,
     show,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._settings import (
+    differing_settings,
+    discard_staged,
+    is_unfinished,
+    note_settings,
+    recover,
+    staged_settings,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
 from ansible_collections.flaskops.production.plugins.module_utils._visit import visit
@@ -176,6 +207,9 @@ def needed(home: Home, params: dict) -> str:
     release = params["release"]
     if release and home.live() != release:
         return f"{home.live() or 'nothing'} is live"
+    staged = staged_settings(home, params["name"]) if release else []
+    if staged:
+        return f"new settings are staged: {', '.join(staged)}"
     if not os.path.lexists(home.app):
         return ""
     return outdated(home, params["name"]) or fault(home, params["health"], attempts=1, name=params["name"]) or ""
@@ -183,7 +217,9 @@ def needed(home: Home, params: dict) -> str:
 
 def activate(home: Home, params: dict, reason: str) -> dict:
     """Do it and record it. Only a release that is at fault itself is marked."""
+    recover(home, params["name"])
     release, live, recorded = params["release"], home.live(), home.recorded()
+    others = differing_settings(home, params["name"], release) if release and release != live else []
     activation = Activation(home, params["name"], release, params["health"], params["timeout"], params["site"] or "")
     try:
         activation.run(lambda: home.record_activation(release, params["action"], params["run"]))
@@ -194,7 +230,9 @@ def activate(home: Home, params: dict, reason: str) -> dict:
         if release and release != recorded:
             home.set_state(release, "bad", reason=f"{error.phase}: {error.seen}")
         raise
-    return {"release": home.live() or "", "previous": live or "", "reason": reason}
+    if home.live():
+        note_settings(home, params["name"], home.live())
+    return {"release": home.live() or "", "previous": live or "", "reason": reason, "settings_before": others}
 
 
 def fails_too(home: Home, params: dict, phase: str) -> bool:
@@ -222,20 +260,28 @@ def served(home: Home, name: str, health: dict | None) -> str:
     return f"{live} is live and answers GET {mounted_path(health['path'], home.env_file)}."
 
 
-def message(error: ActivationError, home: Home, params: dict) -> str:
+def message(error: ActivationError, home: Home, params: dict, settings: list[str]) -> str:
     """What failed and why, what serves now, and the next command. The cause comes first."""
-    what = params["release"] or "The new process"
+    what, fix = params["release"] or "The new process", "Fix the release and deploy again"
     rejected = isinstance(error, Rejected)
     verdict = "was rejected" if rejected else "was not activated"
+    if settings:
+        same = params["release"] == home.live()
+        what = f"The change of {', '.join(settings)}" if same else f"{what} with new settings ({', '.join(settings)})"
+        fix = "Fix the settings and run again" if same else "Fix the release or the settings, and run again"
     first, *rest = f"{what} {verdict} ({error.phase}): {error.seen}".rstrip(".").split("\n")
     lines = [f"{first}.", *rest]
     if error.cause.text():
         lines.append(error.cause.text())
+    if settings and is_unfinished(home):
+        lines.append("The settings of before could not all be put back: the next run does the rest.")
+    elif settings:
+        lines.append("The settings are as they were before.")
     if not rejected:
         lines.append("The release is not marked as rejected: the host is at fault, or the live release fails as well.")
     lines.append(served(home, params["name"], params["health"]))
     log = f"journalctl --unit={error.unit} --since=@{error.since:.0f}"
-    last = "Fix the release and deploy again" if rejected else "Fix the host (playbook doctor) and run again"
+    last = fix if rejected else "Fix the host (playbook doctor) and run again"
     lines.append(f"{last}. The whole log: {log}")
     return "\n".join(lines)
 
@@ -248,6 +294,7 @@ def argument_spec() -> dict:
         "action": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
         "health": HEALTH,
         "keep": {"type": "int", "default": 5},
+        "rollout": {"type": "dict"},
         "run": {"type": "dict"},
         "site": {"type": "path"},
         "timeout": {"type": "float", "default": 0},
@@ -258,8 +305,10 @@ def argument_spec() -> dict:
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
-    home = Home(params["root"])
+    home = Home(params["root"], params["run"])
+    settings: list[str] = []
     lock = Lock(home, params["run"])
+    rollout = {**params["rollout"], "release": params["release"]} if params["rollout"] else {}
     begun = False
     if params["timeout"] < 0:
         module.fail_json(
@@ -270,6 +319,7 @@ def main() -> None:
         module.fail_json(msg=f"keep is {params['keep']}, but must be a whole number of at least 1 (release_keep).")
     try:
         reason = needed(home, params)
+        settings = staged_settings(home, params["name"])
         result = {
             "changed": bool(reason),
             "release": home.live() or "",
@@ -286,7 +336,10 @@ def main() -> None:
             }
         if not reason or module.check_mode:
             if not module.check_mode:
-                lock.release()
+                if params["release"]:
+                    discard_staged(home)
+                if not rollout:
+                    lock.release()
             module.exit_json(**result)
         check(home, params["release"])
         # A connection that is cut must not stop a switch half way.
@@ -296,21 +349,35 @@ def main() -> None:
         lock.acquire(force=params["unlock"])
         begun = True
         try:
-            result.update(activate(home, params, reason))
+            if rollout:
+                enter_rollout(home, rollout, params["run"], "activating")
+            result.update(activate(home, params, reason), settings=settings)
+            if rollout.get("undo"):
+                enter_rollout(home, rollout, params["run"], "undone")
+            if params["action"] == "rollback" and result["settings_before"]:
+                module.warn(
+                    f"{params['release']} was live with other settings before: "
+                    f"{', '.join(result['settings_before'])}. A rollback keeps the settings of today; to return them, "
+                    "set them as they were and run the playbook site. The files before the last change are in "
+                    f"{os.path.join(home.settings, 'previous')}, for root only."
+                )
             settle(module, home)
             result["removed"] = prune(module, home, params["keep"]) if params["release"] else []
         finally:
-            lock.release()
+            if rollout:
+                lock.leave()
+            else:
+                lock.release()
     except ActivationError as error:
         module.fail_json(
-            msg=message(error, home, params),
+            msg=message(error, home, params, settings),
             phase=error.phase,
             release=home.live() or "",
             rejected=isinstance(error, Rejected),
             cause=f"{error.phase}: {error.seen}".splitlines()[0],
         )
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError) as error:
         # What keeps an activation from its end says nothing about what visitors get meanwhile.
         said = sentence(error, home.root)

@@ -41,37 +41,20 @@ SECRETS = {
 PLAIN = "plainlyvisible5e8a"
 
 
-class Site:
-    """A host, and the application's repository, which asks for a user and a password."""
+class Host:
+    """A host that playbooks are run on."""
 
-    def __init__(self, container: str, place: Path, port: int) -> None:
+    def __init__(self, container: str, place: Path, variables: dict) -> None:
         self.container = container
         self.place = place
-        self.port = port
-        self.planted = PLANTED
         # Where Ansible keeps on the controller what it needs during a run.
         self.temporary = place / "temporary"
-        self.repository = Repository(place / "app")
-        git = f"http://{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}@127.0.0.1:{port}/app/.git"
         self.variables = {
             "ansible_connection": "community.docker.docker",
             "ansible_user": "root",
             # Looking for the interpreter would be one more execution per run.
             "ansible_python_interpreter": "/usr/bin/python3",
-            "flask_app_name": "myapp",
-            "flask_app_root": APP_ROOT,
-            "flask_app_env": {
-                "SECRET_KEY": SECRETS["KEY"],
-                "SERVICE_URL": f"postgresql://app:{SECRETS['DATABASE']}@db.example.org/app",
-            },
-            "gunicorn_systemd_settings": {"proc_name": PLAIN},
-            "release_git_repo": git,
-            "release_git_ref": "main",
-            "release_health_path": "/health",
-            "release_shared_paths": ["instance/"],
-            # PyPI asks nobody for a name, so that it serves who gives one.
-            "venv_index_url": f"https://{SECRETS['INDEXUSER']}:{SECRETS['INDEXPASSWORD']}@pypi.org/simple",
-            "venv_environment": {"INSTALLER_TOKEN": SECRETS["INSTALLER"]},
+            **variables,
         }
 
     def play(self, name: str, *options: str, environment: dict[str, str] | None = None, **variables) -> Played:
@@ -116,6 +99,33 @@ class Site:
         """Run a script on the host as root: JSON in, JSON out."""
         command = ["exec", "--interactive", self.container, "python3", "-c", script]
         return json.loads(docker(*command, input=json.dumps(data)))
+
+
+class Site(Host):
+    """A host, and the application's repository, which asks for a user and a password."""
+
+    def __init__(self, container: str, place: Path, port: int) -> None:
+        self.port = port
+        self.planted = PLANTED
+        self.repository = Repository(place / "app")
+        git = f"http://{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}@127.0.0.1:{port}/app/.git"
+        variables = {
+            "flask_app_name": "myapp",
+            "flask_app_root": APP_ROOT,
+            "flask_app_env": {
+                "SECRET_KEY": SECRETS["KEY"],
+                "SERVICE_URL": f"postgresql://app:{SECRETS['DATABASE']}@db.example.org/app",
+            },
+            "gunicorn_systemd_settings": {"proc_name": PLAIN},
+            "release_git_repo": git,
+            "release_git_ref": "main",
+            "release_health_path": "/health",
+            "release_shared_paths": ["instance/"],
+            # PyPI asks nobody for a name, so that it serves who gives one.
+            "venv_index_url": f"https://{SECRETS['INDEXUSER']}:{SECRETS['INDEXPASSWORD']}@pypi.org/simple",
+            "venv_environment": {"INSTALLER_TOKEN": SECRETS["INSTALLER"]},
+        }
+        super().__init__(container, place, variables)
 
 
 class Played:

@@ -127,7 +127,7 @@ def test_the_first_page_works_as_it_is_written(tmp_path, installed):
             if command.endswith(".status"):
                 # After the rollback.
                 assert release in said
-            if "echo" in command and "refused" in shown:
+            if "echo" in command and "rejected" in shown:
                 assert "no such luck" in said
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One execution tells whether there is anything to do: whatever differs is seen, and mended."""
+"""One execution tells whether there is anything to do: whatever differs is seen, and mended. Faults: test_faults.py"""
 
 from __future__ import annotations
 
@@ -24,30 +24,6 @@ PROVISIONED = {
     "echo '# more' >> /etc/nginx/sites-available/myapp.conf": "/etc/nginx/sites-available/myapp.conf",
     "systemctl stop nginx": "nginx.service is not running and enabled",
 }
-# What is planted, what the look says of it, and what takes it back. The first reason counts.
-RELEASED = {
-    "process": ("systemctl stop myapp.service", "myapp.service is inactive", "systemctl start myapp.service"),
-    "dependencies": (
-        "mv $(readlink -f /srv/myapp/venv)/.complete /root/kept",
-        "are not in place",
-        "mv /root/kept $(readlink -f /srv/myapp/venv)/.complete",
-    ),
-    "socket": (
-        "mv /srv/myapp/run/gunicorn.sock /root/kept",
-        "/srv/myapp/run/gunicorn.sock is missing",
-        "mv /root/kept /srv/myapp/run/gunicorn.sock",
-    ),
-    "lock": (
-        "echo '{}' > /srv/myapp/.deploy/lock",
-        "/srv/myapp/.deploy/lock is held",
-        "rm /srv/myapp/.deploy/lock",
-    ),
-    "leftover": (
-        "mkdir /srv/myapp/releases/.staging-x",
-        "/srv/myapp/releases/.staging-x was left by a run that was interrupted",
-        "rmdir /srv/myapp/releases/.staging-x",
-    ),
-}
 
 
 def looks(site, cases: dict[str, dict]) -> dict[str, list[str]]:
@@ -69,17 +45,6 @@ def on_host(site, script: str) -> None:
 
 def missing(expected: Iterable[str], differs: list[str]) -> list[str]:
     return [text for text in expected if not any(text in said for said in differs)]
-
-
-@pytest.mark.parametrize("drift", RELEASED)
-def test_a_release_that_needs_something(site, converged, drift):
-    plant, expected, heal = RELEASED[drift]
-    on_host(site, plant)
-    try:
-        differs = look(site)
-    finally:
-        on_host(site, heal)
-    assert not missing([expected], differs), differs
 
 
 # What is set, and what the look says of it.

@@ -337,6 +337,9 @@ def test_nobody_reads_a_secret_on_the_host(site, watched):
     found = site.python(SEARCH, [PLANTED, PLAIN, "systemd"])
     environment_file = f"{site.variables['flask_app_root']}/shared/.env"
     holders = {path: oct(mode) for path, mode, word in found["files"] if word == PLANTED}
+    # The environment file from before the last change.
+    kept = f"{site.variables['flask_app_root']}/.deploy/settings/previous/.env"
+    assert holders.pop(kept, "0o600") == "0o600"
     assert holders == {environment_file: "0o640", TLS_KEY: "0o600"}
     assert [path for path, mode, word in found["files"] if word == PLAIN and mode & 0o004]
     assert PLANTED not in found["journal"]

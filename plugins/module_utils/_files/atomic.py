@@ -19,7 +19,7 @@ STALE_SECONDS = 60
 
 
 def temporary_name(prefix: str) -> str:
-    """A name that nobody else uses, and from which a later run can tell whether its maker is still alive."""
+    """A unique name, from which a later run can detect whether its process is still alive."""
     return f"{prefix}{os.getpid()}-{secrets.token_hex(8)}"
 
 

@@ -51,6 +51,12 @@ MESSAGES = {
         "molecule/fleet/tasks/failing.yml",
         "release_rollback_rollout",
     ),
+    "-e release_rollback_rollout=true. To return all hosts to one release": (
+        "tests/integration/test_rollouts.py",
+        "release_rollback_rollout=True",
+    ),
+    "-e release_rollback_to=<release>.": ("molecule/lifecycle/tasks/status.yml", "release_rollback_to: v1"),
+    "-e release_rollback_to=<release>.…": ("molecule/lifecycle/tasks/status.yml", "release_rollback_to: v1"),
     "nginx -t": ("molecule/doctor/vars/faults.yml", "id: nginx-config-invalid"),
     # Files of others
     "find -P … -exec chown -h root": (

@@ -95,14 +95,14 @@ def test_a_terminal_says_what_and_how():
         "    seen: /srv/shop/.env (file, 0644, root:shop)",
         "    expected: mode 0640",
         "    why: Keys and passwords of the application are open to each other service and login on the host.",
-        "    mend: find -P /srv/shop/.env -prune -type f -links 1 -exec chown -h root:shop {} + -exec chmod 0640 {} +  "
-        "# then change the secrets",
+        "    remedy: find -P /srv/shop/.env -prune -type f -links 1 "
+        "-exec chown -h root:shop {} + -exec chmod 0640 {} +  # then change the secrets",
         "web2:",
         "  ERROR host-unread: The host could not be looked at.",
         "    seen: web2 gave no answer",
         "    expected: a host that can be reached and read",
         "    why: Nothing is known of it.",
-        "    mend: Look at the message of the run, and try again.",
+        "    remedy: Look at the message of the run, and try again.",
         "Found: 2 errors.",
     ]
 

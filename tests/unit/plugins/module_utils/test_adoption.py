@@ -262,7 +262,7 @@ def test_variables_that_the_unit_sets_are_part_of_the_environment(shop):
     assert (found.unit_variables, found.environment) == (["COLOUR", "SECRET_KEY"], [])
     given = decide(shop(), "flask_app_env", unit_variables=["COLOUR"])
     assert given.unit_variables == []
-    assert "flask_app_env is set, so the values of shop.service (COLOUR) are not taken over." in given.attention
+    assert "flask_app_env is set, so the values of shop.service (COLOUR) are not adopted." in given.attention
 
 
 def test_the_rest_of_the_unit_becomes_settings_or_is_named(shop):
@@ -270,7 +270,7 @@ def test_the_rest_of_the_unit_becomes_settings_or_is_named(shop):
     found = decide(shop(), unit_text=text)
     assert found.variables["gunicorn_systemd_limit_nofile"] == "4096"
     assert found.variables["gunicorn_systemd_unit_overrides"] == {"Unit": {"After": ["redis.service"]}}
-    assert any("Not taken over of shop.service: ExecStartPre." in said for said in found.attention)
+    assert any("Not adopted from shop.service: ExecStartPre." in said for said in found.attention)
     given = decide(shop(), "gunicorn_systemd_unit_overrides", unit_text=text)
     assert "gunicorn_systemd_unit_overrides" not in given.variables
     assert any("gunicorn_systemd_unit_overrides is set, so that of shop.service" in said for said in given.attention)
@@ -348,14 +348,14 @@ def test_a_site_on_one_address_is_pointed_out(shop, listen, alone):
         ({"nginx": "valid stopped"}, "Nginx does not run"),
         ({"nginx": "invalid", "nginx_output": "x [emerg] bad"}, "Nginx refuses its configuration: x [emerg] bad"),
         ({"site": "listen 80;"}, "No site of Nginx leads to unix:"),
-        ({"listen": ""}, "Nothing says where shop.service listens"),
-        ({"code": "/nowhere"}, "The code of shop.service is not there: /nowhere"),
-        ({"code": "/srv/shop"}, "The code of shop.service is not there: /srv/shop"),
+        ({"listen": ""}, "shop.service has no known address"),
+        ({"code": "/nowhere"}, "The code of shop.service does not exist: /nowhere"),
+        ({"code": "/srv/shop"}, "The code of shop.service does not exist: /srv/shop"),
         ({"exec_start": "/env/bin/flask run"}, "set flask_app_wsgi, such as wsgi:app"),
         ({"site": SITE + " location /api/ {{ proxy_pass http://127.0.0.1:9; }}"}, "leads to 127.0.0.1:9"),
         ({"site": SITE + "%% server_name blog.example.org; location / {{ proxy_pass http://127.0.0.1:9; }}"},
          "/etc/nginx/conf.d/shop.conf also has blog.example.org"),
-        ({"truncated": True}, "holds more files than a tree of code should"),
+        ({"truncated": True}, "has too many files for code"),
     ],
 )  # fmt: skip
 def test_what_is_in_the_way_is_said(shop, more, says):

@@ -89,5 +89,5 @@ def test_an_environment_file_that_leads_out_is_refused_before_anything_is_copied
 def test_what_is_in_the_way_is_refused_before_anything_is_copied(shop, copy):
     (shop / "new/shared/media/cat.png").write_text("another cat")
     result = copy()
-    assert result["failed"] and f"{shop}/new/shared/media/cat.png is there already" in result["msg"]
+    assert result["failed"] and f"{shop}/new/shared/media/cat.png exists with other content" in result["msg"]
     assert not (shop / "new/shared/.env").exists()

@@ -63,7 +63,7 @@ def test_the_plan_holds_what_the_copy_has_to_know(shop, run_module):
     for line in (
         "Environment= of old.service (COLOUR, SECRET_KEY) -> /srv/tidy/shared/.env (no value is shown)",
         "setting: gunicorn_systemd_limit_nofile: 4096",
-        "LOOK AT: Not taken over of old.service: ExecStartPre.",
+        "LOOK AT: Not adopted from old.service: ExecStartPre.",
     ):
         assert line in said
 

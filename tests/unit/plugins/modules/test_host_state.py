@@ -57,6 +57,13 @@ def test_nothing_is_there_and_nothing_is_changed(asked, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_activation_that_was_interrupted_is_completed_whatever_is_in_place(asked, tmp_path):
+    former = tmp_path / ".deploy/settings/former"
+    former.mkdir(parents=True)
+    result = asked()
+    assert f"{former} was left by a run that was interrupted" in result["differs"] and not result["provisioned"]
+
+
 def test_a_path_that_differs_is_named(asked, tmp_path):
     assert str(tmp_path / "run") in asked(entries=[{"path": str(tmp_path / "run"), "mode": "0755"}])["differs"]
 
