@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the doctor can find: severity, reason and remedy of every finding, by its id. Private to the collection.
+"""The doctor's findings: severity, reason and remedy, by id. Private to the collection.
 
 docs/doctor.md has a section for each of them.
 """
@@ -36,53 +36,53 @@ THEMES: dict[str, dict[str, Kind]] = {
     "Place": {
         "root-missing": Kind(
             "error",
-            "The application's directory is not there",
-            "There is nothing to run, or the doctor was told the wrong place.",
-            "Set flask_app_root to where the application is, or deploy it.",
+            "The application's directory does not exist",
+            "There is nothing to run, or flask_app_root is wrong.",
+            "Set flask_app_root to the application's directory, or deploy it.",
         ),
         "root-in-home": Kind(
             "warning",
-            "The application lives in a home directory",
-            "Home directories are closed to other users, hidden by ProtectHome=, and go when the person goes.",
+            "The application is in a home directory",
+            "Other users cannot enter home directories, ProtectHome= hides them, and they are removed with their user.",
             "Move it to /srv/{name}, for example with the playbook site and flask_app_root=/srv/{name}.",
         ),
         "root-in-tmp": Kind(
             "error",
-            "The application lives in a directory for temporary files",
-            "It is emptied at boot or after some days, and services with PrivateTmp= see another one.",
+            "The application is in a directory for temporary files",
+            "It is emptied at boot or after some days, and services with PrivateTmp= have another one.",
             "Move it to /srv/{name}.",
         ),
         "parent-not-traversable-web": Kind(
             "error",
-            "Nginx cannot pass a directory on the way",
+            "Nginx cannot enter a parent directory",
             "Every directory on the path needs the search bit (x) for Nginx's user. Without it, files are 403 and "
             "the socket 502, whatever their own modes are.",
             _change("o+x"),
         ),
         "parent-not-traversable-runtime": Kind(
             "error",
-            "The application's user cannot pass a directory on the way",
+            "The application's user cannot enter a parent directory",
             "Every directory on the path needs the search bit (x) for the user of the process, or it does not start.",
             _change("o+x"),
         ),
         "parent-writable": Kind(
             "error",
-            "Others can replace what is below a directory on the way",
-            "Who may write to a directory may rename what is in it and put something else in its place, code included.",
+            "Other users can replace the content of a parent directory",
+            "A user who may write to a directory may rename and replace its entries, including code.",
             _change("0755", "root:root"),
         ),
     },
     "Owners and modes": {
         "code-writable-by-runtime": Kind(
             "error",
-            "The application may change its own code",
-            "A flaw that lets a visitor write a file is then a flaw that lets him run code, also after the restart.",
+            "The application can change its own code",
+            "A flaw that lets a visitor write a file then lets the visitor run code, also after a restart.",
             _change("u=rwX,go=rX", "root:root", below=True),
         ),
         "code-world-writable": Kind(
             "error",
-            "Every user of the host may change the code",
-            "Any process on the host, of whatever user, can make the application run what it likes.",
+            "Every user of the host can change the code",
+            "Any process on the host can make the application run its code.",
             _change("o-w", below=True),
         ),
         "code-unreadable": Kind(
@@ -93,19 +93,19 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "writable-elsewhere": Kind(
             "warning",
-            "The application may write where it has nothing to write",
-            "It needs its sockets, uploads and logs. What else it can change is what an intruder can change.",
-            f"{_change('go-w', 'root:root')}  # what it must write to belongs below shared/",
+            "The application can write to directories that it does not need",
+            "It needs its sockets, uploads and logs only. An attacker in the application can change the rest too.",
+            f"{_change('go-w', 'root:root')}  # keep its data in shared/",
         ),
         "data-not-writable": Kind(
             "error",
-            "The application cannot write where it has to",
+            "The application cannot write to its data",
             "Uploads, log files or the socket fail with 'Permission denied'.",
             _change("u+rwx", "{user}:{group}"),
         ),
         "data-world-writable": Kind(
             "warning",
-            "Every user of the host may write to the application's data",
+            "Every user of the host can write to the application's data",
             "Uploads can be replaced and logs forged by any other service on the host.",
             _change("o-w"),
         ),
@@ -117,84 +117,84 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "env-world-readable": Kind(
             "error",
-            "Every user of the host may read the secrets",
-            "Keys and passwords of the application are open to each other service and login on the host.",
+            "Every user of the host can read the secrets",
+            "Every service and login on the host can read the application's keys and passwords.",
             f"{_change('0640', 'root:{group}', what='-type f -links 1')}  # then change the secrets",
         ),
         "env-writable-by-runtime": Kind(
             "warning",
-            "The application may change its own settings",
-            "systemd reads the file as root and sets what it says, LD_PRELOAD and PATH included, at the next start.",
+            "The application can change its own settings",
+            "systemd reads the file as root and sets its variables, including LD_PRELOAD and PATH, at the next start.",
             _change("0640", "root:{group}", what="-type f -links 1"),
         ),
         "secret-world-readable": Kind(
             "error",
-            "Every user of the host may read a key",
-            "A private key that others have read is no longer private.",
+            "Every user of the host can read a key",
+            "A private key that other users can read is not private.",
             f"{_change('o-rwx')}  # then replace the key",
         ),
     },
     "Code and data": {
         "upload-in-release": Kind(
             "warning",
-            "Uploads lie among the code",
+            "Uploads are among the code",
             "The next release does not have them, and old releases are removed with them.",
             "Move them to shared/media, and name the path in release_shared_paths.",
         ),
         "log-in-release": Kind(
             "warning",
-            "Log files lie among the code",
-            "They go with the release, and the application needs write access to its code.",
+            "Log files are among the code",
+            "They are removed with the release, and the application needs write access to its code.",
             "Log to the journal, or to shared/logs: gunicorn_systemd_log_files=true.",
         ),
         "socket-in-release": Kind(
             "warning",
-            "A socket lies among the code",
+            "A socket is among the code",
             "Nginx loses it with the next release, and the application needs write access to its code.",
             "Listen in run/, from a systemd socket unit.",
         ),
         "venv-in-release": Kind(
             "warning",
-            "A virtual environment lies among the code",
-            "Its scripts name its own path, so it breaks when the release is moved; each release pays for it in full.",
-            "Keep environments in venvs/ and link them: the role venv does.",
+            "A virtual environment is among the code",
+            "Its scripts name its own path, so it breaks when the release is moved. Each release needs a complete one.",
+            "Keep virtual environments in venvs/ and link them: the role venv does.",
         ),
         "env-in-release": Kind(
             "warning",
-            "A file with secrets lies among the code",
-            "It stays in every old release, and comes from where secrets do not belong: the sources.",
+            "A file with secrets is among the code",
+            "It stays in every old release, and secrets do not belong in the sources.",
             "Move it to shared/.env (mode 0640) and delete it from the sources.",
         ),
         "database-in-release": Kind(
             "error",
-            "A database lies among the code",
-            "The next release starts with another one: what users wrote since is gone from the site.",
+            "A database is among the code",
+            "The next release starts with another one, so newer data of users is missing from the site.",
             "Move it to shared/instance, and name instance/ in release_shared_paths.",
         ),
         "vcs-in-release": Kind(
             "warning",
-            "The history of the sources lies among the code",
-            "It holds every version and secret there ever was, for whoever can read one file too many.",
+            "The history of the sources is among the code",
+            "It has every earlier version and secret, and a single readable file exposes them.",
             "rm -r {path}  # deploy an export of the sources instead of a work tree",
         ),
     },
     "Releases": {
         "live-missing": Kind(
             "error",
-            "Nothing is live",
+            "No release is live",
             "The service has no directory to start in, and Nginx answers 503.",
             "ansible-playbook flaskops.production.{playbook}",
         ),
         "releases-missing": Kind(
             "error",
-            "The directory of the releases is not there",
+            "The directory of the releases is missing",
             "The running process goes on until it is restarted, and then the site is down. None is left to return to.",
             "Mount it or move it back, if it is still somewhere. If not, deploy again: "
             "ansible-playbook flaskops.production.site.",
         ),
         "live-dangling": Kind(
             "error",
-            "The live release is not there",
+            "The live release is missing",
             "The running process goes on until it is restarted, and then the site is down.",
             "ansible-playbook flaskops.production.rollback, or deploy again.",
         ),
@@ -207,7 +207,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         "live-not-a-link": Kind(
             "warning",
             "The live code is a real directory",
-            "A deploy changes it file by file under the running application, and there is nothing to roll back to.",
+            "A deploy changes it file by file under the running application, and a rollback is not possible.",
             "Deploy with the role release; release_adopt=true keeps this code as the first release.",
         ),
         "live-incomplete": Kind(
@@ -218,7 +218,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "live-rejected": Kind(
             "error",
-            "A release is live that failed its checks",
+            "A rejected release is live",
             "It did not start or did not answer as it should when it was activated.",
             "ansible-playbook flaskops.production.rollback",
         ),
@@ -237,25 +237,25 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "environment-mismatch": Kind(
             "error",
-            "The environment is not that of the live release",
+            "The virtual environment is not that of the live release",
             "At the next start, the code runs with the dependencies of another release.",
             "ln -sfn app/.venv {path} && systemctl restart {name}",
         ),
         "activation-interrupted": Kind(
             "warning",
-            "An activation did not come to its end",
+            "An activation did not finish",
             "Two releases may be answering, and nobody has checked the new one.",
             "Deploy again: the next run completes or removes what was left.",
         ),
         "activation-unrecorded": Kind(
             "warning",
-            "The live release is not the one that was recorded last",
+            "The live release is not the last recorded one",
             "Somebody switched by hand; a rollback may lead elsewhere than expected.",
             "Deploy again, or ansible-playbook flaskops.production.rollback.",
         ),
         "release-half-staged": Kind(
             "warning",
-            "An interrupted run left something half done",
+            "An interrupted run left unfinished files",
             "It takes room, and tells of a deploy that somebody believes done.",
             "Deploy again: the next run removes it.",
         ),
@@ -268,19 +268,19 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "release-unrecorded": Kind(
             "note",
-            "A directory among the releases is not one",
-            "It is neither offered for a rollback nor ever removed.",
-            "rm -r {path}  # when nobody needs it",
+            "A directory in releases/ is not a release",
+            "It is never used for a rollback and never removed.",
+            "rm -r {path}  # if it is not needed",
         ),
         "environment-unreferenced": Kind(
             "note",
-            "A set of dependencies belongs to no release",
+            "A virtual environment belongs to no release",
             "It only takes room.",
             "Deploy again: the next run removes it.",
         ),
         "lock-stale": Kind(
             "warning",
-            "A deploy has held the lock for long",
+            "A deploy has held the deploy lock for a long time",
             "No other deploy can start; its run was probably killed.",
             "When that run is dead: ansible-playbook flaskops.production.deploy -e release_unlock=true",
         ),
@@ -293,22 +293,22 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "lock-held": Kind(
             "note",
-            "A deploy is at work",
-            "What is seen may change while it is looked at.",
-            "Look again when it has ended.",
+            "A deploy is running",
+            "The facts may change while the doctor reads them.",
+            "Run the doctor again after it.",
         ),
     },
     "Process": {
         "process-stale-release": Kind(
             "error",
             "The process runs another release than the live one",
-            "It was not restarted after the switch: visitors get old code, and late imports may fail.",
+            "It was not restarted after the activation: visitors get old code, and late imports may fail.",
             "systemctl restart {name}",
         ),
         "process-stale-environment": Kind(
             "error",
             "The process runs with other dependencies than the live ones",
-            "It was not restarted after its environment was replaced.",
+            "It was not restarted after its virtual environment was replaced.",
             "systemctl restart {name}",
         ),
         "process-stale-code": Kind(
@@ -320,7 +320,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         "process-stale-dependencies": Kind(
             "warning",
             "The dependencies changed under the running process",
-            "Modules imported from now on do not fit those that are loaded.",
+            "Newly imported modules do not match the loaded ones.",
             "systemctl restart {name}",
         ),
         "process-replaced-files": Kind(
@@ -332,13 +332,13 @@ THEMES: dict[str, dict[str, Kind]] = {
         "process-stale-settings": Kind(
             "warning",
             "Settings changed since the process started",
-            "The next start, perhaps in the night, is the first one with them.",
+            "They take effect at the next start, perhaps at night.",
             "systemctl daemon-reload && systemctl restart {name}",
         ),
         "health-failing": Kind(
             "error",
-            "The application does not answer as it should",
-            "Visitors see the same.",
+            "The application fails its health check",
+            "Visitors get the same answer.",
             "journalctl -u {name} -n 50",
         ),
     },
@@ -351,14 +351,14 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "unit-reload-needed": Kind(
             "warning",
-            "systemd has not read the unit's file since it changed",
-            "What is on disk comes into force at some later time, with whatever else needs a reload.",
+            "systemd has not read the changed unit file",
+            "The file takes effect at an unexpected time, with the next reload.",
             "systemctl daemon-reload && systemctl restart {name}",
         ),
         "unit-user-root": Kind(
             "error",
             "The application runs as root",
-            "Every flaw of the application is then one of the whole host.",
+            "Every flaw of the application then affects the whole host.",
             "Set User= and Group= in {path} to a user of its own.",
         ),
         "unit-user-missing": Kind(
@@ -370,32 +370,33 @@ THEMES: dict[str, dict[str, Kind]] = {
         "unit-user-web": Kind(
             "warning",
             "The application runs as Nginx's user",
-            "An intruder in the application can stop Nginx, read its memory with the keys of all sites, and reach the "
+            "An attacker in the application can stop Nginx, read its memory with the keys of all sites, and reach the "
             "sockets and uploads of every application on the host.",
-            "Give it a user of its own: set flask_app_user to {name}, and run the playbook site. The data goes along.",
+            "Give it a user of its own: set flask_app_user to {name}, and run the playbook site. "
+            "The data is given to the new user.",
         ),
         "unit-user-shared": Kind(
             "warning",
             "Another service runs as the application's user",
-            "An intruder in one of them can read the secrets and data of the other, and stop it.",
+            "An attacker in one of them can read the secrets and data of the other, and stop it.",
             "Give each a user of its own: flask_app_user, and the playbook site.",
         ),
         "unit-directory-missing": Kind(
             "error",
-            "The unit's WorkingDirectory is not there",
+            "The unit's WorkingDirectory does not exist",
             "systemd refuses to start the service (status 200/CHDIR).",
             "Correct WorkingDirectory= of {name}.service.",
         ),
         "unit-directory-elsewhere": Kind(
             "error",
             "The unit's WorkingDirectory is not the live code",
-            "The code that is deployed is not the code that runs.",
+            "The deployed code is not the running code.",
             "Set WorkingDirectory={live} in {name}.service.",
         ),
         "unit-pins-release": Kind(
             "warning",
             "The unit names one release",
-            "After the next deploy it still starts the old one, and fails when that is removed.",
+            "After the next deploy it still starts the old release, and fails after its removal.",
             "Name the link ({live}) in {name}.service.",
         ),
         "unit-exec-missing": Kind(
@@ -406,32 +407,32 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "unit-exec-elsewhere": Kind(
             "warning",
-            "The unit starts a program from outside the application's tree",
-            "An upgrade of the system, or of another application, changes what this one runs with.",
-            "Name the environment's own gunicorn in ExecStart= of {name}.service.",
+            "The unit starts a program outside of the application's directory",
+            "An upgrade of the system, or of another application, changes this application's program.",
+            "Name the virtual environment's own gunicorn in ExecStart= of {name}.service.",
         ),
         "unit-environment-missing": Kind(
             "error",
-            "The unit's EnvironmentFile is not there",
+            "The unit's EnvironmentFile does not exist",
             "systemd refuses to start the service.",
-            "Put it in place (mode 0640), or correct EnvironmentFile= of {name}.service.",
+            "Create it (mode 0640), or correct EnvironmentFile= of {name}.service.",
         ),
         "unit-environment-elsewhere": Kind(
             "warning",
             "The unit does not read the application's environment file",
-            "What is set in the file has no effect on the service.",
+            "The variables of the file have no effect on the service.",
             "Set EnvironmentFile={path} in {name}.service.",
         ),
         "unit-read-write-path-missing": Kind(
             "error",
-            "A path in ReadWritePaths= is not there",
+            "A path in ReadWritePaths= does not exist",
             "systemd refuses to start the service (status 226/NAMESPACE).",
             "Create {path}, or put a '-' in front of it.",
         ),
         "unit-sandbox-blocks": Kind(
             "error",
-            "The unit's sandbox keeps the application from its data",
-            "Writing fails with 'Read-only file system', although owner and mode are right.",
+            "The unit's sandbox blocks writes to the application's data",
+            "Writes fail with 'Read-only file system', although owner and mode are correct.",
             "Add ReadWritePaths={path} to {name}.service.",
         ),
         "unit-sandbox-hides": Kind(
@@ -456,45 +457,45 @@ THEMES: dict[str, dict[str, Kind]] = {
         "unit-inactive": Kind(
             "error",
             "The service does not run",
-            "Nobody answers, or the first visitor waits for the start.",
+            "The site is down, or the first visitor waits for the start.",
             "systemctl start {unit}",
         ),
         "unit-failed": Kind(
             "error",
             "The service failed",
-            "systemd has given up, or tries in vain.",
+            "systemd has stopped trying, or fails each time.",
             "journalctl -u {unit} -n 50",
         ),
         "unit-start-limit": Kind(
             "error",
-            "The service failed too often and is not started any more",
-            "It stays down until somebody resets it, even when the cause is gone.",
+            "The service failed too often and is no longer started",
+            "It stays down until you reset it, even if the cause is gone.",
             "systemctl reset-failed {unit} && systemctl start {unit}  # after the cause: journalctl -u {unit} -n 50",
         ),
         "unit-restarts": Kind(
             "warning",
-            "The service was restarted again and again",
-            "Each crash loses the requests in flight.",
+            "The service restarts repeatedly",
+            "Each crash loses the requests in progress.",
             "journalctl -u {unit}  # for the reason of each",
         ),
         "journal-permission-errors": Kind(
             "warning",
             "The application was refused access",
-            "Something that it wants to read or write is closed to it, by modes or by the unit's sandbox.",
-            "Give its user access to the paths named, or take the attempt out of the application.",
+            "Modes or the unit's sandbox block a read or write of the application.",
+            "Give its user access to these paths, or remove the access from the application.",
         ),
     },
     "Socket": {
         "socket-missing": Kind(
             "error",
-            "The socket is not there",
+            "The socket is missing",
             "Nginx answers 502 Bad Gateway.",
             "systemctl restart {unit}",
         ),
         "socket-not-listening": Kind(
             "error",
-            "Nobody listens on the socket",
-            "Nginx answers 502 Bad Gateway: the file is left over from a process that is gone.",
+            "No process listens on the socket",
+            "Nginx answers 502 Bad Gateway: the file remains from an ended process.",
             "systemctl restart {unit}",
         ),
         "socket-foreign": Kind(
@@ -505,28 +506,28 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "socket-unreachable": Kind(
             "error",
-            "Nginx may not connect to the socket",
+            "Nginx cannot connect to the socket",
             "Connecting takes write permission on the socket; without it Nginx answers 502 Bad Gateway.",
             "find -P {path} -prune -type s -exec chgrp -h {group} {{}} + -exec chmod 0660 {{}} +  "
             "# and SocketGroup={group}, SocketMode=0660 in the socket unit",
         ),
         "socket-open-to-all": Kind(
             "note",
-            "Every user of the host may connect to the socket",
-            "Local processes pass by Nginx and its limits, and are believed what they say about the client.",
-            "Let a systemd socket unit make it, with SocketGroup={group} and SocketMode=0660.",
+            "Every user of the host can connect to the socket",
+            "Local processes can bypass Nginx and its limits, and forge the client's address.",
+            "Let a systemd socket unit create it, with SocketGroup={group} and SocketMode=0660.",
         ),
         "socket-replaceable": Kind(
             "error",
             "The application can replace its socket",
-            "systemd gives the socket its owner by its name. A link put there in between gives away any file of the "
-            "host, and another listener answers visitors in place of the application.",
+            "systemd sets the socket's owner by path. With a link in its place, the application gets any file of the "
+            "host, and another listener can answer visitors.",
             "chown root:{group} {path} && chmod 1775 {path}, which the role layout does.",
         ),
         "unit-socket-mismatch": Kind(
             "error",
             "The socket unit and the service do not belong together",
-            "What the socket unit listens on is never given to the application.",
+            "The application never gets the socket of the socket unit.",
             "Name {name}.socket in Sockets= of the service, or one of the name of the service.",
         ),
     },
@@ -534,10 +535,10 @@ THEMES: dict[str, dict[str, Kind]] = {
         "nginx-missing": Kind(
             "note",
             "There is no Nginx on the host",
-            "What visitors come in through was not looked at.",
-            "Look at the web server or load balancer that serves the site.",
+            "The web server of the site was not examined.",
+            "Examine the web server or load balancer of the site.",
         ),
-        "nginx-not-running": Kind("error", "Nginx does not run", "Nobody is served.", "systemctl start nginx"),
+        "nginx-not-running": Kind("error", "Nginx does not run", "The site is down.", "systemctl start nginx"),
         "nginx-config-invalid": Kind(
             "error",
             "Nginx refuses its configuration",
@@ -546,13 +547,13 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "nginx-no-site": Kind(
             "warning",
-            "No site of Nginx leads to the application",
-            "It runs, but nobody gets to it through this Nginx.",
+            "No site of Nginx uses the application",
+            "It runs, but visitors cannot reach it through this Nginx.",
             "Add a server block with proxy_pass to its socket: the role nginx_site does.",
         ),
         "nginx-proxy-mismatch": Kind(
             "error",
-            "Nginx asks at another socket than the application's",
+            "Nginx uses another socket than the application's",
             "Visitors get 502 Bad Gateway.",
             "Set proxy_pass in {path} to http://{listen}",
         ),
@@ -564,13 +565,13 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "nginx-alias-missing": Kind(
             "error",
-            "Nginx serves files from a directory that is not there",
+            "Nginx serves files from a missing directory",
             "All of them are 404 Not Found: a page without styles, or without its pictures.",
             "Correct the path in {file}, then systemctl reload nginx.",
         ),
         "nginx-alias-traversal": Kind(
             "error",
-            "A location without a slash lets visitors out of its directory",
+            "A location without a slash exposes files outside of its directory",
             "GET {location}../ reads what is beside the directory: other files of the application, .env among them.",
             "End the location with a slash in {file}: location ^~ {location}/ {{ … }}, then systemctl reload nginx.",
         ),
@@ -583,7 +584,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         "nginx-pins-release": Kind(
             "warning",
             "Nginx serves files of one release",
-            "After the next deploy they are the old ones, and gone when that release is removed.",
+            "After the next deploy these files are outdated, and later removed with the release.",
             "Name shared/static/, or a path through the link to the live release, in {file}.",
         ),
         "nginx-alias-elsewhere": Kind(
@@ -595,14 +596,14 @@ THEMES: dict[str, dict[str, Kind]] = {
         "nginx-exposes-tree": Kind(
             "error",
             "Nginx serves the application's own files",
-            "Source code, settings and data can be downloaded by anyone who guesses their names.",
+            "Any visitor can download source code, settings and data by name.",
             "Serve only static and media directories in {file}.",
         ),
         "nginx-permission-errors": Kind(
             "warning",
             "Nginx was refused access",
-            "The requests were answered with 403, 404 or 502.",
-            "namei -l {path}  # shows which directory or file is closed to Nginx's user",
+            "Requests got 403, 404 or 502.",
+            "namei -l {path}  # shows the directory or file that Nginx's user cannot enter",
         ),
         "nginx-connections-exhausted": Kind(
             "warning",
@@ -656,14 +657,14 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "inodes-nearly-full": Kind(
             "warning",
-            "A file system has nearly no room for more files",
-            "Writing fails with 'No space left on device' although there is space.",
+            "A file system has nearly no inodes left",
+            "Writes fail with 'No space left on device' although space is left.",
             "du --inodes -x {path} | sort -n | tail  # remove small files",
         ),
         "scan-truncated": Kind(
             "note",
-            "The tree is too large to be looked at whole",
-            "What lies beyond was not judged.",
+            "The directory is too large for a complete examination",
+            "The rest was not examined.",
             "Move data out of the code.",
         ),
         "service-outdated": Kind(
@@ -676,9 +677,9 @@ THEMES: dict[str, dict[str, Kind]] = {
     "Fleet": {
         "host-unread": Kind(
             "error",
-            "The host could not be looked at",
-            "Nothing is known of it.",
-            "Look at the message of the run, and try again.",
+            "The host could not be examined",
+            "Its state is unknown.",
+            "Read the message of the run, and try again.",
         ),
         "drift-release": Kind(
             "warning",
