@@ -55,15 +55,15 @@ THEMES: dict[str, dict[str, Kind]] = {
         "parent-not-traversable-web": Kind(
             "error",
             "Nginx cannot enter a parent directory",
-            "Every directory on the path needs the search bit (x) for Nginx's user. Without it, files are 403 and "
-            "the socket 502, whatever their own modes are.",
-            _change("o+x"),
+            "Every directory on the path needs the search bit (x) for Nginx's user. Without it, "
+            "files get 403 and the socket 502, even with correct modes of their own.",
+            _change("go+x"),
         ),
         "parent-not-traversable-runtime": Kind(
             "error",
             "The application's user cannot enter a parent directory",
             "Every directory on the path needs the search bit (x) for the user of the process, or it does not start.",
-            _change("o+x"),
+            _change("go+x"),
         ),
         "parent-writable": Kind(
             "error",
@@ -112,8 +112,8 @@ THEMES: dict[str, dict[str, Kind]] = {
         "served-file-unreadable": Kind(
             "warning",
             "Nginx cannot read files that it should serve",
-            "They are answered with 403 Forbidden.",
-            f"{_change('o+rX', below=True)}  # or give the directory Nginx's group with the set-group-ID bit",
+            "Requests for them get 403 Forbidden.",
+            f"{_change('go+rX', below=True)}  # or give the directory Nginx's group with the set-group-ID bit",
         ),
         "env-world-readable": Kind(
             "error",
@@ -188,20 +188,19 @@ THEMES: dict[str, dict[str, Kind]] = {
         "releases-missing": Kind(
             "error",
             "The directory of the releases is missing",
-            "The running process goes on until it is restarted, and then the site is down. None is left to return to.",
-            "Mount it or move it back, if it is still somewhere. If not, deploy again: "
-            "ansible-playbook flaskops.production.site.",
+            "The running process continues until its restart; then the site is down. A rollback is not possible.",
+            "ansible-playbook flaskops.production.site  # unless it can be mounted or moved back",
         ),
         "live-dangling": Kind(
             "error",
             "The live release is missing",
-            "The running process goes on until it is restarted, and then the site is down.",
-            "ansible-playbook flaskops.production.rollback, or deploy again.",
+            "The running process continues until its restart; then the site is down.",
+            "ansible-playbook flaskops.production.{playbook}",
         ),
         "live-outside-releases": Kind(
             "error",
-            "What is live is not one of the releases",
-            "Nothing protects that directory: it is not recorded, not checked, and a rollback cannot return to it.",
+            "The live directory is not one of the releases",
+            "That directory is neither recorded nor checked, and a rollback cannot activate it.",
             "Deploy, so that {path} leads into releases/ again.",
         ),
         "live-not-a-link": Kind(
@@ -213,27 +212,27 @@ THEMES: dict[str, dict[str, Kind]] = {
         "live-incomplete": Kind(
             "error",
             "The live release is not complete",
-            "Nothing records that it was staged whole, so files may be missing.",
-            "Deploy it again, or return to a complete one: ansible-playbook flaskops.production.rollback.",
+            "It has no record of a complete staging, so files may be missing.",
+            "ansible-playbook flaskops.production.{playbook}",
         ),
         "live-rejected": Kind(
             "error",
             "A rejected release is live",
-            "It did not start or did not answer as it should when it was activated.",
-            "ansible-playbook flaskops.production.rollback",
+            "It failed its health check when it was activated.",
+            "ansible-playbook flaskops.production.{playbook}",
         ),
         "environment-incomplete": Kind(
             "error",
             "The live virtual environment is not complete",
-            "Its installation did not come to its end, or packages were removed or added by hand.",
-            "Deploy again, which builds it anew: ansible-playbook flaskops.production.deploy.",
+            "Its installation did not finish, or packages were removed or added by hand.",
+            "ansible-playbook flaskops.production.deploy  # builds it anew",
         ),
         "environment-interpreter-missing": Kind(
             "error",
             "The interpreter of the live virtual environment is not there",
             "The distribution was upgraded, or the interpreter removed: modules that are imported late fail, and the "
             "next start is an outage.",
-            "Deploy again, which builds it anew: ansible-playbook flaskops.production.deploy.",
+            "ansible-playbook flaskops.production.deploy  # builds it anew",
         ),
         "environment-mismatch": Kind(
             "error",
@@ -244,27 +243,26 @@ THEMES: dict[str, dict[str, Kind]] = {
         "activation-interrupted": Kind(
             "warning",
             "An activation did not finish",
-            "Two releases may be answering, and nobody has checked the new one.",
-            "Deploy again: the next run completes or removes what was left.",
+            "Two releases may be serving, and the new one is unchecked.",
+            "ansible-playbook flaskops.production.deploy  # completes or removes what was left",
         ),
         "activation-unrecorded": Kind(
             "warning",
             "The live release is not the last recorded one",
-            "Somebody switched by hand; a rollback may lead elsewhere than expected.",
-            "Deploy again, or ansible-playbook flaskops.production.rollback.",
+            "The link was changed by hand, so a rollback may activate an unexpected release.",
+            "ansible-playbook flaskops.production.deploy  # records what it activates",
         ),
         "release-half-staged": Kind(
             "warning",
             "An interrupted run left unfinished files",
-            "It takes room, and tells of a deploy that somebody believes done.",
-            "Deploy again: the next run removes it.",
+            "They take space, and show a deploy that did not finish.",
+            "ansible-playbook flaskops.production.deploy  # removes it",
         ),
         "record-unreadable": Kind(
             "error",
             "The record of a release cannot be read",
-            "It counts as missing: nobody can roll back to the release. The application goes on.",
-            "Restore {path} from a backup, or deploy the release again, which records it anew: "
-            "ansible-playbook flaskops.production.deploy.",
+            "It counts as missing, so a rollback to the release is not possible. The application continues.",
+            "ansible-playbook flaskops.production.deploy  # of that release, or restore {path} from a backup",
         ),
         "release-unrecorded": Kind(
             "note",
@@ -275,14 +273,14 @@ THEMES: dict[str, dict[str, Kind]] = {
         "environment-unreferenced": Kind(
             "note",
             "A virtual environment belongs to no release",
-            "It only takes room.",
-            "Deploy again: the next run removes it.",
+            "It only takes space.",
+            "ansible-playbook flaskops.production.deploy  # removes it",
         ),
         "lock-stale": Kind(
             "warning",
             "A deploy has held the deploy lock for a long time",
-            "No other deploy can start; its run was probably killed.",
-            "When that run is dead: ansible-playbook flaskops.production.deploy -e release_unlock=true",
+            "No other deploy can start. Its run was probably killed.",
+            "ansible-playbook flaskops.production.deploy -e release_unlock=true  # when that run is dead",
         ),
         "hooks-open": Kind(
             "warning",
@@ -401,7 +399,7 @@ THEMES: dict[str, dict[str, Kind]] = {
         ),
         "unit-exec-missing": Kind(
             "error",
-            "The program that the unit starts is not there",
+            "The unit's program does not exist",
             "systemd cannot start the service (status 203/EXEC).",
             "Build the environment, or correct ExecStart= of {name}.service.",
         ),
@@ -450,9 +448,8 @@ THEMES: dict[str, dict[str, Kind]] = {
         "unit-masked": Kind(
             "error",
             "A unit is masked",
-            "systemd refuses to start it, at boot as well. Nobody is served.",
-            "systemctl unmask {unit}. If its file is a link to /dev/null, put the file back: ansible-playbook "
-            "flaskops.production.site. Then systemctl enable --now {unit}",
+            "systemd refuses to start it, also at boot. The site is down.",
+            "systemctl unmask {unit}  # then ansible-playbook flaskops.production.site, which puts its units back",
         ),
         "unit-inactive": Kind(
             "error",
@@ -501,8 +498,8 @@ THEMES: dict[str, dict[str, Kind]] = {
         "socket-foreign": Kind(
             "error",
             "Another process listens on the socket's path",
-            "Visitors are answered by it, and not by the application.",
-            "End that process, then systemctl restart {unit}",
+            "It answers visitors in place of the application.",
+            "systemctl restart {unit}  # when that process has ended",
         ),
         "socket-unreachable": Kind(
             "error",
@@ -522,7 +519,7 @@ THEMES: dict[str, dict[str, Kind]] = {
             "The application can replace its socket",
             "systemd sets the socket's owner by path. With a link in its place, the application gets any file of the "
             "host, and another listener can answer visitors.",
-            "chown root:{group} {path} && chmod 1775 {path}, which the role layout does.",
+            "chown root:{group} {path} && chmod 1775 {path}  # as the role layout does",
         ),
         "unit-socket-mismatch": Kind(
             "error",
@@ -542,8 +539,8 @@ THEMES: dict[str, dict[str, Kind]] = {
         "nginx-config-invalid": Kind(
             "error",
             "Nginx refuses its configuration",
-            "The running one goes on, but no change comes into force, and after a restart the host serves nothing.",
-            "nginx -t, mend what it names, then systemctl reload nginx.",
+            "The running configuration stays, no change takes effect, and after a restart Nginx does not start.",
+            "nginx -t && systemctl reload nginx  # when what nginx -t names is corrected",
         ),
         "nginx-no-site": Kind(
             "warning",
@@ -561,25 +558,25 @@ THEMES: dict[str, dict[str, Kind]] = {
             "error",
             "Two sites have the same name",
             "Nginx only warns, and silently serves one of them.",
-            "Take the name out of one of the files, then systemctl reload nginx.",
+            "systemctl reload nginx  # when the name is removed from one of the files",
         ),
         "nginx-alias-missing": Kind(
             "error",
             "Nginx serves files from a missing directory",
-            "All of them are 404 Not Found: a page without styles, or without its pictures.",
-            "Correct the path in {file}, then systemctl reload nginx.",
+            "All of them get 404 Not Found: pages have no styles or pictures.",
+            "systemctl reload nginx  # when the path in {file} is corrected",
         ),
         "nginx-alias-traversal": Kind(
             "error",
             "A location without a slash exposes files outside of its directory",
-            "GET {location}../ reads what is beside the directory: other files of the application, .env among them.",
-            "End the location with a slash in {file}: location ^~ {location}/ {{ … }}, then systemctl reload nginx.",
+            "GET {location}../ reads files beside the directory, such as .env of the application.",
+            "systemctl reload nginx  # when the location in {file} ends with a slash: location ^~ {location}/ {{ … }}",
         ),
         "nginx-alias-slash": Kind(
             "error",
             "An alias lacks the slash at its end",
-            "The rest of the URL is put right behind it, so that every file is 404 Not Found.",
-            "End the alias with a slash in {file}, then systemctl reload nginx.",
+            "Nginx appends the rest of the URL without a slash, so every file gets 404 Not Found.",
+            "systemctl reload nginx  # when the alias in {file} ends with a slash",
         ),
         "nginx-pins-release": Kind(
             "warning",
@@ -591,7 +588,7 @@ THEMES: dict[str, dict[str, Kind]] = {
             "warning",
             "Nginx serves another directory than the application's",
             "Files that are uploaded or collected do not appear on the site.",
-            "Set the alias in {file} to {own}/, then systemctl reload nginx.",
+            "systemctl reload nginx  # when the alias in {file} is {own}/",
         ),
         "nginx-exposes-tree": Kind(
             "error",
@@ -609,25 +606,25 @@ THEMES: dict[str, dict[str, Kind]] = {
             "warning",
             "Nginx has run out of connections",
             "Requests failed. A request that waits for the application takes two connections of worker_connections.",
-            "Set worker_connections 4096 and worker_rlimit_nofile 8192 in /etc/nginx/nginx.conf, then reload nginx.",
+            "systemctl reload nginx  # when nginx.conf has worker_connections 4096 and worker_rlimit_nofile 8192",
         ),
         "certificate-expired": Kind(
             "error",
             "A certificate has expired",
             "Browsers refuse the site.",
-            "Renew it, then systemctl reload nginx.",
+            "systemctl reload nginx  # when it is renewed",
         ),
         "certificate-expiring": Kind(
             "warning",
             "A certificate expires soon",
-            "Automatic renewal replaces it a month before, so it probably does not work.",
-            "Renew it (certbot renew --dry-run says what is in the way), then systemctl reload nginx.",
+            "Automatic renewal replaces it a month before, so the renewal probably fails.",
+            "systemctl reload nginx  # when it is renewed; the log of the ACME client says what is in the way",
         ),
         "certificate-unreadable": Kind(
             "error",
             "A certificate cannot be read",
-            "Nginx will not start with it.",
-            "Put a PEM certificate in place, then systemctl reload nginx.",
+            "Nginx does not start with it.",
+            "systemctl reload nginx  # when a PEM certificate is in its place",
         ),
     },
     "Host": {
@@ -635,25 +632,25 @@ THEMES: dict[str, dict[str, Kind]] = {
             "error",
             "A file system is full",
             "Uploads, logs, sessions and deploys fail.",
-            "du -xh {path} | sort -h | tail  # and a smaller release_keep, or journalctl --vacuum-size=500M",
+            "du -xh {path} | sort -h | tail  # shows what to remove; a smaller release_keep leaves fewer releases",
         ),
         "file-system-read-only": Kind(
             "error",
             "A file system is mounted read-only",
-            "Uploads, logs and deploys fail. The kernel does so after errors of the disk.",
-            "dmesg shows why; then mount -o remount,rw the file system of {path}",
+            "Uploads, logs and deploys fail. The kernel does this after disk errors.",
+            'mount -o remount,rw "$(findmnt -no TARGET --target {path})"  # when dmesg has shown the reason',
         ),
         "file-system-noexec": Kind(
             "error",
             "The application's file system is mounted noexec",
             "The next start fails: systemd cannot execute the programs of the virtual environment (status 203/EXEC).",
-            "mount -o remount,exec the file system of {path}, and remove noexec from /etc/fstab.",
+            'mount -o remount,bind,exec "$(findmnt -no TARGET --target {path})"  # and remove noexec from /etc/fstab',
         ),
         "disk-nearly-full": Kind(
             "warning",
             "A file system is nearly full",
-            "A deploy needs room for a release and perhaps a set of dependencies.",
-            "du -xh {path} | sort -h | tail  # and a smaller release_keep, or journalctl --vacuum-size=500M",
+            "A deploy needs space for a release and perhaps a virtual environment.",
+            "du -xh {path} | sort -h | tail  # shows what to remove; a smaller release_keep leaves fewer releases",
         ),
         "inodes-nearly-full": Kind(
             "warning",
@@ -670,8 +667,8 @@ THEMES: dict[str, dict[str, Kind]] = {
         "service-outdated": Kind(
             "warning",
             "The service needs a new process",
-            "It is not what the tree describes.",
-            "Deploy again, or systemctl restart {name}.",
+            "It does not match the files of the application.",
+            "ansible-playbook flaskops.production.deploy  # renews the process",
         ),
     },
     "Fleet": {
@@ -685,19 +682,19 @@ THEMES: dict[str, dict[str, Kind]] = {
             "warning",
             "Hosts run different releases",
             "Visitors get one or the other, request by request.",
-            "ansible-playbook flaskops.production.deploy, without --limit.",
+            "ansible-playbook flaskops.production.deploy  # without --limit",
         ),
         "drift-environment": Kind(
             "warning",
             "Hosts run with different packages",
-            "A fault shows on some hosts only.",
-            "ansible-playbook flaskops.production.deploy, without --limit.",
+            "A fault appears on some hosts only.",
+            "ansible-playbook flaskops.production.deploy  # without --limit",
         ),
         "drift-settings": Kind(
             "warning",
             "Hosts have different settings",
-            "A session that one host signed is refused by the other, and a fault shows on some hosts only.",
-            "ansible-playbook flaskops.production.site, without --limit.",
+            "A session that one host signed is refused by the other, and a fault appears on some hosts only.",
+            "ansible-playbook flaskops.production.site  # without --limit",
         ),
     },
 }

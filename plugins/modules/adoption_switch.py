@@ -289,8 +289,9 @@ class Takeover(Activation):
         for path, text in candidate_units(self.name, units, self.home.socket, self.side.socket).items():
             put(path, text.encode())
         reload_units()
-        if systemctl("start", self.candidate_socket)[0]:
-            raise ReleaseError(f"{self.candidate_socket} did not start: see journalctl -u {self.candidate_socket}.")
+        code, said = systemctl("start", self.candidate_socket)
+        if code:
+            raise ReleaseError(f"{self.candidate_socket} did not start: {said}")
         link_environment(self.home, str(self.release), self.home.environment(str(self.release)) or "")
         self.collect_static(self.directory, replace=False)
         self.start_candidate()
@@ -389,8 +390,9 @@ class Takeover(Activation):
         reload_units()
         for unit in (self.socket_unit, self.unit):
             systemctl("reset-failed", unit)
-        if systemctl("start", self.socket_unit)[0]:
-            raise ReleaseError(f"{self.socket_unit} did not start: see journalctl -u {self.socket_unit}.")
+        code, said = systemctl("start", self.socket_unit)
+        if code:
+            raise ReleaseError(f"{self.socket_unit} did not start: {said}")
 
     def displaced(self) -> list[str]:
         """What of an old deployment in the same directory could still be written to, or read by others."""

@@ -203,10 +203,12 @@ def differing_paths(params: dict, refused: list[str]) -> list[str]:
 
 
 def differing_units(name: str) -> Iterator[str]:
-    """A socket that was enabled brings the service with it: each names the other one."""
+    """Enabling one of them enables both, but the service can have been disabled or masked since."""
     unit = show(f"{name}.socket", "ActiveState,NeedDaemonReload,UnitFileState")
     if unit.get("UnitFileState") != "enabled":
         yield f"{name}.socket is not enabled"
+    if show(f"{name}.service", "UnitFileState").get("UnitFileState") != "enabled":
+        yield f"{name}.service is not enabled"
     if unit.get("ActiveState") != "active":
         yield f"{name}.socket does not listen"
     if unit.get("NeedDaemonReload") == "yes":

@@ -334,8 +334,8 @@ def wait_for(name: str) -> None:
     while show(name, "ActiveState").get("ActiveState") in ("activating", "deactivating", "active", "reloading"):
         if time.monotonic() > until:
             raise ReleaseError(
-                f"{name} still runs the command of an earlier run: wait until it ends, or end it with "
-                f"'systemctl stop {name}', and run again."
+                f"{name} still runs the command of an earlier run: wait until it ends, or stop that unit, and run "
+                "again."
             )
         time.sleep(0.5)
 

@@ -75,17 +75,18 @@ def test_a_path_that_can_not_be_made_is_a_difference_too(asked, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("state", "expected"),
+    ("unit", "state", "expected"),
     [
-        ({"UnitFileState": "disabled"}, "myapp.socket is not enabled"),
-        ({"ActiveState": "inactive"}, "myapp.socket does not listen"),
-        ({"NeedDaemonReload": "yes"}, "myapp.socket changed on disk"),
+        ("myapp.socket", {"UnitFileState": "disabled"}, "myapp.socket is not enabled"),
+        ("myapp.service", {"UnitFileState": "disabled"}, "myapp.service is not enabled"),
+        ("myapp.socket", {"ActiveState": "inactive"}, "myapp.socket does not listen"),
+        ("myapp.socket", {"NeedDaemonReload": "yes"}, "myapp.socket changed on disk"),
     ],
 )
-def test_the_socket(asked, monkeypatch, state, expected):
-    unit = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no", **state}
-    monkeypatch.setattr(host_state, "show", lambda _unit, _properties: unit)
-    assert expected in asked()["differs"]
+def test_the_units(asked, monkeypatch, unit, state, expected):
+    right = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
+    monkeypatch.setattr(host_state, "show", lambda name, _properties: {**right, **state} if name == unit else right)
+    assert [said for said in asked()["differs"] if said.startswith("myapp")] == [expected]
 
 
 @pytest.mark.parametrize(
