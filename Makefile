@@ -13,7 +13,7 @@ TOOLS = .cache/venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-destroy test test-all test-fast test-unit test-integration lint molecule certify matrix \
-	setup images docs docs-tables build clean
+	setup images docs docs-tables docs-recording build clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -60,7 +60,11 @@ images: setup ## Build the images of the test hosts
 docs: setup ## Build the documentation's site in .cache/docs/html
 	@$(TOOLS)/python docs/site/docs_site.py
 
-docs-tables: setup ## Write the generated tables of the documentation
+docs-tables: setup ## Write the generated tables and pictures of the documentation
+	@$(TOOLS)/python tools/generate_docs.py
+
+docs-recording: setup ## Record the run that README.md shows, on a host in a container, and draw it
+	@$(TOOLS)/python tools/record.py
 	@$(TOOLS)/python tools/generate_docs.py
 
 build: setup ## Build the collection's tarball

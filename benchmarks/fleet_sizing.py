@@ -71,7 +71,7 @@ SIZED = ("noop", "deploy", "live", "rollback")
 def sizing(results: Results) -> str:
     """The tables of docs/sizing.md."""
     costs = {job: cost(job, results) for job in SIZED}
-    of_costs = [["job", "to start", "controller CPU per host", "a host's own time", "forks that are of use"]]
+    of_costs = [["job", "start", "controller CPU per host", "a host's own time", "useful forks"]]
     for job, one in costs.items():
         cells = [f"{one.start:.1f} s", f"{one.cpu:.2f} s", f"{one.own:.1f} s", str(one.forks())]
         of_costs.append([JOBS[job], *cells])
@@ -90,8 +90,8 @@ def sizing(results: Results) -> str:
         [
             f"Computed by `benchmarks/fleet.py` for a controller with {results.processors} processors, from its own "
             f"figures at {', '.join(map(str, sorted(results.sizes)))} hosts: {results.machine}",
-            f"What a job costs, where a host's own time is that of a fleet of {fewest}:\n\n{markdown(of_costs)}",
-            f"What to expect:\n\n{markdown(of_times)}",
+            f"Costs of a job (the host's own time is that of a fleet of {fewest}):\n\n{markdown(of_costs)}",
+            f"Expected times:\n\n{markdown(of_times)}",
             f"A new release in batches, with {most} forks:\n\n{markdown(of_batches)}",
         ]
     )

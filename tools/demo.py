@@ -1,4 +1,4 @@
-"""Deploy the demo application to a container that stands in for a server, and say where it answers."""
+"""Deploy the demo application to a container in place of a host, and print its address."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ The application answers:   {url}
 
 On the host ({host}, Debian 13), under /srv/demo:
   app -> releases/…        the live release; a deploy replaces this one link
-  venv -> app/.venv        its Python environment, kept in venvs/
-  shared/                  .env, static, media, instance (SQLite) and logs: what outlives releases
-  run/gunicorn.sock        where Nginx reaches Gunicorn
+  venv -> app/.venv        its virtual environment, in venvs/
+  shared/                  .env, static, media, instance (SQLite) and logs, which outlive releases
+  run/gunicorn.sock        the socket between Nginx and Gunicorn
 
-What to try next:
+Try next:
   $EDITOR molecule/shared/files/demo/demo/templates/index.html; make demo      deploy a change
   docker exec {host} journalctl -u demo -n 20                           read the application's log
-  docker exec {host} ls -l /srv/demo /srv/demo/releases                 look at the releases
-  docker exec -it {host} bash                                           look around
-  make demo-destroy                                                            remove it all
+  docker exec {host} ls -l /srv/demo /srv/demo/releases                 list the releases
+  docker exec -it {host} bash                                           open a shell on the host
+  make demo-destroy                                                            remove the container
 """
 
 
@@ -96,7 +96,7 @@ def deploy() -> None:
     if subprocess.run(
         playbook, check=False, cwd=ROOT, env=tool_environment(ANSIBLE_CONFIG=str(CONFIGURATION))
     ).returncode:
-        fail("The playbook failed; the message above says why. `make demo` goes on from there.")
+        fail("The playbook failed; see the message above. `make demo` continues from there.")
     wait_until_it_answers(url())
     print(ANSWERS.format(url=url(), host=HOST))
 

@@ -1,11 +1,11 @@
-"""Write what is generated in README.md, roles/*/README.md and docs/; with --check, only compare.
+"""Write the generated tables and pictures of roles/*/README.md and docs/; with --check, only compare.
 
-A table stands between two comments, and the first one says what is in it:
+A table stands between two comments. The first one names its content:
 
     <!-- roles:begin -->                              every role
     <!-- variables:begin -->                          every variable of the role that the file belongs to
     <!-- variables:begin flask_app_name … -->         these variables, with the first sentence of each description
-    <!-- findings:begin -->                           everything that the doctor can find
+    <!-- findings:begin -->                           every finding of the doctor
     <!-- sandbox:begin -->                            every directive of the application's sandbox, with its reason
 """
 
@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
 import sys
 from pathlib import Path
 
 import yaml
+from terminal_picture import terminal_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
@@ -40,8 +42,22 @@ def argument_spec(role: str) -> dict:
 
 
 def documents() -> list[Path]:
-    readmes = [ROOT / "README.md", *(ROOT / "roles" / role / "README.md" for role in ROLES)]
-    return [*readmes, ROOT / "docs/doctor.md", ROOT / "docs/security.md"]
+    readmes = [ROOT / "roles" / role / "README.md" for role in ROLES]
+    return [*readmes, *(ROOT / "docs" / name for name in ("settings.md", "doctor.md", "security.md"))]
+
+
+def pictures() -> dict[Path, str]:
+    """The pictures of terminals. A recording is the output of a real run; its first line is the picture's title."""
+    found = {}
+    for recording in (ROOT / "docs/site").glob("*.txt"):
+        title, __, text = recording.read_text().partition("\n\n")
+        found[ROOT / f"docs/images/{recording.stem}.svg"] = terminal_picture(title, text)
+    return found
+
+
+def role_link(role: str, document: Path) -> str:
+    """A link to the role's README."""
+    return f"[{role}]({os.path.relpath(ROOT / 'roles' / role / 'README.md', document.parent)})"
 
 
 def code(text: str) -> str:
@@ -56,9 +72,7 @@ def markdown(text: str, document: Path) -> str:
     def render(match: re.Match) -> str:
         kind, value = match[1], re.sub(r"\\(.)", r"\1", match[2])
         if kind == "P" and value.startswith("flaskops.production.") and value.endswith("#role"):
-            role = value.split(".")[2].removesuffix("#role")
-            path = "roles/" if document.parent == ROOT else "../"
-            return f"[{role}]({path}{role}/README.md)"
+            return role_link(value.split(".")[2].removesuffix("#role"), document)
         if kind in ("B", "I"):
             return f"**{value}**" if kind == "B" else f"*{value}*"
         if kind in ("O", "RV"):
@@ -98,11 +112,8 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def role_table(document: Path) -> str:
-    rows = []
-    for role in ROLES:
-        path = "roles/" if document.parent == ROOT else "../"
-        rows.append([f"[{role}]({path}{role}/README.md)", markdown(argument_spec(role)["short_description"], document)])
-    return table(["Role", "What it is for"], rows)
+    rows = [[role_link(role, document), markdown(argument_spec(role)["short_description"], document)] for role in ROLES]
+    return table(["Role", "Purpose"], rows)
 
 
 def variable_table(document: Path, names: list[str]) -> str:
@@ -132,8 +143,8 @@ def finding_sections() -> str:
     for theme, kinds in catalog.THEMES.items():
         parts.append(f"## {theme}\n")
         for name, kind in kinds.items():
-            mend = re.sub(r"\{(\w+)\}", r"<\1>", kind.mend.replace("{{", "{").replace("}}", "}"))
-            parts.append(f"### {name}\n\n**{kind.title}** ({kind.severity}). {kind.why}\n\nMend: {code(mend)}\n")
+            remedy = re.sub(r"\{(\w+)\}", r"<\1>", kind.mend.replace("{{", "{").replace("}}", "}"))
+            parts.append(f"### {name}\n\n**{kind.title}** ({kind.severity}). {kind.why}\n\nRemedy: {code(remedy)}\n")
     return "\n" + "\n".join(parts) + "\n"
 
 
@@ -182,13 +193,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a table is stale")
     check = parser.parse_args().check
-    stale = {document: text for document in documents() if (text := generate(document)) != document.read_text()}
+    wanted = {document: generate(document) for document in documents()} | pictures()
+    stale = {path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text}
     for document, text in stale.items():
         print(f"{document.relative_to(ROOT)} {'is stale' if check else 'written'}")
         if not check:
             document.write_text(text)
     if check and stale:
-        sys.exit("Write the tables again: python3 tools/generate_docs.py")
+        sys.exit("Write them again: make docs-tables")
 
 
 if __name__ == "__main__":

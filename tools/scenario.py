@@ -9,8 +9,10 @@ import sys
 from environment import CACHE, ROOT, VENV, tool_environment
 
 sys.path.insert(0, str(ROOT / "molecule/shared/image"))
-from build import SUITES, build_images
+from build import PULLED, SUITES, build_images
 
+# Their hosts are compared, so that there are two of them in any case.
+TWO = ("doctor", "fleet")
 NAMES = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
 
@@ -20,11 +22,14 @@ def command(name: str, action: str, platform: str = "") -> tuple[list[str], dict
     # Molecule does not find it by itself in a linked work tree.
     options = ["--base-config", ".config/molecule/config.yml"]
     words = [str(VENV / "bin/molecule"), *options, action, "--scenario-name", name]
-    if platform:
+    if platform and not (platform in PULLED and name in TWO):
         words += ["--platform-name", f"flaskops-{name}{suffix}-{platform}"]
     # Runs of one scenario beside each other keep their notes apart.
     notes = CACHE / "molecule" / "-".join(filter(None, (f"{name}{suffix}", platform)))
     settings = {"MOLECULE_EPHEMERAL_DIRECTORY": str(notes), "FLASKOPS_MATRIX": suffix, "COLUMNS": "160"}
+    if platform in PULLED:
+        # In the place of Debian 12, so that the names of hosts and images follow.
+        settings["FLASKOPS_PLATFORM"] = platform
     return words, tool_environment(**settings)
 
 
@@ -32,9 +37,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--action", default="test", help="Molecule's: test, converge, verify, login, destroy …")
-    parser.add_argument("--platform", default="", choices=["", *SUITES], help="default: all of the scenario's")
+    parser.add_argument("--platform", default="", choices=["", *SUITES, *PULLED], help="default: all of the scenario's")
     arguments = parser.parse_args()
-    build_images(*([arguments.platform] if arguments.platform else []))
+    build_images(*([arguments.platform] if arguments.platform else []), *(SUITES if arguments.name in TWO else []))
     words, environment = command(arguments.name, arguments.action, arguments.platform)
     os.chdir(ROOT)
     os.execvpe(words[0], words, environment)

@@ -11,7 +11,9 @@ import posixpath
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
@@ -23,11 +25,15 @@ SOURCE = SITE / "source"
 HTML = SITE / "html"
 REFERENCE = "reference"
 REPOSITORY = "https://github.com/flaskops/production"
-LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+# Links within the repository. Those to files that the built collection lacks are addresses.
+LINK = re.compile(rf"(?<=\]\()(?={REPOSITORY}/(?:blob|tree)/main/|(?![a-z]+:|#))([^)#\s]+)")
 FENCE = re.compile(r"^( *)(```+).*?^\1\2$", re.DOTALL | re.MULTILINE)
 ENTRY = re.compile(r"^- \[([^\]]+)\]\(([^)#\s]+)[)#]")
 CONTENTS = re.compile(r"^\.\. contents::.*\n(?: +:.*\n)*", re.MULTILINE)
 PLUGIN = re.compile(r"^( +)(\w+)_(module|filter|lookup|role)$", re.MULTILINE)
+# The entries of an index, and those of its navigation.
+ENTRIES = re.compile(r"(?:^\* :ansplugin:.*\n)+|(?:^ +\w+ \w+ <\w+>\n)+", re.MULTILINE)
+INTERNAL = re.compile(r"^\* :ansplugin:`(\w+ \w+) <.*\(internal to the roles\)$", re.MULTILINE)
 VALIDATE = re.compile(r"^\.\. _\S+__entrypoint-validate:\n.*?(?=^\.\. Extra links$)", re.DOTALL | re.MULTILINE)
 VARIABLES = re.compile(r"<!-- variables:begin -->\n.*<!-- variables:end -->\n", re.DOTALL)
 
@@ -35,6 +41,7 @@ VARIABLES = re.compile(r"<!-- variables:begin -->\n.*<!-- variables:end -->\n", 
 def pages() -> dict[str, str]:
     """Where each file of the repository is on the site."""
     found = {"README.md": "overview.md", "docs/README.md": "index.md", "CHANGELOG.rst": "changelog.rst"}
+    found |= {"SECURITY.md": "security-policy.md", "CODE_OF_CONDUCT.md": "code-of-conduct.md"}
     for path in sorted(ROOT.glob("docs/**/*.md")):
         name = path.relative_to(ROOT).as_posix()
         found.setdefault(name, name.removeprefix("docs/"))
@@ -45,8 +52,11 @@ def pages() -> dict[str, str]:
 
 
 def resolved(link: str, page: str, places: dict[str, str]) -> str:
-    """A link of a file in the repository as it has to be on the site: to the page there, or to the repository."""
-    target = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
+    """A link of a file in the repository as it is on the site: to the page there, or to the repository."""
+    if link.startswith(f"{REPOSITORY}/"):
+        target = re.sub(r"^(blob|tree)/main/", "", link.removeprefix(f"{REPOSITORY}/"))
+    else:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
     if target in places:
         return posixpath.relpath(places[target], posixpath.dirname(places[page]) or ".")
     if target.startswith("docs/images/"):
@@ -114,8 +124,48 @@ def stage() -> None:
 
 def reference(text: str) -> str:
     """A page of antsibull-docs as it suits this site: with short names in the navigation, without a table of contents,
-    which is beside every page, and without a role's entry point `validate`, whose options are those of `main`."""
-    return VALIDATE.sub("", PLUGIN.sub(r"\1\2 \3 <\2_\3>", CONTENTS.sub("", text)))
+    which is beside every page, and without a role's entry point `validate`, whose options are those of `main`. An index
+    lists the public plugins before the internal ones."""
+    page = VALIDATE.sub("", PLUGIN.sub(r"\1\2 \3 <\2_\3>", CONTENTS.sub("", text)))
+    internal = set(INTERNAL.findall(page))
+
+    def is_internal(line: str) -> bool:
+        return re.split(r" <", line.strip().removeprefix("* :ansplugin:`"))[0] in internal
+
+    return ENTRIES.sub(lambda entries: "".join(sorted(entries[0].splitlines(True), key=is_internal)), page)
+
+
+class Page(HTMLParser):
+    """The links of a page and the names that a link to it can have."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.names: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("href", "src") and value:
+                self.links.append(value)
+            elif name in ("id", "name") and value:
+                self.names.add(value)
+
+
+def broken_links(html: Path) -> list[str]:
+    """Links within the built pages that lead nowhere, each with its page."""
+    pages = {path.resolve(): Page(path.read_text()) for path in html.rglob("*.html")}
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if parts.scheme or parts.netloc:
+                continue
+            named = not parts.fragment or target not in pages or parts.fragment in pages[target].names
+            if not target.exists() or not named:
+                broken.append(f"{path.relative_to(html.resolve())}: {link}")
+    return broken
 
 
 def run(*command: str | Path) -> None:
@@ -135,6 +185,8 @@ def build() -> None:
     # All pages are written, because the navigation is on each of them.
     sphinx = ["--builder=html", "--fail-on-warning", "--keep-going", "--jobs=auto", "--quiet", "--write-all"]
     run("sphinx-build", *sphinx, f"--doctree-dir={SITE / 'doctrees'}", SOURCE, HTML)
+    if broken := broken_links(HTML):
+        fail("Links that lead nowhere:\n" + "\n".join(broken))
     say(f"The site is in {(HTML / 'index.html').relative_to(ROOT)}.")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import archive_name
@@ -36,10 +37,13 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = self._arguments()
-        result.update(execute(self, arguments, task_vars))
-        settled = result.get("failed") or result.get("present", True) or self._task.check_mode
-        if settled or arguments.get("pull_url") or "directory" in arguments.get("source", {}):
-            return result
+        is_fetched = arguments.get("pull_url") or "directory" in arguments.get("source", {})
+        asked = not boolean(arguments.pop("send", False)) or self._task.check_mode or is_fetched
+        if asked:
+            result.update(execute(self, arguments, task_vars))
+            settled = result.get("failed") or result.get("present", True) or self._task.check_mode
+            if settled or is_fetched or arguments.get("only"):
+                return result
         archive = Path(arguments["source"]["archive"])
         if archive.stat().st_size <= SMALL:
             content = base64.b64encode(archive.read_bytes()).decode("ascii")
@@ -53,12 +57,12 @@ class ActionModule(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _arguments(self) -> dict[str, Any]:
-        """What the module is told. Where the host fetches, the archive is published before the host is asked."""
+        """The arguments of the module. If the host fetches, the archive is published first."""
         arguments = dict(self._task.args)
         directory, url = arguments.pop("pull_directory", ""), arguments.get("pull_url")
         if not url:
             return arguments
-        if directory and not self._task.check_mode:
+        if directory and not self._task.check_mode and not arguments.get("only"):
             self._publish(arguments["source"], directory)
         # The URL is shown; user and password are not.
         return {**arguments, "pull_url": public(url), "pull_credentials": credentials(url)}

@@ -79,11 +79,12 @@ def anchor(host: str, app: str) -> str:
 
 def details(item: Mapping) -> str:
     """One finding, which opens."""
+    labels = {"seen": "Seen", "expected": "Expected", "why": "Why", "mend": "Remedy"}
     listed = "".join(
-        f"<dt>{key.capitalize()}</dt><dd>{escape(item[key])}</dd>"
+        f"<dt>{label}</dt><dd>{escape(item[key])}</dd>"
         if key in ("expected", "why")
-        else f"<dt>{key.capitalize()}</dt><dd><code>{escape(item[key])}</code></dd>"
-        for key in ("seen", "expected", "why", "mend")
+        else f"<dt>{label}</dt><dd><code>{escape(item[key])}</code></dd>"
+        for key, label in labels.items()
     )
     opened = ' open=""' if item["severity"] == "error" else ""
     summary = f'{mark(item["severity"])} {escape(item["title"])} <code class="soft">{escape(item["id"])}</code>'

@@ -16,7 +16,7 @@ def told(findings: list[Mapping]) -> list[str]:
         lines.append(f"    seen: {item['seen']}")
         lines.append(f"    expected: {item['expected']}")
         lines.append(f"    why: {item['why']}")
-        lines.append(f"    mend: {item['mend']}")
+        lines.append(f"    remedy: {item['mend']}")
     return lines
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 # A line for every host of a large fleet would bury what matters.
 NAMED = 20
@@ -17,15 +18,24 @@ def hosts_named(hosts: list[str]) -> str:
     return f"{count}: {', '.join(hosts[:NAMED])}{f' and {more} more' if more > 0 else ''}"
 
 
-def release_hosts(fleet: Mapping[str, Mapping[str, str | None]], app: str | None = None) -> list[str]:
+def release_hosts(
+    fleet: Mapping[str, Mapping[str, str | None]],
+    app: str | None = None,
+    given: Iterable[Mapping[str, Any]] = (),
+    ends: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    completing: Iterable[str] = (),
+) -> list[str]:
     """A sentence for each release that is live somewhere, of one application or of all, the most frequent first.
 
     fleet: for each host, the live release of each of its applications: '' where nothing is live, None where it is not
     known. Nothing at all is known of a host without applications; one that has only others is left out.
+    given: results of looks at these hosts by one of them, which are newer. ends: what else each host said at its end.
+    completing: hosts whose hooks are about to be completed.
     """
+    fleet, ends = _with_results(fleet, given, ends or {})
     if app is None:
         apps = dict.fromkeys(name for live in fleet.values() for name in live)
-        return [sentence for name in apps for sentence in release_hosts(fleet, name)]
+        return [sentence for name in apps for sentence in release_hosts(fleet, name, (), ends, completing)]
     hosts: dict[str | None, list[str]] = {}
     for host, live in fleet.items():
         if app in live or not live:
@@ -36,7 +46,27 @@ def release_hosts(fleet: Mapping[str, Mapping[str, str | None]], app: str | None
         sentences.append(f"{app}: nothing is live on {hosts_named(hosts[''])}.")
     if None in hosts:
         sentences.append(f"{app}: it is not known what is live on {hosts_named(hosts[None])}.")
+    said = {host: apps[app] for host, apps in ends.items() if app in apps}
+    drained = [host for host, more in said.items() if more.get("drained") and host not in completing]
+    if drained:
+        sentences.append(
+            f"{app}: drained on {hosts_named(drained)}. Hooks after the activation have not been completed; any run of "
+            "deploy, site or rollback completes them."
+        )
+    faults = {host: more["outdated"] for host, more in said.items() if more.get("outdated")}
+    sentences += [f"{app}: not well on 1 host: {host} ({fault})." for host, fault in faults.items()]
     return sentences
+
+
+def _with_results(fleet: Mapping, given: Iterable[Mapping[str, Any]], ends: Mapping) -> tuple[dict, dict]:
+    """The fleet and its ends, with the results of looks at some of its hosts."""
+    live = {host: dict(apps) for host, apps in fleet.items()}
+    more = {host: dict(apps) for host, apps in ends.items()}
+    for result in given:
+        host, app = result["__release_lock"][0]["key"], result["__release_lock"][1]["app"]
+        live.setdefault(host, {})[app] = result.get("live")
+        more.setdefault(host, {})[app] = result.get("more") or {}
+    return live, more
 
 
 def release_activated(fleet: Mapping[str, Mapping], prepared: Mapping[str, Mapping], app: str) -> list[str]:

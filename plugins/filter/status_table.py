@@ -31,14 +31,34 @@ def remarks(fleet: Mapping) -> list[str]:
         for app, status in statuses.items():
             if status["outdated"]:
                 found.append(f"{host}: {app} is not well: {status['outdated']}.")
+            if status.get("drained"):
+                found.append(
+                    f"{host}: {app} is drained since {status['drained']['time']}: hooks after the activation have not "
+                    "been completed. Any run of deploy, site or rollback completes them."
+                )
+            rollout = status.get("rollout") or {}
+            if rollout and rollout["state"] not in ("done", "undone"):
+                found.append(
+                    f"{host}: {app} took part in the rollout {rollout['id']} of {rollout['release']}, which is "
+                    f"{rollout['state']}."
+                )
+            if status.get("replaced"):
+                found.append(
+                    f"{host}: {app} runs with {len(status['replaced'])} programs or libraries that were replaced or "
+                    f"removed since it was started, such as {status['replaced'][0]}: restart it."
+                )
             if status["lock"]:
                 found.append(f"{host}: {app} is locked by {status['lock']['by']} since {status['lock']['time']}.")
     for app in apps:
+        having = {host: statuses[app] for host, statuses in fleet.items() if app in statuses}
         live = {
             host: (status["live"], status["releases"].get(status["live"], {}).get("environment"))
-            for host, status in ((host, statuses[app]) for host, statuses in fleet.items() if app in statuses)
+            for host, status in having.items()
         }
-        if len(set(live.values())) > 1:
+        # The same packages are another environment on another system.
+        kinds = {(live[host], status.get("system", "")) for host, status in having.items()}
+        systems = {system for _live, system in kinds}
+        if len({release for release, _environment in live.values()}) > 1 or len(kinds) > len(systems):
             parts = [
                 f"{release or 'nothing'} ({environment or 'no environment'}) on "
                 + ", ".join(host for host in live if live[host] == (release, environment))

@@ -9,18 +9,17 @@ name: batches
 author:
   - The flaskops.production contributors (@flaskops)
 version_added: "1.0.0"
-short_description: In which batches the hosts of a play switch
+short_description: Return the batches of a play (internal to the roles)
 description:
   - Used by the playbooks of this collection, for C(serial).
-  - Returns the variable C(flask_app_serial) as a play sees it, from C(-e) or C(vars) of C(import_playbook). Where it
-    sees none, because it is read before there is a host, returns what the inventory has for the first host of
-    C(flask_app_hosts), and V(100%) where that has none either.
-  - The inventory is seen from the second play of a run on.
+  - Returns the variable C(flask_app_serial) from C(-e) or C(vars) of C(import_playbook). If it is not set there,
+    returns the value in the inventory for the first host of C(flask_app_hosts), or else V(100%).
+  - The inventory is available from the second play of a run on.
 options: {}
 """
 
 EXAMPLES = r"""
-- name: Switch, in batches
+- name: Activate the release in batches
   hosts: "{{ flask_app_hosts | default('flask') }}"
   serial: "{{ lookup('flaskops.production.batches') }}"
   tasks: []

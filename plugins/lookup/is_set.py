@@ -6,13 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: is_set
-short_description: Whether a variable of a role has another value than its default (internal)
+short_description: Test whether a role variable differs from its default (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Used by the roles of this collection, where a value that was chosen on purpose means more than the same value by
-    default.
+  - Used by the roles of this collection that treat an explicit value differently from the same default value.
   - Compares the variable with the default of the role before either is templated. A variable that was set to the text
     of the default counts as not set.
 options:
@@ -24,7 +23,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Tell whether the user was chosen
+- name: Show whether the user is set explicitly
   ansible.builtin.debug:
     msg: "{{ lookup('flaskops.production.is_set', 'flask_app', 'flask_app_user') }}"
 """

@@ -9,11 +9,11 @@ name: misspelt
 author:
   - The flaskops.production contributors (@flaskops)
 version_added: "1.0.0"
-short_description: Variables whose names are misspelt settings of this collection
+short_description: Find variables with misspelt names of settings (internal to the roles)
 description:
   - Used by the roles of this collection.
-  - Looks at the names of all variables of a host. Returns a sentence for each that no role reads and whose name is
-    that of a setting but for a slip or two. All other variables are the user's own.
+  - Checks the names of all variables of a host. Returns a sentence for each variable that no role reads and whose name
+    is close to that of a setting. All other variables are the user's own.
 options: {}
 """
 

@@ -9,11 +9,11 @@ name: of_app
 author:
   - The flaskops.production contributors (@flaskops)
 version_added: "1.0.0"
-short_description: The value of one variable of one application
+short_description: Return a variable of one application (internal to the roles)
 description:
   - Used by the playbooks of this collection.
-  - Returns the value of a variable in one of the mappings of C(flask_apps). Only this value is templated, so that it
-    may refer to the other variables of its application.
+  - Returns the value of a variable in one of the mappings of C(flask_apps). Only this value is templated, so it may
+    refer to the other variables of its application.
 options:
   _terms:
     description: The position of the mapping in C(flask_apps), and the name of the variable.

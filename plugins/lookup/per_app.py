@@ -9,18 +9,19 @@ name: per_app
 author:
   - The flaskops.production contributors (@flaskops)
 version_added: "1.0.0"
-short_description: A task file, once for each application of a host
+short_description: Return a task file that runs once for each application of a host (internal to the roles)
 description:
-  - Returns the path of a task file to include. It includes O(_terms) once for each mapping in the variable
-    C(flask_apps), with the mapping's variables, so that roles for one application serve a host that has several.
+  - Returns the path of a task file to include. The file includes O(_terms) once for each mapping in the
+    variable C(flask_apps), with the mapping's variables. So roles for one application serve a host with several.
   - Without C(flask_apps), returns O(_terms) itself.
-  - Where C(flask_app_only) names one or more of the applications, separated by commas, the others are left out. A host
-    that has none of them is left alone, and C(__per_app_none) is set there, so that a report can tell it from a host
-    that did not answer. An application that no host of the play has is refused.
-  - The variables of one application are not seen by the next one.
-  - With O(batches=true), an application whose mapping has C(flask_app_serial) is taken on one batch of the play's hosts
-    after the other.
-  - The file that is made holds names of variables, never their values. It lies in the run's temporary directory.
+  - If C(flask_app_only) names one or more of the applications, separated by commas, the others are left out. A host
+    without any of them is left alone, and C(__per_app_none) is set there, so that a report can distinguish it from an
+    unreachable host. An application that no host of the play has is refused.
+  - The variables of one application are not visible to the next one.
+  - With O(batches=true), O(_terms) is included on one batch of the play's hosts after the other, according to
+    C(flask_app_serial). An application with C(flask_app_serial) in its mapping has batches of its own within each of
+    those.
+  - The generated file has names of variables, never their values. It is in the run's temporary directory.
 options:
   _terms:
     description: The absolute path of the task file.
@@ -28,8 +29,10 @@ options:
     required: true
   batches:
     description:
-      - Whether C(flask_app_serial) of an application counts. It is what C(serial) of a play is, for this application
-        alone. A number of hosts, a share of them, or a list of such batches, the last of which repeats.
+      - Whether to apply C(flask_app_serial), of all hosts and of an application. It works as C(serial) of a play. A
+        number of hosts, a percentage, or a list of such batches, the last of which repeats.
+      - Unlike with C(serial), the other hosts stay in the play, so that one of them can clean up if a whole batch
+        fails. If hosts have different values in the inventory, the first one applies.
     type: bool
     default: false
 """
@@ -38,7 +41,7 @@ EXAMPLES = r"""
 - name: Prepare every application of this host
   ansible.builtin.include_tasks: "{{ lookup('flaskops.production.per_app', playbook_dir ~ '/tasks/prepare.yml') }}"
 
-- name: Switch every application, on as many hosts at a time as it says
+- name: Activate every application in its batches
   ansible.builtin.include_tasks:
     file: "{{ lookup('flaskops.production.per_app', playbook_dir ~ '/tasks/activate.yml', batches=true) }}"
 """
@@ -62,6 +65,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible.utils.helpers import pct_to_int
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._names import known, nearest, settings
+from ansible_collections.flaskops.production.plugins.plugin_utils._play import setting_of_hosts
 from ansible_collections.flaskops.production.plugins.plugin_utils._tasks import task_file
 
 VARIABLE = re.compile(r"(adopt|flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
@@ -151,7 +155,7 @@ def chosen(only: object, names: list[str], elsewhere: Iterable[list[str]] = ()) 
 
 
 def names_on(hosts: list[str], hostvars: Mapping) -> Iterator[list[str]]:
-    """The names of the applications on each of the hosts. What is wrong there is said when that host is looked at."""
+    """The names of the applications on each of the hosts. Faults there are reported with that host."""
     for host in hosts:
         variables = hostvars[host]
         apps = variables.get("flask_apps", [variables])
@@ -160,31 +164,49 @@ def names_on(hosts: list[str], hostvars: Mapping) -> Iterator[list[str]]:
             yield [str(name) for name in given]
 
 
-def wrapper(path: str, apps: list[Mapping], names: list[str], hosts: list[str] | None = None) -> str:
+def wrapper(path: str, apps: list[Mapping], names: list[str], batches: list[list[str]] | None = None) -> str:
     """Tasks that include the task file for each application. Values stay where they are and are only referred to.
 
-    Where hosts are given, applications with batches of their own are included batch by batch.
+    Where batches of hosts are given, they are taken one after the other, and those with batches of their own within.
     """
     tasks = []
-    for index, app in enumerate(apps):
-        name = app["flask_app_name"]
-        if name not in names:
-            continue
-        task = {
-            "name": f"Take {name}",
-            "ansible.builtin.include_tasks": path,
-            # The name itself, so that the other values can refer to it.
-            "vars": {**{str(key): reference(index, key) for key in app}, "flask_app_name": str(name)},
-        }
-        if hosts is None or "flask_app_serial" not in app:
-            tasks.append(task)
-            continue
-        for number, batch in enumerate(split(name, app["flask_app_serial"], hosts), 1):
-            some = {"name": f"Take {name} on batch {number}", "when": f"inventory_hostname in {json.dumps(batch)}"}
-            tasks.append({**task, **some})
+    for batch in batches or [None]:
+        for index, app in enumerate(apps):
+            name = app["flask_app_name"]
+            if name not in names:
+                continue
+            task = {
+                "name": f"Take {name}",
+                "ansible.builtin.include_tasks": path,
+                # The name itself, so that the other values can refer to it.
+                "vars": {**{str(key): reference(index, key) for key in app}, "flask_app_name": str(name)},
+            }
+            if batches and "flask_app_serial" in app:
+                tasks += by_batch(task, split(name, app["flask_app_serial"], batch))
+            elif batches and len(batches) > 1:
+                tasks += by_batch(task, batches[: batches.index(batch) + 1])[-1:]
+            else:
+                tasks.append(task)
     if not names:
         tasks = [{"name": "Take none", "ansible.builtin.set_fact": {"__per_app_none": True}}]
     return yaml.safe_dump(tasks, sort_keys=False)
+
+
+def by_batch(task: Mapping, batches: list[list[str]]) -> list[dict]:
+    """The task for one batch of hosts after the other. It knows the hosts of its own batch and of those before."""
+    return [
+        {
+            **task,
+            "name": f"{task['name']} on batch {number}",
+            "when": f"inventory_hostname in {json.dumps(batch)}",
+            "vars": {
+                **task.get("vars", {}),
+                "__release_batch": batch,
+                "__release_batches_before": batches[: number - 1],
+            },
+        }
+        for number, batch in enumerate(batches, 1)
+    ]
 
 
 def reference(index: int, key: object) -> str:
@@ -215,10 +237,21 @@ class LookupModule(LookupBase):
         if "flask_app_only" in variables:
             others = names_on(self.value("ansible_play_hosts_all", variables) or [], variables.get("hostvars", {}))
             names = chosen(self.value("flask_app_only", variables), names, others)
+        batches = self.batches(variables) if in_batches else None
         if not several and names:
-            return path
-        hosts = self.value("ansible_play_batch", variables) if in_batches else None
-        return task_file("per_app", wrapper(path, apps, names, hosts))
+            if batches is None or len(batches) < 2:
+                return path
+            # The values are in place, the name too: hosts with different applications share the file and its batches.
+            task = {"name": "Take the application", "ansible.builtin.include_tasks": path}
+            return task_file("per_app", yaml.safe_dump(by_batch(task, batches), sort_keys=False))
+        return task_file("per_app", wrapper(path, apps, names, batches))
+
+    def batches(self, variables: Mapping) -> list[list[str]]:
+        """The hosts of the play, as serial would take them: a play with serial ends when a whole batch is lost."""
+        serial = setting_of_hosts(self, "flask_app_serial", variables, "100%")
+        # Plain texts, which YAML can write.
+        hosts = [str(host) for host in self.value("ansible_play_batch", variables) or []]
+        return split("the play", serial, hosts)
 
     def value(self, name: str, variables: Mapping) -> object:
         return self._templar.template(variables[name]) if name in variables else None

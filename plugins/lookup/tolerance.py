@@ -9,12 +9,12 @@ name: tolerance
 author:
   - The flaskops.production contributors (@flaskops)
 version_added: "1.0.0"
-short_description: Whether a play goes on when hosts fail
+short_description: Return the max_fail_percentage of a play (internal to the roles)
 description:
   - Used by the playbooks of this collection, for C(max_fail_percentage).
-  - Returns V(100) where C(flask_app_max_fail_percentage) allows for any failure, and V(0) where it does not. How many
-    hosts may fail is checked by the roles, over all hosts of the play and not those of a batch.
-  - The variable is seen as by P(flaskops.production.batches#lookup), from the second play of a run on also in the
+  - Returns V(100) if C(flask_app_max_fail_percentage) allows any failure, and V(0) otherwise. The roles check the
+    number of failed hosts, over all hosts of the play and not those of a batch.
+  - The variable is read as by P(flaskops.production.batches#lookup), from the second play of a run on also in the
     inventory.
 options: {}
 seealso:

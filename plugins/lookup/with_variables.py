@@ -6,17 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: with_variables
-short_description: Include a task file with variables whose names only the run knows
+short_description: Include a task file with variables whose names are known at run time (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
   - Used by the playbook C(flaskops.production.adopt).
-  - Returns the path of a task file that includes another one with variables of these names. Their values stay where
-    they are and are only referred to, so that each host has its own.
+  - Returns the path of a task file that includes another one with variables of these names. The file refers to their
+    values, so each host has its own.
 options:
   _terms:
-    description: The absolute path of the task file, and an expression that leads to a mapping of the variables.
+    description: The absolute path of the task file, and an expression of a mapping of the variables.
     required: true
     type: list
     elements: str
@@ -28,10 +28,10 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Take over with what was found
+- name: Adopt with the settings of the plan
   ansible.builtin.include_tasks:
     file: >-
-      {{ lookup('flaskops.production.with_variables', playbook_dir ~ '/tasks/take_over.yml', 'found',
+      {{ lookup('flaskops.production.with_variables', playbook_dir ~ '/tasks/adoption.yml', 'found',
                 names=found | list) }}
 """
 

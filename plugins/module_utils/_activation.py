@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     TIMED_OUT,
     file_digests,
     journal,
+    lost_interpreter,
     note_process,
     probe,
     seconds,
@@ -31,6 +33,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     systemctl,
     working_directory,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsChange, reload_units
 from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
@@ -38,12 +41,15 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
     swap,
     sync_filesystem,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._visit import visit
 
 # What tells why a unit did not start.
 _STATE = "LoadState,ActiveState,Result"
 
 # Results of a unit that the program itself has brought about; every other one is the host's.
 OWN_RESULTS = ("exit-code", "signal", "core-dump", "timeout", "watchdog", "protocol")
+# The phase that asks through Nginx, and whose log tells more when that is not answered.
+SITE, NGINX_UNIT = "site", "nginx.service"
 # Seconds that a job of systemd may take beyond what its unit's own timeouts allow, and until a killed unit has ended.
 MARGIN = 10
 # The longest wait for a unit that sets no timeout of its own, such as TimeoutStartSec=infinity.
@@ -79,8 +85,12 @@ class Deadline:
 class Activation:
     """One switch on one host. While it is under way, the link next exists; a later run that finds it completes it."""
 
-    def __init__(self, home: Home, name: str, release: str | None, health: dict | None, timeout: float = 0) -> None:
+    def __init__(
+        self, home: Home, name: str, release: str | None, health: dict | None, timeout: float = 0, site: str = ""
+    ) -> None:
         self.home, self.name, self.release, self.health, self.timeout = home, name, release, health, timeout
+        # The file of Nginx's site, where the activation ends with a request through Nginx.
+        self.site = site
         self.unit, self.candidate = f"{name}.service", f"{name}-next.service"
         self.candidate_env = f"/run/{name}-next.env"
         self.after = os.path.join("releases", release) if release else None
@@ -93,14 +103,13 @@ class Activation:
         self.since = time.time()
         # Without the release role there is no environment for a candidate, and the service is just restarted.
         self.gated = bool(release) or os.path.lexists(os.path.join(self.directory, ".venv"))
+        self.settings = SettingsChange(home, name, release)
         self.limits: dict[str, tuple[float, float]] = {}
         self.deadline = Deadline(ENDLESS)
 
     def run(self, record: Callable[[], None]) -> None:
         """Switch, and record it. When that fails, what served before serves again, and the error is raised."""
-        code, said = systemctl("daemon-reload")
-        if code:
-            raise ReleaseError(f"systemctl daemon-reload failed: is systemd running on this host? {said}".rstrip())
+        reload_units()
         self.deadline = Deadline(self.timeout or self.longest())
         sync_filesystem(self.home.root)
         try:
@@ -111,25 +120,33 @@ class Activation:
                 # Pages of the release may ask for new files as soon as the candidate serves; files that the live
                 # release has too are replaced only when the candidate has proved itself.
                 self.collect_static(self.directory, replace=False)
+                self.settings.begin(self.before, self.after)
+                self.read_limits()
                 self.start_candidate()
             try:
                 self.collect_static(self.directory, replace=True)
-                self.switch(self.after)
+                self.settings.put(lambda: self.switch(self.after))
+                self.read_limits()
                 self.restart(self.directory)
                 if self.gated:
                     # So far the candidate may have answered.
                     self.stop_candidate()
                     self.verify()
+                self.verify_site()
             except (ActivationError, ReleaseError, SymlinkError, OSError) as error:
                 self.switch_back(error)
                 raise
+            self.settings.accept()
             record()
         except (ActivationError, ReleaseError, SymlinkError, OSError):
+            with contextlib.suppress(ReleaseError, OSError):
+                self.settings.undo()
             if self.environment_before:
                 link_environment(self.home, self.release, self.environment_before)
             raise
         finally:
             self.end()
+            self.settings.end()
 
     # How long it may take
 
@@ -141,11 +158,20 @@ class Activation:
             self.limits[unit] = (min(start or ENDLESS, ENDLESS), min(stop or ENDLESS, ENDLESS))
         return self.limits[unit]
 
+    def read_limits(self) -> None:
+        """Allow what the units allow after a change of settings."""
+        if not self.settings.wanted:
+            return
+        self.limits.clear()
+        if not self.timeout:
+            self.deadline = Deadline(self.longest())
+
     def longest(self) -> float:
-        """As long as all steps may take that end in time: the candidate, the restart, two health checks."""
+        """As long as all steps may take that end in time: the candidate, the restart, the health checks."""
         asking = self.health["attempts"] * (self.health["interval"] + self.health["timeout"]) if self.health else 0
         units = [self.unit, self.candidate] if self.gated else [self.unit]
-        return sum(sum(self.limits_of(unit)) + MARGIN for unit in units) + 2 * asking + MARGIN
+        checks = 3 if self.site else 2
+        return sum(sum(self.limits_of(unit)) + MARGIN for unit in units) + checks * asking + MARGIN
 
     def job(self, verb: str, unit: str) -> tuple[int, str]:
         """Have systemd start, stop or restart a unit. A process that does not end in time is killed."""
@@ -271,6 +297,17 @@ class Activation:
             said = f" ({cause.error})" if cause.error else ""
             raise kind("health", found.fault + said, self.unit, since, cause)
 
+    def verify_site(self) -> None:
+        """Ask through Nginx, as a visitor does, where this host has the site."""
+        since = time.time()
+        if self.health is None or not self.site:
+            return
+        found = visit(self.home, self.name, self.health, self.site)
+        if found.by_release:
+            raise Rejected(SITE, found.fault, self.unit, since)
+        if found.fault:
+            raise ActivationError(SITE, found.fault, NGINX_UNIT, since)
+
     def switch_back(self, seen: Exception) -> None:
         """Serve again what served before; without anything before, stop."""
         if self.after is None:
@@ -287,7 +324,8 @@ class Activation:
         try:
             if self.environment_before:
                 link_environment(self.home, self.release, self.environment_before)
-            self.switch(self.before)
+            self.settings.undo(lambda: self.switch(self.before))
+            self.read_limits()
             self.restart(directory, back=True)
             self.collect_static(directory, replace=True)
         except (ActivationError, ReleaseError, SymlinkError, OSError) as error:
@@ -320,5 +358,8 @@ def check(home: Home, release: str | None) -> None:
     if record.get("build") and not record.get("built"):
         raise ReleaseError(f"The release {release} was never built (release_build_command): deploy it again.")
     environment = home.environment(release)
+    lost = environment and lost_interpreter(os.path.join(home.venvs, environment))
+    if lost:
+        raise ReleaseError(f"The release {release} cannot be started: {lost} Deploy it again, which builds it anew.")
     if environment is None or not os.path.isdir(os.path.join(home.venvs, environment)):
         raise ReleaseError(f"The release {release} has no set of dependencies: stage it again.")

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a deployment by other hands comes into the layout: decisions over what the doctor has read. Private.
+"""Plan the adoption of a deployment made by other tools, from the facts of the doctor. Private.
 
-What is data and what is code is decided here, which settings of the roles the old unit and site amount to, and what is
-in the way. Nothing is changed, and no value of an environment is read.
+The plan separates data from code, derives settings of the roles from the old unit and site, and lists obstacles.
+Nothing is changed, and no value of an environment variable is read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_sour
     find_source,
     is_database_at,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_unit import carry_over
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import argv
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, text_of, within
@@ -57,6 +58,9 @@ UNDERSTOOD = {
     *("gzip", "gzip_types", "gzip_vary", "gzip_min_length", "keepalive_timeout", "return", "if"),
     *("proxy_read_timeout", "proxy_connect_timeout", "proxy_send_timeout", "client_body_timeout"),
 }
+# Timeouts of a site that are settings of the role, and what these accept.
+TIMEOUTS = ("proxy_read_timeout", "proxy_connect_timeout", "proxy_send_timeout", "client_body_timeout")
+DURATION = re.compile(r"[1-9][0-9]*(ms|s|m|h)?$")
 CHALLENGE = "/.well-known/acme-challenge"
 RESERVED = ("static", "media", "logs", ".env", "database")
 
@@ -83,6 +87,8 @@ class Plan:
     # Environment files: what the application reads by itself, and what the unit names.
     dotenv: list[str] = field(default_factory=list)
     environment: list[str] = field(default_factory=list)
+    # Names of variables that the unit itself sets.
+    unit_variables: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     variables: dict[str, object] = field(default_factory=dict)
     sites: list[str] = field(default_factory=list)
@@ -90,15 +96,26 @@ class Plan:
     obstacles: list[str] = field(default_factory=list)
 
 
-def plan(facts: Facts, root: str, given: set[str], shared_paths: list[str] | None = None) -> Plan:
-    """Everything that follows from what was read. Settings that are given are not overridden."""
+def plan(
+    facts: Facts,
+    root: str,
+    given: set[str],
+    shared_paths: list[str] | None = None,
+    unit_text: str = "",
+    unit_variables: list[str] | None = None,
+) -> Plan:
+    """Everything that follows from what was read. Settings that are given are not overridden.
+
+    unit_text: the service's unit with its drop-ins; unit_variables: the names that it sets with Environment=.
+    """
     found = Plan(code=facts.code)
     _service(facts, root, given, found)
     if found.obstacles:
         return found
     _data(facts, root, found, shared_paths)
-    _environment(facts, given, found)
+    _environment(facts, given, found, unit_variables or [])
     _account(facts, found)
+    _unit(facts, unit_text, given, found)
     _gunicorn(facts, given, found)
     _dependencies(facts, found)
     _nginx(facts, root, given, found)
@@ -118,32 +135,29 @@ def _service(facts: Facts, root: str, given: set[str], found: Plan) -> None:
     say = found.obstacles.append
     if not facts.unit:
         say(
-            f"No systemd service runs {facts.root}: set adopt_unit to the name of its service. A process that was "
-            "started in another way can not be taken over, because nothing starts it again when the adoption fails."
+            f"No systemd service runs {facts.root}: set adopt_unit to the name of its service. A process that "
+            "systemd did not start cannot be adopted, because nothing restarts it if the adoption fails."
         )
         return
     unit = facts.unit["Id"]
     if facts.unit.get("ActiveState") != "active":
-        say(
-            f"{unit} does not run ({facts.unit.get('ActiveState')}): start it first, so that there is something to "
-            "take over."
-        )
+        say(f"{unit} does not run ({facts.unit.get('ActiveState')}): start it first.")
     if not os.path.isdir(facts.code):
-        say(f"The code of {unit} is not there: {facts.code}. Set adopt_from to its directory.")
+        say(f"The code of {unit} does not exist: {facts.code}. Set adopt_from to its directory.")
     elif within(root, facts.code):
         say(
             f"flask_app_root is {root}, which is or lies in the code ({facts.code}): set it to another directory, such "
             f"as {root}-production."
         )
     elif facts.truncated:
-        say(f"{facts.code} holds more files than a tree of code should: set adopt_from to the directory of the code.")
+        say(f"{facts.code} has too many files for code: set adopt_from to the directory of the code.")
     if not facts.listen:
-        say(f"Nothing says where {unit} listens: it has to be Gunicorn with --bind, or a socket unit.")
+        say(f"{unit} has no known address: it must be Gunicorn with --bind, or have a socket unit.")
     if facts.nginx == "missing":
-        say("There is no Nginx on the host, and only visitors who come through Nginx can be led to another process.")
+        say("There is no Nginx on the host: only requests through Nginx can be sent to another process.")
     elif facts.nginx.startswith("invalid"):
         said = [line for line in facts.nginx_output.splitlines() if "[emerg]" in line] or [facts.nginx_output]
-        say(f"Nginx refuses its configuration: {' '.join(said)} Mend it first.")
+        say(f"Nginx refuses its configuration: {' '.join(said)} Fix it first.")
     elif facts.nginx.endswith("stopped"):
         say("Nginx does not run: start it first.")
     elif facts.listen and not [site for site in facts.sites() if _leads(site, facts)]:
@@ -184,14 +198,14 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
         if outside and _is_uploads(path, location):
             found.moves.append(Move("uploads", path, "media", "", "", f"Nginx serves it at {location.path}"))
             found.attention.append(
-                f"{path} lies beside the code. It is copied to {root}/shared/media; an application that names the old "
-                "path has to be told the new one (in its environment or its settings)."
+                f"{path} lies beside the code. It is copied to {root}/shared/media; if the application "
+                "names the old path, change it (in its environment variables or its settings)."
             )
     for item in facts.top:
         if facts.root == root and os.path.dirname(item.path) == f"{root}/shared" and DATABASE.search(item.path):
             found.obstacles.append(
                 f"{item.path} lies in shared/ itself, which only root may write to: move it to a directory there, such "
-                f"as {root}/shared/database/, and tell the application."
+                f"as {root}/shared/database/, and change the path in the application."
             )
 
 
@@ -333,13 +347,14 @@ def _sources(facts: Facts, root: str, found: Plan) -> None:
 # --- settings --------------------------------------------------------------------------------------------------------
 
 
-def _environment(facts: Facts, given: set[str], found: Plan) -> None:
-    """The files that make the environment, the strongest last."""
+def _environment(facts: Facts, given: set[str], found: Plan, unit_variables: list[str]) -> None:
+    """The files that make the environment, the strongest last, and the names that the unit itself sets."""
     inside = os.path.join(facts.code, ".env")
     files = [path.lstrip("-") for path in facts.env_files]
     files = [path for path in files if os.path.isfile(path)]
     found.dotenv = [inside] if os.path.isfile(inside) and inside not in files else []
     found.environment = files
+    found.unit_variables = unit_variables
     found.exclude += [
         item.path
         for item in facts.tree
@@ -351,10 +366,11 @@ def _environment(facts: Facts, given: set[str], found: Plan) -> None:
     if os.path.isfile(inside):
         # Some applications read it by themselves.
         found.moves.append(Move("environment", inside, ".env", ".env", "", "the environment"))
-    if "flask_app_env" in given and found.dotenv + found.environment:
-        files = " and ".join(found.dotenv + found.environment)
-        found.attention.append(f"flask_app_env is set, so the values of {files} are not taken over.")
-        found.dotenv, found.environment = [], []
+    if "flask_app_env" in given and found.dotenv + found.environment + unit_variables:
+        places = [*found.dotenv, *found.environment]
+        places += [f"{facts.unit['Id']} ({', '.join(unit_variables)})"] if unit_variables else []
+        found.attention.append(f"flask_app_env is set, so the values of {' and '.join(places)} are not adopted.")
+        found.dotenv, found.environment, found.unit_variables = [], [], []
 
 
 def _account(facts: Facts, found: Plan) -> None:
@@ -367,6 +383,23 @@ def _account(facts: Facts, found: Plan) -> None:
         )
     if facts.web and facts.web.uid:
         found.variables["flask_app_web_group"] = facts.web.group
+
+
+def _unit(facts: Facts, text: str, given: set[str], found: Plan) -> None:
+    """Limits, groups, dependencies and the rest of the unit, as far as a setting stands for them."""
+    own = {facts.unit["Id"], facts.socket_unit.get("Id", "")}
+    carried = carry_over(text, own)
+    found.variables.update(carried.variables)
+    ignored = sorted(set(carried.variables) & given & {"gunicorn_systemd_unit_overrides", "gunicorn_systemd_hardening"})
+    for variable in ignored:
+        found.attention.append(
+            f"{variable} is set, so that of {facts.unit['Id']} is not taken over: {carried.variables[variable]}."
+        )
+    if carried.left:
+        found.attention.append(
+            f"Not adopted from {facts.unit['Id']}: {', '.join(carried.left)}. gunicorn_systemd_unit_overrides or "
+            "gunicorn_systemd_hardening can hold it."
+        )
 
 
 def command(unit: dict[str, str]) -> list[str]:
@@ -420,12 +453,11 @@ def _gunicorn(facts: Facts, given: set[str], found: Plan) -> None:
         found.variables["flask_app_wsgi"] = said["wsgi"]
     elif "flask_app_wsgi" not in given:
         found.obstacles.append(
-            f"What Gunicorn serves is not to be seen in '{' '.join(argv(facts.unit))}': set flask_app_wsgi, such as "
-            "wsgi:app."
+            f"'{' '.join(argv(facts.unit))}' does not name the WSGI callable: set flask_app_wsgi, such as wsgi:app."
         )
     passed = sorted(set(said) & {"preload", "pythonpath", "env", "certfile", "daemon", "reload"})
     if passed:
-        found.attention.append(f"Not taken over of Gunicorn's settings: {', '.join(passed)}.")
+        found.attention.append(f"Not adopted from Gunicorn's settings: {', '.join(passed)}.")
 
 
 def _dependencies(facts: Facts, found: Plan) -> None:
@@ -439,8 +471,7 @@ def _dependencies(facts: Facts, found: Plan) -> None:
         found.variables["venv_packages"] = [item.replace(" ", "==") for item in facts.packages]
         if not facts.packages:
             found.obstacles.append(
-                f"Neither does {facts.code} have requirements, nor does its service name an environment: set "
-                "venv_packages."
+                f"{facts.code} has no requirements, and its service names no virtual environment: set venv_packages."
             )
     interpreter = os.path.realpath(os.path.join(environment, "bin", "python3")) if environment else ""
     if interpreter and interpreter != os.path.realpath("/usr/bin/python3") and os.access(interpreter, os.X_OK):
@@ -476,12 +507,45 @@ def _nginx(facts: Facts, root: str, given: set[str], found: Plan) -> None:
     sizes = [site.body_size for site in ours if site.body_size]
     if sizes:
         found.variables["nginx_site_client_max_body_size"] = sizes[0]
+    _timeouts(facts, ours, found)
     _locations(facts, root, together, given, found)
     unknown = sorted({item.name for site in together for item in site.statements} - UNDERSTOOD)
     if unknown and "nginx_site_extra" not in given:
         found.attention.append(
-            f"Not taken over of {' and '.join(files)}: {', '.join(unknown)}. nginx_site_extra can hold it."
+            f"Not adopted from {' and '.join(files)}: {', '.join(unknown)}. nginx_site_extra can hold it."
         )
+
+
+def _timeouts(facts: Facts, sites: list[Server], found: Plan) -> None:
+    """How long Nginx waits, where the site says so for all that it passes on."""
+    for site in sites:
+        passing = [
+            item
+            for item in site.statements
+            if item.name == "location" and any(inner.name == "proxy_pass" for inner in item.block)
+        ]
+        inside = [inner for item in passing if item.words[-1] == "/" for inner in item.block]
+        for item in [*site.statements, *inside]:
+            if item.name not in TIMEOUTS or not item.words:
+                continue
+            if not DURATION.match(item.words[0]):
+                found.attention.append(f"{item.name} {item.words[0]} in {site.file} is not adopted.")
+            elif item.name == "proxy_read_timeout" and _span(item.words[0]) < _worker_timeout(found):
+                found.attention.append(
+                    f"{item.name} {item.words[0]} in {site.file} is shorter than Gunicorn's timeout: Nginx will wait "
+                    "as long as Gunicorn."
+                )
+            else:
+                found.variables[f"nginx_site_{item.name}"] = item.words[0]
+
+
+def _span(text: str) -> float:
+    number, unit = re.fullmatch(r"([0-9]+)(ms|s|m|h)?", text).groups()
+    return int(number) * {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600}[unit]
+
+
+def _worker_timeout(found: Plan) -> int:
+    return int(found.variables.get("gunicorn_systemd_timeout", 0) or 0)
 
 
 def _belongs_to_root(path: str) -> bool:
@@ -517,7 +581,7 @@ def _listens(sites: list[Server], found: Plan) -> None:
         found.variables["nginx_site_tls_listen"] = tls[0]
     more = sorted({*plain[1:], *tls[1:]} - {(plain or [80])[0], *tls[:1]})
     if more:
-        found.attention.append(f"The site also listens on {', '.join(map(str, more))}, which is not taken over.")
+        found.attention.append(f"The site also listens on {', '.join(map(str, more))}, which is not adopted.")
     alone = [
         address for site in sites for address in site.listens if re.match(r"[0-9]+\.|\[[^]:]*:[^]]*[0-9a-f]", address)
     ]
@@ -548,7 +612,7 @@ def _locations(facts: Facts, root: str, sites: list[Server], given: set[str], fo
                 found.attention.append(f"location {location.path} in {location.file} becomes part of the whole site.")
         elif not directory or location.path == "/":
             if location.path != "/":
-                found.attention.append(f"location {location.path} in {location.file} is not taken over.")
+                found.attention.append(f"location {location.path} in {location.file} is not adopted.")
         elif move and move.target == "media" or directory == os.path.join(root, "shared", "media"):
             media = media or url
         elif move:

@@ -37,13 +37,23 @@ def environment_text(unit: str, weak: list[str], strong: list[str], tops: list[s
     Weak is what the application reads by itself, which gives way to what the unit sets; strong are the unit's files.
     tops: the directories of the old deployment. Of files in them, no link is followed that leads out.
     """
-    given = shlex.split(show(unit, "Environment").get("Environment", ""))
+    given = unit_environment(unit)
     below = b"".join(_whole_lines(path, tops) for path in strong)
     overridden = {name for name, _value in ASSIGNMENT.findall(below.decode(errors="replace"))}
     pairs = [item.partition("=") for item in given]
     lines = [f"{name}={_quoted(value)}\n" for name, separator, value in pairs if separator and name not in overridden]
     above = b"".join(_whole_lines(path, tops) for path in weak)
     return above + "".join(lines).encode("utf-8", "surrogateescape") + below
+
+
+def unit_environment(unit: str) -> list[str]:
+    """What a unit itself sets, as NAME=value."""
+    return shlex.split(show(unit, "Environment").get("Environment", ""))
+
+
+def variables_of(unit: str) -> list[str]:
+    """The names of the variables that a unit itself sets."""
+    return sorted({item.partition("=")[0] for item in unit_environment(unit) if "=" in item})
 
 
 def _whole_lines(path: str, tops: list[str]) -> bytes:

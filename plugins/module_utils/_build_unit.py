@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import pwd
@@ -17,6 +16,8 @@ import stat
 import subprocess
 import time
 from typing import Iterator, Mapping, NamedTuple
+
+from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, locked
 
 # A user of its own for everything that is built on a host. Only one build at a time runs as this user, so that no
 # build can reach the processes of another one.
@@ -180,23 +181,15 @@ def exclusive(deadline: float) -> Iterator[None]:
     """Wait until no other build runs on this host, and let none begin."""
     os.makedirs(RUNTIME, mode=0o700, exist_ok=True)
     path = os.path.join(RUNTIME, "build.lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise BuildTimeoutError(
-                        f"Another build on this host still holds {path}: wait for it, or end it, and run again."
-                    ) from None
-                time.sleep(0.2)
-        # A unit that is still there works for a run that was killed.
-        stop(f"{ACCOUNT}-*.service")
-        yield
-    finally:
-        os.close(fd)
+        with locked(path, deadline):
+            # A unit that is still there works for a run that was killed.
+            stop(f"{ACCOUNT}-*.service")
+            yield
+    except LockTimeoutError:
+        raise BuildTimeoutError(
+            f"Another build on this host still holds {path}: wait for it, or end it, and run again."
+        ) from None
 
 
 def stop(unit: str) -> None:
@@ -247,8 +240,21 @@ def run(unit: str, script: str, space: Space, timeout: float, more: tuple[str, .
         raise BuildTimeoutError(f"{unit} was ended after {timeout:.0f} s.")
     code = int(state.get("ExecMainStatus") or 0) or status
     if code in SETUP and not output:
-        output = f"systemd could not set up the command (status {code}): see 'journalctl --unit={unit}'\n"
+        output = f"systemd could not set up the command (status {code}): {logged(unit)}\n"
     return code, output
+
+
+def logged(unit: str) -> str:
+    """What systemd has logged last about a unit."""
+    shown = subprocess.run(
+        ["journalctl", f"--unit={unit}", "--output=cat", "--no-pager", "--quiet", "--lines=20"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    ).stdout.decode(errors="replace")
+    said = [line for line in shown.splitlines() if "Failed" in line] or shown.splitlines()
+    return said[-1] if said else "its journal has no reason"
 
 
 @contextlib.contextmanager

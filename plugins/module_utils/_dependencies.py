@@ -16,7 +16,7 @@ PYPROJECT = "pyproject.toml"
 PYLOCK = "pylock.toml"
 UV_LOCK = "uv.lock"
 
-# The last file that is written into a set of dependencies; without it the set is half-built.
+# The last file that is written into a virtual environment; without it the set is half-built.
 COMPLETE = ".complete"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -194,7 +194,7 @@ def _constraints(text_by_name: Mapping[str, str]) -> set[str]:
 
 
 def check_hashes(text_by_name: Mapping[str, str], packages: Iterable[str] = ()) -> list[str]:
-    """What keeps a set of dependencies from being installed with every hash checked; empty when nothing does.
+    """What keeps a virtual environment from being installed with every hash checked; empty when nothing does.
 
     The mapping holds the requirement files and their includes, by the name that include_name() gives. The packages
     are those added to the files: one that the files don't name needs a hash too.
@@ -293,6 +293,6 @@ def _pylock_line(package: Mapping[str, Any]) -> str:
 
 
 def digest(inputs: Mapping[str, Any]) -> str:
-    """The name of a set of dependencies: the same inputs give the same name, on every host."""
+    """The name of a virtual environment: the same inputs give the same name, on every host."""
     canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which set of dependencies an application needs on this host, and whether it is there. Private."""
+"""Which virtual environment an application needs on this host, and whether it is there. Private."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NotThereYet(VenvError):
 
 
 class MissingInterpreter(NotThereYet):
-    """The interpreter, or what it needs to create environments, is not on the host."""
+    """The interpreter, or the support for virtual environments, is not on the host."""
 
 
 class Settings(NamedTuple):
@@ -228,8 +228,8 @@ def local_directories(name: str, text: str, source: str | None) -> list[str]:
         path = dependencies.local_path(line.text)
         if path and os.path.isdir(os.path.join(source or "/", path)):
             faults.append(
-                f"{name}, line {line.number}: '{dependencies.masked(line.text)}' names a directory. A set of "
-                "dependencies never changes, a directory does: list a wheel or the packages that it needs instead."
+                f"{name}, line {line.number}: '{dependencies.masked(line.text)}' names a directory. A "
+                "virtual environment never changes, but a directory can: list a wheel or the packages that it needs."
             )
     return faults
 
@@ -285,7 +285,7 @@ def current_target(link: str, directory: str) -> str | None:
     parent = os.path.realpath(os.path.dirname(link))
     if os.path.dirname(os.path.normpath(os.path.join(parent, text))) not in (directory, os.path.realpath(directory)):
         raise VenvError(
-            f"{link} leads to {text}, which is not a set of dependencies in {directory}, so it was left as it is. "
+            f"{link} leads to {text}, which is not a virtual environment in {directory}, so it was left as it is. "
             "Where releases are deployed it follows the live release; otherwise remove the link and run again."
         )
     return text

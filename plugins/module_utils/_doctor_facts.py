@@ -47,6 +47,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 )
 from ansible_collections.flaskops.production.plugins.module_utils._record import Record
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError, _listed
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain
 
 REFUSED = re.compile(r"PermissionError|Permission denied|Read-only file system")
 LOG_BYTES = 262144
@@ -65,7 +66,7 @@ class Disk(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """A certificate that Nginx serves; expires is None where it can not be read."""
+    """A certificate that Nginx serves; expires is None where it cannot be read."""
 
     path: str
     expires: float | None
@@ -137,6 +138,9 @@ class Facts:
     unrecorded: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     lock: dict = field(default_factory=dict)
+    drained: dict = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
+    lost_interpreter: str = ""
     lock_age: float = 0
     disks: list[Disk] = field(default_factory=list)
     settings: str = ""
@@ -345,6 +349,7 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
     if runs:
         facts.cwd = _service.working_directory(pid) or ""
         facts.prefix = _service.prefix(pid) or ""
+        facts.replaced = _service.replaced_files(pid)
         settings = [path.lstrip("-") for path in facts.env_files] + [Home(facts.root).gunicorn_config]
         noted = _service.noted_process(Home(facts.root)) if facts.managed else {}
         facts.settings_changed = _service.changed(unit, settings, noted) or ""
@@ -395,6 +400,7 @@ def packages(environment: str) -> list[str]:
 
 def _read_releases(facts: Facts) -> None:
     facts.environment = os.path.basename(environment_of(facts))
+    facts.lost_interpreter = _service.lost_interpreter(environment_of(facts)) or ""
     facts.packages = packages(environment_of(facts)) if environment_of(facts) else []
     facts.release = os.path.basename(facts.code) if facts.releases and within(facts.code, facts.releases) else ""
     if not facts.managed:
@@ -423,6 +429,7 @@ def _read_releases(facts: Facts) -> None:
         and os.path.join(home.records, name + ".json") not in facts.unreadable
     ]
     facts.lock = Lock(home, {}).holder() or {}
+    facts.drained = read_drain(home)
     with contextlib.suppress(OSError):
         facts.lock_age = facts.now - os.stat(home.lock).st_mtime
 

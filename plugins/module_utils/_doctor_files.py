@@ -54,7 +54,7 @@ def within(path: str, directory: str) -> bool:
 
 
 def text_of(path: str) -> str:
-    """The text of a file; empty when it can not be read, or is another user's link to what that user may not read."""
+    """The text of a file; empty when it cannot be read, or is another user's link to what that user may not read."""
     try:
         if path.startswith("/proc/"):
             with open(path, encoding="utf-8", errors="replace") as file:

@@ -27,6 +27,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx import 
 # How many paths a finding names; the rest is counted.
 NAMED = 3
 RESTARTS = 3
+# Results of a unit that systemd starts no more: of a service, and of a socket whose service is such.
+START_LIMITS = ("start-limit-hit", "service-start-limit-hit", "trigger-limit-hit")
 # Seconds after which a lock is not that of a deploy at work, days before its end in which a certificate is renewed.
 LOCK_AGE = 3600
 CERTIFICATE_DAYS = 14
@@ -78,6 +80,7 @@ EXPLAINED = (
     "live-",
     "record-",
     "releases-",
+    "environment-interpreter-",
     "environment-m",
     "activation-",
     "root-",
@@ -196,7 +199,7 @@ def _code_modes(facts: Facts) -> Iterator[Finding]:
             yield finding("code-writable-by-runtime", seen, "code of root or a deploy user", top(writable))
         closed = [item for item in code if not may(facts.runtime, item, 5 if item.kind == "directory" else 4)]
         if closed:
-            seen = f"{facts.runtime.name} can not read {several([shown(item) for item in closed])}"
+            seen = f"{facts.runtime.name} cannot read {several([shown(item) for item in closed])}"
             yield finding("code-unreadable", seen, "files and directories that it may read", top(closed))
 
 
@@ -244,7 +247,7 @@ def _served(facts: Facts) -> Iterator[Finding]:
     # Nginx's own rules keep hidden files from visitors.
     closed = [item for item in closed if "/." not in item.path[len(facts.root) :]]
     if closed:
-        seen = f"{facts.web.name} can not read {several([shown(item) for item in closed])}"
+        seen = f"{facts.web.name} cannot read {several([shown(item) for item in closed])}"
         yield finding("served-file-unreadable", seen, "files and directories that it may read", top(closed))
 
 
@@ -323,15 +326,16 @@ def releases(facts: Facts) -> Iterator[Finding]:
         yield finding(
             "releases-missing", f"{path} is not there", "the directory of the releases", path, name=facts.name
         )
+    playbook = "rollback" if facts.previous else "deploy"
     if live is None:
-        playbook = "rollback" if facts.previous else "deploy"
         yield finding("live-missing", f"{facts.live} is not there", expected, facts.live, playbook=playbook)
     elif live.kind != "link":
         yield finding("live-not-a-link", shown(live), expected, facts.live)
     elif _none_left(facts):
         pass  # the live one is missing with all others
     elif facts.code not in facts.nodes:
-        yield finding("live-dangling", f"{facts.live} -> {live.target}, which is not there", expected, facts.live)
+        seen = f"{facts.live} -> {live.target}, which is not there"
+        yield finding("live-dangling", seen, expected, facts.live, playbook=playbook)
     elif facts.releases and os.path.dirname(facts.code) != os.path.realpath(facts.releases):
         yield finding("live-outside-releases", f"{facts.live} -> {facts.code}", expected, facts.live)
     elif facts.managed:
@@ -345,13 +349,15 @@ def _none_left(facts: Facts) -> bool:
 
 
 def _managed(facts: Facts) -> Iterator[Finding]:
+    playbook = "rollback" if facts.previous else "deploy"
     if os.path.join(facts.root, ".deploy", "releases", facts.release + ".json") in facts.unreadable:
         return  # told of below, with what else can't be read
     if facts.record is None:
-        yield finding("live-incomplete", f"nothing is recorded of {facts.code}", "a record of it", facts.code)
+        seen = f"nothing is recorded of {facts.code}"
+        yield finding("live-incomplete", seen, "a record of it", facts.code, playbook=playbook)
     elif facts.record.get("state") == "bad":
         seen = f"{facts.release} was rejected: {facts.record.get('reason') or 'no reason recorded'}"
-        yield finding("live-rejected", seen, "a release that passed its checks", facts.code)
+        yield finding("live-rejected", seen, "a release that passed its checks", facts.code, playbook=playbook)
     if facts.record is not None and facts.recorded != facts.release:
         seen = f"{facts.release} is live, the last one recorded is {facts.recorded or 'none'}"
         yield finding("activation-unrecorded", seen, "the last entry of activations.log", facts.live)
@@ -360,6 +366,9 @@ def _managed(facts: Facts) -> Iterator[Finding]:
         yield finding(
             "environment-incomplete", f"{path} is not what was installed there", "a set as it was built", path
         )
+    if facts.lost_interpreter:
+        path = os.path.join(facts.root, "venvs", facts.environment)
+        yield finding("environment-interpreter-missing", facts.lost_interpreter, "an interpreter", path)
     venv, own = os.path.join(facts.root, "venv"), os.path.join(facts.code, ".venv")
     if os.path.lexists(own) and os.path.realpath(venv) != os.path.realpath(own):
         seen = f"{venv} leads to {os.path.realpath(venv)}"
@@ -371,7 +380,11 @@ def _left(facts: Facts) -> Iterator[Finding]:
         seen = "held by {by} on {controller} since {time}, run {run}".format(**facts.lock)
         kind = "lock-stale" if facts.lock_age > LOCK_AGE else "lock-held"
         yield finding(kind, seen, "no lock, when nobody deploys", os.path.join(facts.root, ".deploy", "lock"))
-    elif facts.next:
+    elif facts.drained:
+        seen = "drained by {by} since {time}, run {run}".format(**facts.drained)
+        place = os.path.join(facts.root, ".deploy", "drained.json")
+        yield finding("hooks-open", seen, "no open hooks, when nobody deploys", place)
+    if not facts.lock and facts.next:
         yield finding(
             "activation-interrupted", f"{facts.next} is there", "no candidate, when nobody deploys", facts.next
         )
@@ -417,6 +430,9 @@ def process(facts: Facts) -> Iterator[Finding]:
     elif facts.dependencies_changed > facts.started + 1:
         seen = f"{environment} changed since the process started"
         yield finding("process-stale-dependencies", seen, "an environment that stays as it is", environment, name=name)
+    if facts.replaced:
+        expected = "what is on the disk"
+        yield finding("process-replaced-files", several(facts.replaced), expected, facts.replaced[0], name=name)
     if facts.settings_changed:
         seen = f"{facts.settings_changed} changed since the process started"
         yield finding(
@@ -536,8 +552,8 @@ def _unit_state(facts: Facts) -> Iterator[Finding]:
         if item.get("UnitFileState", "").startswith("masked") or item.get("LoadState") == "masked":
             yield finding("unit-masked", f"{name} is masked", "a unit that systemd may start", name, unit=name)
             continue
-        if item.get("Result") == "start-limit-hit":
-            yield finding("unit-start-limit", f"{name}: start-limit-hit", "active", name, unit=name)
+        if item.get("Result") in START_LIMITS:
+            yield finding("unit-start-limit", f"{name}: {item['Result']}", "active", name, unit=name)
         elif item.get("ActiveState") == "failed" or item.get("SubState") == "auto-restart":
             yield finding("unit-failed", f"{name}: {item.get('Result')}", "active", name, unit=name)
         elif item is values and facts.managed and facts.live not in facts.nodes:

@@ -103,7 +103,7 @@ def _environment() -> dict[str, str]:
 
 
 def _files(main: str) -> dict[str, str]:
-    """The files of a configuration that Nginx itself can not read to its end."""
+    """The files of a configuration that Nginx itself cannot read to its end."""
     found: dict[str, str] = {}
     pending = [main]
     while pending and len(found) < 500:

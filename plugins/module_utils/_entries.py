@@ -44,6 +44,7 @@ ENTRY = {
     "content": {"type": "str"},
     "parents": {"type": "bool", "default": False},
     "application": {"type": "str"},
+    "setting": {"type": "bool", "default": False},
 }
 
 _MODE = re.compile(r"0?[0-7]{3,4}")
@@ -82,6 +83,8 @@ class Entry(NamedTuple):
     # Who may do what the group may; None leaves the access control list alone.
     users: tuple[str, ...] | None = None
     application: str | None = None
+    # Whether it takes effect with an activation.
+    setting: bool = False
 
 
 class State(NamedTuple):
@@ -166,6 +169,7 @@ def _parse_one(option: dict, secret: str | None) -> Entry:
         parents=bool(option.get("parents")),
         users=None if option.get("users") is None else tuple(option["users"]),
         application=option.get("application"),
+        setting=bool(option.get("setting")),
     )
 
 

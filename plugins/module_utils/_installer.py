@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build a set of dependencies with pip or uv, so that it is complete or absent. Private."""
+"""Build a virtual environment with pip or uv, so that it is complete or absent. Private."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     local_directories,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, locked
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import (
     OwnershipError,
     give,
@@ -166,22 +167,14 @@ class Builder:
     def _locked(self) -> Iterator[None]:
         """Only one run builds in a directory."""
         path = os.path.join(self.settings.directory, LOCK)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > self.deadline:
-                        raise VenvError(
-                            f"Another run has been building in {self.settings.directory} for {self.settings.timeout} s "
-                            f"(venv_timeout) and still holds {path}. Wait for it, or end it, and run again."
-                        ) from None
-                    time.sleep(0.2)
-            yield
-        finally:
-            os.close(fd)
+            with locked(path, self.deadline):
+                yield
+        except LockTimeoutError:
+            raise VenvError(
+                f"Another run has been building in {self.settings.directory} for {self.settings.timeout} s "
+                f"(venv_timeout) and still holds {path}. Wait for it, or end it, and run again."
+            ) from None
 
     def _create(self) -> None:
         if self.settings.installer == "uv":
@@ -191,14 +184,14 @@ class Builder:
             self._create_with_pip(self.path)
 
     def check_interpreter(self) -> None:
-        """Whether the interpreter has what it needs to create environments."""
+        """Whether the interpreter has the support for virtual environments."""
         if self.settings.installer == "uv" and (self.settings.uv or self._own_uv()):
             return
         probe = [self.interpreter.path, "-I", "-c", "import venv, ensurepip"]
         done = subprocess.run(probe, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
         if done.returncode:
             raise MissingInterpreter(
-                f"{self.interpreter.path} can't create environments: it has no venv or no ensurepip. "
+                f"{self.interpreter.path} cannot create virtual environments: it has no venv or no ensurepip. "
                 "Install python3-venv (the package that belongs to this interpreter): the role venv does."
             )
 
@@ -393,7 +386,7 @@ class Builder:
         if more and re.search(r"Operation not permitted|can't start new thread", said):
             reason = "venv_only_binary: true, but a package asks for another one that would have to be built"
         raise VenvError(
-            f"{reason + ': the' if reason else 'The'} set of dependencies {self.path} ({files}) could not be built: "
+            f"{reason + ': the' if reason else 'The'} virtual environment {self.path} ({files}) could not be built: "
             f"{what} ended with {code}. The unfinished directory was removed and nothing else was changed. It said:\n"
             + "\n".join(tail(said))
         )
@@ -414,7 +407,7 @@ class Builder:
             return _build_unit.run(self.unit, script, space, self.deadline - time.monotonic(), more)
         except _build_unit.BuildTimeoutError:
             raise VenvError(
-                f"The set of dependencies {self.path} could not be built within {self.settings.timeout} s "
+                f"The virtual environment {self.path} could not be built within {self.settings.timeout} s "
                 "(venv_timeout). The unfinished directory was removed and nothing else was changed."
             ) from None
 

@@ -48,7 +48,7 @@ def running_master(pid_file: str) -> Process | None:
 
 
 def workers(master: Process) -> list[Process]:
-    """The workers that accept requests, so none that is shutting down after a reload."""
+    """The workers that accept requests, without those that shut down after a reload."""
     every = (process(int(name)) for name in os.listdir("/proc") if name.isdigit())
     children = [found for found in every if found and found.parent == master.pid]
     titles = {found: title(found.pid) for found in children}

@@ -28,13 +28,23 @@ def refuse_unsupported(module: AnsibleModule) -> None:
 
 def unsupported() -> str:
     """Why this host is not supported, as a sentence; empty where it is."""
+    return refusal(_os_release())
+
+
+def system() -> str:
+    """The system of this host, such as `debian 13`; empty where it does not tell."""
+    values = {name: "".join(value) for name, *value in ASSIGNMENT.findall(_os_release())}
+    return f"{values.get('ID', '')} {values.get('VERSION_ID', '')}".strip()
+
+
+def _os_release() -> str:
     for path in FILES:
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
-                return refusal(file.read())
+                return file.read()
         except OSError:
             continue
-    return refusal("")
+    return ""
 
 
 def refusal(os_release: str) -> str:

@@ -23,6 +23,7 @@ import weakref
 
 from ansible_collections.flaskops.production.plugins.module_utils import _record, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
+    WRITING,
     opened_directory,
     put_file,
     sync_directory,
@@ -33,6 +34,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 ENVIRONMENT = re.compile(r"[0-9a-f]{12,64}\Z")
 # Names under which half of something may lie in releases/ or venvs/; the next run removes it.
 STAGING, REMOVED = ".staging-", ".removed-"
+# The settings that a run has staged; the name of the run follows.
+NEXT_SETTINGS = "next-"
 # The directory in venvs/ that notes links from outside of the tree.
 NOTES = ".links"
 # Seconds to wait for a step that nobody waits for any more: longer than a candidate may take to start.
@@ -56,7 +59,7 @@ def archive_name(source: dict) -> str:
 class Home:
     """The tree of one application."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, run: dict[str, str] | None = None) -> None:
         self.root = root
         self.app = os.path.join(root, "app")
         self.next = os.path.join(root, "next")
@@ -78,10 +81,19 @@ class Home:
         # The user whose data the runtime user has got, while a process of that user may still serve.
         self.former_user = os.path.join(self.state, "former_user.json")
         self.process = os.path.join(self.state, "process.json")
+        self.settings = os.path.join(self.state, "settings")
+        self.former_settings = os.path.join(self.settings, "former")
+        # What this run has staged; empty where it is nobody's business.
+        self.staged_settings = os.path.join(self.settings, NEXT_SETTINGS + run["run"]) if run else ""
         # Records that were found damaged, with the reason; each counts as missing.
         self.damaged: dict[str, Exception] = {}
 
     # What is there
+
+    def next_settings_file(self, path: str) -> str:
+        """Where a file of the settings is that this run is to activate: staged, or in its place."""
+        staged = os.path.join(self.staged_settings, os.path.basename(path))
+        return staged if self.staged_settings and os.path.lexists(staged) else path
 
     def release(self, name: str) -> str:
         """The directory of a release."""
@@ -234,7 +246,8 @@ class Home:
 
     def leftovers(self) -> list[str]:
         """What interrupted runs left half done, and the sets of dependencies that no release names any more."""
-        return self._half_done() + [os.path.join(self.venvs, name) for name in self._unnamed_environments()]
+        former = [self.former_settings] if os.path.lexists(self.former_settings) else []
+        return self._half_done() + former + [os.path.join(self.venvs, name) for name in self._unnamed_environments()]
 
     def _half_done(self) -> list[str]:
         found = [
@@ -243,7 +256,23 @@ class Home:
             for name in _listed(directory)
             if name.startswith((STAGING, REMOVED))
         ]
-        return found + [os.path.join(self.state, name) for name in _listed(self.state) if name.startswith("lock.")]
+        found += [os.path.join(self.state, name) for name in _listed(self.state) if name.startswith("lock.")]
+        found += [
+            os.path.join(directory, name)
+            for directory in (self.state, self.records, self.settings)
+            for name in _listed(directory)
+            if name.startswith(WRITING)
+        ]
+        return found + self.foreign_settings()
+
+    def foreign_settings(self) -> list[str]:
+        """The settings that other runs have staged. While an activation is unfinished, units may name them."""
+        if os.path.lexists(self.former_settings):
+            return []
+        staged = [
+            os.path.join(self.settings, name) for name in _listed(self.settings) if name.startswith(NEXT_SETTINGS)
+        ]
+        return [path for path in staged if path != self.staged_settings]
 
     def sweep(self) -> None:
         """Remove what interrupted runs left half done. Only under the lock."""
@@ -282,6 +311,7 @@ class Home:
         for name in removed:
             self._remove(self.releases, name)
             _discard(os.path.join(self.environments, name))
+            _discard(os.path.join(self.settings, name + ".json"))
             if known[name]["state"] != "bad":
                 _discard(os.path.join(self.records, name + ".json"))
         return removed + self._prune_environments()
@@ -349,6 +379,15 @@ class LockedError(ReleaseError):
             f"run {holder['run']}. Wait until it ends; if it is dead, run again with -e release_unlock=true."
         )
         self.holder = holder
+        try:
+            # By the times that one clock gives, whatever it says; a file of the future is as good as new.
+            self.age = max(0.0, time.time() - os.stat(path).st_mtime)
+        except FileNotFoundError:
+            self.age = 0.0
+
+    def result(self) -> dict:
+        """What a module returns of it, for its other half on the controller."""
+        return {"lock_holder": self.holder, "lock_age": self.age}
 
 
 class Lock:
@@ -367,6 +406,11 @@ class Lock:
             return None
         except (ValueError, TypeError):
             return unknown
+
+    def is_ours(self) -> bool:
+        """Whether this run holds the lock."""
+        holder = self.holder()
+        return holder is not None and holder["run"] == self.run["run"]
 
     def check(self, force: bool = False) -> None:
         """Refuse while another run holds the lock, and leave it as it is."""
@@ -428,8 +472,7 @@ class Lock:
 
     def release(self) -> None:
         """Give the lock back, if this run holds it."""
-        holder = self.holder()
-        if holder and holder["run"] == self.run["run"]:
+        if self.is_ours():
             os.unlink(self.home.lock)
         self.leave()
 

@@ -165,7 +165,8 @@ def journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
     # With --since, older versions count --lines from the beginning.
     said = _run("journalctl", f"--unit={unit}", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet")
     logged = "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
-    return hide(logged, home.env_file, credentials(unit))
+    logged = hide(logged, home.env_file, credentials(unit))
+    return hide(logged, home.next_settings_file(home.env_file))
 
 
 def _run(*command: str, timeout: float = ANSWER) -> subprocess.CompletedProcess:
@@ -311,7 +312,13 @@ def listeners(name: str) -> set[int]:
 
 
 def stranger(home: Home, name: str) -> str | None:
-    """Who listens on the socket in place of the application; None when the application does, or nobody."""
+    """The process that listens on the socket in place of the running application; None when there is none.
+
+    A service that is down is left alone: the connection would start it, and without a live release systemd would try
+    again until it gives the socket up.
+    """
+    if show(f"{name}.service")["ActiveState"] != "active":
+        return None
     connection = _Connection(home.socket, ANSWER, listeners(name))
     try:
         connection.connect()
@@ -355,6 +362,26 @@ def working_directory(pid: str) -> str | None:
         return None
 
 
+def replaced_files(pid: str, proc: str = "/proc") -> list[str]:
+    """The programs and libraries that a process runs and that were replaced or removed since it loaded them."""
+    found = set()
+    with contextlib.suppress(OSError), open(f"{proc}/{pid}/maps", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            fields = line.rstrip("\n").split(None, 5)
+            if len(fields) == 6 and "x" in fields[1] and fields[5].endswith(" (deleted)"):
+                found.add(fields[5][: -len(" (deleted)")])
+    # Memory without a file of a program: of the kernel's own names, and what a program has compiled at run time.
+    return sorted(path for path in found if not path.startswith(("/memfd:", "/dev/", "/SYSV", "/tmp/", "/var/tmp/")))
+
+
+def lost_interpreter(environment: str) -> str | None:
+    """Why no process can be started in a virtual environment: its interpreter is gone; None where it is there."""
+    python = os.path.join(environment, "bin", "python")
+    if not os.path.lexists(python) or os.path.exists(python):
+        return None
+    return f"{python} leads to {os.path.realpath(python)}, which is not there: was the distribution upgraded?"
+
+
 def prefix(pid: str) -> str | None:
     """The environment that a process runs in, as its command line names it; None when it renamed itself."""
     try:
@@ -373,13 +400,16 @@ def outdated(home: Home, name: str) -> str | None:
         return f"{name}.service does not exist"
     if unit["ActiveState"] != "active":
         return f"{name}.service is {unit['ActiveState']}"
-    if os.path.lexists(home.next):
+    if os.path.lexists(home.next) or os.path.lexists(home.former_settings):
         return "an activation was interrupted"
     if working_directory(unit["MainPID"]) != os.path.realpath(home.app):
         return f"{name}.service runs {working_directory(unit['MainPID'])}"
     runs = prefix(unit["MainPID"])
     if runs and runs != os.path.realpath(os.path.join(home.venv)):
         return f"{name}.service runs with {runs}"
+    lost = lost_interpreter(home.venv)
+    if lost:
+        return lost
     live = home.live()
     if live and live != home.recorded():
         return f"the activation of {live} was never recorded"

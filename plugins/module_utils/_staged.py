@@ -214,6 +214,7 @@ def look(home: Home, params: dict) -> dict:
         "release": present or source["name"],
         "present": bool(present),
         "built": not params["build"] or bool(present) and record.get("build") == params["build"] and record["built"],
-        "migrated": not params["migrate"] or is_migrated(record.get("migrated"), params["migrate"], home.env_file),
+        "migrated": not params["migrate"]
+        or is_migrated(record.get("migrated"), params["migrate"], home.next_settings_file(home.env_file)),
         "bad": record.get("reason", "no reason given") if rejected else "",
     }

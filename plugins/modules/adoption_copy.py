@@ -8,21 +8,22 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: adoption_copy
-short_description: Copy the data and the environment of an old deployment into the layout
+short_description: Copy the data of an old deployment into the layout (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Copies what M(flaskops.production.adoption_plan) found to be data into C(shared/), verifies each by its
-    SHA-256, and SQLite databases by their own check; the old application may go on writing. The originals are only
-    read.
-  - Writes C(shared/.env) from the files and the C(Environment=) lines of the old unit. Its values never leave the host.
-  - Takes the lock of the application. M(flaskops.production.adoption_switch) copies once more what has changed, and
-    gives it back.
+  - Copies the data of the plan of M(flaskops.production.adoption_plan) to C(shared/). Verifies each file by its
+    SHA-256, and SQLite databases by their own check. The old application may continue to write. The originals are
+    only read.
+  - Writes C(shared/.env) from the files and the C(Environment=) lines of the old unit. Its values never leave the
+    host.
+  - Takes the deploy lock of the application. M(flaskops.production.adoption_switch) copies changed files again, and
+    releases the lock.
 attributes:
   check_mode:
     support: none
-    description: The playbook does not come here in check mode.
+    description: The playbook skips this module in check mode.
   diff_mode:
     support: none
     description: Shows nothing of the data.
@@ -32,7 +33,7 @@ options:
     type: path
     required: true
   adoption:
-    description: What M(flaskops.production.adoption_plan) returned under this name.
+    description: RV(flaskops.production.adoption_plan#module:adoption) of the plan.
     type: dict
     required: true
   owner:
@@ -52,7 +53,7 @@ options:
     type: str
     required: true
   unlock:
-    description: Take the lock away from whoever holds it.
+    description: Remove the deploy lock of another run.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -78,12 +79,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: How many files and databases have a copy.
+  description: The number of copied files and databases.
   returned: success
   type: int
   sample: 1203
 bytes:
-  description: How many bytes they have.
+  description: Their size in bytes.
   returned: success
   type: int
   sample: 48120394
@@ -127,14 +128,11 @@ def copy(home: Home, params: dict) -> dict:
     origin = Origin(adoption["tops"], adoption["user"])
     there = [] if record.read() else occupied(home, moves, owner, origin.tops)
     if there:
-        raise ReleaseError(
-            f"{there[0]} is there already and holds something else than what would be copied to it: move it away. "
-            "Nothing was copied."
-        )
+        raise ReleaseError(f"{there[0]} exists with other content than the copy: move it away. Nothing was copied.")
     known = record.write(state="copying", **{key: adoption[key] for key in ("from", "code", "unit")}).get("known", {})
     data = Data(home, moves, owner, origin, known)
     changed = False
-    if adoption["dotenv"] + adoption["environment"]:
+    if adoption["dotenv"] + adoption["environment"] + adoption.get("unit_variables", []):
         text = environment_text(adoption["unit"], adoption["dotenv"], adoption["environment"], origin.tops)
         changed = write_environment(home, text, pwd.getpwnam(params["owner"]).pw_uid, gid)
     data.copy()
@@ -169,7 +167,7 @@ def main() -> None:
             raise
         lock.leave()
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, KeyError) as error:
         module.fail_json(msg=sentence(error, home.root))
     module.exit_json(**result)

@@ -8,15 +8,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: adoption_plan
-short_description: Find out what it takes to bring a deployment by other hands into the layout
+short_description: Plan the adoption of a deployment made by other tools (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Reads a deployment that somebody else made, as M(flaskops.production.doctor) does, and says what is code and what
-    is data in it, where each would go, which settings of the roles its unit and its site amount to, and what is in the
-    way.
-  - Changes nothing, and reads no value of an environment.
+  - Reads a deployment made by other tools, as M(flaskops.production.doctor) does. Lists its code and data with their
+    new places, the settings of the roles that match its unit and its site, and the obstacles.
+  - Changes nothing, and reads no value of an environment variable.
   - The playbook C(flaskops.production.adopt) follows the plan.
 options:
   name:
@@ -30,20 +29,20 @@ options:
   from_directory:
     description:
       - The directory of the old deployment, such as C(/home/ada/shop).
-      - Without it, it is found from the service.
+      - By default the directory of the service.
     type: path
   unit:
     description:
       - The old service, such as C(shop) or C(shop.service).
-      - Without it, it is the service named like the application, or one whose unit names O(from_directory).
+      - By default the service named like the application, or one with O(from_directory) in its unit.
     type: str
   given:
-    description: Names of the roles' settings that are set already. They are not among RV(variables).
+    description: Names of the roles' settings that are set. They are not among RV(variables).
     type: list
     elements: str
     default: []
   shared_paths:
-    description: Names in the code that are data, as C(release_shared_paths). Without it, they are found.
+    description: Names of data among the code, as C(release_shared_paths). By default they are detected.
     type: list
     elements: str
   exclude:
@@ -77,14 +76,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Find out what it takes
+- name: Plan the adoption
   flaskops.production.adoption_plan:
     name: shop
     root: /srv/shop
     from_directory: /home/ada/shop
   register: adoption
 
-- name: Show it
+- name: Show the plan
   ansible.builtin.debug:
     var: adoption.plan
 """
@@ -92,25 +91,26 @@ EXAMPLES = r"""
 RETURN = r"""
 state:
   description:
-    - V(planned), or V(adopted) where that was done before, or V(interrupted) where a run was cut off while it switched.
+    - V(planned), V(adopted) after an earlier adoption, or V(interrupted) after a run that was cut off during the
+      activation.
   returned: success
   type: str
   sample: planned
 plan:
-  description: What would be done, line by line, what to look at by hand, and what is in the way.
+  description: The steps, the files to check by hand, and the obstacles, line by line.
   returned: success
   type: list
   elements: str
   sample:
     - /home/ada/shop/uploads -> /srv/shop/shared/media (12 files, 3.1 MB; Nginx serves it at /media/)
 obstacles:
-  description: What has to be mended before it can be done, in sentences.
+  description: The obstacles, in sentences.
   returned: success
   type: list
   elements: str
   sample: []
 variables:
-  description: The settings of the roles that the old deployment amounts to, without those that are given.
+  description: The settings of the roles that match the old deployment, without O(given).
   returned: success
   type: dict
   sample:
@@ -118,14 +118,14 @@ variables:
     nginx_site_server_name: shop.example.org
 source:
   description: The code, as M(flaskops.production.release_stage) takes it.
-  returned: when it is planned and nothing is in the way
+  returned: when it is planned and there is no obstacle
   type: dict
   sample:
     name: adopted-2026-04-21-120000-1a2b3c4
     directory: /home/ada/shop
 adoption:
-  description: What M(flaskops.production.adoption_copy) and M(flaskops.production.adoption_switch) have to know.
-  returned: when it is planned and nothing is in the way
+  description: The input of M(flaskops.production.adoption_copy) and M(flaskops.production.adoption_switch).
+  returned: when it is planned and there is no obstacle
   type: dict
   sample:
     unit: shop.service
@@ -141,6 +141,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption impo
     tops_of,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record, below
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import variables_of
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
@@ -150,6 +151,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
     ask,
+    cat,
     mounted_path,
     show,
 )
@@ -187,8 +189,11 @@ def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> lis
     files = [path for path in found.dotenv + found.environment if path != home.env_file]
     if files:
         told.append(f"{' and '.join(files)} -> {home.env_file} (root:<group> 0640; no value is shown)")
-    told.append(f"{name}.socket and {name}.service take over from {unit}, once the release has answered")
-    told += [f"{path} is taken out of Nginx, and {name}.conf takes its place" for path in found.sites]
+    if found.unit_variables:
+        names = ", ".join(found.unit_variables)
+        told.append(f"Environment= of {unit} ({names}) -> {home.env_file} (no value is shown)")
+    told.append(f"{name}.socket and {name}.service replace {unit} after the health check of the release")
+    told += [f"{path} is removed from Nginx, and {name}.conf replaces it" for path in found.sites]
     told += [f"setting: {key}: {value}" for key, value in sorted(found.variables.items())]
     told += [f"LOOK AT: {text}" for text in found.attention]
     told += [f"IN THE WAY: {text}" for text in found.obstacles]
@@ -203,8 +208,8 @@ def health_fault(facts: Facts, health: dict) -> str:
     if answer in health["status"]:
         return ""
     return (
-        f"{facts.unit['Id']} itself answers {answer} to GET {path}, so that the release would be refused: "
-        "set release_health_path, release_health_status or release_health_host to what a healthy application answers."
+        f"{facts.unit['Id']} itself answers {answer} to GET {path}, so the release would be rejected: set "
+        "release_health_path, release_health_status or release_health_host to match a healthy application."
     )
 
 
@@ -216,7 +221,7 @@ def same_name_fault(facts: Facts, name: str) -> str:
     if there.get("LoadState") == "not-found":
         return ""
     return (
-        f"{name}.service is there already ({there.get('FragmentPath')}) and is not {facts.unit['Id']}: choose another "
+        f"{name}.service exists ({there.get('FragmentPath')}) and is not {facts.unit['Id']}: choose another "
         "flask_app_name, or set adopt_unit."
     )
 
@@ -226,17 +231,24 @@ def make_plan(params: dict) -> dict:
     home = Home(params["root"])
     record = Record(home).read()
     if record.get("state") == "done":
-        told = [f"{params['name']} was adopted from {record['from']} on {record['time']}; nothing is to be done."]
+        told = [f"{params['name']} was adopted from {record['from']} on {record['time']}; nothing to do."]
         return {"state": "adopted", "plan": told, "obstacles": [], "variables": record["variables"]}
     if record.get("state") == "switching":
         told = [
-            "A run was cut off while it switched: the next one without --check returns to the old deployment first."
+            "A run was interrupted during the activation. The next one without --check restores the old deployment."
         ]
         return {"state": "interrupted", "plan": told, "obstacles": [], "variables": {}}
     unit = params["unit"] or ""
     name = unit[: -len(".service")] if unit.endswith(".service") else unit
     facts = read(name or params["name"], params["from_directory"] or "")
-    found = plan(facts, params["root"], set(params["given"]), params["shared_paths"])
+    found = plan(
+        facts,
+        params["root"],
+        set(params["given"]),
+        params["shared_paths"],
+        cat(facts.unit["Id"])[1] if facts.unit else "",
+        variables_of(facts.unit["Id"]) if facts.unit else [],
+    )
     if os.path.isdir(home.records) and not record:
         found.obstacles.append(f"{home.root} is a deployment of this collection already: use the playbook site.")
     if not found.obstacles:
@@ -264,6 +276,7 @@ def make_plan(params: dict) -> dict:
             "moves": [move._asdict() for move in found.moves],
             "dotenv": found.dotenv,
             "environment": found.environment,
+            "unit_variables": found.unit_variables,
             "variables": found.variables,
         },
     }

@@ -8,27 +8,27 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: adoption_switch
-short_description: Let the layout take over from an old deployment, so that no visitor and no data is lost
+short_description: Replace an old deployment by an adopted release (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
   - Starts the adopted release beside the old deployment, on a socket of its own. Only when it has imported the
-    application and answered O(health) is anything done to what serves.
-  - Then Nginx leads new visitors to that socket, where they wait while the old service ends its requests and stops, the
-    last changes of its data are copied, and C(<name>.service) starts from the layout and answers. Then they are served.
-  - When anything fails, the old files are put back, the old service is started and Nginx leads to it again.
-  - The whole transaction is one call. It goes on when the connection is lost. What a killed one left is taken back, or
-    completed when the new service had taken over already, by O(only=recover).
-  - Deletes nothing of the old deployment. What has to make way in C(/etc) or in O(root) is moved to
-    C(<root>/.deploy/adopted), below its old path.
+    application and passed O(health) is the old deployment changed.
+  - Then Nginx sends new requests to that socket, where they wait. The old service finishes its requests and stops, the
+    last changes of its data are copied, and C(<name>.service) starts from the layout. Then the requests are served.
+  - If a step fails, the old files are restored, the old service starts, and Nginx uses it again.
+  - The transaction is one call that continues when the connection is lost. O(only=recover) rolls back a killed one, or
+    completes it if the new service was already serving.
+  - Deletes nothing of the old deployment. Files in C(/etc) or in O(root) that block the layout are moved to
+    C(<root>/.deploy/adopted), below their old paths.
 attributes:
   check_mode:
     support: none
-    description: The playbook does not come here in check mode.
+    description: The playbook skips this module in check mode.
   diff_mode:
     support: none
-    description: The plan has been shown before.
+    description: The plan shows the changes.
 options:
   name:
     description: The application's name.
@@ -42,7 +42,7 @@ options:
     description: The release to make live. It must be complete on the host.
     type: str
   adoption:
-    description: What M(flaskops.production.adoption_plan) returned under this name.
+    description: RV(flaskops.production.adoption_plan#module:adoption) of the plan.
     type: dict
   units:
     description: The files of the role P(flaskops.production.gunicorn_systemd#role), as C(path) and C(content).
@@ -53,7 +53,7 @@ options:
     description: The server block, as C(path), C(link), C(content), and links to C(remove).
     type: dict
   only:
-    description: Only clear up after a run that was cut off while it switched.
+    description: Only recover from a run that was cut off during the activation.
     type: str
     choices: [recover]
 extends_documentation_fragment:
@@ -67,7 +67,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Clear up after a run that was cut off
+- name: Recover from an interrupted run
   flaskops.production.adoption_switch:
     name: shop
     root: /srv/shop
@@ -77,22 +77,22 @@ EXAMPLES = r"""
 RETURN = r"""
 release:
   description: The release that is live now.
-  returned: when it took over
+  returned: after an adoption
   type: str
   sample: adopted-2026-04-21-120000-1a2b3c4
 waited:
-  description: For how many seconds visitors had to wait.
-  returned: when it took over
+  description: The seconds that requests had to wait.
+  returned: after an adoption
   type: float
   sample: 2.4
 leftover:
-  description: What nothing needs any more, to be removed by hand, in sentences.
-  returned: when it took over
+  description: Files that are no longer needed, to be removed by hand, in sentences.
+  returned: after an adoption
   type: list
   elements: str
   sample: ["/home/ada/shop: the old code and data"]
 recovered:
-  description: What was done about a run that was cut off; empty when there was none.
+  description: The recovery from an interrupted run; empty when there was none.
   returned: with O(only=recover)
   type: str
   sample: shop.service serves again
@@ -100,7 +100,6 @@ recovered:
 
 import os
 import re
-import shutil
 import signal
 import stat
 import time
@@ -290,8 +289,9 @@ class Takeover(Activation):
         for path, text in candidate_units(self.name, units, self.home.socket, self.side.socket).items():
             put(path, text.encode())
         reload_units()
-        if systemctl("start", self.candidate_socket)[0]:
-            raise ReleaseError(f"{self.candidate_socket} did not start: see journalctl -u {self.candidate_socket}.")
+        code, said = systemctl("start", self.candidate_socket)
+        if code:
+            raise ReleaseError(f"{self.candidate_socket} did not start: {said}")
         link_environment(self.home, str(self.release), self.home.environment(str(self.release)) or "")
         self.collect_static(self.directory, replace=False)
         self.start_candidate()
@@ -390,8 +390,9 @@ class Takeover(Activation):
         reload_units()
         for unit in (self.socket_unit, self.unit):
             systemctl("reset-failed", unit)
-        if systemctl("start", self.socket_unit)[0]:
-            raise ReleaseError(f"{self.socket_unit} did not start: see journalctl -u {self.socket_unit}.")
+        code, said = systemctl("start", self.socket_unit)
+        if code:
+            raise ReleaseError(f"{self.socket_unit} did not start: {said}")
 
     def displaced(self) -> list[str]:
         """What of an old deployment in the same directory could still be written to, or read by others."""
@@ -418,7 +419,6 @@ class Takeover(Activation):
         """Lead those who wait for the candidate on to the old service, whose data they have to see."""
         if not os.path.exists(f"{RUNTIME_UNITS}/{self.candidate_socket}"):
             return
-        shutil.rmtree(f"{RUNTIME_UNITS}/{self.candidate}.d", ignore_errors=True)
         # Before the candidate ends: whoever waits makes systemd start it.
         put(f"{RUNTIME_UNITS}/{self.candidate}", proxy_unit(self.candidate_socket, self.old_address()).encode())
         reload_units()
@@ -443,12 +443,10 @@ class Takeover(Activation):
     def end_candidate(self) -> None:
         self.stop_candidate()
         systemctl("stop", self.candidate_socket)
-        directory = f"{RUNTIME_UNITS}/{self.candidate}.d"
         paths = [f"{RUNTIME_UNITS}/{unit}" for unit in (self.candidate, self.candidate_socket)]
         for path in [*paths, self.side.socket, self.candidate_env, self.home.next]:
             if os.path.lexists(path):
                 os.unlink(path)
-        shutil.rmtree(directory, ignore_errors=True)
         reload_units()
 
     def put_back(self) -> None:
@@ -478,17 +476,12 @@ def candidate_units(name: str, units: dict[str, str], socket: str, own_socket: s
     service = units[f"{directory}/{name}-next.service"].replace(f"{name}.socket", f"{own}.socket")
     # Visitors are served by it for a moment, also where there is no room for two copies for long.
     service = service.replace("Type=oneshot", "Type=notify").replace(" --check-config", "")
-    found = {
+    return {
         f"{RUNTIME_UNITS}/{own}.socket": units[f"{directory}/{name}.socket"]
         .replace(f"ListenStream={socket}", f"ListenStream={own_socket}")
         .replace(f"Also={name}.service", ""),
         f"{RUNTIME_UNITS}/{own}.service": service,
     }
-    drop_ins = f"{directory}/{name}-next.service.d/"
-    for path, text in units.items():
-        if path.startswith(drop_ins):
-            found[f"{RUNTIME_UNITS}/{own}.service.d/{os.path.basename(path)}"] = text
-    return found
 
 
 def proxy_unit(socket_unit: str, address: str) -> str:
@@ -516,10 +509,10 @@ def leftover(plan: dict, home: Home, name: str) -> list[str]:
     kept = Record(home).kept
     found = []
     if plan["from"] != home.root:
-        found.append(f"{plan['from']}: the old code, data and environment")
+        found.append(f"{plan['from']}: the old code, data and virtual environment")
     elif plan["code"] not in (home.app, os.path.join(home.releases, os.path.basename(plan["code"]))):
         found.append(f"{plan['code']}: the old code")
-    found.append(f"{kept}: what had to make way, below its old path")
+    found.append(f"{kept}: files that blocked the layout, below their old paths")
     if plan["unit"] != f"{name}.service":
         unit = show(plan["unit"], "FragmentPath")["FragmentPath"]
         found.append(f"{unit}: the old unit, which is disabled")
@@ -616,7 +609,7 @@ def main() -> None:
         finally:
             lock.release()
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except FAULTS as error:
         module.fail_json(msg=sentence(error, home.root))
     module.exit_json(**result)

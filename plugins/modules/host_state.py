@@ -8,15 +8,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: host_state
-short_description: Tell whether a host has all that the roles describe, in one execution
+short_description: Compare a host with its description in one execution (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Looks at everything that the roles layout, gunicorn_systemd, nginx_site, venv and release would look at one by one,
-    and changes nothing. What decides is the same code, with the same options.
-  - A run that finds a host as described has nothing else to do there. Where something differs, or where it can not be
-    told, the roles do their work, and they say what is wrong.
+  - Runs all checks of the roles layout, gunicorn_systemd, nginx_site, venv and release, with the same code and options,
+    and changes nothing.
+  - A run has nothing else to do on a host that matches its description. If something differs or is unknown, the roles
+    run and report faults.
 options:
   name:
     description: The application's name; its units are C(<name>.socket) and C(<name>.service).
@@ -52,7 +52,7 @@ options:
     required: true
   account:
     description:
-      - The user that runs the application, where it has its default name. Empty where it was chosen on purpose.
+      - The user that runs the application, if it has its default name. Empty if it was set explicitly.
     type: str
     default: ""
   group:
@@ -61,7 +61,7 @@ options:
     default: ""
   adopt:
     description:
-      - Whether files, directories and an account that no application is known to own may become those of this one.
+      - Whether files, directories and an account without a known application may become those of this one.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -75,7 +75,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look whether anything is to be done
+- name: Compare the host with its description
   flaskops.production.host_state:
     name: myapp
     root: /srv/myapp
@@ -94,7 +94,7 @@ EXAMPLES = r"""
       packages: ["gunicorn>=24.1.1"]
   register: state
 
-- name: Say what differs
+- name: Show the differences
   ansible.builtin.debug:
     msg: "{{ state.differs }}"
 """
@@ -106,8 +106,8 @@ provisioned:
   type: bool
   sample: true
 live:
-  description: The live release, where it is the described one with its dependencies, its process is up to date and it
-    answers as it should. Empty where any of this is not so, or where a run has left something to tidy up.
+  description: The live release, if it matches its description and dependencies, its process is up to date, and it
+    passes its health check. Otherwise empty, also after an interrupted run.
   returned: success
   type: str
   sample: 2026-04-21-120000-1a2b3c4
@@ -116,8 +116,13 @@ migrated:
   returned: success
   type: bool
   sample: true
+rollout:
+  description: The record of the last rollout of the live release, as M(flaskops.production.release_status) returns it.
+  returned: success
+  type: dict
+  sample: {"id": "7-81532a6xk2f", "number": 7, "release": "2026-04-21-120000-1a2b3c4", "state": "done"}
 differs:
-  description: What is not as described, or why it could not be told.
+  description: The differences, and the reasons for unknown facts.
   returned: success
   type: list
   elements: str
@@ -125,8 +130,7 @@ differs:
 refused:
   description:
     - Why the application cannot be on this host, each reason as a sentence. The host runs a system that is not
-      supported, a port is taken, or a unit, a site, a directory or an account of the wanted name is not that of this
-      application.
+      supported, a port is taken, or a unit, a site, a directory or an account of this name belongs to something else.
   returned: success
   type: list
   elements: str
@@ -156,7 +160,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_site im
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_account
 from ansible_collections.flaskops.production.plugins.module_utils._platform import unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import show
+from ansible_collections.flaskops.production.plugins.module_utils._settings import is_unfinished
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     STAGE,
     check_links,
@@ -197,10 +203,12 @@ def differing_paths(params: dict, refused: list[str]) -> list[str]:
 
 
 def differing_units(name: str) -> Iterator[str]:
-    """A socket that was enabled brings the service with it: each names the other one."""
+    """Enabling one of them enables both, but the service can have been disabled or masked since."""
     unit = show(f"{name}.socket", "ActiveState,NeedDaemonReload,UnitFileState")
     if unit.get("UnitFileState") != "enabled":
         yield f"{name}.socket is not enabled"
+    if show(f"{name}.service", "UnitFileState").get("UnitFileState") != "enabled":
+        yield f"{name}.service is not enabled"
     if unit.get("ActiveState") != "active":
         yield f"{name}.socket does not listen"
     if unit.get("NeedDaemonReload") == "yes":
@@ -229,6 +237,8 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
         raise Unlike(f"{home.root} is to be adopted")
     if Lock(home, {}).holder():
         raise Unlike(f"{home.lock} is held")
+    if read_drain(home):
+        raise Unlike("the hooks after an activation have not been completed")
     leftovers = home.leftovers()
     if leftovers:
         raise Unlike(f"{leftovers[0]} was left by a run that was interrupted")
@@ -245,7 +255,7 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
     link = os.path.join(home.environments, live)
     if not is_in_place(settings_of(validated("venv", VENV, {**venv, "source": home.release(live), "link": link}))):
         raise Unlike(f"the dependencies of {live} are not in place")
-    return {"live": live, "migrated": found["migrated"]}
+    return {"live": live, "migrated": found["migrated"], "rollout": read_rollout(home)}
 
 
 def refusals(home: Home, params: dict) -> list[str]:
@@ -267,8 +277,10 @@ def state(module: AnsibleModule) -> dict:
         differs += [*differing_units(name), *differing_site(module, refused)]
     except (Unlike, ReleaseError, OSError) as error:
         differs = [str(error)]
+    if is_unfinished(home):
+        differs.append(f"{home.former_settings} was left by a run that was interrupted")
     provisioned = not differs
-    found = {"live": "", "migrated": False}
+    found = {"live": "", "migrated": False, "rollout": {}}
     try:
         found = live_release(home, name, params["release"], params["venv"])
         note = kept_name(found["live"], params["release"]["source"])

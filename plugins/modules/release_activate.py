@@ -8,30 +8,34 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_activate
-short_description: Switch to a release, or back, so that no client notices
+short_description: Activate a release by a handover (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Makes a release the live one, and replaces the running process. Without O(release), only replaces the process,
-    when it is older than its configuration.
-  - First, C(<name>-next.service) starts the release beside the live one, on the same socket. Only when it has imported
-    the application and answered O(health) is C(app) switched and C(<name>.service) restarted, while the candidate
-    serves.
-  - Where that unit only checks the release, with
-    O(flaskops.production.gunicorn_systemd#role:main:gunicorn_systemd_handover=restart), clients wait during the
-    restart.
-  - If the candidate fails, the live release was not touched. If anything fails later, C(app) is switched back
-    and the service restarted. Either way the task fails.
-  - A release is marked as rejected only by its own fault. It is not marked if the host is at fault, such as a full
-    disk, a missing socket or a unit that systemd cannot start, or if the live release fails its health check as well.
-  - The whole transaction is one call. It goes on when the connection is lost, and an interrupted one is completed by
-    the next call.
-  - Old releases and sets of dependencies that no release names are removed afterwards; a failure there only warns.
+  - Makes a release the live one, and replaces the running process. Without O(release), only replaces a process that is
+    older than its configuration.
+  - First, C(<name>-next.service) starts the release beside the live one, on the same socket. After the candidate has
+    imported the application and passed O(health), C(app) is swapped and C(<name>.service) restarted, while the
+    candidate serves.
+  - With O(flaskops.production.gunicorn_systemd#role:main:gunicorn_systemd_handover=restart), the candidate only checks
+    the release, and requests wait during the restart.
+  - Last, the health check is requested through Nginx, if the host has the site (O(site)).
+  - If the candidate fails, the live release is untouched. If a later step fails, C(app) is swapped back and the service
+    restarted. In both cases the task fails.
+  - Settings that this run has staged with O(flaskops.production.tree#module:stage) are part of the transaction. The
+    candidate starts with them, and they are put in place together with the release. If it fails, they are removed.
+    At any time, the service starts with all earlier settings or with all new ones.
+  - A release is rejected only for its own fault. It is not rejected for a fault of the host, such as a full disk, a
+    missing socket, a unit that systemd cannot start or an Nginx that does not forward requests, or if the live release
+    fails its health check as well.
+  - The transaction is one call. It continues when the connection is lost, and the next call completes an interrupted
+    one.
+  - Old releases and unused virtual environments are removed afterwards; a failure there only warns.
 attributes:
   check_mode:
     support: full
-    description: Reports whether the live release or the process would be replaced.
+    description: Predicts whether the live release or the process is replaced.
   diff_mode:
     support: full
     description: Shows where C(app) points before and after.
@@ -58,6 +62,17 @@ options:
       - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
     type: int
     default: 5
+  rollout:
+    description:
+      - The rollout of which this is a part. The host records that it takes part, and keeps the lock until
+        M(flaskops.production.release_rollout) ends it. Without it, the lock is given back.
+    type: dict
+  site:
+    description:
+      - Nginx's site file of the application, or the link that enables it. The last check is a request through
+        Nginx, as a visitor sends it, by the name of the site and over TLS where it has a certificate.
+      - When omitted, or when this collection has not written that file for this application, Nginx is not asked.
+    type: path
   timeout:
     description:
       - Seconds after which the activation is given up. A process that does not stop is killed, and the release that was
@@ -75,6 +90,7 @@ extends_documentation_fragment:
   - flaskops.production.health
 seealso:
   - module: flaskops.production.release_stage
+  - module: flaskops.production.release_rollout
   - module: flaskops.production.symlink_swap
 """
 
@@ -109,6 +125,19 @@ reason:
   returned: success
   type: str
   sample: /srv/myapp/shared/.env changed since myapp.service started
+settings:
+  description: The files of settings that were staged and are in place now.
+  returned: when something was activated
+  type: list
+  elements: str
+  sample: [/srv/myapp/shared/.env]
+settings_before:
+  description:
+    - Names of settings that are others than those with which the release was live before. No value is shown.
+  returned: when something was activated
+  type: list
+  elements: str
+  sample: [MODE in /srv/myapp/shared/.env]
 removed:
   description: Names of the releases and sets of dependencies that were removed.
   returned: when something was activated
@@ -116,7 +145,7 @@ removed:
   elements: str
   sample: [2026-03-01-101500-5d6e7f8]
 phase:
-  description: What failed, V(socket), V(candidate), V(switch), V(service) or V(health).
+  description: What failed, V(socket), V(candidate), V(switch), V(service), V(health) or V(site).
   returned: failure of an activation
   type: str
   sample: candidate
@@ -136,6 +165,7 @@ import os
 import signal
 
 from ansible_collections.flaskops.production.plugins.module_utils._activation import (
+    SITE,
     Activation,
     ActivationError,
     Rejected,
@@ -150,16 +180,25 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     LockedError,
     ReleaseError,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import enter_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
-    Probe,
     fault,
     mounted_path,
     outdated,
     probe,
     show,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._settings import (
+    differing_settings,
+    discard_staged,
+    is_unfinished,
+    note_settings,
+    recover,
+    staged_settings,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._visit import visit
 
 
 def needed(home: Home, params: dict) -> str:
@@ -167,6 +206,9 @@ def needed(home: Home, params: dict) -> str:
     release = params["release"]
     if release and home.live() != release:
         return f"{home.live() or 'nothing'} is live"
+    staged = staged_settings(home, params["name"]) if release else []
+    if staged:
+        return f"new settings are staged: {', '.join(staged)}"
     if not os.path.lexists(home.app):
         return ""
     return outdated(home, params["name"]) or fault(home, params["health"], attempts=1, name=params["name"]) or ""
@@ -174,19 +216,31 @@ def needed(home: Home, params: dict) -> str:
 
 def activate(home: Home, params: dict, reason: str) -> dict:
     """Do it and record it. Only a release that is at fault itself is marked."""
+    recover(home, params["name"])
     release, live, recorded = params["release"], home.live(), home.recorded()
-    activation = Activation(home, params["name"], release, params["health"], params["timeout"])
+    others = differing_settings(home, params["name"], release) if release and release != live else []
+    activation = Activation(home, params["name"], release, params["health"], params["timeout"], params["site"] or "")
     try:
         activation.run(lambda: home.record_activation(release, params["action"], params["run"]))
     except Rejected as error:
-        serving = probe(home, params["health"], params["name"], attempts=1) if home.live() else Probe(None)
-        if serving.fault:
+        if fails_too(home, params, error.phase):
             # What serves fails as well, such as without their database: that tells nothing about the release.
             raise ActivationError(error.phase, error.seen, error.unit, error.since, error.cause) from error
         if release and release != recorded:
             home.set_state(release, "bad", reason=f"{error.phase}: {error.seen}")
         raise
-    return {"release": home.live() or "", "previous": live or "", "reason": reason}
+    if home.live():
+        note_settings(home, params["name"], home.live())
+    return {"release": home.live() or "", "previous": live or "", "reason": reason, "settings_before": others}
+
+
+def fails_too(home: Home, params: dict, phase: str) -> bool:
+    """Whether the live release fails the same check as a rejected one."""
+    if not home.live():
+        return False
+    if probe(home, params["health"], params["name"], attempts=1).fault:
+        return True
+    return phase == SITE and visit(home, params["name"], {**params["health"], "attempts": 1}, params["site"]).by_release
 
 
 def served(home: Home, name: str, health: dict | None) -> str:
@@ -205,20 +259,28 @@ def served(home: Home, name: str, health: dict | None) -> str:
     return f"{live} is live and answers GET {mounted_path(health['path'], home.env_file)}."
 
 
-def message(error: ActivationError, home: Home, params: dict) -> str:
+def message(error: ActivationError, home: Home, params: dict, settings: list[str]) -> str:
     """What failed and why, what serves now, and the next command. The cause comes first."""
-    what = params["release"] or "The new process"
+    what, fix = params["release"] or "The new process", "Fix the release and deploy again"
     rejected = isinstance(error, Rejected)
     verdict = "was rejected" if rejected else "was not activated"
+    if settings:
+        same = params["release"] == home.live()
+        what = f"The change of {', '.join(settings)}" if same else f"{what} with new settings ({', '.join(settings)})"
+        fix = "Fix the settings and run again" if same else "Fix the release or the settings, and run again"
     first, *rest = f"{what} {verdict} ({error.phase}): {error.seen}".rstrip(".").split("\n")
     lines = [f"{first}.", *rest]
     if error.cause.text():
         lines.append(error.cause.text())
+    if settings and is_unfinished(home):
+        lines.append("The settings of before could not all be put back: the next run does the rest.")
+    elif settings:
+        lines.append("The settings are as they were before.")
     if not rejected:
         lines.append("The release is not marked as rejected: the host is at fault, or the live release fails as well.")
     lines.append(served(home, params["name"], params["health"]))
     log = f"journalctl --unit={error.unit} --since=@{error.since:.0f}"
-    last = "Fix the release and deploy again" if rejected else "Fix the host (playbook doctor) and run again"
+    last = fix if rejected else "Fix the host (playbook doctor) and run again"
     lines.append(f"{last}. The whole log: {log}")
     return "\n".join(lines)
 
@@ -231,7 +293,9 @@ def argument_spec() -> dict:
         "action": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
         "health": HEALTH,
         "keep": {"type": "int", "default": 5},
+        "rollout": {"type": "dict"},
         "run": {"type": "dict"},
+        "site": {"type": "path"},
         "timeout": {"type": "float", "default": 0},
         "unlock": {"type": "bool", "default": False},
     }
@@ -240,8 +304,10 @@ def argument_spec() -> dict:
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
-    home = Home(params["root"])
+    home = Home(params["root"], params["run"])
+    settings: list[str] = []
     lock = Lock(home, params["run"])
+    rollout = {**params["rollout"], "release": params["release"]} if params["rollout"] else {}
     begun = False
     if params["timeout"] < 0:
         module.fail_json(
@@ -252,6 +318,7 @@ def main() -> None:
         module.fail_json(msg=f"keep is {params['keep']}, but must be a whole number of at least 1 (release_keep).")
     try:
         reason = needed(home, params)
+        settings = staged_settings(home, params["name"])
         result = {
             "changed": bool(reason),
             "release": home.live() or "",
@@ -268,7 +335,10 @@ def main() -> None:
             }
         if not reason or module.check_mode:
             if not module.check_mode:
-                lock.release()
+                if params["release"]:
+                    discard_staged(home)
+                if not rollout:
+                    lock.release()
             module.exit_json(**result)
         check(home, params["release"])
         # A connection that is cut must not stop a switch half way.
@@ -278,21 +348,35 @@ def main() -> None:
         lock.acquire(force=params["unlock"])
         begun = True
         try:
-            result.update(activate(home, params, reason))
+            if rollout:
+                enter_rollout(home, rollout, params["run"], "activating")
+            result.update(activate(home, params, reason), settings=settings)
+            if rollout.get("undo"):
+                enter_rollout(home, rollout, params["run"], "undone")
+            if params["action"] == "rollback" and result["settings_before"]:
+                module.warn(
+                    f"{params['release']} was live with other settings before: "
+                    f"{', '.join(result['settings_before'])}. A rollback keeps the settings of today; to return them, "
+                    "set them as they were and run the playbook site. The files before the last change are in "
+                    f"{os.path.join(home.settings, 'previous')}, for root only."
+                )
             settle(module, home)
             result["removed"] = prune(module, home, params["keep"]) if params["release"] else []
         finally:
-            lock.release()
+            if rollout:
+                lock.leave()
+            else:
+                lock.release()
     except ActivationError as error:
         module.fail_json(
-            msg=message(error, home, params),
+            msg=message(error, home, params, settings),
             phase=error.phase,
             release=home.live() or "",
             rejected=isinstance(error, Rejected),
             cause=f"{error.phase}: {error.seen}".splitlines()[0],
         )
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError) as error:
         # What keeps an activation from its end says nothing about what visitors get meanwhile.
         said = sentence(error, home.root)

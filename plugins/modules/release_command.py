@@ -8,28 +8,28 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_command
-short_description: Run a command of a release once, in the environment of its service
+short_description: Run a command of a release once (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Runs a command in the directory of a release that is staged, with the release's own packages first in C(PATH),
+  - Runs a command in the directory of a staged release, with the release's own packages first in C(PATH),
     C(VIRTUAL_ENV), and the variables of C(shared/.env), which systemd reads on the host. No secret leaves the host.
-  - Variables that name a file below C(<root>/app) or C(<root>/venv) name that of this release in the command.
-  - What has been run is recorded with the release and not run again. A migration is run again when the command or the
-    variables of C(shared/.env) have changed, because they may name another database.
-  - Takes the lock of the application while the command runs. A migration that a killed run has left running is waited
-    for; a build is ended.
-  - A build is run as the user C(flaskops-build), in a copy of the release that takes its place when the command has
-    succeeded. It may write to that copy and its own C(HOME) and C(TMPDIR), which are removed afterwards, and does not
-    see C(shared/), other releases, other applications and the home of root.
+  - Paths below C(<root>/app) or C(<root>/venv) in variables refer to this release in the command.
+  - A command is recorded with the release and does not run again. A migration runs again if the command or the
+    variables of C(shared/.env) have changed, because the database may be another one.
+  - Takes the deploy lock of the application while the command runs. The module waits for a migration of a killed run,
+    and stops a build.
+  - A build runs as the user C(flaskops-build), in a copy of the release that replaces the release after a success. It
+    may write to that copy and its own C(HOME) and C(TMPDIR), which are removed afterwards. It cannot read C(shared/),
+    other releases, other applications and the home of root.
 attributes:
   check_mode:
     support: full
-    description: Reports whether the command would be run.
+    description: Predicts whether the command runs.
   diff_mode:
     support: none
-    description: The module can't know what the command changes.
+    description: The effects of the command are unknown.
 options:
   name:
     description: The application's name. Names the unit that runs the command.
@@ -95,6 +95,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+done:
+  description: Whether the command has been run.
+  returned: in check mode
+  type: bool
+  sample: true
 output:
   description: What the command wrote, both streams, the last 200 lines.
   returned: when the command was run
@@ -145,6 +150,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     show,
     systemctl,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._settings import next_unit
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
 
 # What of the service is the environment of its programs.
@@ -227,8 +233,12 @@ def _name(line: str) -> str:
 def unit(home: Home, params: dict, start: str, script: str, output: str, space: Space | None = None) -> str:
     """A unit that runs the command: a migration as the service would be run, a build as a user with no rights."""
     code, text = cat(f"{params['name']}.service")
+    text = next_unit(home, params["name"], text)
     # A service that is not there yet, or not this collection's, still has an environment file.
-    common = [f"EnvironmentFile={home.env_file}", *(inherited(text, params["purpose"]) if code == 0 else [])]
+    common = [
+        f"EnvironmentFile={home.next_settings_file(home.env_file)}",
+        *(inherited(text, params["purpose"]) if code == 0 else []),
+    ]
     own = ["Type=oneshot", f"User={params['user']}", f"Group={params['group']}", "TimeoutStartSec=infinity"]
     if space:
         own = [line.replace("%", "%%") for line in properties(space, params["timeout"])]
@@ -314,7 +324,8 @@ def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[
 
 def hidden(home: Home, params: dict, output: str) -> list[str]:
     """The last lines of what a command wrote, without secrets."""
-    return plain(hide(output, home.env_file, credentials(f"{params['name']}.service"))).splitlines()[-OUTPUT_LINES:]
+    env_file = home.next_settings_file(home.env_file)
+    return plain(hide(output, env_file, credentials(f"{params['name']}.service"))).splitlines()[-OUTPUT_LINES:]
 
 
 def wait_for(name: str) -> None:
@@ -323,8 +334,8 @@ def wait_for(name: str) -> None:
     while show(name, "ActiveState").get("ActiveState") in ("activating", "deactivating", "active", "reloading"):
         if time.monotonic() > until:
             raise ReleaseError(
-                f"{name} still runs the command of an earlier run: wait until it ends, or end it with "
-                f"'systemctl stop {name}', and run again."
+                f"{name} still runs the command of an earlier run: wait until it ends, or stop that unit, and run "
+                "again."
             )
         time.sleep(0.5)
 
@@ -346,7 +357,7 @@ def _group(name: str) -> int:
 def is_done(home: Home, record: dict, params: dict) -> bool:
     """Whether the command has been run; a migration counts for its command and the variables that it has seen."""
     if params["purpose"] == "migrate":
-        return is_migrated(record.get("migrated"), params["command"], home.env_file)
+        return is_migrated(record.get("migrated"), params["command"], home.next_settings_file(home.env_file))
     return bool(record.get(DONE[params["purpose"]]))
 
 
@@ -359,10 +370,11 @@ def perform(home: Home, params: dict) -> dict:
     if is_done(home, record, params):
         return {"changed": False}
     # Before the command, which may take as long as it likes while the file changes.
-    proof = describe_migration(params["command"], home.env_file) if params["purpose"] == "migrate" else True
+    env_file = home.next_settings_file(home.env_file)
+    proof = describe_migration(params["command"], env_file) if params["purpose"] == "migrate" else True
     succeeded, output = (True, []) if params["record_only"] else run(home, params)
     if not succeeded:
-        command, said = hide(params["command"], home.env_file).strip(), "\n".join(output)
+        command, said = hide(params["command"], env_file).strip(), "\n".join(output)
         why = explain(said)
         reason = why.error.partition("\n")[0].rstrip(".") or cause(said)
         raise ReleaseError(
@@ -411,16 +423,17 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params, home = module.params, Home(module.params["root"])
+    params, home = module.params, Home(module.params["root"], module.params["run"])
     try:
         if module.check_mode:
-            module.exit_json(changed=not is_done(home, home.record(params["release"]) or {}, params))
+            done = is_done(home, home.record(params["release"]) or {}, params)
+            module.exit_json(changed=not done, done=done)
         # A connection that is cut must not leave a command whose end nobody records.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.umask(0o022)
         result = locked(home, params)
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except ScriptError as error:
         module.fail_json(msg=f"release_{params['purpose']}_command is not a script that bash can read: {error}")
     except (ReleaseError, BuildError, SymlinkError, OSError) as error:

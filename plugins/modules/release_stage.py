@@ -8,27 +8,27 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_stage
-short_description: Put a release on a host, complete or not at all
+short_description: Stage a release on a host (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Tells which releases are on the host, which one is live, and whether the running process is what the tree describes.
-  - Where the release is not there yet, sends its archive, verifies it, unpacks it beside the others, links its shared
-    paths and renames it to its place. Nothing of it is seen before it is complete.
-  - With O(pull_url), the host fetches the archive from a web server instead, with the proxy and the certificate
-    authorities that its system has for others too.
-  - Takes the lock of the application before the first change. The lock is given back when the release is activated, or
-    with O(only=unlock) when a run ends before that.
-  - What an interrupted run left half done is removed before the release is unpacked.
-  - Does not touch the live release. M(flaskops.production.release_activate) does that.
+  - Reports the releases on the host, the live one, and whether the running process matches its files.
+  - If the release is missing, sends its archive, verifies it, unpacks it beside the others, links its shared paths and
+    renames it. An incomplete release is never visible under its name.
+  - With O(pull_url), the host fetches the archive from a web server instead, with the system's proxy and certificate
+    authorities.
+  - Takes the deploy lock of the application before the first change. The lock is given back when the release is
+    activated, or with O(only=unlock) when a run ends before that.
+  - Unfinished files of an interrupted run are removed before the release is unpacked.
+  - The live release stays. M(flaskops.production.release_activate) replaces it.
 attributes:
   check_mode:
     support: full
-    description: Reports whether the release would be sent or fetched. Does neither, and publishes nothing.
+    description: Predicts whether the release is sent or fetched. Does neither, and publishes nothing.
   diff_mode:
     support: full
-    description: Shows the release that would be added.
+    description: Shows the added release.
   platform:
     support: full
     platforms: linux
@@ -132,10 +132,21 @@ options:
     description:
       - Do no more than this, whatever else is asked for.
       - V(check) fails when C(app) or C(venv) is a real directory that O(adopt) does not allow to move, when a database
-        of O(shared_paths) could not be written to, and when another run holds the lock. It changes nothing.
+        of O(shared_paths) could not be written to, and when another run holds the lock. Where the application has been
+        set up, it takes the lock. It changes nothing else.
+      - V(look) compares the host with O(source), and takes the lock where they differ. It changes nothing else.
       - V(unlock) gives back the lock, if this run holds it.
     type: str
-    choices: [check, unlock]
+    choices: [check, look, unlock]
+  send:
+    description: Send the archive at once, because O(only=look) has shown that the release is not on the host.
+    type: bool
+    default: false
+  rollout:
+    description:
+      - The rollout that brings the release, as the filter P(flaskops.production.release_rollout#filter) returned it.
+        The host records that it takes part, and keeps the lock until M(flaskops.production.release_rollout) ends it.
+    type: dict
 notes:
   - Fails, before anything is changed, when C(app) or C(venv) is a real directory, when a file of O(shared_paths) is
     missing in C(shared/) or is an SQLite database in a directory that O(user) may not write to, and when another run
@@ -145,6 +156,7 @@ extends_documentation_fragment:
 seealso:
   - module: flaskops.production.release_source
   - module: flaskops.production.release_activate
+  - module: flaskops.production.release_rollout
 """
 
 EXAMPLES = r"""
@@ -215,6 +227,26 @@ outdated:
   returned: always, unless O(only) is given
   type: str
   sample: /srv/myapp/shared/.env changed since myapp.service started
+pending:
+  description: Whether there is anything to stage, or a setting of the release to follow.
+  returned: with O(only=look)
+  type: bool
+  sample: true
+locked:
+  description: Whether this run holds the lock.
+  returned: with O(only=look) and O(only=check)
+  type: bool
+  sample: true
+rollout:
+  description: The record of the last rollout of the host; empty when there is none.
+  returned: with O(only=look)
+  type: dict
+  sample: {"id": "7-81532a6xk2f", "number": 7, "release": "2026-04-20-083000-9f8e7d6", "state": "done"}
+drained:
+  description: The run whose hooks have not been completed, as M(flaskops.production.release_status) returns it.
+  returned: with O(only=look)
+  type: dict
+  sample: {}
 bad:
   description: Why the release was rejected before; empty when it was not.
   returned: always, unless O(only) is given
@@ -256,6 +288,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     archive_name,
     now,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import (
+    enter_rollout,
+    read_drain,
+    read_rollout,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._settings import discard_staged, staged_settings
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     SETTINGS,
     STAGE,
@@ -461,7 +499,7 @@ def stage(home: Home, params: dict) -> None:
 
 
 def taken(home: Home, name: str, why: str) -> str:
-    """The sentence about a directory in the place of a release. Nobody is told to touch the live one."""
+    """The sentence about a directory in the place of a release. It never advises to change the live one."""
     remedy = "it is live, so leave it" if name == home.live() else "or move it away"
     return f"{home.release(name)} {why}: choose another release_name; {remedy}."
 
@@ -568,12 +606,48 @@ def change_places(directory: str, new_place: str, link_text: str) -> None:
 
 def tidy(home: Home, lock: Lock, force: bool) -> None:
     """Clean up after a run that is over. One that is not over keeps its lock, and this run ends here."""
-    holder = lock.holder()
-    if home.leftovers() or holder and holder["run"] != lock.run["run"]:
+    held = lock.is_ours()
+    if home.leftovers() or lock.holder() and not held:
         home.prepare()
         lock.acquire(force)
         home.sweep()
-        lock.release()
+        if held:
+            lock.leave()
+        else:
+            lock.release()
+
+
+def claim(home: Home, lock: Lock, params: dict) -> dict:
+    """Look, and take the lock where there is anything to do; what was found. Another run's release stays as it is."""
+    check_tree(home, params)
+    if not on_host(params) and not params["check_mode"]:
+        check_user(home, params)
+    if not params["check_mode"]:
+        tidy(home, lock, params["unlock"])
+    found = {**look_at_all(home, params), "rollout": read_rollout(home), "drained": read_drain(home)}
+    pending = is_pending(home, params, found)
+    ready = found["built"] and found["migrated"] and found["live"] == found["release"] and not found["outdated"]
+    if not params["check_mode"] and (pending or not ready or found["drained"]):
+        home.prepare()
+        lock.acquire(force=params["unlock"])
+    kept = kept_name(found["release"], params["source"]) if found["present"] and not pending else ""
+    return {**found, "pending": pending, "locked": lock.is_ours(), "changed": False, "notes": [kept] if kept else []}
+
+
+def look_at_all(home: Home, params: dict) -> dict:
+    """What is on the host, with settings that this run has staged."""
+    found = look(home, params)
+    staged = staged_settings(home, params["app"])
+    if staged:
+        found["outdated"] = found["outdated"] or f"new settings are staged: {', '.join(staged)}"
+    return found
+
+
+def is_pending(home: Home, params: dict, found: dict) -> bool:
+    """Whether staging would change anything."""
+    record = home.record(found["release"]) or {}
+    adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
+    return adoptable or not found["present"] or not is_as_set(record, params) or not is_from(record, params["source"])
 
 
 def note_source(home: Home, lock: Lock, name: str, params: dict) -> bool:
@@ -585,7 +659,7 @@ def note_source(home: Home, lock: Lock, name: str, params: dict) -> bool:
     if record is None or is_from(record, params["source"]):
         return False
     if not params["check_mode"]:
-        held = (lock.holder() or {}).get("run") == params["run"]["run"]
+        held = lock.is_ours()
         lock.acquire(force=params["unlock"])
         home.write_record(name, {**record, "source": params["source"]["source"]})
         if not held:
@@ -628,7 +702,9 @@ def argument_spec() -> dict:
         "pull_directory": {"type": "path"},
         "pull_credentials": {"type": "str", "default": "", "no_log": True},
         "unlock": {"type": "bool", "default": False},
-        "only": {"type": "str", "choices": ["check", "unlock"]},
+        "only": {"type": "str", "choices": ["check", "look", "unlock"]},
+        "send": {"type": "bool", "default": False},
+        "rollout": {"type": "dict"},
     }
 
 
@@ -643,10 +719,11 @@ def hand_over(home: Home, params: dict) -> None:
             share_data(home, plan_handover(home, os.lstat(path), uid, gid, web_gid))
 
 
-def check_user(params: dict) -> None:
+def check_user(home: Home, params: dict) -> None:
     """Refuse a release for another user than the unit's, whose commands would write what the process cannot."""
+    path = os.path.join(UNITS, params["app"] + ".service")
     try:
-        with open(os.path.join(UNITS, params["app"] + ".service"), encoding="utf-8", errors="replace") as file:
+        with open(home.next_settings_file(path), encoding="utf-8", errors="replace") as file:
             text = file.read()
     except FileNotFoundError:
         return
@@ -662,7 +739,7 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
     """Look, and stage what is missing once there is an archive; what was found, and whether that is a change."""
     check_tree(home, params)
     if not on_host(params) and not params["check_mode"]:
-        check_user(params)
+        check_user(home, params)
     adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
     if adoptable and not params["check_mode"]:
         home.prepare()
@@ -671,7 +748,7 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
         hand_over(home, params)
     if not params["check_mode"]:
         tidy(home, lock, params["unlock"])
-    found = look(home, params)
+    found = look_at_all(home, params)
     if found["present"]:
         noted = note_source(home, lock, found["release"], params)
         notes = refresh(home, lock, found["release"], params)
@@ -684,6 +761,9 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
         home.prepare()
         lock.acquire(force=params["unlock"])
         home.sweep()
+        if home.with_digest(params["source"]["digest"]):
+            # Another step of this run was faster: one host may have two names in the inventory.
+            return {**look(home, params), "changed": False}
         try:
             stage(home, params)
         except BaseException:
@@ -694,12 +774,16 @@ def work(home: Home, lock: Lock, params: dict) -> dict:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=argument_spec(), required_one_of=[("source", "only")], supports_check_mode=True
+        argument_spec=argument_spec(),
+        required_one_of=[("source", "only")],
+        required_if=[("only", "look", ["source"])],
+        supports_check_mode=True,
     )
     # A deploy lock is given back wherever it was taken.
     if module.params["only"] != "unlock":
         refuse_unsupported(module)
-    home, params = Home(module.params["root"]), {**module.params, "check_mode": module.check_mode}
+    home = Home(module.params["root"], module.params["run"])
+    params = {**module.params, "check_mode": module.check_mode}
     lock = Lock(home, params["run"])
     os.umask(0o022)
     try:
@@ -707,13 +791,21 @@ def main() -> None:
             check_links(home, params)
             check_databases(home, params)
             lock.check(force=params["unlock"])
-            module.exit_json(changed=False)
+            if os.path.isdir(home.state) and not module.check_mode:
+                home.prepare()
+                lock.acquire(force=params["unlock"])
+            module.exit_json(changed=False, locked=lock.is_ours())
         if params["only"] == "unlock":
             if not module.check_mode:
+                discard_staged(home)
                 lock.release()
             module.exit_json(changed=False)
         try:
-            result = work(home, lock, params)
+            result = claim(home, lock, params) if params["only"] == "look" else work(home, lock, params)
+            if params["rollout"] and params["only"] is None and not module.check_mode:
+                lock.acquire(force=params["unlock"])
+                rollout = {**params["rollout"], "release": result["release"]}
+                enter_rollout(home, rollout, params["run"], "preparing")
         finally:
             lock.leave()
         for note in [*home.warnings(), *result.pop("notes", [])]:
@@ -721,10 +813,10 @@ def main() -> None:
         if result["bad"]:
             module.warn(f"{result['release']} was rejected on this host before: {result['bad']}")
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder)
+        module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, tarfile.TarError, KeyError) as error:
         module.fail_json(msg=sentence(error, home.root))
-    if module._diff and not result["present"]:
+    if module._diff and not result["present"] and params["only"] is None:
         header = {"before_header": home.releases, "after_header": home.releases}
         result["diff"] = {**header, "before": "", "after": result["release"] + "\n"}
     module.exit_json(**result)

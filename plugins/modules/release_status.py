@@ -8,12 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release_status
-short_description: Tell which release of an application is live on a host, and how it does
+short_description: Report the live release of an application on a host (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Reads the releases of one application and asks the running one whether it is healthy. Changes nothing.
+  - Reads the releases of one application and runs the health check of the live one. Changes nothing.
 options:
   name:
     description: The application's name; its service is C(<name>.service).
@@ -32,7 +32,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read what is live
+- name: Read the live release
   flaskops.production.release_status:
     name: myapp
     root: /srv/myapp
@@ -67,16 +67,35 @@ by:
   sample: deploy
 rollout:
   description:
-    - The last rollout that this host took part in, C(run), C(time) and C(before), the release that was live before it;
-      empty when there was none.
+    - The record of the last rollout that this host took part in. C(before) is the release to which undoing it
+      returns the host, and C(state) is one of V(preparing), V(activating), V(done), V(stopped), V(undone).
+    - Empty when there was none.
   returned: success
   type: dict
-  sample: {"run": "81532a6xk2f", "time": "2026-04-21T12:03:11Z", "before": "2026-04-20-083000-9f8e7d6"}
+  sample: {"id": "7-81532a6xk2f", "number": 7, "release": "2026-04-21-120000-1a2b3c4", "state": "done"}
+drained:
+  description:
+    - The run whose hooks before an activation have run while those after it have not been completed, with C(run),
+      C(by) and C(time). Empty when none are open.
+  returned: success
+  type: dict
+  sample: {}
 releases:
   description: What is recorded of each complete release on the host, by its name.
   returned: success
   type: dict
   sample: {"2026-04-21-120000-1a2b3c4": {"state": "active", "digest": "1a2b3c4d"}}
+replaced:
+  description: Programs and libraries that the running process has loaded, and that were replaced or removed since.
+  returned: success
+  type: list
+  elements: str
+  sample: [/usr/lib/x86_64-linux-gnu/libssl.so.3]
+system:
+  description: The system of the host.
+  returned: success
+  type: str
+  sample: debian 13
 lock:
   description: Who holds the lock, C(run), C(by), C(controller) and C(time); empty when nobody does.
   returned: success
@@ -87,34 +106,9 @@ lock:
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
-
-
-def rollout(activations: list[dict]) -> dict[str, str]:
-    """The last run that activated something here, and what was live before it; empty where there was none."""
-    if not activations:
-        return {}
-    last = activations[-1]
-    first = next(entry for entry in activations if entry.get("run") == last.get("run"))
-    return {"run": last.get("run") or "", "time": last["time"], "before": first["before"] or ""}
-
-
-def status(home: Home, name: str, health: dict | None) -> dict:
-    """What is live, since when and by whom, and what else is there."""
-    observed = observe(home, name, health)
-    activations = home.activations()
-    last = next((entry for entry in reversed(activations) if entry["release"] == observed["live"]), {})
-    return {
-        **observed,
-        "since": last.get("time", ""),
-        "by": last.get("by") or "",
-        "rollout": rollout(activations),
-        "releases": {
-            release: {**record, "environment": home.environment(release)} for release, record in home.known().items()
-        },
-        "lock": Lock(home, {}).holder() or {},
-    }
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._status import status
 
 
 def main() -> None:

@@ -8,18 +8,18 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: runtime_user
-short_description: Compare the user of an application with its account and its data (internal)
+short_description: Compare the user of an application with its account and its data (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
   - Used by the role P(flaskops.production.layout#role).
-  - Tells whether the account exists, and refuses one that somebody else has made, unless it was named on purpose.
-  - Tells whether the data belongs to another user. With O(hand_over), gives it to the user. The former user keeps
-    access by access control lists until M(flaskops.production.release_activate) has replaced its process, so that
-    no request fails in the meantime.
-  - Only what the former user owns in C(shared/) changes its owner. Links are not followed, and files with several hard
-    links are left as they are.
+  - Reports whether the account exists, and refuses an account with another purpose, unless it was set explicitly.
+  - Reports whether the data belongs to another user. With O(hand_over), gives it to the user. The former user keeps
+    access by access control lists until M(flaskops.production.release_activate) has replaced its process, so no request
+    fails in the meantime.
+  - Only files of the former user in C(shared/) change their owner. Links are not followed, and files with several hard
+    links are left alone.
 attributes:
   check_mode:
     support: full
@@ -46,8 +46,8 @@ options:
     required: true
   named:
     description:
-      - Whether the user was chosen on purpose. Otherwise an account or a group of this name that was not made for the
-        application is refused.
+      - Whether the user was set explicitly. Otherwise an account or a group of this name with another purpose is
+        refused.
     type: bool
     default: false
   hand_over:
@@ -86,7 +86,7 @@ exists:
   type: bool
   sample: true
 former:
-  description: The user that the data belongs to, where that is another one; otherwise empty.
+  description: The other user that owns the data; empty if there is none.
   returned: success
   type: str
   sample: www-data

@@ -8,21 +8,21 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: symlink_swap
-short_description: Point a symbolic link at another directory, atomically and durably
+short_description: Swap a symbolic link to a directory, atomically and durably
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Creates a symbolic link to a directory, or turns an existing one to another directory by a single rename.
-    Whoever reads the link finds the old directory or the new one, and never neither.
-  - The files behind the link are flushed to disk before the rename and the link itself after it, so that a power cut
-    does not keep the new link and lose what it points at.
-  - A file or a real directory at O(path) is refused and left as it is. A link is never pointed at something that is not
-    a directory, that lies outside O(within), or that is reached through the link itself.
+  - Creates a symbolic link to a directory, or points an existing one to another directory by a single rename.
+    A process that reads the link finds the old directory or the new one, never neither.
+  - The files behind the link are flushed to disk before the rename and the link itself after it, so that a power
+    failure cannot keep the new link and lose its files.
+  - A file or a real directory at O(path) is refused and left as it is. The module refuses a target
+    that is not a directory, that lies outside O(within), or that is reached through the link itself.
 attributes:
   check_mode:
     support: full
-    description: Refuses what a run would refuse, reports exactly what would change, and changes nothing.
+    description: Refuses the same input as a run, predicts its changes exactly, and changes nothing.
   diff_mode:
     support: full
     description: Shows the text of the link before and after.
@@ -56,36 +56,36 @@ options:
     description:
       - Whether the file system that holds O(src) is flushed to disk before the link is changed, and the directory of
         O(path) after it.
-      - Turn it off only where a power cut does not matter, such as in a throw-away container.
+      - Disable it only if a power failure does not matter, such as in a throw-away container.
     type: bool
     default: true
 notes:
   - Spellings that name the same place are the same. Doubled and trailing slashes, C(./), and absolute instead of
     relative texts are no change.
-  - What counts is the name in the link, not where it ends. A link that reaches O(src) by way of another link is
-    changed, because that other link may be turned elsewhere later. An O(src) that is a link to a directory itself is
-    kept as that name, and not resolved.
+  - The module compares the name in the link, not its final target. A link that reaches O(src) through another link is
+    changed, because that other link may change later. An O(src) that is a link to a directory itself is kept as that
+    name, and not resolved.
   - A temporary name that a killed run left beside O(path) is removed by the next swap in that directory, when its
-    process has gone or after one minute.
-  - Runs that swap the same link at the same time are safe, and the last one wins. RV(previous_target) is what the link
-    had when the module looked at it.
+    process is gone or after one minute.
+  - Runs that swap the same link at the same time are safe, and the last one wins. RV(previous_target) is the text of
+    the link when the module read it.
 seealso:
   - module: ansible.builtin.file
   - module: flaskops.production.tree
 """
 
 EXAMPLES = r"""
-- name: Switch to a release
+- name: Swap the link to a release
   flaskops.production.symlink_swap:
     path: /srv/myapp/app
     src: releases/2026-04-21-120000-1a2b3c4
     within: releases
-  register: switched
+  register: swap
 
-- name: Say where to go back to
+- name: Show the previous release
   ansible.builtin.debug:
-    msg: "The release before was {{ switched.previous_src }}"
-  when: switched is changed and switched.previous_src is not none
+    msg: "The previous release is {{ swap.previous_src }}"
+  when: swap is changed and swap.previous_src is not none
 
 - name: Point a link at a directory elsewhere by its absolute path
   flaskops.production.symlink_swap:

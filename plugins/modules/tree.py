@@ -8,24 +8,24 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: tree
-short_description: Make many directories and files right in one call
+short_description: Create and correct many directories and files in one call (internal to the roles)
 version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Makes a list of paths right, each with type, owner, group and mode, and files with content where it is given.
-    One call does what a looped M(ansible.builtin.file) task needs one remote execution per path for.
+  - Creates and corrects a list of paths, each with type, owner, group and mode, and optional content of files.
+    One call replaces a looped M(ansible.builtin.file) task with one remote execution for each path.
   - Everything is checked before the first change. A wrong mode, an unknown user, a missing parent directory or a
     symbolic link in the way fails the task with the host as it was.
-  - Only the paths that are listed are touched. Nothing is done to what lies below them, and nothing is deleted but a
-    file that is listed as V(absent).
+  - Only the listed paths are changed. Their content is left alone, and nothing is deleted except a file that is listed
+    as V(absent).
   - A symbolic link at a listed path, or between a listed path and another one above it, is refused, even when the owner
     of one of the directories puts it there while the module runs. A link higher up, such as C(/srv) pointing to
     C(/data/srv), is followed when the link and its directory belong to root or to the user that runs the module.
 attributes:
   check_mode:
     support: full
-    description: Reports exactly what would change, and changes nothing.
+    description: Predicts the changes of a run exactly, and changes nothing.
   diff_mode:
     support: full
     description:
@@ -38,7 +38,7 @@ attributes:
 options:
   entries:
     description:
-      - The paths to make right, in this order. A directory comes before what is in it. No path may be listed twice.
+      - The paths, in this order. A directory comes before its content. No path may be listed twice.
     type: list
     elements: dict
     required: true
@@ -50,10 +50,11 @@ options:
         required: true
       type:
         description:
-          - What is to be at O(entries[].path). Something of another type that is there is refused, not replaced.
+          - The type of O(entries[].path). An existing path of another type is refused, not replaced.
           - With V(absent), an ordinary file is removed. It needs no other option, and its directory need not exist.
-          - With V(socket), a Unix socket that is there gets its owner, group and mode. It is never made, because only
-            the program that listens on it can do that. Its directory need not exist, but its owner and group must.
+          - With V(socket), a Unix socket that is there gets its owner, group and mode. It is never created, because
+            only the program that listens on it can do that. Its directory need not exist, but its owner and group
+            must.
           - The default is V(file) where content is given, here or in O(secret_contents), and V(directory) otherwise.
         type: str
         choices:
@@ -82,10 +83,10 @@ options:
         type: raw
       users:
         description:
-          - Users that may do in the directory what its group may, without being members of the group.
+          - Users with the permissions of the directory's group that are not members of the group.
           - They are entries of its access control list, which names no other user afterwards.
           - When omitted, an existing access control list stays as it is.
-          - Where the file system keeps no access control lists, nothing is done.
+          - On a file system without access control lists, nothing is done.
         type: list
         elements: str
       content:
@@ -97,7 +98,7 @@ options:
         type: str
       parents:
         description:
-          - Whether missing directories above O(entries[].path) are made, with mode V(0755) and belonging to the user
+          - Whether missing directories above O(entries[].path) are created, with mode V(0755) and owned by the user
             that runs the module. Existing ones are left as they are.
           - With V(false), a missing directory above is an error, unless it is listed earlier.
         type: bool
@@ -105,22 +106,49 @@ options:
       application:
         description:
           - The application that O(entries[].path) is for. A file of another application, or one that was not written by
-            this collection, is never replaced, and with V(absent) never removed. Its header line tells.
+            this collection, is never replaced, and with V(absent) never removed. The header line names the application.
           - A directory must be empty, or be that of this application.
-          - When omitted, whatever has the right type is made right.
+          - When omitted, any path of the right type is corrected.
         type: str
+      setting:
+        description:
+          - Whether the file or socket is one of the settings that O(stage) is about.
+        type: bool
+        default: false
+  stage:
+    description:
+      - An application that is live keeps its settings until an activation has proved the new ones. Where one of the
+        O(entries[].setting) that give content differs, all of them are put beside, and
+        M(flaskops.production.release_activate) puts them in place in the same run.
+      - Where the application is not live, or without this option, they are put in place like everything else.
+    type: dict
+    suboptions:
+      root:
+        description: The application's directory, such as C(/srv/myapp).
+        type: path
+        required: true
+      name:
+        description: The application's name.
+        type: str
+        required: true
+      unlock:
+        description: Take the deploy lock away from whoever holds it.
+        type: bool
+        default: false
   adopt:
     description:
-      - Whether a file or directory that no application is known to own may be made that of O(entries[].application).
+      - Whether a file or directory without a known application may become part of O(entries[].application).
     type: bool
     default: false
   secret_contents:
     description:
-      - The texts of files that must not be seen, by their paths, as O(entries[].path) has them. They are in no output,
+      - The secret texts of files, by their paths, as O(entries[].path) has them. They are in no output,
         in no diff and in no log.
       - Values are written as text.
     type: dict
     default: {}
+extends_documentation_fragment:
+  - flaskops.production.attributes.of_this_run
 notes:
   - A file or socket whose owner, group or mode must change is refused when it has several hard links, because the
     change would reach all of its names.
@@ -169,7 +197,7 @@ EXAMPLES = r"""
     secret_contents:
       /srv/myapp/shared/.env: "{{ myapp_environment | flaskops.production.environment_file }}"
 
-- name: Let another group connect to a socket that its service listens on already
+- name: Let another group connect to an existing socket
   flaskops.production.tree:
     entries:
       - path: /srv/myapp/run/gunicorn.sock
@@ -178,7 +206,7 @@ EXAMPLES = r"""
         group: visitors
         mode: "0660"
 
-- name: Remove a file that is not needed any more
+- name: Remove a file
   flaskops.production.tree:
     entries:
       - path: /etc/logrotate.d/myapp
@@ -198,9 +226,12 @@ changed_paths:
     - /srv/myapp/run
 """
 
+import os
 
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
     ENTRY,
+    Change,
+    Entry,
     TreeError,
     apply,
     build_diff,
@@ -209,6 +240,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet, is_live, is_unfinished
 
 
 def argument_spec() -> dict:
@@ -219,10 +252,42 @@ def argument_spec() -> dict:
             "required": True,
             "options": ENTRY,
         },
+        "stage": {
+            "type": "dict",
+            "options": {
+                "root": {"type": "path", "required": True},
+                "name": {"type": "str", "required": True},
+                "unlock": {"type": "bool", "default": False},
+            },
+        },
+        "run": {"type": "dict"},
         "adopt": {"type": "bool", "default": False},
         # Not among the entries: the target's log shows those as one text, in which a secret is not recognised.
         "secret_contents": {"type": "dict", "no_log": True, "default": {}},
     }
+
+
+def stage(params: dict, entries: list[Entry], changes: list[Change]) -> list[Entry]:
+    """Put settings beside that wait for an activation; which these are."""
+    if params["stage"] is None:
+        return []
+    home, name = Home(params["stage"]["root"], params["run"]), params["stage"]["name"]
+    settings = [entry for entry in entries if entry.setting and (entry.content is not None or entry.kind == "socket")]
+    # Owner and mode of a file that stays as it is are nothing that a process could refuse.
+    differ = any(change.entry in settings and change.before.content != change.after.content for change in changes)
+    if not is_live(home, name) or not (differ or is_unfinished(home)):
+        return []
+    os.umask(0o022)
+    home.prepare()
+    # A module of a run whose controller is gone may still be at work.
+    lock = Lock(home, params["run"])
+    held = lock.is_ours()
+    lock.acquire(force=params["stage"]["unlock"])
+    try:
+        SettingsSet(home, name, home.staged_settings).add(settings)
+    finally:
+        lock.leave() if held else lock.release()
+    return settings
 
 
 def main() -> None:
@@ -233,10 +298,14 @@ def main() -> None:
         entries = parse(module.params["entries"], module.params["secret_contents"])
         changes = plan(entries, module.check_mode, module.params["adopt"])
         if not module.check_mode:
+            staged = stage(module.params, entries, changes)
             for change in changes:
-                apply(change)
+                if change.entry not in staged:
+                    apply(change)
                 done.append(change.entry.path)
-    except TreeError as error:
+    except LockedError as error:
+        module.fail_json(msg=str(error), **error.result(), changed=bool(done), changed_paths=done)
+    except (TreeError, ReleaseError, OSError) as error:
         module.fail_json(msg=str(error), changed=bool(done), changed_paths=done)
     result = {"changed": bool(changes), "changed_paths": [change.entry.path for change in changes]}
     if module._diff:

@@ -6,30 +6,30 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: venv
-short_description: Build one immutable virtual environment per set of dependencies
+short_description: Build an immutable virtual environment (internal to the roles)
 version_added: "1.0.0"
 description:
-  - Keeps environments as C(<directory>/<digest>). The digest is over everything that decides what is installed, so that
-    the same dependencies are built once, and other dependencies never change an environment that is in use.
-  - What is in the digest - the bytes of the requirement files and of what they include, wheels and archives that they
-    name by path, the added packages, the installer and its options, and the interpreter's path, version and platform.
-    User names and passwords in URLs and O(environment) are not.
-  - A set is built at its final path, checked with C(pip check), flushed to disk and marked complete last. A directory
-    without that mark is what an interrupted build left; it is removed and built again.
-  - Points O(link) at the set, by one rename, and notes it in C(<directory>/.links), so that
-    M(flaskops.production.release_activate) removes no set that a link leads to.
+  - Keeps virtual environments as C(<directory>/<digest>). The digest covers all inputs of the build, so the same
+    dependencies are built once, and other dependencies never change a virtual environment in use.
+  - The inputs are the bytes of the requirement files with their includes, wheels and archives that they name by path,
+    the added packages, the installer and its options, and the interpreter's path, version and platform. User names
+    and passwords in URLs and O(environment) are not part of the digest.
+  - A virtual environment is built at its final path, checked with C(pip check), flushed to disk and marked complete
+    last. A directory without that mark is the remains of an interrupted build; it is removed and built again.
+  - Points O(link) at the virtual environment, by one rename, and records it in C(<directory>/.links), so that
+    M(flaskops.production.release_activate) keeps every linked virtual environment.
   - The installer runs as the user C(flaskops-build), who is created when missing, in a transient unit of systemd. It
-    sees the system, O(source) and O(find_links), but not the rest of the application's directory, C(/srv), other
-    applications beside this one and the homes of users. It writes to the new set only; temporary files are in
-    C(<directory>/.build).
-  - A set is made root's own before it is complete. What would let another user change it, or leads out of it, is
-    refused.
-  - Removes no set.
-  - All in one call, which takes no more than reading the requirement files when the set is there already.
+    can read the system, O(source) and O(find_links), but not the rest of the application's directory, C(/srv), other
+    applications beside this one and the homes of users. It writes to the new virtual environment only; temporary files
+    are in C(<directory>/.build).
+  - A virtual environment is given to root before it is complete. Files that another user could change, and links that
+    lead out, are refused.
+  - Removes no virtual environment.
+  - If the virtual environment exists, the module only reads the requirement files.
 options:
   directory:
     description:
-      - The directory that holds the sets. Created when it is missing.
+      - The directory of the virtual environments. Created when it is missing.
       - An absolute path.
     type: path
     required: true
@@ -40,18 +40,19 @@ options:
     type: path
   link:
     description:
-      - The symbolic link that is pointed at the set; with no link, the set is only built.
-      - A real file or directory with that name is refused, and so is a link that leads anywhere else than to a set in
+      - The symbolic link to point at the virtual environment. Without it, the module only builds.
+      - A real file or directory with that name is refused, and so is a link to anything but a virtual environment in
         O(directory).
     type: path
   requirements:
     description:
-      - The files that say what to install, relative to O(source) or absolute.
+      - The requirement files, relative to O(source) or absolute.
       - C(pyproject.toml) stands for its C([project]) dependencies, without optional ones and without the project
         itself; C(pylock.toml) and C(pylock.<name>.toml) for the packages they lock; C(uv.lock), which needs
         O(installer=uv) and the C(pyproject.toml) beside it, for the project's dependencies without its development
         group; any other name is a requirements file as pip reads it.
-      - Lines that name a directory, such as C(-e .), are refused, because a directory changes and a set never does.
+      - Lines that name a directory, such as C(-e .), are refused, because a directory can change and a virtual
+        environment never does.
     type: list
     elements: str
     default: [requirements.txt]
@@ -69,19 +70,18 @@ options:
     default: python3
   installer:
     description:
-      - What installs. V(uv) is quicker; its environments hold no C(pip) of their own.
+      - The installer. V(uv) is faster; its virtual environments have no C(pip).
     type: str
     choices: [pip, uv]
     default: pip
   uv:
     description:
       - The path of uv, for O(installer=uv).
-      - Unless it is set, C(uv) from the C(PATH) is used, and where there is none, pip installs it once into
-        C(<directory>/.uv).
+      - By default C(uv) from the C(PATH) is used. If there is none, pip installs it once into C(<directory>/.uv).
     type: path
   index_url:
     description:
-      - The package index to use instead of the configured one. Lines of O(requirements) that name other places are
+      - The package index to use instead of the configured one. Lines of O(requirements) that name other indexes are
         refused.
       - It may hold a user name and a password; they are neither shown nor part of the digest.
     type: str
@@ -92,7 +92,7 @@ options:
     default: []
   find_links:
     description:
-      - Directories on the host, relative to O(source) or absolute, or URLs of pages, where wheels and archives are.
+      - Directories on the host, relative to O(source) or absolute, or URLs of pages, with wheels and archives.
     type: list
     elements: str
     default: []
@@ -103,48 +103,48 @@ options:
     default: false
   only_binary:
     description:
-      - Installs wheels only, so that no code of a package runs while the set is built.
+      - Installs wheels only, so that no code of a package runs during the build.
       - Requirements that name a source archive, a directory or a repository are refused.
     type: bool
     default: false
   environment:
     description:
       - Environment variables for the installer, such as C(HTTPS_PROXY) or C(SSL_CERT_FILE). The values are not shown.
-      - They are not part of the digest. What decides about the packages belongs into the other options.
+      - They are not part of the digest. Use the other options to choose packages.
     type: dict
     default: {}
   timeout:
-    description: How long a build may take, with waiting for the build of another run, in seconds.
+    description: The time limit of a build, with the wait for the build of another run, in seconds.
     type: int
     default: 1800
   report_missing:
     description:
-      - Whether a missing interpreter, or one that can't create environments, is reported by RV(missing) with nothing
-        changed, instead of failing, so that the caller can install it and call again.
+      - Whether a missing interpreter, or one that cannot create virtual environments, is reported by RV(missing)
+        without a change, instead of failing. The caller can then install it and call again.
     type: bool
     default: false
 requirements:
   - Python's own C(venv) and C(ensurepip), on Debian the package C(python3-venv).
-  - systemd 249 or newer as the init system, and root, to build a set.
+  - systemd 249 or newer as the init system, and root, for a build.
 attributes:
   check_mode:
     support: full
     description:
-      - Reports what would change, and changes nothing.
-      - Where O(source) or the interpreter is not there yet, the set is reported as one that would be built.
+      - Predicts the changes of a run, and changes nothing.
+      - If O(source) or the interpreter is missing, a build is predicted.
   diff_mode:
     support: full
-    description: Shows the link and, for a new set, its packages. Check mode can't know them.
+    description: Shows the link and, for a new virtual environment, its packages. Check mode cannot know them.
   platform:
     support: full
     platforms: linux
     description: The kind of host that the module works on.
 notes:
-  - Environments belong to root, and are readable by everybody, whatever its umask is.
+  - Virtual environments belong to root and are readable by all users, with any umask.
   - Configuration of pip and uv in C(/etc) and of root is respected, and is not part of the digest. Of root's
     C(.netrc), a build gets the entries for the hosts that the settings and the requirements name.
   - An index that answers 401 or 403 fails the build, because its packages could be taken from another index.
-  - A failed or interrupted build changes nothing but the set's own directory, which nothing points at.
+  - A failed or interrupted build changes only its own directory, without a link to it.
 seealso:
   - module: flaskops.production.symlink_swap
 author:
@@ -176,40 +176,41 @@ EXAMPLES = r"""
 
 RETURN = r"""
 digest:
-  description: The name of the set. Empty in check mode when the requirement files or the interpreter are not there yet.
+  description: The name of the virtual environment. Empty in check mode if the requirement files or the interpreter are
+    missing.
   returned: success
   type: str
   sample: 5c1d2f0a9b3e
 path:
-  description: The directory of the set. Empty when O(ignore:digest) is.
+  description: The directory of the virtual environment. Empty when O(ignore:digest) is.
   returned: success
   type: str
   sample: /srv/myapp/venvs/5c1d2f0a9b3e
 link:
-  description: The link that points at the set. Empty when none was asked for.
+  description: The link to the virtual environment. Empty without a requested link.
   returned: success
   type: str
   sample: /srv/myapp/venv
 built:
-  description: Whether the set was built by this call, or in check mode would be.
+  description: Whether this call built the virtual environment, or would build it in check mode.
   returned: success
   type: bool
   sample: true
 packages:
-  description: What is installed in the set, ordered by name. Empty in check mode for a set that would be built.
+  description: The installed packages, ordered by name. Empty in check mode before a build.
   returned: success
   type: list
   elements: str
   sample: ["Flask==3.1.3", "gunicorn==27.0.1"]
 missing:
   description:
-    - Whether the interpreter, or what it needs to create environments, is not on the host. What it needs is not looked
-      for when the set is there already.
+    - Whether the interpreter, or its support for virtual environments, is missing. The support is not checked if the
+      virtual environment exists.
   returned: success
   type: bool
   sample: false
 interpreter:
-  description: The real path of the interpreter. Empty when it is not on the host.
+  description: The real path of the interpreter. Empty if it is missing.
   returned: success
   type: str
   sample: /usr/bin/python3.11
@@ -297,7 +298,7 @@ def _result(
     if built:
         old["set"] = None
         new["set"] = path or "to be built"
-        new["packages"] = packages or note or "known once the set is built"
+        new["packages"] = packages or note or "known after the build"
     header = settings.link or path or settings.directory
     return {
         "changed": built or before != after,

@@ -45,7 +45,7 @@ def _opener(path: str) -> BinaryIO:
 
 
 def read_directory(label: str, root: Path, patterns: Sequence[str]) -> Iterator[Entry]:
-    """Everything below `root` but what the patterns leave out. Links are told, not followed."""
+    """The entries below `root` without those of the patterns. Links are listed, not followed."""
     yield from _walk(label, str(root), "", patterns)
 
 

@@ -67,7 +67,7 @@ def scrub(text: str, location: str) -> str:
 
 
 def user_and_password(location: str) -> tuple[str, str]:
-    """Both as the server is told them; empty where a URL has none."""
+    """Both as they are sent to the server; empty if the URL has none."""
     user, __, password = _authority(location)[1].partition(":")
     return unquote(user), unquote(password)
 

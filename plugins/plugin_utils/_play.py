@@ -28,3 +28,15 @@ def _hosts(lookup: LookupBase, pattern: object, variables: Mapping) -> list[str]
     """The hosts that a play on this pattern has."""
     find = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=lookup._loader, templar=lookup._templar)
     return find.run([":".join(pattern) if isinstance(pattern, list) else str(pattern)], variables=variables)
+
+
+def setting_of_hosts(lookup: LookupBase, name: str, variables: Mapping, default: object) -> object:
+    """A variable as a task sees it; of hosts for which the inventory has different values, that of the first one."""
+    value = lookup._templar.template(variables[name]) if name in variables else default
+    of_hosts: Mapping = variables.get("hostvars", {})
+    hosts = lookup._templar.template(variables.get("ansible_play_hosts_all", []))
+    own = str(variables.get("inventory_hostname", ""))
+    if not hosts or own not in of_hosts or of_hosts[own].get(name, default) != value:
+        # From the play, or from the command line.
+        return value
+    return of_hosts[hosts[0]].get(name, default)

@@ -8,11 +8,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+
+# Seconds for which a lock counts as taken at the same moment: longer than it takes to ask all hosts for theirs.
+AT_THE_SAME_MOMENT = 20
 
 
 def this_run() -> dict[str, str]:
@@ -68,15 +72,30 @@ def _machine() -> str:
 
 
 def execute(action: ActionBase, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-    """Execute the task's module on the host as this run. A lock whose run is known to be dead is taken over."""
+    """Execute the task's module on the host as this run. A lock whose run is known to be dead is taken over.
+
+    Of two runs that take their locks at the same moment, one gives way at once and the other one waits for it, by the
+    order of their names: whichever hosts each of them got first, exactly one goes on.
+    """
     name = action._task.resolved_action or action._task.action
     run = this_run()
-    result = action._execute_module(name, module_args={**arguments, "run": run}, task_vars=task_vars)
-    holder = result.get("lock_holder")
-    if result.get("failed") and holder and is_dead(holder):
-        run["replaces"] = holder["run"]
+    until = time.monotonic() + 2 * AT_THE_SAME_MOMENT
+    while True:
         result = action._execute_module(name, module_args={**arguments, "run": run}, task_vars=task_vars)
-    return result
+        holder = result.get("lock_holder")
+        if not result.get("failed") or not holder:
+            return result
+        if is_dead(holder) and run.get("replaces") != holder["run"]:
+            run["replaces"] = holder["run"]
+        elif goes_first(run, holder, result.get("lock_age", 0)) and time.monotonic() < until:
+            time.sleep(1)
+        else:
+            return result
+
+
+def goes_first(run: dict[str, str], holder: dict[str, str], age: float) -> bool:
+    """Whether this run is to wait for a lock that another run has just taken, because that one will give way."""
+    return age < AT_THE_SAME_MOMENT and run["run"] < holder["run"]
 
 
 class OfThisRun(ActionBase):

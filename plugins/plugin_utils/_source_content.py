@@ -43,8 +43,8 @@ def check_tree(tree: Tree, request: Request) -> None:
         raise SourceError(f"{tree.label} is empty; a release needs at least one file.")
     if RESERVED in tree.entries:
         raise SourceError(
-            f"{tree.label} holds {quote(RESERVED)} at its top, where the release's link to its environment goes; "
-            "leave it out of the source."
+            f"{tree.label} holds {quote(RESERVED)} at its top, the name of the release's link to its virtual "
+            "environment; leave it out of the source."
         )
     texts = required_texts(tree, request.requirements)
     if request.require_hashes:

@@ -217,7 +217,7 @@ def check_shared(paths: tuple[str, ...]) -> None:
         bare = path.rstrip("/")
         if bare.split("/")[0] == RESERVED:
             raise SourceError(
-                f"release_shared_paths: {quote(path)} is not accepted; {RESERVED} belongs to the environment."
+                f"release_shared_paths: {quote(path)} is not accepted; {RESERVED} leads to the virtual environment."
             )
         for other, spelled in seen.items():
             if bare == other:

@@ -66,11 +66,14 @@ class Host:
     ) -> Played:
         """Run a playbook once for several cases: Ansible sees each as a host, with variables of its own.
 
-        Variables go through a file: a command line is no place for a secret.
+        None takes a variable out. Variables go through a file: a command line is no place for a secret.
         """
         inventory = self.place / "inventory.json"
         common = {"ansible_host": self.container, **self.variables}
-        hosts = {case: {**common, **variables} for case, variables in cases.items()}
+        hosts = {
+            case: {name: value for name, value in {**common, **variables}.items() if value is not None}
+            for case, variables in cases.items()
+        }
         inventory.write_text(json.dumps({"flask": {"hosts": hosts}}))
         playbook = name if name.startswith("/") else f"flaskops.production.{name}"
         return Played(
@@ -129,6 +132,12 @@ class Played:
     def __init__(self, done: subprocess.CompletedProcess) -> None:
         self.failed = done.returncode != 0
         self.output = done.stdout
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """What each host failed with last; needs results as JSON, a line for each."""
+        found = re.findall(r"^fatal: \[(\S+?)\]: FAILED! => (\{.*\})$", self.output, re.MULTILINE)
+        return {host: json.loads(result)["msg"] for host, result in found}
 
     @property
     def changed(self) -> int:
@@ -294,6 +303,8 @@ class Ansible:
             "HOME": str(home),
             "LC_ALL": "C.UTF-8",
             "ANSIBLE_NOCOLOR": "true",
+            # ansible-galaxy verifies what it has installed, to the file.
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     def __call__(self, program: str, *arguments: str) -> str:

@@ -15,8 +15,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from environment import ROOT, tool_environment
+from environment import tool_environment
 
+from ansible_collections.flaskops.production.tests.integration.waiting import without_waiting
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
 # One run serves all rows.
@@ -593,17 +594,6 @@ class Run:
     output: str
 
 
-def site_without_waiting(place: Path) -> str:
-    """site.yml as it is, but a host that fails stops itself and no other: one run serves many hosts."""
-    for name in ("plugins", "roles", "playbooks/tasks"):
-        (place / "free" / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / "free" / name).symlink_to(ROOT / name)
-    text = (ROOT / "playbooks/site.yml").read_text()
-    site = place / "free/playbooks/site.yml"
-    site.write_text(text.replace("strategy: linear", "strategy: free"))
-    return str(site)
-
-
 def run_site(place: Path, hosts: dict[str, dict], playbook: str = "flaskops.production.site") -> Run:
     """Run site.yml on hosts whose only way in is a command that notes the call and can't connect."""
     log, ssh = place / "called", place / "ssh"
@@ -647,7 +637,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(place):
     hosts = {row.host: row.variables for row in ROWS}
-    return run_site(place, {**hosts, "good-input": {}}, site_without_waiting(place))
+    return run_site(place, {**hosts, "good-input": {}}, without_waiting(place, "site"))
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.host, marks=needs(*row.programs)) for row in ROWS])

@@ -104,19 +104,17 @@ def test_a_batch_that_fails_is_the_last_one(switched):
 
 
 @pytest.fixture
-def batches(play):
+def batches(play, tmp_path):
     """The hosts of each batch, in a play as the playbooks have it, which comes after another one."""
 
     def run(of_hosts: dict, **given: object) -> list[list[str]]:
-        deploy = yaml.safe_load((ROOT / "playbooks/deploy.yml").read_text())
-        activate = next(found for found in deploy if "serial" in found)
-        tasks = [{"ansible.builtin.debug": {"msg": "batch {{ ansible_play_batch | join(' ') }}"}, "run_once": True}]
-        plays = [
-            {"hosts": activate["hosts"], "gather_facts": False, "tasks": []},
-            {"hosts": activate["hosts"], "gather_facts": False, "serial": activate["serial"], "tasks": tasks},
-        ]
-        hosts = {host: {"ansible_connection": "local", **of_hosts.get(host, {})} for host in HOSTS}
-        group = {"hosts": hosts, "vars": of_hosts.get("group", {})}
+        hosts = "{{ flask_app_hosts | default('flask') }}"
+        batch = "{{ __release_batch | default(ansible_play_batch) | join(' ') }}"
+        tasks = [{"ansible.builtin.debug": {"msg": f"batch {batch}"}, "run_once": True}]
+        (tmp_path / "activate.yml").write_text(json.dumps(tasks))
+        plays = [{"hosts": hosts, "gather_facts": False, "tasks": []}, {**PLAY, "hosts": hosts}]
+        inventory = {host: {"ansible_connection": "local", **of_hosts.get(host, {})} for host in HOSTS}
+        group = {"hosts": inventory, "vars": {"flask_app_name": "shop", **of_hosts.get("group", {})}}
         done = play(plays, {"flask": group, "others": {"hosts": {"db1": {}}}}, given)
         assert done.returncode == 0, done.stdout + done.stderr
         return [message.split()[1:] for message in messages(done, "batch ")]
@@ -148,6 +146,16 @@ def test_batches_may_stand_in_the_inventory(batches, of_hosts, given, sizes):
 @pytest.mark.parametrize("name", ["site", "deploy", "rollback", "adopt"])
 def test_every_playbook_asks_for_its_batches_when_the_inventory_can_be_seen(name):
     plays = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text())
-    serial = [number for number, play in enumerate(plays) if "serial" in play]
-    assert [plays[number]["serial"] for number in serial] == ["{{ lookup('flaskops.production.batches') }}"]
-    assert serial > [0]
+    asking = [number for number, play in enumerate(plays) if "batches" in json.dumps(play)]
+    assert len(asking) == 1 and asking > [0]
+
+
+def test_of_a_batch_that_is_lost_whole_others_are_left_to_clean_up(play, tmp_path):
+    """With serial, Ansible would end the playbook."""
+    nobody = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    (tmp_path / "activate.yml").write_text(json.dumps([{"ansible.builtin.ping": None}]))
+    tell = {"name": "Tell", "ansible.builtin.debug": {"msg": "left {{ inventory_hostname }}"}}
+    hosts = {host: nobody if host == "web1" else {"ansible_connection": "local"} for host in HOSTS[:3]}
+    variables = {"flask_app_name": "shop", "flask_app_serial": 1}
+    done = play([{**PLAY, "tasks": [*PLAY["tasks"], tell]}], {"all": {"hosts": hosts}}, variables)
+    assert sorted(messages(done, "left ")) == ["left web2", "left web3"], done.stdout

@@ -47,7 +47,9 @@ class Played:
 def play(tmp_path):
     """Prepare and migrate as deploy.yml does, on hosts with these applications."""
 
-    def run(hosts: dict[str, list[str]], gone: str = "", strategy: str = "linear", **variables) -> Played:
+    def run(
+        hosts: dict[str, list[str]], gone: str = "", strategy: str = "linear", slow: str = "", **variables
+    ) -> Played:
         tasks = [
             per_app("Prepare each release", f"'{tmp_path}/prepare.yml'"),
             per_app("Migrate for each release", f"'{ROOT}/playbooks/tasks/migrate.yml'"),
@@ -70,6 +72,11 @@ def play(tmp_path):
         if gone:
             nobody = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
             inventory[gone].update(nobody)
+        if slow:
+            python = tmp_path / "slow-python"
+            python.write_text(f'#!/bin/sh\nsleep 3\nexec {sys.executable} "$@"\n')
+            python.chmod(0o755)
+            inventory[slow]["ansible_python_interpreter"] = str(python)
         texts = {
             "site.yml": [play],
             "prepare.yml": PREPARE,
@@ -150,7 +157,7 @@ def test_of_applications_with_names_from_the_inventory_one_that_fails_stops_its_
 
 def test_a_play_that_does_not_wait_is_told_to(play):
     """The playbooks say so themselves."""
-    done = play({"web1": ["a"], "web2": ["a"]}, strategy="free")
+    done = play({"web1": ["a"], "web2": ["a"]}, strategy="free", slow="web1")
     assert "set strategy to linear for the play" in " ".join(done.output.split()), done.output
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import tarfile
 
@@ -14,7 +15,9 @@ from environment import ROOT
 
 pytestmark = [pytest.mark.xdist_group("tarball"), pytest.mark.usefixtures("docker_answers")]
 
-# What only contributors need.
+# Relative links in Markdown, without the name of a heading.
+LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
+# Files for contributors only.
 UNWANTED = re.compile(r"(tests|tools|molecule|benchmarks|noxfile[.]py|docs/site|changelogs/fragments|\.[a-z].*)(/|$)")
 
 
@@ -27,6 +30,20 @@ def test_the_tarball_holds_what_users_need_and_nothing_else(tarball):
     for directory in ("plugins", "roles", "playbooks"):
         files = {str(path.relative_to(ROOT)) for path in (ROOT / directory).rglob("*.yml")}
         assert files - set(names) == set()
+
+
+def test_links_in_the_tarball_lead_to_its_files(tarball):
+    broken = []
+    with tarfile.open(tarball) as archive:
+        names = set(archive.getnames())
+        pages = {name: archive.extractfile(name).read().decode() for name in names if name.endswith(".md")}
+    for page, text in pages.items():
+        for link in LINK.findall(text):
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
+            if target not in names:
+                broken.append(f"{page}: {link}")
+    assert {"README.md", "docs/README.md"} <= set(pages)
+    assert broken == []
 
 
 def test_what_is_installed_is_whole_and_documented(installed):

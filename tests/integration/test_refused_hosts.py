@@ -5,15 +5,10 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-
 import pytest
-from environment import docker, tool_environment
+from environment import docker
 
 pytestmark = pytest.mark.xdist_group("site")
-FATAL = re.compile(r"^fatal: \[(\S+)\]: FAILED! => (\{.*\})$", re.MULTILINE)
 PLANT = """
 printf '[Service]\\nExecStart=/bin/sleep 1d\\n' > /etc/systemd/system/by-hand.service
 printf '[Service]\\nExecStart=/bin/sleep 1d\\n' > /usr/lib/systemd/system/packaged.service
@@ -47,27 +42,11 @@ def fingerprint(site) -> str:
     return docker("exec", site.container, "bash", "-euc", command)
 
 
-def play(site, hosts: dict[str, dict]) -> dict[str, str]:
+def play(site, cases: dict[str, dict]) -> dict[str, str]:
     """Run site.yml for applications of these names on the host, all at once; what each is refused with."""
-    common = {**site.variables, "ansible_host": site.container}
-    inventory = {"flask": {"hosts": {name: {**common, **variables} for name, variables in hosts.items()}}}
-    (site.place / "refused.json").write_text(json.dumps(inventory))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "refused.json", "flaskops.production.site"],
-        check=False,
-        cwd=site.place,
-        env=tool_environment(
-            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
-            ANSIBLE_INJECT_FACT_VARS="false",
-            ANSIBLE_NOCOLOR="true",
-            ANSIBLE_PIPELINING="true",
-            NO_PROXY="127.0.0.1",
-        ),
-        capture_output=True,
-        text=True,
-    )
-    assert "changed=0" in done.stdout and not re.search(r"changed=[1-9]", done.stdout), done.stdout + done.stderr
-    return {host: json.loads(result)["msg"] for host, result in FATAL.findall(done.stdout)}
+    played = site.play_cases("site", cases, environment={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+    assert played.changed == 0 and "changed=0" in played.output, played.output
+    return played.failures
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +58,6 @@ def refused(site, converged):
         name: {**own, "flask_app_name": name, "flask_app_root": f"/srv/{name}", **variables}
         for name, (variables, _said) in ROWS.items()
     }
-    for variables in hosts.values():
-        for variable in [name for name, value in variables.items() if value is None]:
-            del variables[variable]
     messages = play(site, hosts)
     assert fingerprint(site) == before
     yield messages

@@ -51,7 +51,8 @@ def test_a_new_release_with_known_dependencies(site, count, converged):
     site.repository.commit()
     counts = count("deploy")
     assert any("Switch once" in task for task in counts), "Nothing was switched."
-    assert sum(counts.values()) <= 4
+    # One of them ends the rollout: it gives the lock back, and looks at what is live.
+    assert sum(counts.values()) <= 5
 
 
 def test_a_new_release_that_is_too_large_to_go_with_the_module(site, count, converged):
@@ -60,13 +61,13 @@ def test_a_new_release_that_is_too_large_to_go_with_the_module(site, count, conv
     site.repository.commit()
     counts = count("deploy")
     assert any("put_file" in task for task in counts), "The archive was not sent as a file."
-    assert sum(counts.values()) <= 8
+    assert sum(counts.values()) <= 9
 
 
 def test_a_rollback_to_the_release_before(count, converged):
     counts = count("rollback")
     assert any("Switch once" in task for task in counts), "Nothing was switched."
-    assert sum(counts.values()) <= 2
+    assert sum(counts.values()) <= 3
 
 
 def test_an_examination(count, converged):

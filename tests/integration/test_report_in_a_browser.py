@@ -67,7 +67,7 @@ def page() -> str:
     )
     upload = finding(
         "served-file-unreadable",
-        "www-data can not read /srv/blog/shared/media/2026/11/report-of-the-year-for-all.pdf (file, 0600, blog:blog)",
+        "www-data cannot read /srv/blog/shared/media/2026/11/report-of-the-year-for-all.pdf (file, 0600, blog:blog)",
         "files and directories that it may read",
         "/srv/blog/shared/media/2026/11",
     )

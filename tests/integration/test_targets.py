@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import target
-from build import SUITES
+from build import PULLED, SUITES, build_images, missing
 from environment import ROOT, docker
 
 from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL, snapshot
@@ -51,7 +51,7 @@ def test_each_module_has_a_target():
 def pytest_generate_tests(metafunc):
     if "platform" in metafunc.fixturenames:
         every = metafunc.config.getoption("--platforms", default="") == "all"
-        platforms = sorted(SUITES) if every else [max(SUITES)]
+        platforms = sorted({**SUITES, **PULLED}) if every else [max(SUITES)]
         marked = [
             pytest.param(platform, marks=pytest.mark.xdist_group(f"targets-{platform}")) for platform in platforms
         ]
@@ -62,6 +62,10 @@ def pytest_generate_tests(metafunc):
 def host(docker_answers, platform):
     """A host with ansible-test and the collection: it is its own controller. ansible-test asks for ssh-keygen, too."""
     require("docker", "git")
+    if platform in PULLED:
+        if missing(platform):
+            pytest.skip(missing(platform))
+        build_images(platform)
     container = target.start(snapshot(platform, ANSIBLE))
     docker("exec", container, "sh", "-euc", PREPARE)
     files = subprocess.run(

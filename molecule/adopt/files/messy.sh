@@ -139,11 +139,19 @@ till() {
     code /root/app
     environment /root/app/.venv
     filled /root/app/var/till.sqlite /root/app/uploads
-    printf '%s\n' SECRET_KEY=the-secret-of-the-till DATABASE=var/till.sqlite UPLOADS=uploads LOG=till.log JOURNAL=WAL > /root/app/.env
+    # All that is set is set by the unit.
     cat > /etc/systemd/system/webapp.service <<'TEXT'
+[Unit]
+After=network.target cron.service
 [Service]
 WorkingDirectory=/root/app
-EnvironmentFile=/root/app/.env
+Environment="SECRET_KEY=the secret of the till" DATABASE=var/till.sqlite UPLOADS=uploads
+Environment=LOG=till.log JOURNAL=WAL
+SupplementaryGroups=adm
+LimitNOFILE=4096
+MemoryMax=2G
+UMask=0007
+KeyringMode=private
 ExecStart=/bin/sh -c 'cd /root/app && exec .venv/bin/gunicorn --workers=2 --bind=127.0.0.1:8001 shop:app'
 [Install]
 WantedBy=multi-user.target
@@ -153,7 +161,7 @@ TEXT
 server {
     listen 80;
     server_name till.example.org;
-    location / { proxy_set_header Host $host; proxy_pass http://127.0.0.1:8001; }
+    location / { proxy_set_header Host $host; proxy_read_timeout 90s; proxy_pass http://127.0.0.1:8001; }
 }
 TEXT
     ln -sf /etc/nginx/sites-available/till /etc/nginx/sites-enabled/till

@@ -10,6 +10,7 @@ Reads one command as JSON per line, and answers each with one line of JSON.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -52,7 +53,8 @@ def ask() -> tuple[int | str, str]:
         connection.request("GET", "/health", headers={"Host": "localhost"})
         response = connection.getresponse()
         response.read()
-        return response.status, response.getheader("X-Demo-Release") or ""
+        served = [response.getheader(name) for name in ("X-Demo-Release", "X-Demo-Settings")]
+        return response.status, " ".join(filter(None, served))
     except (OSError, http.client.HTTPException) as error:
         return f"{type(error).__name__}: {error}", ""
     finally:
@@ -81,18 +83,26 @@ def unit(name: str) -> dict[str, str]:
 
 
 def directory_of(pid: str) -> str | None:
-    """Where a process runs. In a container, root may not look, but the process's own user may."""
+    """Where a process runs."""
+    return as_owner(pid, "readlink", f"/proc/{pid}/cwd").strip() or None
+
+
+def as_owner(pid: str, *command: str) -> str:
+    """What a command prints. In a container, root may not look at a process, but the process's own user may."""
     if pid in ("", "0"):
-        return None
+        return ""
     try:
         owner = os.stat(f"/proc/{pid}")
     except OSError:
-        return None
-    command = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "readlink"]
-    return (
-        subprocess.run([*command, f"/proc/{pid}/cwd"], check=False, capture_output=True, text=True).stdout.strip()
-        or None
-    )
+        return ""
+    user = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+    return subprocess.run([*user, *command], check=False, capture_output=True, text=True).stdout
+
+
+def mode_of(pid: str) -> str | None:
+    """The variable MODE of a process."""
+    found = re.search(r"(?:^|\0)MODE=([^\0]*)", as_owner(pid, "cat", f"/proc/{pid}/environ"))
+    return found and found[1]
 
 
 def modules() -> list[int]:
@@ -129,6 +139,7 @@ def state() -> dict:
         "main": main["ActiveState"],
         "pid": main["MainPID"],
         "runs": directory_of(main["MainPID"]),
+        "mode": mode_of(main["MainPID"]),
         "candidate": candidate["ActiveState"],
         "next": link(ROOT / "next"),
         "lock": (ROOT / ".deploy/lock").exists(),
@@ -149,12 +160,16 @@ def leftovers(records: dict[str, dict]) -> list[str]:
     for path in sorted((ROOT / "venvs").iterdir()):
         if path.name not in (".lock", ".uv") and not (path.name in wanted and complete(path)):
             found.append(str(path))
-    state_files = {"activations.log", "environments", "guard", "process.json", "releases"}
+    state_files = {"activations.log", "environments", "guard", "process.json", "releases", "rollout.json", "settings"}
     found += [str(ROOT / ".deploy" / name) for name in names(ROOT / ".deploy") if name not in state_files]
     for name in names(ROOT / ".deploy/releases"):
         stem = name.removesuffix(".json")
         if name.startswith(".") or (stem not in releases and records[stem]["state"] != "bad"):
             found.append(str(ROOT / ".deploy/releases" / name))
+    settings = {"previous", *(f"{name}.json" for name in releases)}
+    found += [
+        str(ROOT / ".deploy/settings" / name) for name in names(ROOT / ".deploy/settings") if name not in settings
+    ]
     wishes = [name for name in names(ROOT / ".deploy/environments") if name not in releases]
     found += [str(ROOT / ".deploy/environments" / name) for name in wishes]
     for below, _directories, files in os.walk(ROOT / "shared"):
@@ -163,8 +178,54 @@ def leftovers(records: dict[str, dict]) -> list[str]:
     return found
 
 
+class Transaction:
+    """Modules that are run on this host, and can be interrupted."""
+
+    process: subprocess.Popen | None = None
+    children: list[int] = []
+
+    @classmethod
+    def begin(cls, program: str, modules: list) -> dict:
+        # pylint: disable=consider-using-with; it ends in another call.
+        cls.process = subprocess.Popen(
+            ["python3", program, json.dumps(modules)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        cls.children = []
+        return {}
+
+    @classmethod
+    def interrupt(cls, how: str) -> dict:
+        """Kill the module, the controller, or both; whether there was anything to kill."""
+        children = Path(f"/proc/{cls.process.pid}/task/{cls.process.pid}/children")
+        cls.children = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        running = cls.process.poll() is None
+        if how in ("controller", "both"):
+            cls.process.kill()
+        for pid in cls.children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP if how == "controller" else signal.SIGKILL)
+        return {"running": running}
+
+    @classmethod
+    def finish(cls) -> dict:
+        """Wait for the end of all of it."""
+        said = cls.process.communicate()[0]
+        return {"code": cls.process.returncode, "said": said}
+
+
 def moment(name: str, before: dict, release: str) -> bool:
     """Whether a deploy of the release has come to a point that can be seen from outside."""
+    settings = ROOT / ".deploy/settings"
+    if name == "staged":
+        return any(entry.startswith("next-") for entry in names(settings))
+    if name == "kept":
+        return (settings / "former").exists()
+    if name == "pinned":
+        return (settings / "former").exists() and str(settings) in Path(
+            f"/etc/systemd/system/{APP}.service"
+        ).read_text()
+    if name == "placed":
+        return (settings / "former").exists() and f'MODE="{release}"' in (ROOT / "shared/.env").read_text()
     pointed = link(ROOT / "next") is not None
     swapped = (link(ROOT / "app") or "").endswith("/" + release)
     if name == "unpacking":
@@ -202,7 +263,9 @@ def strike(name: str, release: str, how: str, seconds: float) -> dict:
             struck = modules()
             for pid in struck:
                 os.kill(pid, getattr(signal, f"SIG{how}"))
-            return {"struck": struck}
+            # Settings stay staged, so that the next module will do, too.
+            if struck or name != "staged":
+                return {"struck": struck}
         time.sleep(0.001)
     return {"struck": [], "late": True}
 
@@ -241,6 +304,8 @@ def main() -> None:
             for pid in command["pids"]:
                 os.kill(pid, getattr(signal, f"SIG{command['how']}"))
             answer = {}
+        elif do in ("begin", "interrupt", "finish"):
+            answer = getattr(Transaction, do)(**command)
         elif do == "free":
             os.unlink(ROOT / "shared/media/ballast")
             answer = {}

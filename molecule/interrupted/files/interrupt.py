@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -29,6 +30,10 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 300
+# To look into some of the points.
+ONLY = os.environ.get("INTERRUPT_ONLY", "")
+# Moments of an activation that changes settings.
+SETTINGS = ("staged", "kept", "pinned", "placed")
 HELD = r"Another deploy holds \S+/lock: \S+ on \S+ since \S+, run \S+\. [^\"]*release_unlock=true"
 
 
@@ -160,6 +165,8 @@ class Test:
         self.host, self.inventory, self.app, self.port = host, inventory, app, port
         self.source, self.work, self.variables = source, work, variables
         self.releases, self.answered, self.live = 0, 0, ""
+        # All that were answered, and with which release.
+        self.total, self.seen = 0, set()
         # A release of an earlier test on the same host is another one.
         self.token = os.urandom(2).hex()
         shutil.rmtree(work, ignore_errors=True)
@@ -186,7 +193,8 @@ class Test:
                 file.write(f"# {name} alone\n")
         return {"release_directory": str(tree), "release_name": name}
 
-    def run(self, release: dict[str, str], playbook: str = "deploy", **options: object) -> Run:
+    def run(self, release: dict[str, str], playbook: str = "", **options: object) -> Run:
+        playbook = playbook or ("site" if "flask_app_env" in release else "deploy")
         return Run(playbook, self.host, self.inventory, self.work, **self.variables, **release, **options)
 
     def serves(self) -> dict:
@@ -195,7 +203,9 @@ class Test:
         check(not visits["faults"], f"{len(visits['faults'])} requests failed", {**visits, **state})
         check(visits["answered"] > 0, "nobody asked")
         check(state["complete"], "app does not lead to a complete release", state)
+        self.total += visits["answered"] - self.answered
         self.answered = visits["answered"]
+        self.seen.update(visits["seen"])
         return state
 
     def healthy(self) -> dict:
@@ -210,11 +220,17 @@ class Test:
         check(bool(state["runs"]), "the service has no process", state)
         release = Path(state["runs"]).name
         check(release in state["states"], "the process runs in no release", state)
+        # Each change of settings names the release that it comes with, apart from those of the dice.
+        check(
+            self.app == Random.app or state["mode"] in (None, release),
+            f"{release} runs with the settings of {state['mode']}",
+            state,
+        )
         return state
 
-    def converge(self, release: dict[str, str], playbook: str = "deploy") -> float:
+    def converge(self, release: dict[str, str]) -> float:
         """A plain run, and what it leaves."""
-        run = self.run(release, playbook)
+        run = self.run(release)
         code = run.wait()
         check(code == 0, f"the next run ended with {code}", run.output())
         self.converged(release["release_name"], run.output())
@@ -234,6 +250,7 @@ class Test:
             (not state["modules"], "a module still runs"),
             (active == [name], f"recorded as active: {active}"),
             (state["log"][-1:] == [name] and state["log"].count(name) == 1, f"the log ends with {state['log'][-3:]}"),
+            (state["mode"] in (None, name), f"{name} runs with the settings of {state['mode']}"),
             (all(answer == [200, name] for answer in answers), f"not only {name} answers: {answers}"),
         ):
             check(kept, broken, state, output)
@@ -245,7 +262,9 @@ class Test:
         state = self.healthy()
         found = f"app {Path(state['app']).name}, process {Path(state['runs']).name}, candidate {state['candidate']}"
         left = ", ".join(path.removeprefix(f"/srv/{self.app}/") for path in state["leftovers"][:4]) or "nothing"
-        seconds = self.converge(self.release() if other else release)
+        if other:
+            release = self.with_settings() if "flask_app_env" in release else self.release()
+        seconds = self.converge(release)
         self.point(
             f"{what}: {found}; left over: {left}; the next run took {seconds:.1f} s "
             f"and left {self.live}; {self.answered - before} requests, 0 failed"
@@ -254,6 +273,12 @@ class Test:
     def point(self, text: str) -> None:
         Test.points += 1
         print(f"{Test.points:>3} {text}", flush=True)
+
+    def with_settings(self) -> dict:
+        """A new release, and settings that change together with it."""
+        release = self.release()
+        environment = {"SECRET_KEY": "a secret of the interrupted application", "MODE": release["release_name"]}
+        return {**release, "flask_app_env": environment}
 
     # The points
 
@@ -285,7 +310,8 @@ class Test:
     def struck(self, moment: str, how: str, **variables: str) -> tuple[dict[str, str], Run, list[int]]:
         """A deploy whose module is struck at a moment; again, when the moment was over too quickly."""
         for _attempt in range(3):
-            release = {**self.release(own_venv=moment == "building"), **variables}
+            release = self.with_settings() if moment in SETTINGS else self.release(own_venv=moment == "building")
+            release = {**release, **variables}
             self.agent.send("strike", name=moment, release=release["release_name"], how=how, seconds=PATIENCE / 2)
             run = self.run(release)
             pids = self.agent.receive()["struck"]
@@ -367,6 +393,11 @@ class Test:
         check(state["candidate"] == "active", "the candidate does not serve", state)
         self.agent.end()
         run.kill()
+        self.start_again()
+        self.interrupted(f"host restarted while {moment}", release)
+
+    def start_again(self) -> None:
+        """Restart the host as a power cut does, and watch it again once it serves."""
         for command in (["kill"], ["start"]):
             subprocess.run(["docker", *command, self.host], check=True, stdout=subprocess.DEVNULL)
         until = time.monotonic() + PATIENCE
@@ -374,7 +405,6 @@ class Test:
         while subprocess.run(ask, check=False, capture_output=True).returncode and time.monotonic() < until:
             time.sleep(0.3)
         self.watch()
-        self.interrupted(f"host restarted while {moment}", release)
 
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/health"
@@ -454,11 +484,175 @@ def small(host: str, inventory: str, work: Path) -> None:
     test.agent.end()
 
 
+RANDOM_WSGI = """import os
+
+RELEASE = os.path.basename(os.path.realpath(os.getcwd()))
+# What the environment file, the unit and Gunicorn's configuration say.
+SETTINGS = "/".join(os.environ.get(name, "none") for name in ("MODE", "UNIT_MODE", "CONFIG_MODE"))
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("X-Demo-Release", RELEASE), ("X-Demo-Settings", SETTINGS)])
+    return [b"ok"]
+"""
+
+
+class Random:
+    """A hundred transactions of a small application, each interrupted at a moment and in a way of the dice."""
+
+    app, root, port, place = "random", "/srv/random", 8082, "/opt/transaction"
+
+    def __init__(self, host: str, inventory: str, work: Path) -> None:
+        self.host, self.work = host, work
+        source = work / "source"
+        (source / "static").mkdir(parents=True)
+        (source / "wsgi.py").write_text(RANDOM_WSGI)
+        (source / "requirements.txt").write_text("")
+        uv = os.environ.get("FLASKOPS_TARGET_UV") or "/srv/myapp/venvs/.uv/bin/uv"
+        variables = {"flask_app_name": self.app, "flask_app_root": self.root, "nginx_site_listen": self.port}
+        self.test = Test(
+            host, inventory, self.app, self.port, source, work / "releases", **variables, venv_uv=uv, flask_app_env={}
+        )
+        self.seed = int(os.environ.get("INTERRUPT_SEED", time.time()))
+        self.dice = random.Random(self.seed)
+        self.run_id = 0
+        # What serves, as release and settings.
+        self.now = ("", "none/none/none")
+
+    def points(self) -> None:
+        self.releases = [self.deploy(), self.deploy()]
+        self.now = (self.releases[-1], self.now[1])
+        self.send_code()
+        self.files = {path: self.read(path) for path in self.paths()}
+        self.test.watch()
+        begun, counts = time.monotonic(), {}
+        try:
+            # One without interruption: how long it takes.
+            self.seconds = self.converge(*self.choose("release"))
+            for number in range(int(os.environ.get("INTERRUPT_RANDOM", "100"))):
+                what = self.dice.choice(("release", "settings", "both", "rollback"))
+                # A start of the host takes long.
+                how = self.dice.choices(("process", "controller", "everything", "reboot"), (4, 4, 3, 1))[0]
+                self.interrupt(f"random {number} of seed {self.seed}", what, how)
+                counts[how] = counts.get(how, 0) + 1
+        except Broken as broken:
+            raise Broken(f"{broken}\n\nseed {self.seed}\n{self.test.agent('journal')['text']}") from None
+        self.test.agent.end()
+        self.test.point(
+            f"random interruptions of seed {self.seed}: {counts}, {self.test.total} requests, 0 failed, "
+            f"in {time.monotonic() - begun:.0f} s"
+        )
+
+    def deploy(self) -> str:
+        release = self.test.release()
+        run = self.test.run(release, "site")
+        check(run.wait() == 0, "the random application can't be deployed", run.output())
+        return release["release_name"]
+
+    def send_code(self) -> None:
+        """The collection's modules, and what they need of Ansible."""
+        import ansible
+
+        collection, core = HERE.parents[2], Path(ansible.__file__).parent
+        code = self.work / "transaction"
+        target = code / "ansible_collections/flaskops/production/plugins"
+        for name in ("modules", "module_utils"):
+            shutil.copytree(collection / "plugins" / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (code / "ansible").mkdir()
+        for name in ("__init__.py", "release.py"):
+            shutil.copy(core / name, code / "ansible" / name)
+        for name in ("_vendor", "module_utils"):
+            shutil.copytree(core / name, code / "ansible" / name)
+        shutil.copy(HERE / "transaction.py", code)
+        subprocess.run(["docker", "exec", self.host, "rm", "-rf", self.place], check=True)
+        subprocess.run(["docker", "cp", "--quiet", str(code), f"{self.host}:{self.place}"], check=True)
+
+    def read(self, path: str) -> str:
+        command = ["docker", "exec", self.host, "cat", path]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def paths(self) -> list[str]:
+        units = [f"/etc/systemd/system/{self.app}{end}.service" for end in ("", "-next")]
+        return [f"{self.root}/shared/.env", f"{self.root}/gunicorn.conf.py", *units]
+
+    def entries(self, mode: str) -> list[dict]:
+        """The files of settings: each of them says which ones it is of."""
+        more = [
+            f'MODE="{mode}"\n',
+            f'raw_env = ["CONFIG_MODE={mode}"]\n',
+            *[f"\n[Service]\nEnvironment=UNIT_MODE={mode}\n"] * 2,
+        ]
+        options = {"type": "file", "owner": "root", "setting": True}
+        return [
+            {**options, "path": path, "mode": "0640" if path.endswith(".env") else "0644", "content": text + added}
+            for (path, text), added in zip(self.files.items(), more, strict=True)
+        ]
+
+    def choose(self, what: str) -> tuple[tuple[str, str], str]:
+        """What is to serve, and how that is recorded."""
+        release, settings = self.now
+        if what != "settings":
+            release = next(name for name in self.releases if name != release)
+        if what in ("settings", "both"):
+            settings = "/".join([f"m{self.run_id}"] * 3)
+        return (release, settings), "rollback" if what == "rollback" else "deploy"
+
+    def modules(self, wanted: tuple[str, str], action: str) -> list:
+        # A run of another controller that is known to be dead is replaced.
+        self.run_id += 1
+        run = {"run": f"run-{self.run_id}", "by": "dice", "controller": "ci", "replaces": f"run-{self.run_id - 1}"}
+        stage = {"root": self.root, "name": self.app}
+        health = {"path": "/health", "attempts": 20, "interval": 0.2}
+        activate = {"name": self.app, "root": self.root, "release": wanted[0], "action": action, "health": health}
+        tree = [["tree", {"entries": self.entries(wanted[1].partition("/")[0]), "stage": stage, "run": run}]]
+        return (tree if wanted[1] != "none/none/none" else []) + [["release_activate", {**activate, "run": run}]]
+
+    def begin(self, wanted: tuple[str, str], action: str) -> None:
+        self.test.agent("begin", program=f"{self.place}/transaction.py", modules=self.modules(wanted, action))
+
+    def interrupt(self, name: str, what: str, how: str) -> None:
+        before, (wanted, action) = self.now, self.choose(what)
+        self.begin(wanted, action)
+        moment = self.dice.uniform(0, self.seconds)
+        time.sleep(moment)
+        if how == "reboot":
+            self.test.serves()
+            self.test.agent.end()
+            self.test.start_again()
+        else:
+            self.test.agent("interrupt", how=how.replace("everything", "both"))
+        told = f"{name}: {what}, {how} after {moment:.2f} s"
+        self.consistent(told, before, wanted)
+        self.converge(wanted, action, told)
+
+    def consistent(self, told: str, *allowed: tuple[str, str]) -> None:
+        """What serves, and whoever has been answered, has seen one or the other, and never a mixture."""
+        state = self.test.healthy()
+        seen = {tuple(answer.split(" ")) for answer in self.test.seen}
+        self.test.seen.clear()
+        check(seen <= set(allowed), f"{told}: {sorted(seen - set(allowed))} was served, allowed: {allowed}", state)
+
+    def converge(self, wanted: tuple[str, str], action: str, told: str = "") -> float:
+        before, began = self.now, time.monotonic()
+        self.begin(wanted, action)
+        ended = self.test.agent("finish")
+        seconds = time.monotonic() - began
+        check(ended["code"] == 0, f"{told}: the next run failed", ended["said"])
+        self.consistent(told, before, wanted)
+        answers = {answer for __, answer in self.test.agent("ask", times=3)["answers"]}
+        check(answers == {" ".join(wanted)}, f"{told}: {answers} is served, not {wanted}")
+        state = self.test.serves()
+        check(not state["leftovers"] and not state["lock"], f"{told}: something is left over", state)
+        check(state["log"][-1] == wanted[0] and not state["next"], f"{told}: the log or next is wrong", state)
+        self.now = wanted
+        return seconds
+
+
 def points_of(test: Test) -> dict[str, Callable[[], None]]:
     """What the host is put through, by name. Each moment is struck at least once, and the ways to strike alternate."""
     boundaries = {
         f"boundary {number}": lambda number=number, task=task: test.boundary(number, task)
-        for number, task in test.observed()
+        for number, task in (test.observed() if not ONLY or ONLY.startswith("boundary") else [])
     }
     moments = ("unpacking", "building", "pointed", "starting", "ready", "swapped", "restarted", "leaving", "pruning")
     modules = {f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in moments}
@@ -475,7 +669,14 @@ def points_of(test: Test) -> dict[str, Callable[[], None]]:
         "connection swapped": lambda: test.connection_cut("swapped"),
         "reboot ready": lambda: test.reboot("ready"),
         "reboot swapped": lambda: test.reboot("swapped"),
+        **{f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in SETTINGS},
+        "both pinned": lambda: test.everything_killed("pinned", other=True),
+        "controller staged": lambda: test.controller_killed("staged"),
+        "controller pinned": lambda: test.controller_killed("pinned", other=True),
+        "reboot pinned": lambda: test.reboot("pinned"),
+        "reboot placed": lambda: test.reboot("placed"),
         "concurrent": test.concurrent,
+        "random": lambda: Random(test.host, test.inventory, test.work / "random").points(),
         "full": lambda: small(test.host, test.inventory, test.work),
     }
 
@@ -487,8 +688,7 @@ def main() -> None:
     test.watch()
     try:
         for name, point in points_of(test).items():
-            # To look into one of them.
-            if os.environ.get("INTERRUPT_ONLY", "") in name:
+            if ONLY in name:
                 point()
     except Broken as broken:
         print(f"\nAfter {Test.points} points, on {host}: {broken}\n\n{test.agent('journal')['text']}")

@@ -1,6 +1,7 @@
-"""Build the images of the test hosts, where they are not there yet: build.py [debian12] [debian13]
+"""Build the images of the test hosts, where they are not there yet: build.py [debian12] [ubuntu2404] …
 
-The base is Docker Hub's debian image, or, where no registry answers, one that debootstrap makes (as root).
+The base is Docker Hub's image. Where no registry answers, debootstrap makes one of Debian (as root). There is none of
+Ubuntu then, and the tests that need it are skipped.
 An image is tagged flaskops-target:debian12-<digest of this directory>, and flaskops-target:debian12 follows it; the
 one with an SSH server is flaskops-target:debian12-ssh, and the one that also has the packages which the roles install
 is flaskops-target:debian12-ready.
@@ -24,7 +25,9 @@ from docker_up import docker_up, install
 from environment import docker, fail, say
 
 HERE = Path(__file__).resolve().parent
+# The platforms that each machine can have, and those that a registry has to give.
 SUITES = {"debian12": "bookworm", "debian13": "trixie"}
+PULLED = {"ubuntu2204": "ubuntu:22.04", "ubuntu2404": "ubuntu:24.04", "ubuntu2604": "ubuntu:26.04"}
 MIRROR = "http://deb.debian.org"
 STAGES = ("target", "ssh", "ready")
 RECIPE = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in ("Dockerfile", "build.py"))).hexdigest()[:12]
@@ -61,16 +64,28 @@ def bootstrap(name: str, base_tag: str) -> None:
         docker("tag", identity, base_tag)
 
 
+def pulled(official: str) -> bool:
+    """Whether an image is on this machine, or a registry gives it."""
+    command = ["docker", "pull", "-q", official]
+    return exists(official) or subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def missing(name: str) -> str:
+    """Why there can be no image of a platform; empty where there is one, or one can be built."""
+    if name in SUITES or built(name) or pulled(PULLED[name]):
+        return ""
+    return f"No registry gives {PULLED[name]}"
+
+
 def base(name: str) -> str:
-    """The tag of a plain Debian image that is on this machine."""
-    official, own = name.replace("debian", "debian:"), f"flaskops-base:{name}"
+    """The tag of a plain image of a platform that is on this machine."""
+    official, own = PULLED.get(name) or name.replace("debian", "debian:"), f"flaskops-base:{name}"
     if exists(own):
         return own
-    if (
-        exists(official)
-        or subprocess.run(["docker", "pull", "-q", official], check=False, capture_output=True).returncode == 0
-    ):
+    if pulled(official):
         return official
+    if name in PULLED:
+        fail(missing(name))
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         fail(f"No registry gives {official}, and making it here takes root and the command debootstrap.")
     bootstrap(name, own)
@@ -104,15 +119,19 @@ def built(name: str) -> bool:
 def build_images(*names: str) -> None:
     docker_up()
     wanted = names or tuple(SUITES)
-    missing = [name for name in wanted if not built(name)]
-    if missing and os.geteuid() == 0 and shutil.which("apt-get") and not shutil.which("debootstrap"):
+    if (
+        any(name in SUITES and not built(name) for name in wanted)
+        and os.geteuid() == 0
+        and shutil.which("apt-get")
+        and not shutil.which("debootstrap")
+    ):
         install("debootstrap", "debian-archive-keyring")
     with ThreadPoolExecutor() as pool:
         list(pool.map(build, wanted))
 
 
 if __name__ == "__main__":
-    unknown = set(sys.argv[1:]) - set(SUITES)
+    unknown = set(sys.argv[1:]) - {*SUITES, *PULLED}
     if unknown:
-        fail(f"{', '.join(sorted(unknown))}: not known; there are {', '.join(SUITES)}.")
+        fail(f"{', '.join(sorted(unknown))}: not known; there are {', '.join([*SUITES, *PULLED])}.")
     build_images(*sys.argv[1:])

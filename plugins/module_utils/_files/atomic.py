@@ -16,10 +16,12 @@ from typing import IO, Iterator
 
 # A temporary name lives for a few system calls; one that is older than this belongs to a run that was killed.
 STALE_SECONDS = 60
+# How the temporary names of files begin.
+WRITING = ".flaskops-write-"
 
 
 def temporary_name(prefix: str) -> str:
-    """A name that nobody else uses, and from which a later run can tell whether its maker is still alive."""
+    """A unique name, from which a later run can detect whether its process is still alive."""
     return f"{prefix}{os.getpid()}-{secrets.token_hex(8)}"
 
 
@@ -153,7 +155,7 @@ def write_file(
     mode: int,
     uid: int = -1,
     gid: int = -1,
-    prefix: str = ".flaskops-write-",
+    prefix: str = WRITING,
 ) -> None:
     """Put a file with these bytes, owner and mode in place by one rename, and flush it.
 

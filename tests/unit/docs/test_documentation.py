@@ -20,6 +20,9 @@ DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("roles/*/README.md"), *ROOT.glob("examples/**/*.md")]
 )
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/site.yml"))
+REPOSITORY = "https://github.com/flaskops/production"
+# Links to files of the repository, relative or by address.
+LINK = re.compile(rf"\]\((?={REPOSITORY}/(?:blob|tree)/main/|(?![a-z]+:))([^)#\s]*)(?:#([^)\s]*))?\)")
 # What the playbooks and hooks offer beside the roles' own settings.
 OTHER_VARIABLES = {
     "flask_apps",
@@ -112,17 +115,28 @@ def test_scenarios_and_targets_that_show_a_promise_exist():
         assert named and {name for names in named for name in re.findall(r"`(\w+)`", names)} <= there
 
 
-def test_every_playbook_is_named_in_the_readme():
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("page", ["README.md", "docs/playbooks.md"])
+def test_every_playbook_is_listed(page):
+    text = (ROOT / page).read_text()
     playbooks = [path.stem for path in (ROOT / "playbooks").glob("*.yml")]
-    assert [playbook for playbook in playbooks if f"`flaskops.production.{playbook}`" not in text] == []
+    assert [playbook for playbook in playbooks if f"| `flaskops.production.{playbook}` |" not in text] == []
+
+
+def test_every_setting_has_a_task():
+    text = (ROOT / "docs/settings.md").read_text()
+    assert [key for role in ROLES for key in options(role) if f"| `{key}` |" not in text] == []
+
+
+def test_the_front_page_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_links_lead_somewhere(document):
     missing = []
-    for target, fragment in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)", document.read_text()):
-        path = document.parent / target if target else document
+    for target, fragment in LINK.findall(document.read_text()):
+        within = re.sub(rf"{REPOSITORY}/(blob|tree)/main/", "", target)
+        path = ROOT / within if within != target else document.parent / target if target else document
         if not path.exists() or (fragment and fragment not in anchors(path)):
             missing.append(f"{target}#{fragment}" if fragment else target)
     assert missing == []

@@ -9,6 +9,7 @@ import re
 from xml.etree import ElementTree
 
 import docs_site
+import generate_docs
 import pytest
 
 PLACES = docs_site.pages()
@@ -29,15 +30,60 @@ PLACES = docs_site.pages()
             f"{docs_site.REPOSITORY}/blob/main/playbooks/deploy.yml",
         ),
         ("docs/security.md", "../tests", f"{docs_site.REPOSITORY}/tree/main/tests"),
+        ("docs/fleets.md", f"{docs_site.REPOSITORY}/tree/main/examples", f"{docs_site.REPOSITORY}/tree/main/examples"),
+        ("docs/README.md", f"{docs_site.REPOSITORY}/blob/main/examples/fleet/README.md", "examples/fleet.md"),
     ],
 )
 def test_links_lead_to_the_page_or_to_the_repository(page, link, expected):
     assert docs_site.resolved(link, page, PLACES) == expected
 
 
-def test_a_link_that_leads_nowhere_is_told():
-    with pytest.raises(SystemExit, match="docs/doctor.md: the link missing.md leads nowhere"):
-        docs_site.resolved("missing.md", "docs/doctor.md", PLACES)
+@pytest.mark.parametrize("link", ["missing.md", f"{docs_site.REPOSITORY}/blob/main/docs/missing.md"])
+def test_a_link_that_leads_nowhere_is_reported(link):
+    with pytest.raises(SystemExit, match=f"docs/doctor.md: the link {link} leads nowhere"):
+        docs_site.resolved(link, "docs/doctor.md", PLACES)
+
+
+def test_broken_links_of_built_pages_are_reported(tmp_path):
+    (tmp_path / "roles").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top"></h1><a href="roles/a.html#b">a</a><a href="https://a.example/">b</a>'
+    )
+    (tmp_path / "roles/a.html").write_text('<h1 id="a"></h1><a href="../index.html#top">c</a><img src="none.svg">')
+    assert docs_site.broken_links(tmp_path) == ["index.html: roles/a.html#b", "roles/a.html: none.svg"]
+
+
+def test_public_plugins_come_first():
+    index = """
+* :ansplugin:`a module <b.c.a#module>` -- Do this (internal to the roles)
+* :ansplugin:`z module <b.c.z#module>` -- Do that
+
+.. toctree::
+    :hidden:
+
+    a_module
+    z_module
+"""
+    text = docs_site.reference(index)
+    assert text.index("`z module") < text.index("`a module")
+    assert text.index("<z_module>") < text.index("<a_module>")
+
+
+def test_internal_plugins_say_so():
+    documents = [*docs_site.ROOT.glob("plugins/*/*.yml"), *docs_site.ROOT.glob("plugins/*/*.py")]
+    short = {
+        path.stem: line
+        for path in documents
+        for line in re.findall(r"^ *short_description: (.+)$", path.read_text(), re.MULTILINE)
+    }
+    public = {name for name, line in short.items() if not line.endswith("(internal to the roles)")}
+    assert public == {"release_source", "symlink_swap"}
+
+
+def test_pictures_of_terminals_are_fresh():
+    pictures = generate_docs.pictures()
+    assert pictures
+    assert [path.name for path, text in pictures.items() if path.read_text() != text] == [], "run: make docs-tables"
 
 
 def test_code_is_left_as_it_is():
@@ -94,9 +140,18 @@ links
     assert "    venv module <venv_module>\n    venv role <venv_role>\n" in text
 
 
+def test_tasks_in_a_recording_exist():
+    """A recording is the output of a real run. After a task is renamed: make docs-recording."""
+    tasks = [path.read_text() for part in ("playbooks", "roles") for path in (docs_site.ROOT / part).rglob("*.yml")]
+    for recording in (docs_site.ROOT / "docs/site").glob("*.txt"):
+        names = re.findall(r"^(?:TASK|PLAY) \[(?:[\w.]+ : )?([^]]+)]", recording.read_text(), re.MULTILINE)
+        assert names
+        assert [name for name in names if f"name: {name}\n" not in "".join(tasks)] == []
+
+
 @pytest.mark.parametrize("image", sorted(docs_site.ROOT.glob("docs/images/*.svg")), ids=lambda image: image.name)
-def test_images_are_told_in_words_and_have_a_dark_side(image):
+def test_images_have_a_title_and_a_dark_theme_and_fetch_nothing(image):
     root = ElementTree.parse(image).getroot()
     assert root.find("{http://www.w3.org/2000/svg}title").text
     assert "prefers-color-scheme: dark" in image.read_text()
-    assert "http" not in image.read_text().replace("http://www.w3.org/2000/svg", ""), "it fetches something"
+    assert re.search(r"(href|src)=|url\(|@import", image.read_text()) is None

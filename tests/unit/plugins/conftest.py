@@ -32,13 +32,17 @@ status=$(cat "${0%/*}/systemd-run.status")
 [ "$status" = 137 ] && echo Result=timeout || echo Result=exit-code
 echo "ExecMainStatus=$status"
 """
+JOURNALCTL = """#!/bin/sh
+echo 'x.service: Failed to set up mount namespacing: /gone: No such file or directory'
+echo 'x.service: Main process exited, code=exited, status=226/NAMESPACE'
+"""
 
 
 @pytest.fixture
 def build_unit(tmp_path_factory, monkeypatch):
     """Transient units that are no units, run by whoever runs the test; the directory of what stands in for systemd."""
     place = tmp_path_factory.mktemp("systemd")
-    for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):
+    for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
         (place / name).write_text(text)
         (place / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(place), prepend=os.pathsep)

@@ -11,13 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
-
-try:  # ansible-core 2.19 and newer
-    from ansible.template import trust_as_template
-except ImportError:
-    trust_as_template = str
 
 ROOT = Path(__file__).parents[3]
 SPECS = [yaml.safe_load(path.read_text()) for path in sorted(ROOT.glob("roles/*/meta/argument_specs.yml"))]
@@ -90,17 +83,3 @@ def test_a_boolean_setting_is_read_as_one(name):
 )
 def test_what_is_misread(expression, wrong):
     assert misread("x", expression) is wrong
-
-
-STATUS = {"previous": "v1", "live": "v2", "rollout": {"run": "r1", "before": "v0", "time": "t"}}
-
-
-@pytest.mark.parametrize(
-    ("given", "target"), [("false", "v1"), (False, "v1"), ("true", "v0"), (True, "v0"), ("no", "v1"), ("yes", "v0")]
-)
-def test_where_a_rollback_leads(given, target):
-    variables = yaml.safe_load((ROOT / "roles/release/vars/main.yml").read_text())
-    text = variables["__release_target"].replace("__release_last_rollout", "'r1'")
-    settings = {"release_rollback_to": "", "release_rollback_rollout": given, "__release_status": STATUS}
-    templar = Templar(loader=DataLoader(), variables=settings)
-    assert templar.template(trust_as_template(text)) == target

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sandbox, limits, credentials, drop-ins and the rotation of log files, as the role writes them."""
+"""The sandbox, limits, credentials, overrides and the rotation of log files, as the role writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from generate_docs import ROOT
 pytestmark = pytest.mark.xdist_group("gunicorn_units")
 
 UNITS = "/etc/systemd/system"
-DROP_INS = [f"{UNITS}/{unit}.service.d/50-gunicorn_systemd.conf" for unit in ("my-app", "my-app-next")]
 ROTATION = "/etc/logrotate.d/my-app-gunicorn"
 CASES = {
     "default": {},
@@ -114,20 +113,18 @@ def test_systemd_waits_longer_than_gunicorn(files):
     assert "TimeoutStopSec=70" in lines(files, "default")
 
 
-def test_a_drop_in_is_the_same_for_both_services(files):
+@pytest.mark.parametrize("unit", ["my-app", "my-app-next"])
+def test_overrides_are_the_end_of_both_units(files, unit):
+    path = f"{UNITS}/{unit}.service"
     for case, text in (
         ("mapping", "[Service]\nNice=5\nEnvironment=A=1\nEnvironment=B=2\n"),
         ("text", "[Unit]\nAfter=postgresql.service\n"),
     ):
-        for path in DROP_INS:
-            assert (
-                files[case][path]
-                == f"# Ansible managed: written by flaskops.production for the application my-app.\n{text}"
-            )
+        assert files[case][path] == files["default"][path] + f"\n# gunicorn_systemd_unit_overrides\n{text}"
 
 
-def test_without_overrides_the_drop_ins_are_to_be_absent(files):
-    assert [files["default"][path] for path in DROP_INS] == ["", ""]
+def test_what_takes_effect_with_an_activation_is_all_in_files_that_it_knows(files):
+    assert sorted(files["mapping"]) == sorted(files["default"]), "a unit with overrides is one file"
     assert files["default"][ROTATION] == ""
 
 

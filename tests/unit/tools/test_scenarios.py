@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import build
 import pytest
+import scenario
 import yaml
 from environment import ROOT
+
+from ansible_collections.flaskops.production.plugins.module_utils._platform import SUPPORTED
+from ansible_collections.flaskops.production.tests.scenarios import test_scenarios
 
 BASE = ROOT / ".config/molecule/config.yml"
 OWN = sorted((ROOT / "molecule").glob("*/molecule.yml"))
@@ -35,3 +40,42 @@ def test_hosts_of_a_scenario_are_started_like_those_of_all(path):
         assert {key: value for key, value in host.items() if key not in differing} == {
             key: value for key, value in base.items() if key not in differing
         }
+
+
+def test_there_is_a_platform_for_each_supported_system():
+    names = {
+        f"{system}{version.replace('.', '')}" for system, (_name, versions) in SUPPORTED.items() for version in versions
+    }
+    assert {*build.SUITES, *build.PULLED} == names
+
+
+def test_the_matrix_has_each_scenario_on_each_platform():
+    assert {platform for _name, platform in test_scenarios.platforms(everywhere=False)} == {"", *build.SUITES}
+    found = test_scenarios.platforms(everywhere=True)
+    # Without a platform, a scenario runs on both Debians.
+    assert sorted(found) == sorted((name, platform) for name in scenario.NAMES for platform in ("", *build.PULLED))
+
+
+@pytest.mark.parametrize("name", [name for name in scenario.NAMES if name != "fleet"])
+def test_an_ubuntu_takes_the_place_of_a_debian(name):
+    """In the name of the host and in that of its image, which Molecule fills in."""
+    own = read(ROOT / f"molecule/{name}/molecule.yml").get("platforms") or read(BASE)["platforms"]
+    assert own[0]["name"].endswith("${FLASKOPS_MATRIX}-${FLASKOPS_PLATFORM:-debian12}")
+    assert own[0]["image"].startswith("flaskops-target:${FLASKOPS_PLATFORM:-debian12}")
+    words, environment = scenario.command(name, "test", "ubuntu2404")
+    assert environment["FLASKOPS_PLATFORM"] == "ubuntu2404"
+    assert ("--platform-name" in words) == (name not in scenario.TWO)
+    assert "FLASKOPS_PLATFORM" not in scenario.command(name, "test", "debian12")[1]
+
+
+@pytest.mark.parametrize("gives", [True, False])
+def test_a_platform_whose_image_nobody_gives_is_skipped_with_the_reason(tmp_path, monkeypatch, gives):
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\n[ $1 = pull ] && exit {0 if gives else 1}\nexit 1\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert build.missing("ubuntu2404") == ("" if gives else "No registry gives ubuntu:24.04")
+    assert build.missing("debian12") == ""
+    if not gives:
+        with pytest.raises(pytest.skip.Exception, match="No registry gives ubuntu:24.04"):
+            test_scenarios.test_scenario(None, "default", "ubuntu2404")

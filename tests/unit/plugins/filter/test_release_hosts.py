@@ -65,3 +65,29 @@ def test_what_a_rollback_of_this_rollout_returns(before, live, expected):
     prepared = {f"web{number}": {"shop": {"live": release}} for number, release in enumerate(before)}
     assert release_activated({**fleet, "db": {}}, {**prepared, "db": {}}, "shop") == expected
     assert release_activated(fleet, prepared, "blog") == []
+
+
+def given(host, live="v1", **more):
+    return {"__release_lock": [{"key": host}, {"app": "shop"}], "live": live, "more": more}
+
+
+def test_a_look_at_the_end_is_newer_than_what_was_known():
+    fleet = {"web1": {"shop": "v1"}, "web2": {"shop": "v1"}, "web3": {"shop": "v1"}}
+    unreachable = {"__release_lock": [{"key": "web3"}, {"app": "shop"}], "unreachable": True}
+    assert release_hosts(fleet, "shop", [given("web2", "v2"), unreachable]) == [
+        "shop: v1 is live on 1 host: web1.",
+        "shop: v2 is live on 1 host: web2.",
+        "shop: it is not known what is live on 1 host: web3.",
+    ]
+
+
+def test_hosts_that_are_drained_or_not_well_are_named():
+    fleet = {"web1": {"shop": "v1"}, "web2": {"shop": "v1"}}
+    drained, ill = {"drained": {"run": "1"}}, {"outdated": "GET / answered 500, expected 200"}
+    _live, *said = release_hosts(fleet, "shop", ends={"web1": {"shop": drained}, "web2": {"shop": {**drained, **ill}}})
+    assert said[0].startswith(
+        "shop: drained on 2 hosts: web1, web2. Hooks after the activation have not been completed"
+    )
+    assert said[1] == "shop: not well on 1 host: web2 (GET / answered 500, expected 200)."
+    _live, said = release_hosts(fleet, None, [given("web1", **drained), given("web2", **drained)], completing=["web2"])
+    assert said.startswith("shop: drained on 1 host: web1.")

@@ -257,6 +257,48 @@ def test_the_environment_of_the_unit_is_stronger_than_that_of_the_code(shop):
     assert decide(shop(), "flask_app_env").dotenv == []
 
 
+def test_variables_that_the_unit_sets_are_part_of_the_environment(shop):
+    found = decide(shop(), unit_variables=["COLOUR", "SECRET_KEY"])
+    assert (found.unit_variables, found.environment) == (["COLOUR", "SECRET_KEY"], [])
+    given = decide(shop(), "flask_app_env", unit_variables=["COLOUR"])
+    assert given.unit_variables == []
+    assert "flask_app_env is set, so the values of shop.service (COLOUR) are not adopted." in given.attention
+
+
+def test_the_rest_of_the_unit_becomes_settings_or_is_named(shop):
+    text = "[Unit]\nAfter=redis.service shop.service\n[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n"
+    found = decide(shop(), unit_text=text)
+    assert found.variables["gunicorn_systemd_limit_nofile"] == "4096"
+    assert found.variables["gunicorn_systemd_unit_overrides"] == {"Unit": {"After": ["redis.service"]}}
+    assert any("Not adopted from shop.service: ExecStartPre." in said for said in found.attention)
+    given = decide(shop(), "gunicorn_systemd_unit_overrides", unit_text=text)
+    assert "gunicorn_systemd_unit_overrides" not in given.variables
+    assert any("gunicorn_systemd_unit_overrides is set, so that of shop.service" in said for said in given.attention)
+
+
+@pytest.mark.parametrize(
+    ("statement", "variable", "value"),
+    [
+        ("proxy_read_timeout 300;", "nginx_site_proxy_read_timeout", "300"),
+        ("proxy_connect_timeout 5s;", "nginx_site_proxy_connect_timeout", "5s"),
+        ("proxy_send_timeout 2m;", "nginx_site_proxy_send_timeout", "2m"),
+    ],
+)
+@pytest.mark.parametrize("place", ["server", "location"])
+def test_timeouts_of_a_site_become_settings(shop, statement, variable, value, place):
+    site = SITE + statement if place == "server" else SITE.replace("proxy_pass", f"{statement} proxy_pass")
+    assert decide(shop(site=site)).variables[variable] == value
+
+
+def test_a_timeout_that_the_role_would_refuse_is_named(shop):
+    found = decide(shop(site=SITE + "proxy_read_timeout 1m30s;"))
+    assert "nginx_site_proxy_read_timeout" not in found.variables
+    assert any("proxy_read_timeout 1m30s" in said for said in found.attention)
+    found = decide(shop(site=SITE + "proxy_read_timeout 30s;", exec_start="/env/bin/gunicorn -t 120 wsgi:app"))
+    assert "nginx_site_proxy_read_timeout" not in found.variables
+    assert any("proxy_read_timeout 30s" in said and "Gunicorn's timeout" in said for said in found.attention)
+
+
 def test_a_site_becomes_settings(shop):
     (shop.code / "docs").mkdir()
     tls = """listen 443 ssl; server_name shop.example.org; client_max_body_size 50m; add_header X-Mine 1;
@@ -306,14 +348,14 @@ def test_a_site_on_one_address_is_pointed_out(shop, listen, alone):
         ({"nginx": "valid stopped"}, "Nginx does not run"),
         ({"nginx": "invalid", "nginx_output": "x [emerg] bad"}, "Nginx refuses its configuration: x [emerg] bad"),
         ({"site": "listen 80;"}, "No site of Nginx leads to unix:"),
-        ({"listen": ""}, "Nothing says where shop.service listens"),
-        ({"code": "/nowhere"}, "The code of shop.service is not there: /nowhere"),
-        ({"code": "/srv/shop"}, "The code of shop.service is not there: /srv/shop"),
+        ({"listen": ""}, "shop.service has no known address"),
+        ({"code": "/nowhere"}, "The code of shop.service does not exist: /nowhere"),
+        ({"code": "/srv/shop"}, "The code of shop.service does not exist: /srv/shop"),
         ({"exec_start": "/env/bin/flask run"}, "set flask_app_wsgi, such as wsgi:app"),
         ({"site": SITE + " location /api/ {{ proxy_pass http://127.0.0.1:9; }}"}, "leads to 127.0.0.1:9"),
         ({"site": SITE + "%% server_name blog.example.org; location / {{ proxy_pass http://127.0.0.1:9; }}"},
          "/etc/nginx/conf.d/shop.conf also has blog.example.org"),
-        ({"truncated": True}, "holds more files than a tree of code should"),
+        ({"truncated": True}, "has too many files for code"),
     ],
 )  # fmt: skip
 def test_what_is_in_the_way_is_said(shop, more, says):

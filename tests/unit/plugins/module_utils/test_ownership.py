@@ -41,10 +41,10 @@ def units(tmp_path, monkeypatch):
 
 
 def test_every_template_of_a_file_begins_with_the_header():
-    places = ("etc/systemd/system/app*.j2", "etc/systemd/system/drop-in.conf.j2", "etc/logrotate.d/*.j2")
+    places = ("etc/systemd/system/app*.j2", "etc/logrotate.d/*.j2")
     places += ("srv/app/*.j2", "etc/nginx/sites-available/*.j2")
     templates = [path for place in places for path in COLLECTION.glob(f"roles/*/templates/{place}")]
-    assert len(templates) == 7
+    assert len(templates) == 6
     for path in templates:
         assert path.read_text().startswith("{{ __flask_app_header }}\n"), path
 

@@ -422,3 +422,32 @@ def test_the_health_path_is_asked_below_the_prefix(tmp_path, env, path, expected
     if env is not None:
         env_file.write_text(env)
     assert _service.mounted_path(path, str(env_file)) == expected
+
+
+MAPS = """55d0-55d1 r--p 00000000 fe:01 1 /usr/bin/python3.11 (deleted)
+55d1-55d2 r-xp 00001000 fe:01 1 /usr/bin/python3.11 (deleted)
+7f00-7f01 r-xp 00000000 fe:01 2 /usr/lib/x86_64-linux-gnu/libssl.so.3
+7f01-7f02 r-xp 00000000 fe:01 3 /usr/lib/x86_64-linux-gnu/libz.so.1 (deleted)
+7f02-7f03 rw-s 00000000 00:01 4 /dev/zero (deleted)
+7f03-7f04 r-xp 00000000 00:01 5 /memfd:libffi (deleted)
+7f04-7f05 r-xp 00000000 00:00 0 [vdso]
+"""
+
+
+def test_programs_and_libraries_that_were_replaced_are_found(tmp_path):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/maps").write_text(MAPS)
+    found = _service.replaced_files("7", str(tmp_path))
+    assert found == ["/usr/bin/python3.11", "/usr/lib/x86_64-linux-gnu/libz.so.1"]
+    assert _service.replaced_files("8", str(tmp_path)) == []
+
+
+def test_an_interpreter_that_is_gone_is_told(tmp_path):
+    assert _service.lost_interpreter(str(tmp_path)) is None
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.symlink_to("/usr/bin/python3.4")
+    assert "/usr/bin/python3.4, which is not there" in _service.lost_interpreter(str(tmp_path))
+    python.unlink()
+    python.touch()
+    assert _service.lost_interpreter(str(tmp_path)) is None

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import stat
+import subprocess
 
 import pytest
 
@@ -137,7 +138,7 @@ def test_a_static_path_that_is_a_link_out_is_refused(site):
 
 
 def test_a_race_in_the_release_has_nothing_read_from_elsewhere(site, untouched, attack, flipping, rounds):
-    """Even the owner of a release, whom root trusts, can not redirect the collection."""
+    """Even the owner of a release, whom root trusts, cannot redirect the collection."""
     shutil.rmtree(site.release / "static")
     (site.release / "static").mkdir()
     site.file("static/app.css", "css")
@@ -166,8 +167,13 @@ def test_nothing_is_written_where_the_application_may_write(site, untouched, rep
     for path in (former, former / "cat.png"):
         os.chown(path, ADA, ADA, follow_symlinks=False)
     site.file("static/uploads/cat.png", "new")
-    with pytest.raises(ReleaseError, match=f"uploads: it belongs to {ADA}, who could redirect them"):
+    with pytest.raises(ReleaseError, match=f"uploads: it belongs to {ADA}, who could redirect them") as refused:
         site.collect(replace)
+    # What the message recommends.
+    command = str(refused.value).partition("give it to root: ")[2]
+    subprocess.run(["/bin/sh", "-euc", command], check=True)
+    assert site.collect(replace=True)["uploads/cat.png"] == "new"
+    assert (untouched / "secret").stat().st_uid == os.geteuid()
 
 
 def test_links_in_the_place_of_what_is_served_are_replaced_and_directories_refused(site, untouched):

@@ -63,6 +63,20 @@ def test_everything_is_copied_once(shop, copy):
     assert sorted(os.listdir(shop / "new/.deploy")) == ["adoption.json", "environments", "guard", "lock", "releases"]
 
 
+def test_variables_that_only_the_unit_sets_are_written(shop, copy, monkeypatch, run_module):
+    (shop / "shop/.env").unlink()
+    given = '"COLOUR=blue sky" SECRET_KEY=abc'
+    monkeypatch.setattr(_adoption_environment, "show", lambda _unit, _name: {"Environment": given})
+    adoption = {
+        "from": str(shop), "code": str(shop), "tops": [str(shop)], "user": "root", "unit": "shop.service", "moves": [],
+        "dotenv": [], "environment": [], "unit_variables": ["COLOUR", "SECRET_KEY"],
+    }  # fmt: skip
+    accounts = {"user": "www-data", "group": "www-data", "web_group": "www-data"}
+    result = run_module(adoption_copy, {"root": str(shop / "new"), "adoption": adoption, "run": RUN, **accounts})
+    assert result["changed"]
+    assert (shop / "new/shared/.env").read_text() == 'COLOUR="blue sky"\nSECRET_KEY="abc"\n'
+
+
 def test_an_environment_file_that_leads_out_is_refused_before_anything_is_copied(shop, copy):
     (shop / "secret").write_text("SECRET=of-another\n")
     (shop / "shop/.env").unlink()
@@ -75,5 +89,5 @@ def test_an_environment_file_that_leads_out_is_refused_before_anything_is_copied
 def test_what_is_in_the_way_is_refused_before_anything_is_copied(shop, copy):
     (shop / "new/shared/media/cat.png").write_text("another cat")
     result = copy()
-    assert result["failed"] and f"{shop}/new/shared/media/cat.png is there already" in result["msg"]
+    assert result["failed"] and f"{shop}/new/shared/media/cat.png exists with other content" in result["msg"]
     assert not (shop / "new/shared/.env").exists()

@@ -40,6 +40,8 @@ def shop(tmp_path, as_root, monkeypatch):
     monkeypatch.setattr(adoption_plan, "read", read)
     monkeypatch.setattr(adoption_plan, "ask", lambda *_where: 200)
     monkeypatch.setattr(adoption_plan, "show", lambda *_unit: {"LoadState": "not-found"})
+    monkeypatch.setattr(adoption_plan, "cat", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n"))
+    monkeypatch.setattr(adoption_plan, "variables_of", lambda _unit: ["COLOUR", "SECRET_KEY"])
     return code
 
 
@@ -55,7 +57,15 @@ def test_the_plan_holds_what_the_copy_has_to_know(shop, run_module):
     result = make(run_module)
     assert result["obstacles"] == []
     assert (result["adoption"]["tops"], result["adoption"]["user"]) == ([str(shop)], "www-data")
-    assert f"{shop}/uploads -> /srv/tidy/shared/uploads (1 file, 1 B; uploads)" in "\n".join(result["plan"])
+    said = "\n".join(result["plan"])
+    assert f"{shop}/uploads -> /srv/tidy/shared/uploads (1 file, 1 B; uploads)" in said
+    assert result["adoption"]["unit_variables"] == ["COLOUR", "SECRET_KEY"]
+    for line in (
+        "Environment= of old.service (COLOUR, SECRET_KEY) -> /srv/tidy/shared/.env (no value is shown)",
+        "setting: gunicorn_systemd_limit_nofile: 4096",
+        "LOOK AT: Not adopted from old.service: ExecStartPre.",
+    ):
+        assert line in said
 
 
 def test_uploads_and_code_of_any_name_end_no_plan(shop, run_module):

@@ -106,7 +106,6 @@ UNIT_FILES = {
         "[Unit]\nRequires=shop.socket\n[Service]\nSockets=shop.socket\nWorkingDirectory=/srv/shop/next\n"
         "Type=oneshot\nExecStart=/srv/shop/next/.venv/bin/gunicorn --check-config --config /srv/shop/x.py a:b\n"
     ),
-    f"{UNITS}/shop-next.service.d/50-gunicorn_systemd.conf": "[Service]\nNice=5\n",
     "/srv/shop/gunicorn.conf.py": "workers = 1\n",
 }
 
@@ -116,7 +115,6 @@ def test_the_candidate_has_a_socket_of_its_own_and_serves():
     runtime = adoption_switch.RUNTIME_UNITS
     assert sorted(found) == [
         f"{runtime}/shop-adoption.service",
-        f"{runtime}/shop-adoption.service.d/50-gunicorn_systemd.conf",
         f"{runtime}/shop-adoption.socket",
     ]
     service, socket = found[f"{runtime}/shop-adoption.service"], found[f"{runtime}/shop-adoption.socket"]
@@ -239,13 +237,12 @@ def test_who_waits_at_that_moment_is_led_to_the_old_one(cut_off, monkeypatch):
     runtime = adoption_switch.RUNTIME_UNITS
     put(f"{runtime}/shop-adoption.socket", b"")
     put(f"{runtime}/shop-adoption.service", b"the release, on copies of the data")
-    put(f"{runtime}/shop-adoption.service.d/50-gunicorn_systemd.conf", b"its sandbox")
     kill, seen = "kill --signal=SIGKILL shop-adoption.service", []
 
     def systemctl(*words):
         if " ".join(words) == kill:
             with open(f"{runtime}/shop-adoption.service") as unit:
-                seen.extend([unit.read(), os.path.exists(f"{runtime}/shop-adoption.service.d")])
+                seen.append(unit.read())
         return cut_off.machine.systemctl(*words)
 
     monkeypatch.setattr(adoption_switch, "systemctl", systemctl)
@@ -253,7 +250,6 @@ def test_who_waits_at_that_moment_is_led_to_the_old_one(cut_off, monkeypatch):
     told = cut_off.machine.told
     # Whoever waits makes systemd start the service again as soon as it has ended.
     assert "systemd-socket-proxyd" in seen[0] and seen[0].endswith(" /home/ada/shop/shop.sock\nLimitNOFILE=65536\n")
-    assert not seen[1]
     assert told.index("start web.service") < told.index("nginx reloads") < told.index(kill)
     assert told.index("start shop-adoption.service") < told.index("waits for ['worker 0']")
     assert os.listdir(runtime) == []

@@ -278,6 +278,10 @@ FAULTS = [
     ("releases-missing", lambda h: (h.root / "releases").rename(h.root / "releases.away")),
     ("live-rejected", lambda h: record(h, state="bad", reason="it did not start")),
     ("environment-incomplete", lambda h: (h.root / "venvs/0123456789ab/.complete").unlink()),
+    (
+        "environment-interpreter-missing",
+        lambda h: (h.root / "venvs/0123456789ab/bin/python").symlink_to("/usr/bin/python3.4"),
+    ),
     ("environment-mismatch", new_environment),
     ("activation-interrupted", lambda h: (h.root / "next").symlink_to("releases/v1")),
     ("activation-unrecorded", lambda h: write(h.root / ".deploy/activations.log", '{"release": "v0"}\n')),
@@ -286,6 +290,7 @@ FAULTS = [
     ("environment-unreferenced", lambda h: (h.root / "venvs/ba9876543210").mkdir()),
     ("lock-stale", lambda h: lock(h, 7200)),
     ("lock-held", lambda h: lock(h, 1)),
+    ("hooks-open", lambda h: write(h.root / ".deploy/drained.json", '{"run": "1", "by": "ada", "time": "x"}')),
     ("process-stale-release", lambda h: os.chdir(h.root)),
     ("process-stale-code", lambda h: os.utime(h.root / "releases/v1/wsgi.py", (time.time() + 60,) * 2)),
     ("process-stale-settings", settings_changed),
@@ -376,7 +381,8 @@ def test_the_kinds_that_no_tree_here_can_have_are_few():
         "certificate-expired", "certificate-expiring", "disk-full", "disk-nearly-full", "drift-environment",
         "drift-release", "drift-settings", "file-system-noexec", "file-system-read-only", "host-unread",
         "inodes-nearly-full", "nginx-connections-exhausted", "nginx-permission-errors",
-        "parent-not-traversable-runtime", "process-stale-dependencies", "process-stale-environment", "root-in-home",
+        "parent-not-traversable-runtime", "process-replaced-files", "process-stale-dependencies",
+        "process-stale-environment", "root-in-home",
         "root-in-tmp", "root-missing", "scan-truncated", "service-outdated", "unit-sandbox-hides",
     }  # fmt: skip
 
@@ -405,6 +411,7 @@ def changed(host, **values):
         ({"outdated": "an activation was interrupted"}, ["service-outdated"]),
         ({"outdated": "the unit changed", "settings_changed": "/etc/x"}, ["process-stale-settings"]),
         ({"prefix": "/srv/old/venvs/1"}, ["process-stale-environment"]),
+        ({"replaced": ["/usr/bin/python3.11"]}, ["process-replaced-files"]),
         ({"dependencies_changed": time.time() + 86400}, ["process-stale-dependencies"]),
         ({"nginx_exhausted": ["[alert] 7#7: 768 worker_connections are not enough"]}, ["nginx-connections-exhausted"]),
         ({"nginx_errors": ['open() "/srv/shop/x" failed (13: Permission denied)']}, ["nginx-permission-errors"]),

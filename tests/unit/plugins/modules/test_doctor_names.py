@@ -89,7 +89,7 @@ def test_a_pasted_remedy_mends_the_file_and_does_nothing_else(place, run_module,
     remedy = unreadable(examine(run_module, place))["mend"]
     assert printable(remedy) == remedy
     done = run_pasted(remedy, tmp_path)
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o604, (remedy, done)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o644, (remedy, done)
     assert os.listdir(tmp_path) == []
 
 

@@ -57,6 +57,13 @@ def test_nothing_is_there_and_nothing_is_changed(asked, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_activation_that_was_interrupted_is_completed_whatever_is_in_place(asked, tmp_path):
+    former = tmp_path / ".deploy/settings/former"
+    former.mkdir(parents=True)
+    result = asked()
+    assert f"{former} was left by a run that was interrupted" in result["differs"] and not result["provisioned"]
+
+
 def test_a_path_that_differs_is_named(asked, tmp_path):
     assert str(tmp_path / "run") in asked(entries=[{"path": str(tmp_path / "run"), "mode": "0755"}])["differs"]
 
@@ -68,17 +75,18 @@ def test_a_path_that_can_not_be_made_is_a_difference_too(asked, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("state", "expected"),
+    ("unit", "state", "expected"),
     [
-        ({"UnitFileState": "disabled"}, "myapp.socket is not enabled"),
-        ({"ActiveState": "inactive"}, "myapp.socket does not listen"),
-        ({"NeedDaemonReload": "yes"}, "myapp.socket changed on disk"),
+        ("myapp.socket", {"UnitFileState": "disabled"}, "myapp.socket is not enabled"),
+        ("myapp.service", {"UnitFileState": "disabled"}, "myapp.service is not enabled"),
+        ("myapp.socket", {"ActiveState": "inactive"}, "myapp.socket does not listen"),
+        ("myapp.socket", {"NeedDaemonReload": "yes"}, "myapp.socket changed on disk"),
     ],
 )
-def test_the_socket(asked, monkeypatch, state, expected):
-    unit = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no", **state}
-    monkeypatch.setattr(host_state, "show", lambda _unit, _properties: unit)
-    assert expected in asked()["differs"]
+def test_the_units(asked, monkeypatch, unit, state, expected):
+    right = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
+    monkeypatch.setattr(host_state, "show", lambda name, _properties: {**right, **state} if name == unit else right)
+    assert [said for said in asked()["differs"] if said.startswith("myapp")] == [expected]
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _acl, _activation, _service
+from ansible_collections.flaskops.production.plugins.module_utils import _acl, _activation, _service, _settings
+from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
 from ansible_collections.flaskops.production.plugins.module_utils._former_user import Handover, share_data
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_rollout
 from ansible_collections.flaskops.production.plugins.modules import release_activate
 
 MAIN, CANDIDATE = "myapp.service", "myapp-next.service"
@@ -200,7 +202,8 @@ class _Application(http.server.BaseHTTPRequestHandler):
         host = self.server.host
         host.asked.append((self.path, self.headers["Host"]))
         release = host.running() or host.running(CANDIDATE)
-        self.send_response(host.answers.get(release) or host.answers.get(host.environment(release), 200))
+        by_name = host.answers.get((release, self.headers["Host"].partition(":")[0]))
+        self.send_response(by_name or host.answers.get(release) or host.answers.get(host.environment(release), 200))
         self.end_headers()
 
     def address_string(self):
@@ -530,6 +533,74 @@ def test_a_release_that_served_stays_one_to_return_to_whatever_the_host_does(hos
     assert host.home.previous() == "v1"
 
 
+# Nginx, which is asked last
+
+
+class _Nginx(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        host = self.server.host
+        host.visited.append((self.path, self.headers["Host"]))
+        self.send_response(host.answers.get("nginx") or host.answers.get((host.running(), "www.example.org"), 200))
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def site(host):
+    """A host with a site, whose Nginx answers as planned for "nginx", or else what the release answers to its name."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Nginx)
+    server.host, host.visited = host, []
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    path = host.root / "site.conf"
+    path.write_text(
+        "# Ansible managed: written by flaskops.production for the application myapp.\n"
+        f"server {{ listen {server.server_address[1]}; server_name www.example.org; }}\n"
+    )
+    yield str(path)
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_last_check_asks_through_nginx(host, site):
+    host.stage("v1")
+    assert not host.activate("v1", site=site).get("failed")
+    assert [(path, name.partition(":")[0]) for path, name in host.visited] == [("/health", "www.example.org")]
+    # Nothing to do, nothing to check.
+    host.activate("v1", site=site)
+    assert len(host.visited) == 1
+
+
+def test_an_nginx_that_does_not_pass_requests_on_fails_the_activation_and_not_the_release(host, site):
+    host.deploy("v1")
+    host.stage("v2")
+    host.answers = {"nginx": 502}
+    result = host.activate("v2", site=site)
+    assert result["phase"] == "site" and "journalctl --unit=nginx.service" in result["msg"]
+    assert_not_marked(host, result, "through Nginx answered 502, expected 200, although Gunicorn answered 200")
+    host.answers = {}
+    assert_next_run_works(host)
+
+
+def test_a_release_that_answers_the_site_s_name_wrongly_is_rejected(host, site):
+    host.deploy("v1")
+    host.stage("v2")
+    host.answers = {("v2", "www.example.org"): 400}
+    result = host.activate("v2", site=site)
+    assert (result["failed"], result["phase"], result["rejected"]) == (True, "site", True)
+    assert "and Gunicorn answered 400 to Host www.example.org" in result["msg"]
+    host.assert_serves("v1")
+    assert host.home.record("v2")["state"] == "bad"
+
+
+def test_a_release_is_not_rejected_for_a_name_that_the_live_one_does_not_know_either(host, site):
+    host.deploy("v1")
+    host.stage("v2")
+    host.answers = {("v1", "www.example.org"): 400, ("v2", "www.example.org"): 400}
+    assert_not_marked(host, host.activate("v2", site=site), "and Gunicorn answered 400 to Host www.example.org")
+
+
 # The socket
 
 
@@ -584,6 +655,15 @@ def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
     assert_not_marked(host, host.activate("v2"), said, "(socket)")
     assert [call[:2] for call in host.calls("restart")] == [["restart", "myapp.socket"]]
     assert said in host.activate("v1", check=True)["reason"]
+
+
+def test_nobody_connects_to_a_service_that_is_down(host, monkeypatch):
+    """systemd would start it, again and again without a live release, and give the socket up."""
+    host.stage("v1")
+    connected, connect = [], _service._Connection.connect
+    monkeypatch.setattr(_service._Connection, "connect", lambda self: (connected.append(host.calls()), connect(self)))
+    assert host.activate("v1")["changed"]
+    assert connected and all(["restart", MAIN] in [call[:2] for call in calls] for calls in connected)
 
 
 # Deadlines
@@ -1106,3 +1186,184 @@ def test_a_rejected_release_leaves_the_former_user_its_access(host, as_root):
     assert host.activate("v2")["failed"]
     assert _acl.read(str(upload)) == shared
     host.assert_serves("v1")
+
+
+def test_a_release_whose_interpreter_is_gone_is_refused_and_not_rejected(host):
+    """As after an upgrade of the distribution."""
+    host.deploy("v1")
+    host.stage("v2", environment="f" * 12)
+    python = host.root / "venvs" / ("f" * 12) / "bin/python"
+    python.parent.mkdir()
+    python.symlink_to("/usr/bin/python3.4")
+    result = host.activate("v2")
+    assert result["failed"] and "python3.4, which is not there" in result["msg"] and "Deploy it again" in result["msg"]
+    assert host.home.record("v2")["state"] == "staged"
+    host.assert_serves("v1")
+
+
+def test_a_part_of_a_rollout_keeps_the_lock_and_is_recorded_with_what_was_live_before(host):
+    host.deploy("v1")
+    host.stage("v2")
+    rollout = {"id": "7-run-1", "number": 7, "action": "deploy", "hosts": ["web1"]}
+    host.activate("v2", rollout=rollout)
+    found = read_rollout(host.home)
+    assert (found["release"], found["before"], found["state"]) == ("v2", "v1", "activating")
+    assert Lock(host.home, {}).holder()["run"] == "run-1"
+    host.activate("v1", action="rollback", rollout={**rollout, "undo": True})
+    assert read_rollout(host.home) == {**found, "state": "undone"}
+
+
+# Settings
+
+
+UNIT_TEXT = "[Service]\nEnvironmentFile={root}/shared/.env\nWorkingDirectory={root}/app\nNice={nice}\n"
+
+
+@pytest.fixture
+def settings(host, monkeypatch):
+    """A live release, and the files of new settings that a run has staged, by their places."""
+    units = host.state / "units"
+    units.mkdir()
+    monkeypatch.setattr(_settings, "UNITS", str(units))
+    for unit in ("myapp.socket", MAIN, CANDIDATE):
+        (units / unit).write_text(UNIT_TEXT.format(root=host.root, nice=1))
+    for path in (units / MAIN, host.root / "shared/.env"):
+        path.chmod(0o640)
+    host.deploy("v1")
+    return {str(host.root / "shared/.env"): "MODE=new\n", str(units / MAIN): UNIT_TEXT.format(root=host.root, nice=2)}
+
+
+def stage_settings(host, texts, run=RUN):
+    home = Home(str(host.root), run)
+    entries = [Entry(path, "file", 0o640, content=text.encode()) for path, text in texts.items()]
+    _settings.SettingsSet(home, "myapp", home.staged_settings).add(entries)
+
+
+def contents(paths):
+    return {path: Path(path).read_text() for path in paths}
+
+
+def left_of_settings(host):
+    return sorted(name for name in os.listdir(host.home.settings) if not name.endswith(".json"))
+
+
+def test_settings_alone_are_activated_like_a_release(host, settings):
+    env_file, unit = settings
+    stage_settings(host, settings)
+    host.plan(
+        f"do restart {CANDIDATE} v1 cat {env_file} {unit} > {host.state}/before",
+        f"do restart {MAIN} v1 cat {env_file} {unit} > {host.state}/after",
+    )
+    result = host.activate("v1")
+    assert result["reason"] == f"new settings are staged: {env_file}, {unit}"
+    assert result["settings"] == [env_file, unit]
+    # They come into their places between the start of the candidate and that of the service.
+    assert (host.state / "before").read_text() == UNIT_TEXT.format(root=host.root, nice=1)
+    assert (host.state / "after").read_text() == "".join(settings.values())
+    assert contents(settings) == settings
+    host.assert_serves("v1")
+    assert left_of_settings(host) == ["previous"]
+    assert not host.activate("v1")["changed"]
+
+
+@pytest.mark.parametrize("release", ["v1", "v2"])
+@pytest.mark.parametrize("unit", [CANDIDATE, MAIN])
+def test_settings_that_are_refused_are_removed(host, settings, unit, release):
+    before = contents(settings)
+    if release == "v2":
+        host.stage("v2")
+    stage_settings(host, settings)
+    if unit == CANDIDATE:
+        host.plan(f"fail restart {unit} {release}")
+    else:
+        # The first start fails, and the one with the settings of before does not.
+        host.plan(f"do restart {unit} {release} grep -q MODE=new shared/.env && exit 1 || true")
+    process = host.process(MAIN)
+    result = host.activate(release)
+    assert result["failed"] and result["rejected"]
+    shown = ", ".join(settings)
+    what = f"The change of {shown}" if release == "v1" else f"v2 with new settings ({shown})"
+    phase = "candidate" if unit == CANDIDATE else "service"
+    first = result["msg"].splitlines()[0]
+    assert first == f"{what} was rejected ({phase}): it did not start: ModuleNotFoundError: No module named 'flask'."
+    assert "The settings are as they were before." in result["msg"]
+    assert "v1 is live and answers GET /health." in result["msg"]
+    assert contents(settings) == before
+    assert left_of_settings(host) == []
+    assert (host.process(MAIN) == process) == (unit == CANDIDATE)
+    host.assert_serves("v1")
+    # Nothing is left to do for the live release.
+    host.plan()
+    assert not host.activate("v1")["changed"]
+
+
+def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypatch):
+    stage_settings(host, settings)
+    monkeypatch.setattr(_activation, "ENDLESS", 5)
+    # systemd tells the new limit once it has read the units with which the candidate starts.
+    limits = iter(["1s"] * 2)
+    given = []
+    shown = _activation.show
+
+    def show(unit, *properties):
+        found = shown(unit, *properties)
+        return {**found, "TimeoutStartUSec": next(limits, "4s")} if "TimeoutStartUSec" in found else found
+
+    def systemctl(verb, unit="", **options):
+        given.append((verb, unit, options.get("timeout")))
+        return _service.systemctl(verb, unit, **options)
+
+    monkeypatch.setattr(_activation, "show", show)
+    monkeypatch.setattr(_activation, "systemctl", systemctl)
+    host.activate("v1")
+    starts = {unit: limit for verb, unit, limit in given if verb == "restart"}
+    assert starts[CANDIDATE] == starts[MAIN] == 1 + 4 + 0.5
+
+
+def test_a_secret_that_is_only_staged_is_not_shown(host, settings):
+    env_file = next(iter(settings))
+    stage_settings(host, {env_file: 'TOKEN="correct-horse-battery"\n'})
+    host.log("ValueError: 'correct-horse-battery' is no token\n")
+    host.plan(f"fail restart {CANDIDATE} v1")
+    result = host.activate("v1")
+    assert "ValueError" in result["msg"] and "correct-horse" not in json.dumps(result)
+
+
+def test_what_another_run_has_staged_is_not_activated(host, settings):
+    before = contents(settings)
+    stage_settings(host, settings, OTHER_RUN)
+    assert not host.activate("v1")["changed"]
+    assert contents(settings) == before
+
+
+def test_settings_that_are_in_place_already_are_no_reason(host, settings):
+    stage_settings(host, contents(settings))
+    assert not host.activate("v1")["changed"]
+    assert left_of_settings(host) == []
+
+
+def test_a_change_that_was_interrupted_is_undone_before_the_next_activation(host, settings):
+    before = contents(settings)
+    stage_settings(host, settings)
+    change = _settings.SettingsChange(Home(str(host.root), RUN), "myapp", "v1")
+    change.begin("releases/v1", "releases/v1")
+    change.put(lambda: None)
+    assert contents(settings) == settings
+    reason = host.activate("v1", run=OTHER_RUN)["reason"]
+    assert reason == "an activation was interrupted"
+    assert contents(settings) == before and left_of_settings(host) == []
+    host.assert_serves("v1")
+
+
+def test_a_rollback_names_the_settings_of_before(host, settings, monkeypatch):
+    warned = []
+    monkeypatch.setattr(release_activate.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    env_file = next(iter(settings))
+    host.stage("v2")
+    stage_settings(host, {env_file: "MODE=new\n"})
+    assert host.activate("v2")["settings_before"] == []
+    result = host.activate("v1", action="rollback")
+    assert result["settings_before"] == [f"MODE in {env_file}"]
+    (warning,) = warned
+    assert warning.startswith(f"v1 was live with other settings before: MODE in {env_file}. A rollback keeps")
+    assert contents([env_file]) == {env_file: "MODE=new\n"}

@@ -13,6 +13,8 @@ import sys
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils import _settings
+from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.modules import release_command
 
@@ -121,6 +123,24 @@ def test_what_makes_the_command_what_it_is_comes_last(home):
         assert [line for line in unit if line.split("=")[0] == directive.split("=", maxsplit=1)[0]] == [directive]
     assert unit.index("UMask=0022") < unit.index("UMask=0027")
     assert "PrivateTmp=no" in unit and "CapabilityBoundingSet=" in unit
+
+
+def test_a_migration_has_the_settings_that_are_to_be_activated(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(_settings, "UNITS", str(tmp_path))
+    fragment = f"[Service]\nEnvironmentFile={home.env_file}\nReadWritePaths=/old\n"
+    (tmp_path / "myapp.service").write_text(fragment)
+    systemctl(home, f"cat <<'UNIT'\n# {tmp_path}/myapp.service\n{fragment}\n# of.conf\n[Service]\nNice=5\nUNIT")
+    home = Home(home.root, {"run": "run-1"})
+    staged = _settings.SettingsSet(home, "myapp", home.staged_settings)
+    staged.add([Entry(home.env_file, "file", 0o640, content=b"DATABASE=b\n")])
+    environment = f"EnvironmentFile={staged.directory}/.env"
+    found = lines(home)
+    assert [line for line in found if "Environment" in line] == [environment] * 2 and "ReadWritePaths=/old" in found
+    text = fragment.replace("/old", "/new").encode()
+    staged.add([Entry(str(tmp_path / "myapp.service"), "file", 0o644, content=text)])
+    found = lines(home)
+    assert [line for line in found if "Environment" in line] == [environment] * 2
+    assert [line for line in found if "ReadWrite" in line] == ["ReadWritePaths=/new"] and "Nice=5" in found
 
 
 def test_without_a_service_there_is_still_the_environment_file(home):

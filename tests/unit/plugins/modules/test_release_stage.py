@@ -23,9 +23,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _releases, _staged
+from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
@@ -207,6 +209,36 @@ def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(
     assert not host.stage(source, migrate="flask db upgrade --sql")["migrated"]
     env_file.write_text("DATABASE=b\n")
     assert not host.stage(source, migrate="flask db upgrade")["migrated"]
+
+
+def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_for_the_migration(host):
+    source, env_file = host.resolve(), host.root / "shared/.env"
+    env_file.write_text("DATABASE=a\n")
+    host.stage(source)
+    migrated = describe_migration("flask db upgrade", str(env_file))
+    host.home.write_record("v1", {**host.home.record("v1"), "migrated": migrated})
+    home = Home(str(host.root), RUN)
+    SettingsSet(home, "myapp", home.staged_settings).add([Entry(str(env_file), "file", 0o640, content=b"DATABASE=b\n")])
+    result = host.stage(source, migrate="flask db upgrade")
+    assert not result["migrated"] and result["outdated"] == f"new settings are staged: {env_file}"
+    other = host.stage(source, migrate="flask db upgrade", run=OTHER_RUN, unlock=True)
+    assert other["migrated"] and other["outdated"] == ""
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(host, unfinished):
+    source = host.resolve()
+    host.stage(source)
+    home = Home(str(host.root), RUN)
+    SettingsSet(home, "myapp", home.staged_settings).add([Entry(home.env_file, "file", 0o640, content=b"A=1\n")])
+    if unfinished:
+        os.mkdir(home.former_settings)
+    host.stage(source, archive=False, only="unlock")
+    assert os.path.isdir(home.staged_settings) is unfinished
+    # Those of a run that is over are left over, with the same exception.
+    SettingsSet(home, "myapp", home.staged_settings).add([Entry(home.env_file, "file", 0o640, content=b"A=1\n")])
+    host.stage(source, run=OTHER_RUN)
+    assert os.path.isdir(home.staged_settings) is unfinished
 
 
 def of_commit(source, revision):
@@ -469,12 +501,33 @@ def test_a_host_is_checked_without_a_source_and_without_a_change(host):
     assert host.stage(None, archive=False, only="check")["changed"] is False
     host.stage(host.resolve())
     before = host.tree()
-    assert not host.stage(None, archive=False, only="check").get("failed"), "its own lock is in nobody's way"
+    result = host.stage(None, archive=False, only="check")
+    assert result["locked"] and not result["changed"], "its own lock is in nobody's way"
     refused = host.stage(None, archive=False, only="check", run=OTHER_RUN)
     assert refused["failed"] and refused["lock_holder"]["run"] == "run-1" and "ada on ci" in refused["msg"]
+    assert {**host.tree(), ".deploy/lock": 0} == {**before, ".deploy/lock": 0}
     for how in ({"unlock": True}, {"run": {**OTHER_RUN, "replaces": "run-1"}}):
-        assert not host.stage(None, archive=False, only="check", **{"run": OTHER_RUN, **how}).get("failed")
-    assert host.tree() == before
+        before = host.tree()
+        checked = host.stage(None, archive=False, only="check", check=True, **{"run": OTHER_RUN, **how})
+        assert not checked.get("failed")
+        assert host.tree() == before
+    assert host.stage(None, archive=False, only="check", unlock=True, run=OTHER_RUN)["locked"]
+    assert Lock(host.home, {}).holder()["run"] == "run-2"
+
+
+def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(host):
+    source = host.resolve()
+    looked = host.stage(source, archive=False, only="look")
+    assert (looked["pending"], looked["locked"], looked["changed"], looked["present"]) == (True, True, False, False)
+    assert os.listdir(host.home.releases) == []
+    refused = host.stage(source, archive=False, only="look", run=OTHER_RUN)
+    assert refused["failed"] and refused["lock_holder"]["run"] == "run-1" and refused["lock_age"] < 60
+    rollout = {"id": "1-run-1", "number": 1, "action": "deploy", "hosts": ["web1"]}
+    staged = host.stage(source, rollout=rollout)
+    assert staged["changed"] and Lock(host.home, {}).holder()["run"] == "run-1"
+    looked = host.stage(source, archive=False, only="look")
+    assert (looked["pending"], looked["locked"], looked["rollout"]["state"]) == (False, True, "preparing")
+    assert looked["rollout"]["before"] == ""
 
 
 @pytest.mark.parametrize("name", ["app", "venv"])
@@ -1160,3 +1213,20 @@ def test_adopted_data_of_another_user_is_handed_over(host, as_root):
     if _acl.read(str(found)) is not None:
         assert _acl.users(_acl.read(str(found)))[54711] & 6 == 6
     assert os.path.exists(host.home.former_user)
+
+
+def test_a_release_that_another_step_of_the_run_has_staged_meanwhile_is_kept(host, monkeypatch):
+    """One host may have two names in the inventory."""
+    source, look = host.resolve(), release_stage.look
+
+    def meanwhile(home, params):
+        found = look(home, params)
+        if not found["present"]:
+            monkeypatch.setattr(release_stage, "look", look)
+            assert not host.stage(source).get("failed")
+        return found
+
+    monkeypatch.setattr(release_stage, "look", meanwhile)
+    result = host.stage(source)
+    assert not result.get("failed"), result
+    assert (result["release"], result["present"], os.listdir(host.home.releases)) == ("v1", True, ["v1"])

@@ -7,6 +7,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
+import subprocess
 
 import pytest
 
@@ -110,6 +112,11 @@ def test_what_could_not_be_given_is_named(as_root, accounts, examine, tmp_path, 
     (warning,) = warnings
     for part in (str(media / "one"), str(media / "two"), "still belong to old", "chown -h shop"):
         assert part in warning
+    # The command of the warning, on what it names.
+    command = re.search(r"(chown -h \S+) PATH", warning)[1].replace("shop", "54712")
+    subprocess.run(["/bin/sh", "-euc", f"{command} {media}/one {media}/two"], check=True)
+    assert examine(hand_over=True)["former"] == "" and len(warnings) == 1
+    assert (media / "one").stat().st_uid == 54712
 
 
 def test_data_of_an_unknown_number_is_refused(as_root, accounts, examine, tmp_path):
@@ -123,3 +130,8 @@ def test_data_of_an_unknown_number_is_refused(as_root, accounts, examine, tmp_pa
         assert f"{media} belongs to the user number 54713, which this host does not have." in message
         assert f"chown -hR shop {media}" in message
     assert os.stat(media).st_uid == 54713
+    # The command of the message. The account is played, and has no name for the system.
+    command = re.search(r"run (chown -hR .*?) once", message)[1].replace("shop", "54712", 1)
+    subprocess.run(["/bin/sh", "-euc", command], check=True)
+    found = examine()
+    assert (found["former"], os.stat(media).st_uid) == ("", 54712)

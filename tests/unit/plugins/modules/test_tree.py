@@ -14,8 +14,9 @@ import tempfile
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _acl, _entries
+from ansible_collections.flaskops.production.plugins.module_utils import _acl, _entries, _settings
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange
 from ansible_collections.flaskops.production.plugins.modules import tree
 
@@ -906,3 +907,92 @@ def test_only_a_file_of_the_application_is_removed(root, make, there, goes):
     file.write_text(there)
     assert make({**absent(of_shop()["path"]), "application": "shop"})["changed"] is goes
     assert file.exists() is not goes
+
+
+# Settings that wait for an activation
+
+RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
+OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
+
+
+@pytest.fixture
+def live(root, tmp_path, monkeypatch, run_module):
+    """A live application with a file that is a setting, one that is none, and an environment file."""
+    units = tmp_path / "units"
+    units.mkdir()
+    monkeypatch.setattr(_settings, "UNITS", str(units))
+    for unit in ("shop.socket", "shop.service", "shop-next.service"):
+        (units / unit).touch()
+    (root / "releases/v1").mkdir(parents=True)
+    (root / "app").symlink_to("releases/v1")
+
+    def run(mode="new", plain="x", run=RUN, check=False, **stage):
+        entries = [
+            {"path": str(root / "gunicorn.conf.py"), "mode": "0644", "content": f"# {mode}\n", "setting": True},
+            {"path": str(root / ".env"), "mode": "0640", "setting": True},
+            {"path": str(root / "plain"), "mode": "0644", "content": plain},
+        ]
+        options = {"entries": entries, "secret_contents": {str(root / ".env"): f"MODE={mode}\n"}, "run": run}
+        options["stage"] = {"root": str(root), "name": "shop", **stage}
+        return run_module(tree, options, check=check, diff=True)
+
+    (root / "app").unlink()
+    assert run("old")["changed"]
+    (root / "app").symlink_to("releases/v1")
+    return run
+
+
+def texts(root):
+    return {name: (root / name).read_text() for name in (".env", "gunicorn.conf.py", "plain")}
+
+
+def test_settings_of_a_live_application_wait_and_everything_else_does_not(root, live):
+    result = live("new", plain="y")
+    names = [os.path.basename(path) for path in result["changed_paths"]]
+    assert names == ["gunicorn.conf.py", ".env", "plain"] and result["changed"]
+    assert texts(root) == {".env": "MODE=old\n", "gunicorn.conf.py": "# old\n", "plain": "y"}
+    staged = root / ".deploy/settings/next-run-1"
+    assert (staged / ".env").read_text() == "MODE=new\n" and mode(staged / ".env") == "0600"
+    assert (staged / "gunicorn.conf.py").read_text() == "# new\n"
+    assert "MODE=new" not in json.dumps(result)
+    # It is reported until an activation has put it in place.
+    assert live("new", plain="y")["changed"]
+
+
+def test_check_mode_stages_nothing_and_shows_the_difference(root, live):
+    result = live("new", check=True)
+    assert result["changed"]
+    assert [part["after"] for part in result["diff"] if part["after_header"].endswith("conf.py")] == ["# new\n"]
+    assert not (root / ".deploy/settings").exists()
+
+
+def test_without_a_difference_nothing_is_staged(root, live):
+    assert not live("old")["changed"]
+    (root / ".env").chmod(0o600)
+    assert live("old")["changed"] and mode(root / ".env") == "0640", "no process could refuse a mode"
+    assert not (root / ".deploy/settings").exists()
+
+
+def test_without_a_live_application_settings_are_put_in_place(root, live):
+    (root / "app").unlink()
+    assert live("new")["changed"]
+    assert texts(root)[".env"] == "MODE=new\n" and not (root / ".deploy/settings").exists()
+
+
+def test_after_an_interruption_settings_are_staged_even_where_they_seem_to_be_in_place(root, live):
+    (root / ".deploy/settings/former").mkdir(parents=True)
+    assert not live("old")["changed"]
+    assert (root / ".deploy/settings/next-run-1/.env").read_text() == "MODE=old\n"
+
+
+def test_a_run_that_may_not_deploy_may_not_stage(root, live):
+    home = Home(str(root))
+    home.prepare()
+    lock = Lock(home, OTHER_RUN)
+    lock.acquire()
+    lock.leave()
+    result = live("new")
+    assert result["failed"] and result["lock_holder"]["run"] == "run-2"
+    assert not (root / ".deploy/settings").exists()
+    assert live("new", unlock=True)["changed"]
+    assert not os.path.exists(home.lock), "the release takes it"

@@ -353,7 +353,7 @@ def test_a_failed_build_names_files_and_changes_nothing(root, build, quick):
     write(root, "base==3.0\n", "requirements/production.txt")
     result = build(requirements=["requirements/production.txt"])
     assert result["failed"] is True
-    assert result["msg"].startswith("No matching distribution found for base==3.0: the set of dependencies ")
+    assert result["msg"].startswith("No matching distribution found for base==3.0: the virtual environment ")
     assert "(requirements/production.txt) could not be built: pip install ended with 1." in result["msg"]
     assert sets(root) == [first["digest"]]
     assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
@@ -748,7 +748,7 @@ def test_an_interpreter_without_ensurepip(root, build):
         with_uv = build(python=str(crippled), installer="uv", uv="/bin/false", check=True)
     finally:
         _dependency_set.find_interpreter = probe
-    assert message.startswith(f"{crippled} can't create environments")
+    assert message.startswith(f"{crippled} cannot create virtual environments")
     assert "Install python3-venv" in message
     assert (reported["missing"], reported["changed"], reported["built"]) == (True, False, False)
     assert (predicted["missing"], predicted["changed"]) == (True, True)
@@ -782,7 +782,7 @@ def test_what_is_in_the_place_of_the_link_stays(root, build, what, check):
     message = build(check=check)["msg"]
     if what == "foreign link":
         assert place.is_symlink() and os.readlink(place) == "app/.venv"
-        assert f"{place} leads to app/.venv, which is not a set of dependencies in {root}/venvs" in message
+        assert f"{place} leads to app/.venv, which is not a virtual environment in {root}/venvs" in message
     else:
         assert not place.is_symlink() and place.exists()
         assert f"{place} is a" in message and "not a symbolic link" in message

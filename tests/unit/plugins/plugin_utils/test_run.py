@@ -134,3 +134,34 @@ def test_another_failure_is_no_reason_to_try_again():
     action = Action({"failed": True, "msg": "no space left"})
     assert _run.execute(action, {}, {})["msg"] == "no space left"
     assert len(action.calls) == 1
+
+
+def held(run: str, age: float) -> dict:
+    return {**locked(""), "lock_holder": {"run": run, "process": ""}, "lock_age": age}
+
+
+@pytest.mark.parametrize(
+    ("holder", "age", "calls"),
+    [
+        # Its name comes later: it is about to give way on a lock that this run has.
+        ("~later", 1, 2),
+        ("~later", 3600, 1),
+        ("a-run-before", 1, 1),
+    ],
+)
+def test_of_two_runs_at_the_same_moment_one_waits_and_one_gives_way(monkeypatch, holder, age, calls):
+    waits: list[float] = []
+    monkeypatch.setattr(_run.time, "sleep", waits.append)
+    action = Action(held(holder, age), {"changed": True})
+    result = _run.execute(action, {}, {})
+    assert (len(action.calls), len(waits)) == (calls, calls - 1)
+    assert bool(result.get("failed")) is (calls == 1)
+
+
+def test_a_run_that_does_not_give_way_is_waited_for_no_longer_than_a_while(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(_run.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_run.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    action = Action(*[held("~later", 1) for _time in range(100)])
+    assert _run.execute(action, {}, {})["failed"]
+    assert now[0] <= 2 * _run.AT_THE_SAME_MOMENT + 1

@@ -17,7 +17,7 @@ from demo.settings import user_name
 
 blueprint = Blueprint("pages", __name__)
 
-LONGEST_PAUSE = 30
+LONGEST_PAUSE = 60
 
 
 def facts() -> dict:

@@ -1,0 +1,36 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work that only one process of a host may do at a time. Private."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from typing import Iterator
+
+INTERVAL = 0.2
+
+
+class LockTimeoutError(Exception):
+    """Another process has held a file for too long."""
+
+
+@contextlib.contextmanager
+def locked(path: str, deadline: float) -> Iterator[None]:
+    """Hold a file, which is made where it is missing, in a directory of root's. Wait for it until the deadline."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LockTimeoutError(path) from None
+                time.sleep(INTERVAL)
+        yield
+    finally:
+        os.close(fd)

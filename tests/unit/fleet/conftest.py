@@ -1,0 +1,75 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.filter import release_rollout as rollout_filters
+from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged, _status
+from ansible_collections.flaskops.production.plugins.module_utils._activation import Rejected
+from ansible_collections.flaskops.production.plugins.module_utils._service import Probe
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap
+from ansible_collections.flaskops.production.plugins.modules import release_activate, release_stage
+from ansible_collections.flaskops.production.plugins.plugin_utils import _run
+from ansible_collections.flaskops.production.tests.unit.fleet.fleet import Fleet
+
+
+@pytest.fixture
+def fleet(run_module, monkeypatch):
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    place = Path(tempfile.mkdtemp(prefix="fleet-", dir=memory))
+    me = pwd.getpwuid(os.geteuid())
+    found = Fleet(place, run_module)
+
+    def this_run() -> dict[str, str]:
+        return {"run": os.environ["THIS_RUN"], "by": "ada", "controller": "ci", "process": ""}
+
+    def observe(home, _name, _health):
+        return {"live": home.live() or "", "previous": home.previous() or "", "outdated": ""}
+
+    class Activation:
+        """Swaps the link, unless the host does not bear the release."""
+
+        def __init__(self, home, _name, release, *_more):
+            self.home, self.release = home, release
+
+        def run(self, record):
+            host = Path(self.home.root).parent.name
+            if self.release in found.rejecting.get(host, ()):
+                raise Rejected("candidate", f"{self.release} is not borne here", "shop-next.service", time.time())
+            swap(self.home.app, os.path.join("releases", self.release))
+            record()
+
+    monkeypatch.setenv("THIS_RUN", "")
+    monkeypatch.setattr(_run, "this_run", this_run)
+    monkeypatch.setattr(rollout_filters, "this_run", this_run)
+    monkeypatch.setattr(_run, "is_dead", lambda run: run["run"] in found.dead)
+    monkeypatch.setattr(_run.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(_status, "observe", observe)
+    monkeypatch.setattr(_status, "replaced", lambda _name: [])
+    monkeypatch.setattr(_staged, "observe", observe)
+    monkeypatch.setattr(release_activate, "Activation", Activation)
+    monkeypatch.setattr(release_activate, "probe", lambda *_arguments, **_named: Probe(None))
+    monkeypatch.setattr(release_activate, "differing_settings", lambda *_arguments: [])
+    for name in ("outdated", "fault", "recover", "note_settings"):
+        monkeypatch.setattr(release_activate, name, lambda *_arguments, **_named: None)
+    monkeypatch.setattr(release_stage, "sync_filesystem", lambda _path: None)
+    spec = release_stage.argument_spec
+    accounts = {"user": me.pw_name, "group": "root" if me.pw_uid == 0 else me.pw_name, "owner": me.pw_name}
+
+    def with_accounts() -> dict:
+        given = {name: {**spec()[name], "required": False, "default": value} for name, value in accounts.items()}
+        return {**spec(), **given}
+
+    monkeypatch.setattr(release_stage, "argument_spec", with_accounts)
+    monkeypatch.setattr(_releases, "PATIENCE", 5)
+    yield found
+    shutil.rmtree(place)
