@@ -55,6 +55,7 @@ SINCE = {
     "LockPersonality": 235,
     "MemoryDenyWriteExecute": 231,
     "MemoryMax": 231,
+    "PrivateMounts": 239,
     "ProtectClock": 245,
     "ProtectControlGroups": 232,
     "ProtectHostname": 242,
@@ -72,7 +73,7 @@ SINCE = {
 }
 OLDER = """
 After Also Backlog CPUQuota CapabilityBoundingSet ConditionPathExists Description Environment EnvironmentFile
-ExecStart ExecStartPre Group KillMode KillSignal LimitNOFILE ListenStream Nice NoNewPrivileges NotifyAccess
+ExecStart Group KillMode KillSignal LimitNOFILE ListenStream Nice NoNewPrivileges NotifyAccess
 PrivateDevices PrivateTmp ProtectHome ProtectSystem Requires Restart RestartSec RestrictAddressFamilies SocketGroup
 SocketMode SocketUser Sockets SupplementaryGroups SyslogIdentifier SystemCallArchitectures SystemCallErrorNumber
 SystemCallFilter TasksMax TimeoutStartSec TimeoutStopSec Type UMask User WantedBy WorkingDirectory
