@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _arguments(self) -> dict[str, Any]:
-        """What the module is told. Where the host fetches, the archive is published before the host is asked."""
+        """The arguments of the module. If the host fetches, the archive is published first."""
         arguments = dict(self._task.args)
         directory, url = arguments.pop("pull_directory", ""), arguments.get("pull_url")
         if not url:

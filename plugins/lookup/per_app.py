@@ -155,7 +155,7 @@ def chosen(only: object, names: list[str], elsewhere: Iterable[list[str]] = ()) 
 
 
 def names_on(hosts: list[str], hostvars: Mapping) -> Iterator[list[str]]:
-    """The names of the applications on each of the hosts. What is wrong there is said when that host is looked at."""
+    """The names of the applications on each of the hosts. Faults there are reported with that host."""
     for host in hosts:
         variables = hostvars[host]
         apps = variables.get("flask_apps", [variables])

@@ -31,7 +31,7 @@ EXAMPLES = r"""
 - name: Adopt with the settings of the plan
   ansible.builtin.include_tasks:
     file: >-
-      {{ lookup('flaskops.production.with_variables', playbook_dir ~ '/tasks/take_over.yml', 'found',
+      {{ lookup('flaskops.production.with_variables', playbook_dir ~ '/tasks/adoption.yml', 'found',
                 names=found | list) }}
 """
 

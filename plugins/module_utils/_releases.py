@@ -23,6 +23,7 @@ import weakref
 
 from ansible_collections.flaskops.production.plugins.module_utils import _record, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
+    WRITING,
     opened_directory,
     put_file,
     sync_directory,
@@ -256,6 +257,12 @@ class Home:
             if name.startswith((STAGING, REMOVED))
         ]
         found += [os.path.join(self.state, name) for name in _listed(self.state) if name.startswith("lock.")]
+        found += [
+            os.path.join(directory, name)
+            for directory in (self.state, self.records, self.settings)
+            for name in _listed(directory)
+            if name.startswith(WRITING)
+        ]
         return found + self.foreign_settings()
 
     def foreign_settings(self) -> list[str]:

@@ -23,7 +23,7 @@ TEXTS = ("id", "action", "release", "before", "state", "by", "run")
 
 
 def read_rollout(home: Home) -> dict[str, Any]:
-    """The record of the last rollout of this host; empty where there is none that can be read."""
+    """The record of the last rollout of this host; empty without a readable one."""
     found = _read(_path(home))
     is_whole = all(isinstance(found.get(key), str) for key in TEXTS) and isinstance(found.get("number"), int)
     return found if is_whole and found.get("format") == FORMAT and found["state"] in STATES else {}

@@ -256,7 +256,7 @@ def note_settings(home: Home, name: str, release: str) -> None:
 
 
 def differing_settings(home: Home, name: str, release: str) -> list[str]:
-    """The names of settings that are others than those with which a release was live last. No value is told."""
+    """The names of settings that have changed since a release was live last. No value is returned."""
     try:
         with open(os.path.join(home.settings, f"{release}.json"), encoding="utf-8") as file:
             noted = json.load(file)

@@ -13,24 +13,24 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Looks at the tree, the systemd units, the running process, the socket and the real configuration of Nginx, and says
-    what does not fit, why it matters and what mends it. Changes nothing.
-  - Judges any host, whoever deployed to it. What is not told is found out from the units and from Nginx, and said.
+  - Examines files, systemd units, the running process, the socket and the effective configuration of Nginx. Reports
+    faults with their effects and remedies. Changes nothing.
+  - Examines deployments of any tool. Missing options are detected in the units and in Nginx, and reported as guesses.
   - docs/doctor.md explains every finding by its id.
-  - Has to be run as root. A service that is down is not woken up by it.
+  - Needs root. It does not start a stopped service.
 options:
   name:
     description:
-      - The application's name, which its service has too.
-      - One of O(name) and O(root) is required. Without it, the name is that of the service that runs from O(root).
+      - The application's name, which is also the name of its service.
+      - One of O(name) and O(root) is required. By default the name of the service that runs from O(root).
     type: str
   root:
     description:
       - The application's directory, such as C(/srv/myapp).
-      - Without it, it is found from the service's C(WorkingDirectory).
+      - By default the C(WorkingDirectory) of the service.
     type: path
   recent:
-    description: How many minutes back the logs of Nginx and the journal are read.
+    description: The minutes of Nginx's logs and of the journal to read.
     type: int
     default: 60
 extends_documentation_fragment:
@@ -42,13 +42,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Judge what this collection deployed
+- name: Examine a deployment of this collection
   flaskops.production.doctor:
     name: myapp
     root: /srv/myapp
   register: doctor
 
-- name: Judge what somebody else deployed
+- name: Examine a deployment of another tool
   flaskops.production.doctor:
     root: /home/ada/shop
 """
@@ -77,7 +77,7 @@ worst:
   sample: warning
 findings:
   description:
-    - What is wrong, the worst first. Each has C(id), C(severity) (V(note), V(warning) or V(error)), C(title), C(seen),
+    - The findings, the worst first. Each has C(id), C(severity) (V(note), V(warning) or V(error)), C(title), C(seen),
       C(expected), C(why), C(mend) and C(path).
   returned: success
   type: list
@@ -85,26 +85,26 @@ findings:
   sample:
     - id: env-world-readable
       severity: error
-      title: Every user of the host may read the secrets
+      title: Every user of the host can read the secrets
       seen: /srv/myapp/shared/.env (file, 0644, root:www-data)
       expected: mode 0640, root:www-data
-      why: Keys and passwords of the application are open to each other service and login on the host.
+      why: Every service and login on the host can read the application's keys and passwords.
       mend: >-
         find -P /srv/myapp/shared/.env -prune -type f -links 1 -exec chown -h root:www-data {} + -exec chmod 0640 {} +
         # then change the secrets
       path: /srv/myapp/shared/.env
 release:
-  description: The live release; empty where there are none.
+  description: The live release; empty if there is none.
   returned: success
   type: str
   sample: 2026-04-21-120000-1a2b3c4
 environment:
-  description: The live set of dependencies, or the directory of the environment.
+  description: The live virtual environment, or its directory.
   returned: success
   type: str
   sample: 0f1e2d3c4b5a
 packages:
-  description: The packages of the live environment with their versions, to compare hosts by.
+  description: The packages of the live virtual environment with their versions, to compare hosts.
   returned: success
   type: list
   elements: str

@@ -15,15 +15,15 @@ author:
 description:
   - Writes one site file, enables it with a relative symbolic link, and has a running Nginx load it, in one call.
   - The new configuration is tested B(before) anything is replaced. Nginx tests a private copy of its main file
-    in which the site's include names the new text, together with every other file of the tree. A configuration that
-    Nginx refuses is therefore never on disk under a name that Nginx reads, whenever the module is interrupted.
-  - When a running Nginx accepts the test but cannot take the configuration over (for example, because another program
-    holds the port), the previous file and links are put back and the module fails.
+    in which the site's include names the new text, together with all other files. So Nginx can never read a
+    configuration that it refuses, even if the module is interrupted.
+  - If a running Nginx accepts the test but cannot load the configuration (for example, because another program uses the
+    port), the previous file and links are restored and the module fails.
   - A server name that another file already has on the same address is only a warning for Nginx, and one of the two
-    sites is silently not served. Here it is an error.
-  - With O(backlog), warns when Nginx holds fewer connections than requests may wait for the application.
-  - A running Nginx is reloaded when something changed, or when its workers are older than the site file, so that the
-    next run completes one that was interrupted before the reload. An Nginx that is not running is left alone.
+    sites is silently ignored. The module reports it as an error.
+  - With O(backlog), warns if Nginx holds fewer connections than the requests that may wait for the application.
+  - A running Nginx is reloaded after a change, or if its workers are older than the site file, so that a run completes
+    one that was interrupted before the reload. A stopped Nginx is left alone.
 options:
   path:
     description:

@@ -13,30 +13,29 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Makes a release the live one, and replaces the running process. Without O(release), only replaces the process,
-    when it is older than its configuration.
-  - First, C(<name>-next.service) starts the release beside the live one, on the same socket. Only when it has imported
-    the application and answered O(health) is C(app) switched and C(<name>.service) restarted, while the candidate
-    serves.
-  - Where that unit only checks the release, with
-    O(flaskops.production.gunicorn_systemd#role:main:gunicorn_systemd_handover=restart), clients wait during the
-    restart.
-  - Last, the site is asked for through Nginx, where the host has one (O(site)).
-  - If the candidate fails, the live release was not touched. If anything fails later, C(app) is switched back
-    and the service restarted. Either way the task fails.
+  - Makes a release the live one, and replaces the running process. Without O(release), only replaces a process that is
+    older than its configuration.
+  - First, C(<name>-next.service) starts the release beside the live one, on the same socket. After the candidate has
+    imported the application and passed O(health), C(app) is swapped and C(<name>.service) restarted, while the
+    candidate serves.
+  - With O(flaskops.production.gunicorn_systemd#role:main:gunicorn_systemd_handover=restart), the candidate only checks
+    the release, and requests wait during the restart.
+  - Last, the health check is requested through Nginx, if the host has the site (O(site)).
+  - If the candidate fails, the live release is untouched. If a later step fails, C(app) is swapped back and the service
+    restarted. In both cases the task fails.
   - Settings that this run has staged with O(flaskops.production.tree#module:stage) are part of the transaction. The
     candidate starts with them, and they are put in place together with the release. If it fails, they are removed.
-    Whenever the service starts, it starts with all settings from before or with all new ones.
-  - A release is marked as rejected only by its own fault. It is not marked if the host is at fault, such as a full
-    disk, a missing socket, a unit that systemd cannot start or an Nginx that does not pass requests on, or if the live
-    release fails its health check as well.
-  - The whole transaction is one call. It goes on when the connection is lost, and an interrupted one is completed by
-    the next call.
-  - Old releases and sets of dependencies that no release names are removed afterwards; a failure there only warns.
+    At any time, the service starts with all earlier settings or with all new ones.
+  - A release is rejected only for its own fault. It is not rejected for a fault of the host, such as a full disk, a
+    missing socket, a unit that systemd cannot start or an Nginx that does not forward requests, or if the live release
+    fails its health check as well.
+  - The transaction is one call. It continues when the connection is lost, and the next call completes an interrupted
+    one.
+  - Old releases and unused virtual environments are removed afterwards; a failure there only warns.
 attributes:
   check_mode:
     support: full
-    description: Reports whether the live release or the process would be replaced.
+    description: Predicts whether the live release or the process is replaced.
   diff_mode:
     support: full
     description: Shows where C(app) points before and after.

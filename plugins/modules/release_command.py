@@ -13,23 +13,23 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Runs a command in the directory of a release that is staged, with the release's own packages first in C(PATH),
+  - Runs a command in the directory of a staged release, with the release's own packages first in C(PATH),
     C(VIRTUAL_ENV), and the variables of C(shared/.env), which systemd reads on the host. No secret leaves the host.
-  - Variables that name a file below C(<root>/app) or C(<root>/venv) name that of this release in the command.
-  - What has been run is recorded with the release and not run again. A migration is run again when the command or the
-    variables of C(shared/.env) have changed, because they may name another database.
-  - Takes the lock of the application while the command runs. A migration that a killed run has left running is waited
-    for; a build is ended.
-  - A build is run as the user C(flaskops-build), in a copy of the release that takes its place when the command has
-    succeeded. It may write to that copy and its own C(HOME) and C(TMPDIR), which are removed afterwards, and does not
-    see C(shared/), other releases, other applications and the home of root.
+  - Paths below C(<root>/app) or C(<root>/venv) in variables refer to this release in the command.
+  - A command is recorded with the release and does not run again. A migration runs again if the command or the
+    variables of C(shared/.env) have changed, because the database may be another one.
+  - Takes the deploy lock of the application while the command runs. The module waits for a migration of a killed run,
+    and stops a build.
+  - A build runs as the user C(flaskops-build), in a copy of the release that replaces the release after a success. It
+    may write to that copy and its own C(HOME) and C(TMPDIR), which are removed afterwards. It cannot read C(shared/),
+    other releases, other applications and the home of root.
 attributes:
   check_mode:
     support: full
-    description: Reports whether the command would be run.
+    description: Predicts whether the command runs.
   diff_mode:
     support: none
-    description: The module can't know what the command changes.
+    description: The effects of the command are unknown.
 options:
   name:
     description: The application's name. Names the unit that runs the command.

@@ -13,16 +13,16 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Takes the deploy lock of an application before a rollout, and gives it back afterwards, when the rollout's end is
-    recorded. Returns what is live in either case.
-  - Notes that hooks have taken the host out of service, so that any later run completes them.
+  - Takes the deploy lock of an application before a rollout, and releases it after recording the end of the rollout.
+    Returns the live release in both cases.
+  - Records that hooks have drained the host, so that any later run completes them.
 attributes:
   check_mode:
     support: full
-    description: Refuses as it would otherwise, and changes nothing.
+    description: Refuses the same input as a run, and changes nothing.
   diff_mode:
     support: none
-    description: Changes nothing that a reader would want to see.
+    description: There is nothing to show.
 options:
   name:
     description: The application's name; its service is C(<name>.service).
@@ -34,9 +34,9 @@ options:
     required: true
   step:
     description:
-      - V(claim) takes the deploy lock, where the application has been set up.
-      - V(drain) notes that the hooks before an activation are about to run.
-      - V(finish) records how the rollout ended, and gives back the lock, if this run holds it.
+      - V(claim) takes the deploy lock if the application is set up.
+      - V(drain) records that the hooks before an activation start.
+      - V(finish) records the end of the rollout, and releases the lock if this run holds it.
     type: str
     choices: [claim, drain, finish]
     required: true
@@ -44,7 +44,7 @@ options:
     description: The rollout, as the filter P(flaskops.production.release_rollout#filter) returned it.
     type: dict
   state:
-    description: How the rollout ended on this host, with O(step=finish).
+    description: The end of the rollout on this host, with O(step=finish).
     type: str
     choices: [done, stopped, undone]
     default: stopped

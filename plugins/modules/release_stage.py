@@ -13,22 +13,22 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Tells which releases are on the host, which one is live, and whether the running process is what the tree describes.
-  - Where the release is not there yet, sends its archive, verifies it, unpacks it beside the others, links its shared
-    paths and renames it to its place. Nothing of it is seen before it is complete.
-  - With O(pull_url), the host fetches the archive from a web server instead, with the proxy and the certificate
-    authorities that its system has for others too.
-  - Takes the lock of the application before the first change. The lock is given back when the release is activated, or
-    with O(only=unlock) when a run ends before that.
-  - What an interrupted run left half done is removed before the release is unpacked.
-  - Does not touch the live release. M(flaskops.production.release_activate) does that.
+  - Reports the releases on the host, the live one, and whether the running process matches its files.
+  - If the release is missing, sends its archive, verifies it, unpacks it beside the others, links its shared paths and
+    renames it. An incomplete release is never visible under its name.
+  - With O(pull_url), the host fetches the archive from a web server instead, with the system's proxy and certificate
+    authorities.
+  - Takes the deploy lock of the application before the first change. The lock is given back when the release is
+    activated, or with O(only=unlock) when a run ends before that.
+  - Unfinished files of an interrupted run are removed before the release is unpacked.
+  - The live release stays. M(flaskops.production.release_activate) replaces it.
 attributes:
   check_mode:
     support: full
-    description: Reports whether the release would be sent or fetched. Does neither, and publishes nothing.
+    description: Predicts whether the release is sent or fetched. Does neither, and publishes nothing.
   diff_mode:
     support: full
-    description: Shows the release that would be added.
+    description: Shows the added release.
   platform:
     support: full
     platforms: linux
@@ -499,7 +499,7 @@ def stage(home: Home, params: dict) -> None:
 
 
 def taken(home: Home, name: str, why: str) -> str:
-    """The sentence about a directory in the place of a release. Nobody is told to touch the live one."""
+    """The sentence about a directory in the place of a release. It never advises to change the live one."""
     remedy = "it is live, so leave it" if name == home.live() else "or move it away"
     return f"{home.release(name)} {why}: choose another release_name; {remedy}."
 

@@ -13,7 +13,7 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Reads the releases of one application and asks the running one whether it is healthy. Changes nothing.
+  - Reads the releases of one application and runs the health check of the live one. Changes nothing.
 options:
   name:
     description: The application's name; its service is C(<name>.service).
@@ -32,7 +32,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read what is live
+- name: Read the live release
   flaskops.production.release_status:
     name: myapp
     root: /srv/myapp
@@ -67,8 +67,8 @@ by:
   sample: deploy
 rollout:
   description:
-    - The record of the last rollout that this host took part in. RV(rollout.before) is the release to which undoing it
-      returns the host, and RV(rollout.state) is one of V(preparing), V(activating), V(done), V(stopped), V(undone).
+    - The record of the last rollout that this host took part in. C(before) is the release to which undoing it
+      returns the host, and C(state) is one of V(preparing), V(activating), V(done), V(stopped), V(undone).
     - Empty when there was none.
   returned: success
   type: dict

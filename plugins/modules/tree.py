@@ -281,7 +281,7 @@ def stage(params: dict, entries: list[Entry], changes: list[Change]) -> list[Ent
     home.prepare()
     # A module of a run whose controller is gone may still be at work.
     lock = Lock(home, params["run"])
-    held = (lock.holder() or {}).get("run") == params["run"]["run"]
+    held = lock.is_ours()
     lock.acquire(force=params["stage"]["unlock"])
     try:
         SettingsSet(home, name, home.staged_settings).add(settings)
@@ -304,7 +304,7 @@ def main() -> None:
                     apply(change)
                 done.append(change.entry.path)
     except LockedError as error:
-        module.fail_json(msg=str(error), lock_holder=error.holder, changed=bool(done), changed_paths=done)
+        module.fail_json(msg=str(error), **error.result(), changed=bool(done), changed_paths=done)
     except (TreeError, ReleaseError, OSError) as error:
         module.fail_json(msg=str(error), changed=bool(done), changed_paths=done)
     result = {"changed": bool(changes), "changed_paths": [change.entry.path for change in changes]}

@@ -160,7 +160,7 @@ def leftovers(records: dict[str, dict]) -> list[str]:
     for path in sorted((ROOT / "venvs").iterdir()):
         if path.name not in (".lock", ".uv") and not (path.name in wanted and complete(path)):
             found.append(str(path))
-    state_files = {"activations.log", "environments", "guard", "process.json", "releases", "settings"}
+    state_files = {"activations.log", "environments", "guard", "process.json", "releases", "rollout.json", "settings"}
     found += [str(ROOT / ".deploy" / name) for name in names(ROOT / ".deploy") if name not in state_files]
     for name in names(ROOT / ".deploy/releases"):
         stem = name.removesuffix(".json")

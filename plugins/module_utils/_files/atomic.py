@@ -16,6 +16,8 @@ from typing import IO, Iterator
 
 # A temporary name lives for a few system calls; one that is older than this belongs to a run that was killed.
 STALE_SECONDS = 60
+# How the temporary names of files begin.
+WRITING = ".flaskops-write-"
 
 
 def temporary_name(prefix: str) -> str:
@@ -153,7 +155,7 @@ def write_file(
     mode: int,
     uid: int = -1,
     gid: int = -1,
-    prefix: str = ".flaskops-write-",
+    prefix: str = WRITING,
 ) -> None:
     """Put a file with these bytes, owner and mode in place by one rename, and flush it.
 

@@ -140,6 +140,15 @@ links
     assert "    venv module <venv_module>\n    venv role <venv_role>\n" in text
 
 
+def test_tasks_in_a_recording_exist():
+    """A recording is the output of a real run. After a task is renamed: make docs-recording."""
+    tasks = [path.read_text() for part in ("playbooks", "roles") for path in (docs_site.ROOT / part).rglob("*.yml")]
+    for recording in (docs_site.ROOT / "docs/site").glob("*.txt"):
+        names = re.findall(r"^(?:TASK|PLAY) \[(?:[\w.]+ : )?([^]]+)]", recording.read_text(), re.MULTILINE)
+        assert names
+        assert [name for name in names if f"name: {name}\n" not in "".join(tasks)] == []
+
+
 @pytest.mark.parametrize("image", sorted(docs_site.ROOT.glob("docs/images/*.svg")), ids=lambda image: image.name)
 def test_images_have_a_title_and_a_dark_theme_and_fetch_nothing(image):
     root = ElementTree.parse(image).getroot()

@@ -91,18 +91,18 @@ def test_a_terminal_says_what_and_how():
     assert doctor_text(report) == [
         "web1: shop (/srv/shop, v1): error",
         "  guessed: shop is its name.",
-        "  ERROR env-world-readable: Every user of the host may read the secrets.",
+        "  ERROR env-world-readable: Every user of the host can read the secrets.",
         "    seen: /srv/shop/.env (file, 0644, root:shop)",
         "    expected: mode 0640",
-        "    why: Keys and passwords of the application are open to each other service and login on the host.",
+        "    why: Every service and login on the host can read the application's keys and passwords.",
         "    remedy: find -P /srv/shop/.env -prune -type f -links 1 "
         "-exec chown -h root:shop {} + -exec chmod 0640 {} +  # then change the secrets",
         "web2:",
-        "  ERROR host-unread: The host could not be looked at.",
+        "  ERROR host-unread: The host could not be examined.",
         "    seen: web2 gave no answer",
         "    expected: a host that can be reached and read",
-        "    why: Nothing is known of it.",
-        "    remedy: Look at the message of the run, and try again.",
+        "    why: Its state is unknown.",
+        "    remedy: Read the message of the run, and try again.",
         "Found: 2 errors.",
     ]
 

@@ -284,6 +284,16 @@ def test_a_record_has_the_number_of_its_format_which_is_nobody_elses_business(ho
     assert "format" not in host.home.record("v1")
 
 
+@pytest.mark.parametrize("directory", ["state", "records", "settings"])
+def test_a_file_that_was_being_written_is_left_over(host, directory):
+    path = os.path.join(getattr(host.home, directory), ".flaskops-write-99999999-0123456789abcdef")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    open(path, "w").close()
+    assert host.home.leftovers() == [path]
+    host.home.sweep()
+    assert not os.path.exists(path)
+
+
 def test_a_record_from_before_formats_had_a_number_is_read(host):
     host.stage("v1")
     path = host.root / ".deploy/releases/v1.json"
