@@ -263,6 +263,13 @@ class Home:
             for name in _listed(directory)
             if name.startswith(WRITING)
         ]
+        # What is noted of a release that is gone.
+        found += [
+            os.path.join(directory, name)
+            for directory, end in ((self.environments, ""), (self.settings, ".json"))
+            for name in _listed(directory)
+            if name.endswith(end) and not os.path.isdir(self.release(name[: len(name) - len(end)]))
+        ]
         return found + self.foreign_settings()
 
     def foreign_settings(self) -> list[str]:
@@ -288,9 +295,6 @@ class Home:
             record = self.record(release) if release else None
             if record and record["state"] != "bad" and not os.path.isdir(self.release(release)):
                 os.unlink(os.path.join(self.records, name))
-        for name in _listed(self.environments):
-            if not os.path.isdir(self.release(name)):
-                os.unlink(os.path.join(self.environments, name))
         self._prune_environments()
 
     def prune(self, keep: int) -> list[str]:

@@ -284,6 +284,16 @@ def test_a_record_has_the_number_of_its_format_which_is_nobody_elses_business(ho
     assert "format" not in host.home.record("v1")
 
 
+@pytest.mark.parametrize("note", ["environments/gone", "settings/gone.json"])
+def test_a_note_of_a_release_that_is_gone_is_left_over(host, note):
+    path = host.root / ".deploy" / note
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    assert host.home.leftovers() == [str(path)]
+    host.home.sweep()
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("directory", ["state", "records", "settings"])
 def test_a_file_that_was_being_written_is_left_over(host, directory):
     path = os.path.join(getattr(host.home, directory), ".flaskops-write-99999999-0123456789abcdef")
