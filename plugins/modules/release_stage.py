@@ -794,6 +794,7 @@ def main() -> None:
             if os.path.isdir(home.state) and not module.check_mode:
                 home.prepare()
                 lock.acquire(force=params["unlock"])
+                lock.leave()
             module.exit_json(changed=False, locked=lock.is_ours())
         if params["only"] == "unlock":
             if not module.check_mode:
