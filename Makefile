@@ -64,7 +64,7 @@ docs-tables: setup ## Write the generated tables and pictures of the documentati
 	@$(TOOLS)/python tools/generate_docs.py
 
 docs-recording: setup ## Record the run that README.md shows, on a host in a container, and draw it
-	@$(TOOLS)/python tools/record.py
+	@$(TOOLS)/python docs/site/record.py
 	@$(TOOLS)/python tools/generate_docs.py
 
 build: setup ## Build the collection's tarball

@@ -20,6 +20,9 @@ import sys
 from pathlib import Path
 
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs/site"))
+
 from terminal_picture import terminal_picture
 
 ROOT = Path(__file__).resolve().parent.parent

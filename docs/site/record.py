@@ -13,11 +13,12 @@ import tempfile
 import textwrap
 from pathlib import Path
 
-import target
-from environment import ROOT, fail, say, tool_environment
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule/shared/image"))
 
-sys.path.insert(0, str(ROOT / "molecule/shared/image"))
+import target
 from build import build_images, image
+from environment import ROOT, fail, say, tool_environment
 
 PAGE = ROOT / "docs/getting-started.md"
 RECORDING = ROOT / "docs/site/rejected.txt"
