@@ -114,7 +114,8 @@ def _undone(app: str, statuses: Records) -> Returns:
 
 
 def _back(app: str, statuses: Records) -> Returns:
-    served = {host: status for host, status in statuses.items() if status["live"]}
+    # Where nothing is live on any host, such as after a release was removed by hand, all of them return.
+    served = {host: status for host, status in statuses.items() if status["live"]} or dict(statuses)
     left_out = {host: "nothing is live there" for host in statuses if host not in served}
     begun = _begun_rollback({host: status["rollout"] for host, status in served.items() if status["rollout"]})
     lives = list(dict.fromkeys(status["live"] for status in served.values()))
@@ -131,7 +132,7 @@ def _back(app: str, statuses: Records) -> Returns:
             f"Complete are {_complete(statuses, statuses)}."
         )
     elif len(candidates) > 1:
-        raise Refused(f"{app}: hosts ran different releases before {lives[0]}. {_choices(served)}")
+        raise Refused(f"{app}: hosts ran different releases before {lives[0] or 'now'}. {_choices(served)}")
     else:
         target, verb = candidates[0], ""
     for host, status in served.items():

@@ -232,6 +232,14 @@ def rolled_back_two_steps(fleet):
     return fleet.run("rollback")
 
 
+def rollback_where_nothing_is_live(fleet):
+    deployed(fleet, "v1", "v2")
+    for host in fleet.names:
+        os.unlink(fleet.home(host).app)
+    assert fleet.live() == "-,-,-"
+    return fleet.run("rollback")
+
+
 def rollback_with_a_host_that_has_nothing_before(fleet):
     deployed(fleet, "v1", "v2")
     fleet.add("web4")
@@ -455,6 +463,7 @@ STORIES: list[tuple[Story, str, str, set[str], int, str]] = [
     ),
     (rollback_that_is_interrupted_and_repeated, "v2,v2,v2", DONE, set(), 0, "is completed: back to v2"),
     (rolled_back_two_steps, "v1,v1,v1", DONE, set(), 0, "back to v1"),
+    (rollback_where_nothing_is_live, "v2,v2,v2", DONE, set(), 0, "back to v2"),
     (
         rollback_with_a_host_that_has_nothing_before,
         "v1,v1,v1,v2",
