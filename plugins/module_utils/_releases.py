@@ -268,7 +268,10 @@ class Home:
             os.path.join(directory, name)
             for directory, end in ((self.environments, ""), (self.settings, ".json"))
             for name in _listed(directory)
-            if name.endswith(end) and not os.path.isdir(self.release(name[: len(name) - len(end)]))
+            if name.endswith(end)
+            and not os.path.isdir(self.release(name[: len(name) - len(end)]))
+            # Unless they may only be unmounted.
+            and os.path.isdir(self.releases)
         ]
         return found + self.foreign_settings()
 

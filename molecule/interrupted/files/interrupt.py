@@ -377,9 +377,10 @@ class Test:
         """The activation needs nobody: it is complete before the next run."""
         release, run, pids = self.struck(moment, "STOP")
         run.cut()
+        # The run waits for what is still at work before it releases the deploy lock.
+        self.agent("signal", pids=pids, how="CONT")
         code = run.wait()
         check(code > 0, f"the run ended with {code}", run.output())
-        self.agent("signal", pids=pids, how="CONT")
         until = time.monotonic() + PATIENCE
         while self.agent("state")["modules"] and time.monotonic() < until:
             time.sleep(0.2)
