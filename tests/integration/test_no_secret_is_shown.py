@@ -92,8 +92,8 @@ RUNS = [
         early=True,
     ),
     Run(
-        "A value of two lines",
-        {"flask_app_env": {"SECRET_KEY": "plantedsecret\nplantedsecret"}},
+        "A value that is a list",
+        {"flask_app_env": {"SECRET_KEY": ["plantedsecret"]}},
         "flask_app_env.SECRET_KEY",
         early=True,
     ),
