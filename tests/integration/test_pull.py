@@ -31,7 +31,8 @@ def test_a_host_fetches_what_it_lacks(site, converged, releases, count, tmp_path
     change(site, "Fetched by the host")
     counts = count("deploy", **releases.variables)
     assert not [task for task in counts if "put_file" in task], "the controller sent something"
-    assert sum(counts.values()) <= 3
+    # The lock is taken first and given back last; what the host fetches takes no execution of its own.
+    assert sum(counts.values()) <= 5
     (archive,) = tmp_path.glob("*.tar.gz")
     assert releases.asked == [f"/{archive.name}"]
     assert "Fetched by the host" in site.python(STATE, None)[3]
