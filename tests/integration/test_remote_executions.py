@@ -50,7 +50,7 @@ def test_a_new_release_with_known_dependencies(site, count, converged):
     change(site, "Changed")
     site.repository.commit()
     counts = count("deploy")
-    assert any("Switch once" in task for task in counts), "Nothing was switched."
+    assert any("Activate the release after its health check" in task for task in counts), "Nothing was activated."
     # One of them ends the rollout: it gives the lock back, and looks at what is live.
     assert sum(counts.values()) <= 5
 
@@ -66,7 +66,7 @@ def test_a_new_release_that_is_too_large_to_go_with_the_module(site, count, conv
 
 def test_a_rollback_to_the_release_before(count, converged):
     counts = count("rollback")
-    assert any("Switch once" in task for task in counts), "Nothing was switched."
+    assert any("Activate the release after its health check" in task for task in counts), "Nothing was activated."
     assert sum(counts.values()) <= 3
 
 
