@@ -320,7 +320,8 @@ UNITS = "/etc/systemd/system"
 # Of temporary names in shared/.
 SHARING = ".flaskops-sharing-"
 # The same in an adopted environment, and as much of a script as names its interpreter.
-NAMING, SCRIPT_HEAD = ".flaskops-naming-", 1024
+NAMING = ".flaskops-naming-"
+SCRIPT_HEAD = 1024
 
 
 def verify(archive: str, sha256: str) -> None:

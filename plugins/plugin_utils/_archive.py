@@ -167,13 +167,13 @@ def _unpack(label: str, stream: BinaryIO, out: BinaryIO) -> None:
 @contextlib.contextmanager
 def _open_tar(label: str, path: Path) -> Iterator[tarfile.TarFile]:
     class Header(tarfile.TarInfo):
-        def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        def _proc_member(self, tarfile: object) -> tarfile.TarInfo:
             if self.type in HEADERS and self.size > MAX_HEADER:
                 raise SourceError(
                     f"{label} holds a header of {self.size} bytes; {MAX_HEADER} are accepted for the name and the "
                     "attributes of a file."
                 )
-            return super()._proc_member(archive)
+            return super()._proc_member(tarfile)
 
     try:
         archive = tarfile.open(path, "r:", tarinfo=Header, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115

@@ -1233,8 +1233,8 @@ def settings(host, monkeypatch):
     return {str(host.root / "shared/.env"): "MODE=new\n", str(units / MAIN): UNIT_TEXT.format(root=host.root, nice=2)}
 
 
-def stage_settings(host, texts, run=RUN):
-    home = Home(str(host.root), run)
+def stage_settings(host, texts, run=None):
+    home = Home(str(host.root), run or RUN)
     entries = [Entry(path, "file", 0o640, content=text.encode()) for path, text in texts.items()]
     _settings.SettingsSet(home, "myapp", home.staged_settings).add(entries)
 

@@ -926,13 +926,13 @@ def live(root, tmp_path, monkeypatch, run_module):
     (root / "releases/v1").mkdir(parents=True)
     (root / "app").symlink_to("releases/v1")
 
-    def run(mode="new", plain="x", run=RUN, check=False, **stage):
+    def run(mode="new", plain="x", run=None, check=False, **stage):
         entries = [
             {"path": str(root / "gunicorn.conf.py"), "mode": "0644", "content": f"# {mode}\n", "setting": True},
             {"path": str(root / ".env"), "mode": "0640", "setting": True},
             {"path": str(root / "plain"), "mode": "0644", "content": plain},
         ]
-        options = {"entries": entries, "secret_contents": {str(root / ".env"): f"MODE={mode}\n"}, "run": run}
+        options = {"entries": entries, "secret_contents": {str(root / ".env"): f"MODE={mode}\n"}, "run": run or RUN}
         options["stage"] = {"root": str(root), "name": "shop", **stage}
         return run_module(tree, options, check=check, diff=True)
 
