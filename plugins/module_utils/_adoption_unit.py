@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._service import unit_lines
+
 # A setting of its own, and what it accepts.
 LIMITS = {
     "MemoryMax": ("gunicorn_systemd_memory_max", r"[0-9]+[KMGT]?|[0-9]+([.][0-9]+)?%"),
@@ -50,19 +52,8 @@ class Carried(NamedTuple):
 def read_unit(text: str) -> dict[tuple[str, str], list[str]]:
     """The values of each directive, by its section and name, as `systemctl cat` shows a unit with its drop-ins."""
     found: dict[tuple[str, str], list[str]] = {}
-    section, pending = "", ""
-    for line in text.splitlines():
-        if line.strip()[:1] in ("#", ";") or not line.strip() and not pending:
-            continue
-        pending += line
-        if line.endswith("\\"):
-            pending = pending[:-1] + " "
-            continue
-        whole, pending = pending.strip(), ""
-        if whole.startswith("["):
-            section = whole.strip("[]")
-            continue
-        name, separator, value = (part.strip() for part in whole.partition("="))
+    for section, line in unit_lines(text):
+        name, separator, value = (part.strip() for part in line.partition("="))
         if separator and value:
             found.setdefault((section, name), []).append(value)
         elif separator:

@@ -15,7 +15,7 @@ import stat
 import struct
 import subprocess
 import time
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, put_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
@@ -134,9 +134,9 @@ def cat(unit: str) -> tuple[int, str]:
     return done.returncode, done.stdout.decode(errors="replace")
 
 
-def settings(text: str) -> list[str]:
-    """The lines below [Service] of what `systemctl cat` shows, in order, each with its continuations."""
-    lines, section, pending = [], "", ""
+def unit_lines(text: str) -> Iterator[tuple[str, str]]:
+    """The lines of a unit, as `systemctl cat` shows it, each with its section and its continuations."""
+    section, pending = "", ""
     for line in text.splitlines():
         if line.strip()[:1] in ("#", ";") or not line.strip() and not pending:
             continue
@@ -145,12 +145,16 @@ def settings(text: str) -> list[str]:
             # systemd reads a continued line as one, with a blank in between.
             pending = pending[:-1] + " "
             continue
-        if pending.strip().startswith("["):
-            section = pending.strip()
-        elif section == "[Service]":
-            lines.append(pending.strip())
-        pending = ""
-    return lines
+        whole, pending = pending.strip(), ""
+        if whole.startswith("["):
+            section = whole.strip("[]")
+        else:
+            yield section, whole
+
+
+def settings(text: str) -> list[str]:
+    """The lines below [Service] of what `systemctl cat` shows, in order."""
+    return [line for section, line in unit_lines(text) if section == "Service"]
 
 
 def credentials(unit: str) -> list[str]:
