@@ -40,6 +40,8 @@ TIMED_OUT = 124
 ANSWER_BYTES = 1 << 16
 # The process that opens the sockets of socket units.
 SYSTEMD = 1
+# The message by which systemd says why it could not execute a program: SD_MESSAGE_SPAWN_FAILED of sd-messages.h.
+SPAWN_FAILED = "641257651c1b4ec9a8624d7a40a9e1e7"
 
 # Stopped by a signal, traced, or dead already.
 HALTED = {"T", "t", "Z", "X"}
@@ -163,11 +165,23 @@ def credentials(unit: str) -> list[str]:
     return read_credentials(settings(text), unit) if code == 0 else []
 
 
+def of_unit(unit: str) -> list[str]:
+    """What makes journalctl show a unit's messages: those of --unit, and why its program could not be executed.
+
+    The process that logs the reason ends at once. Where journald is late, it finds no process to learn the unit from, and
+    --unit does not show the message.
+    """
+    by_manager = [f"UNIT={unit}", "_PID=1"]
+    why_not_executed = [f"UNIT={unit}", f"MESSAGE_ID={SPAWN_FAILED}"]
+    crashed = [f"COREDUMP_UNIT={unit}", "_UID=0"]
+    return [f"_SYSTEMD_UNIT={unit}", "+", *by_manager, "+", *why_not_executed, "+", *crashed]
+
+
 def journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
     """The last lines that a unit logged since a time, for a message to the operator: without its secrets."""
     _run("journalctl", "--sync", timeout=10)
     # With --since, older versions count --lines from the beginning.
-    said = _run("journalctl", f"--unit={unit}", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet")
+    said = _run("journalctl", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet", *of_unit(unit))
     logged = "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
     logged = hide(logged, home.env_file, credentials(unit))
     return hide(logged, home.next_settings_file(home.env_file))

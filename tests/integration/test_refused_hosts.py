@@ -37,7 +37,7 @@ def fingerprint(site) -> str:
     """All that a run could change."""
     command = (
         "find /srv /etc/systemd /usr/lib/systemd/system /etc/nginx /etc/passwd /etc/group /etc/logrotate.d -printf "
-        "'%p %T@ %m %u\\n' | sort; systemctl list-units --all --no-legend --plain --type=service,socket 'myapp*' 'by-*'"
+        "'%p %T@ %m %u\\n' | sort; systemctl show --property=Id,LoadState,ActiveState,UnitFileState 'myapp*' 'by-*'"
     )
     return docker("exec", site.container, "bash", "-euc", command)
 

@@ -300,7 +300,8 @@ def test_the_journal_is_read_from_a_moment_on(programs, tmp_path):
     programs("journalctl", f'echo "$@" > {tmp_path}/asked; echo last line with hunter22')
     assert _service.journal(_service.Home(str(tmp_path)), "myapp.service", 1234.5) == "last line with ********"
     asked = (tmp_path / "asked").read_text()
-    assert "--unit=myapp.service" in asked and "--since=@1234.5" in asked
+    assert "_SYSTEMD_UNIT=myapp.service + " in asked and "--since=@1234.5" in asked
+    assert f" + UNIT=myapp.service MESSAGE_ID={_service.SPAWN_FAILED} + " in asked
 
 
 def test_the_journal_shows_neither_the_environment_nor_credentials(programs, tmp_path):
