@@ -166,9 +166,9 @@ def credentials(unit: str) -> list[str]:
 
 
 def of_unit(unit: str) -> list[str]:
-    """What makes journalctl show a unit's messages: those of --unit, and why its program could not be executed.
+    """The matches by which journalctl shows a unit's messages: those of --unit, and why its program was not executed.
 
-    The process that logs the reason ends at once. Where journald is late, it finds no process to learn the unit from, and
+    The process that logs the reason ends at once. If journald is late, it finds no process to learn the unit from, and
     --unit does not show the message.
     """
     by_manager = [f"UNIT={unit}", "_PID=1"]
