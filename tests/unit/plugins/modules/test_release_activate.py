@@ -107,7 +107,7 @@ Traceback (most recent call last):
 ModuleNotFoundError: No module named 'flask'
 """
 JOURNALCTL = r"""
-case "$*" in *--unit=myapp*) cat {state}/journal ;; esac
+case "$*" in *_SYSTEMD_UNIT=myapp*) cat {state}/journal ;; esac
 """
 
 
