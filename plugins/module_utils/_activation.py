@@ -20,18 +20,18 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     TIMED_OUT,
-    file_digests,
-    journal,
-    lost_interpreter,
-    note_process,
-    probe,
-    seconds,
-    settings_files,
-    show,
-    socket_lost,
-    stranger,
-    systemctl,
-    working_directory,
+    check_health,
+    compute_file_digests,
+    find_foreign_listener,
+    find_missing_interpreter,
+    find_socket_failure,
+    list_settings_files,
+    parse_time_span,
+    read_journal,
+    read_unit_properties,
+    read_working_directory,
+    record_process,
+    run_systemctl,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsChange, reload_units
 from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect
@@ -153,8 +153,8 @@ class Activation:
     def limits_of(self, unit: str) -> tuple[float, float]:
         """How long a unit may take to start and to stop, as it says itself."""
         if unit not in self.limits:
-            found = show(unit, "TimeoutStartUSec,TimeoutStopUSec")
-            start, stop = (seconds(found.get(name, "")) for name in ("TimeoutStartUSec", "TimeoutStopUSec"))
+            found = read_unit_properties(unit, "TimeoutStartUSec,TimeoutStopUSec")
+            start, stop = (parse_time_span(found.get(name, "")) for name in ("TimeoutStartUSec", "TimeoutStopUSec"))
             self.limits[unit] = (min(start or ENDLESS, ENDLESS), min(stop or ENDLESS, ENDLESS))
         return self.limits[unit]
 
@@ -177,16 +177,16 @@ class Activation:
         """Have systemd start, stop or restart a unit. A process that does not end in time is killed."""
         start, stop = self.limits_of(unit)
         limit = MARGIN + (start if verb != "stop" else 0) + (stop if verb != "start" else 0)
-        code, said = systemctl(verb, unit, timeout=self.deadline.within(limit))
+        code, said = run_systemctl(verb, unit, timeout=self.deadline.within(limit))
         if code != TIMED_OUT:
             return code, said
-        stopping = show(unit)["ActiveState"] == "deactivating"
-        systemctl("kill", "--signal=SIGKILL", unit)
+        stopping = read_unit_properties(unit)["ActiveState"] == "deactivating"
+        run_systemctl("kill", "--signal=SIGKILL", unit)
         if stopping and not (verb == "restart" and self.deadline.passed()):
             # The old process is gone; what was asked for goes on.
-            return systemctl(verb, unit, timeout=limit)
+            return run_systemctl(verb, unit, timeout=limit)
         if verb != "stop":
-            systemctl("stop", unit, timeout=MARGIN)
+            run_systemctl("stop", unit, timeout=MARGIN)
         return code, said
 
     # Steps
@@ -197,11 +197,11 @@ class Activation:
         The service is restarted with its socket.
         """
         socket_unit = f"{self.name}.socket"
-        lost = socket_lost(self.home) or stranger(self.home, self.name)
-        if lost is None or show(socket_unit, "LoadState")["LoadState"] != "loaded":
+        lost = find_socket_failure(self.home) or find_foreign_listener(self.home, self.name)
+        if lost is None or read_unit_properties(socket_unit, "LoadState")["LoadState"] != "loaded":
             return
         code, said = self.job("restart", socket_unit)
-        still = said if code else socket_lost(self.home) or stranger(self.home, self.name)
+        still = said if code else find_socket_failure(self.home) or find_foreign_listener(self.home, self.name)
         if still:
             seen = f"{lost}, and a restart of {socket_unit} did not help: {still}"
             raise ActivationError("socket", seen, socket_unit, self.since)
@@ -216,15 +216,15 @@ class Activation:
         code, said = self.job("restart", self.candidate)
         if code:
             raise self.not_started("candidate", self.candidate, since, code, said)
-        unit = show(self.candidate)
+        unit = read_unit_properties(self.candidate)
         # Where a host has no room for two copies, the candidate is only imported and gone by now.
-        if unit["Type"] != "oneshot" and working_directory(unit["MainPID"]) != os.path.realpath(self.directory):
+        if unit["Type"] != "oneshot" and read_working_directory(unit["MainPID"]) != os.path.realpath(self.directory):
             raise self.not_started("candidate", self.candidate, since, 0, "it ended right after its start")
 
     def not_started(self, phase: str, unit: str, since: float, code: int, said: str) -> ActivationError:
         """The error that says why a unit did not start, and by whose fault."""
-        state = show(unit, _STATE)
-        cause = explain(journal(self.home, unit, since))
+        state = read_unit_properties(unit, _STATE)
+        cause = explain(read_journal(self.home, unit, since))
         # systemd may have begun to start the service again, and has no result then.
         ended = state.get("Result") in OWN_RESULTS or bool(cause.error)
         own = state.get("LoadState") == "loaded" and ended and not cause.by_host
@@ -247,7 +247,7 @@ class Activation:
 
     def stop_candidate(self) -> None:
         self.job("stop", self.candidate)
-        systemctl("reset-failed", self.candidate)
+        run_systemctl("reset-failed", self.candidate)
 
     def end(self) -> None:
         if not os.path.lexists(self.home.next):
@@ -271,13 +271,13 @@ class Activation:
         """Restart the service, and prove that it is the release and that it answers."""
         since = time.time()
         # Before the restart: what changes meanwhile may not have been read.
-        files = file_digests(show(self.unit), settings_files(self.home))
+        files = compute_file_digests(read_unit_properties(self.unit), list_settings_files(self.home))
         code, said = self.job("restart", self.unit)
         if code:
             raise self.not_started("service", self.unit, since, code, said)
-        unit = show(self.unit)
-        note_process(self.home, unit.get("InvocationID", ""), files)
-        runs = working_directory(unit["MainPID"])
+        unit = read_unit_properties(self.unit)
+        record_process(self.home, unit.get("InvocationID", ""), files)
+        runs = read_working_directory(unit["MainPID"])
         if runs != os.path.realpath(directory):
             raise self.not_started("service", self.unit, since, 0, f"{self.unit} runs {runs}")
         if back:
@@ -290,12 +290,12 @@ class Activation:
         since = time.time()
         if self.deadline.passed():
             raise ActivationError("health", f"the deadline of {self.deadline.given:.0f} s has passed", self.unit, since)
-        found = probe(self.home, self.health, self.name)
-        if found.fault:
-            cause = explain(journal(self.home, self.unit, since))
+        found = check_health(self.home, self.health, self.name)
+        if found.failure:
+            cause = explain(read_journal(self.home, self.unit, since))
             kind = ActivationError if found.by_host or cause.by_host else Rejected
             said = f" ({cause.error})" if cause.error else ""
-            raise kind("health", found.fault + said, self.unit, since, cause)
+            raise kind("health", found.failure + said, self.unit, since, cause)
 
     def verify_site(self) -> None:
         """Ask through Nginx, as a visitor does, where this host has the site."""
@@ -304,9 +304,9 @@ class Activation:
             return
         found = visit(self.home, self.name, self.health, self.site)
         if found.by_release:
-            raise Rejected(SITE, found.fault, self.unit, since)
-        if found.fault:
-            raise ActivationError(SITE, found.fault, NGINX_UNIT, since)
+            raise Rejected(SITE, found.failure, self.unit, since)
+        if found.failure:
+            raise ActivationError(SITE, found.failure, NGINX_UNIT, since)
 
     def switch_back(self, seen: Exception) -> None:
         """Serve again what served before; without anything before, stop."""
@@ -316,7 +316,7 @@ class Activation:
         self.deadline = Deadline(self.deadline.given)
         if self.before is None:
             self.job("stop", self.unit)
-            systemctl("reset-failed", self.unit)
+            run_systemctl("reset-failed", self.unit)
             if os.path.islink(self.home.app):
                 os.unlink(self.home.app)
             return
@@ -358,7 +358,7 @@ def check(home: Home, release: str | None) -> None:
     if record.get("build") and not record.get("built"):
         raise ReleaseError(f"The release {release} was never built (release_build_command): deploy it again.")
     environment = home.environment(release)
-    lost = environment and lost_interpreter(os.path.join(home.venvs, environment))
+    lost = environment and find_missing_interpreter(os.path.join(home.venvs, environment))
     if lost:
         raise ReleaseError(f"The release {release} cannot be started: {lost} Deploy it again, which builds it anew.")
     if environment is None or not os.path.isdir(os.path.join(home.venvs, environment)):

@@ -18,7 +18,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import reach, read_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT
-from ansible_collections.flaskops.production.plugins.module_utils._service import show
+from ansible_collections.flaskops.production.plugins.module_utils._service import read_unit_properties
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def environment_text(unit: str, weak: list[str], strong: list[str], tops: list[s
 
 def unit_environment(unit: str) -> list[str]:
     """What a unit itself sets, as NAME=value."""
-    return shlex.split(show(unit, "Environment").get("Environment", ""))
+    return shlex.split(read_unit_properties(unit, "Environment").get("Environment", ""))
 
 
 def variables_of(unit: str) -> list[str]:

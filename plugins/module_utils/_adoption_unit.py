@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._service import unit_lines
+from ansible_collections.flaskops.production.plugins.module_utils._service import parse_unit_lines
 
 # A setting of its own, and what it accepts.
 LIMITS = {
@@ -52,7 +52,7 @@ class Carried(NamedTuple):
 def read_unit(text: str) -> dict[tuple[str, str], list[str]]:
     """The values of each directive, by its section and name, as `systemctl cat` shows a unit with its drop-ins."""
     found: dict[tuple[str, str], list[str]] = {}
-    for section, line in unit_lines(text):
+    for section, line in parse_unit_lines(text):
         name, separator, value = (part.strip() for part in line.partition("="))
         if separator and value:
             found.setdefault((section, name), []).append(value)

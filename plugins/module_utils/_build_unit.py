@@ -18,7 +18,7 @@ import time
 from typing import Iterator, Mapping, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, locked
-from ansible_collections.flaskops.production.plugins.module_utils._service import of_unit
+from ansible_collections.flaskops.production.plugins.module_utils._service import build_journal_matches
 
 # A user of its own for everything that is built on a host. Only one build at a time runs as this user, so that no
 # build can reach the processes of another one.
@@ -248,7 +248,7 @@ def run(unit: str, script: str, space: Space, timeout: float, more: tuple[str, .
 def logged(unit: str) -> str:
     """What systemd has logged last about a unit."""
     shown = subprocess.run(
-        ["journalctl", "--output=cat", "--no-pager", "--quiet", "--lines=20", *of_unit(unit)],
+        ["journalctl", "--output=cat", "--no-pager", "--quiet", "--lines=20", *build_journal_matches(unit)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

@@ -345,14 +345,14 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
     pid = unit.get("MainPID", "0")
     runs = unit.get("ActiveState") == "active" and pid != "0"
     if unit.get("ExecMainStartTimestampMonotonic", "0") != "0":
-        facts.started = _service.started(unit)
+        facts.started = _service.compute_start_time(unit)
     if runs:
-        facts.cwd = _service.working_directory(pid) or ""
-        facts.prefix = _service.prefix(pid) or ""
-        facts.replaced = _service.replaced_files(pid)
+        facts.cwd = _service.read_working_directory(pid) or ""
+        facts.prefix = _service.read_process_venv(pid) or ""
+        facts.replaced = _service.find_replaced_files(pid)
         settings = [path.lstrip("-") for path in facts.env_files] + [Home(facts.root).gunicorn_config]
-        noted = _service.noted_process(Home(facts.root)) if facts.managed else {}
-        facts.settings_changed = _service.changed(unit, settings, noted) or ""
+        noted = _service.read_process_record(Home(facts.root)) if facts.managed else {}
+        facts.settings_changed = _service.find_changed_file(unit, settings, noted) or ""
         for packages in glob.glob(os.path.join(environment_of(facts), "lib", "python3*", "site-packages")):
             facts.dependencies_changed = max(facts.dependencies_changed, os.stat(packages).st_mtime)
     since = max(facts.started, facts.now - recent * 60)
@@ -377,7 +377,7 @@ def _read_process(facts: Facts, system: System, health: dict | None, recent: int
 def _mounted(facts: Facts, health: dict | None) -> dict | None:
     """The health check below SCRIPT_NAME of the service's environment files."""
     path = health["path"] if health else "/"
-    mounted = _service.mounted_path(path, *(name.lstrip("-") for name in facts.env_files))
+    mounted = _service.add_script_name(path, *(name.lstrip("-") for name in facts.env_files))
     return health if mounted == path else {**(health or {}), "path": mounted}
 
 
@@ -400,7 +400,7 @@ def packages(environment: str) -> list[str]:
 
 def _read_releases(facts: Facts) -> None:
     facts.environment = os.path.basename(environment_of(facts))
-    facts.lost_interpreter = _service.lost_interpreter(environment_of(facts)) or ""
+    facts.lost_interpreter = _service.find_missing_interpreter(environment_of(facts)) or ""
     facts.packages = packages(environment_of(facts)) if environment_of(facts) else []
     facts.release = os.path.basename(facts.code) if facts.releases and within(facts.code, facts.releases) else ""
     if not facts.managed:
@@ -416,7 +416,7 @@ def _read_releases(facts: Facts) -> None:
     if facts.environment:
         facts.environment_complete = is_complete(os.path.join(home.venvs, facts.environment))
     with contextlib.suppress(ReleaseError, KeyError, ValueError):
-        facts.outdated = _service.outdated(home, facts.name) or "" if facts.unit and facts.release else ""
+        facts.outdated = _service.find_restart_reason(home, facts.name) or "" if facts.unit and facts.release else ""
     for path in home.leftovers():
         unnamed = os.path.dirname(path) == home.venvs and not os.path.basename(path).startswith(".")
         (facts.unnamed if unnamed else facts.half_done).append(path)

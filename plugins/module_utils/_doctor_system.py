@@ -30,7 +30,7 @@ class System:
     """The host's own tongue: systemd, the journal, Nginx. Tests speak in its place."""
 
     def show(self, unit: str) -> dict[str, str]:
-        return _service.show(unit, _UNIT)
+        return _service.read_unit_properties(unit, _UNIT)
 
     def unit_files(self) -> dict[str, str]:
         """The services that an administrator installed, with their texts."""
@@ -41,7 +41,7 @@ class System:
         return found
 
     def journal(self, root: str, unit: str, since: float) -> list[str]:
-        return _service.journal(Home(root), unit, since, lines=2000).splitlines()
+        return _service.read_journal(Home(root), unit, since, lines=2000).splitlines()
 
     def nginx(self) -> tuple[bool, str, dict[str, str]] | None:
         """Whether Nginx accepts its configuration, what it says, and the files; None where there is no Nginx."""
@@ -85,12 +85,14 @@ class System:
     def stranger(self, path: str, name: str) -> str:
         """Who listens on the path in place of the service; empty when the service does."""
         home = Home(os.path.dirname(os.path.dirname(path)))
-        return (_service.stranger(home, name) or "") if home.socket == path else ""
+        return (_service.find_foreign_listener(home, name) or "") if home.socket == path else ""
 
     def ask(self, path: str, health: dict | None) -> str:
         """Why the application does not answer as it should; empty when it does."""
         wanted = {"path": "/", "host": "localhost", "timeout": 5, **(health or {})}
-        answer = _service.ask(path, wanted["path"], wanted["host"], wanted["timeout"], wanted.get("headers"))
+        answer = _service.send_health_request(
+            path, wanted["path"], wanted["host"], wanted["timeout"], wanted.get("headers")
+        )
         statuses = wanted.get("status", range(100, 500))
         if answer in statuses:
             return ""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The processes of one application: what runs, whether it is what should run, what it answers. Private."""
+"""Units, processes and health checks of one application. Private to the collection."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _PROPERTIES = (
     "InvocationID"
 )
 
-# Seconds after which a call is given up where nothing else bounds it: a question, and a job that runs a program.
-ANSWER, JOB = 30, 600
+# Timeouts in seconds, for queries and for jobs that start or stop a program.
+QUERY_TIMEOUT, JOB_TIMEOUT = 30, 600
 JOBS = ("start", "stop", "restart", "daemon-reload", "enable", "disable")
-# The exit status of a call that was given up, as timeout(1) has it.
+# The exit status of a command that exceeded its timeout, as in timeout(1).
 TIMED_OUT = 124
-# How much of the answer to a health check is read.
+# The maximum number of bytes to read from the response to a health check.
 ANSWER_BYTES = 1 << 16
-# The process that opens the sockets of socket units.
+# The PID of systemd, which opens the sockets of socket units.
 SYSTEMD = 1
-# The message by which systemd says why it could not execute a program: SD_MESSAGE_SPAWN_FAILED of sd-messages.h.
+# SD_MESSAGE_SPAWN_FAILED of sd-messages.h: systemd's message on a program that it could not execute.
 SPAWN_FAILED = "641257651c1b4ec9a8624d7a40a9e1e7"
 
-# Stopped by a signal, traced, or dead already.
-HALTED = {"T", "t", "Z", "X"}
+# States in proc(5) of processes that do not run: stopped by a signal, traced, or dead.
+PAUSED = {"T", "t", "Z", "X"}
 
-# The option health of every module that asks; documented in doc_fragments/health.py.
+# The option `health`, documented in doc_fragments/health.py.
 HEALTH = {
     "type": "dict",
     "options": {
@@ -61,16 +61,16 @@ HEALTH = {
 }
 
 
-def systemctl(*arguments: str, timeout: float | None = None) -> tuple[int, str]:
-    """Run systemctl; its exit status, TIMED_OUT when it did not end in time, and what it said."""
-    limit = timeout or (JOB if arguments[0] in JOBS else ANSWER)
-    done = _run("systemctl", *arguments, timeout=limit)
+def run_systemctl(*arguments: str, timeout: float | None = None) -> tuple[int, str]:
+    """Return the exit status and the output of a systemctl command. The status of a timeout is TIMED_OUT."""
+    limit = timeout or (JOB_TIMEOUT if arguments[0] in JOBS else QUERY_TIMEOUT)
+    done = _run_command("systemctl", *arguments, timeout=limit)
     return done.returncode, (done.stderr + done.stdout).decode(errors="replace").strip()
 
 
-def show(unit: str, properties: str = _PROPERTIES, *more: str) -> dict[str, str]:
-    """A unit's state, by the names that systemd gives its properties; one that is there again adds a line."""
-    done = _run("systemctl", "show", unit, *more, "--property", properties)
+def read_unit_properties(unit: str, properties: str = _PROPERTIES, *more: str) -> dict[str, str]:
+    """Return the properties of units. Values of a repeated property are joined with newlines."""
+    done = _run_command("systemctl", "show", unit, *more, "--property", properties)
     if done.returncode:
         raise ReleaseError(f"systemctl show {unit} failed: {done.stderr.decode(errors='replace').strip()}")
     found: dict[str, str] = {}
@@ -81,16 +81,16 @@ def show(unit: str, properties: str = _PROPERTIES, *more: str) -> dict[str, str]
     return found
 
 
-def seconds(span: str) -> float:
-    """A time span as systemd shows it, such as `1min 30s`."""
+def parse_time_span(span: str) -> float:
+    """Return the seconds of a time span in systemd's notation, such as `1min 30s`."""
     if span == "infinity":
         return float("inf")
     units = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([a-z]+)", span) if unit in units)
 
 
-def states(unit: str) -> dict[int, str]:
-    """What each process of a unit does, as the letters that proc(5) gives for it."""
+def read_process_states(unit: str) -> dict[int, str]:
+    """Return the state of each process of a unit, by PID, as the letters of proc(5)."""
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -102,49 +102,50 @@ def states(unit: str) -> dict[int, str]:
     return found
 
 
-def halt(unit: str, patience: float = 10) -> None:
-    """Stop all processes of a unit where they are, so that none of them answers.
+def pause_processes(unit: str, patience: float = 10) -> None:
+    """Stop all processes of a unit with SIGSTOP.
 
-    systemd sends the signal to those that it sees: a child that is just being made goes on. So it is sent until twice
-    running all have stopped. After the first time nobody is left who could make another child unseen.
+    systemd misses a child that is forked while it sends the signal. Therefore the signal is repeated until two
+    successive checks find all processes stopped. After the first such check, no process is left to fork another one.
+    Raises ReleaseError if processes still run after `patience` seconds.
     """
     deadline, before = time.monotonic() + patience, False
     while time.monotonic() < deadline:
-        code, said = systemctl("kill", "--signal=SIGSTOP", unit)
+        code, output = run_systemctl("kill", "--signal=SIGSTOP", unit)
         if code:
-            raise ReleaseError(f"{unit} could not be halted: {said}")
-        found = states(unit)
+            raise ReleaseError(f"Cannot stop the processes of {unit}: {output}")
+        found = read_process_states(unit)
         if not found:
-            raise ReleaseError(f"{unit} ended while it was to be halted.")
-        now = set(found.values()) <= HALTED
+            raise ReleaseError(f"{unit} ended before its processes could be stopped.")
+        now = set(found.values()) <= PAUSED
         if now and before:
             return
         before = now
         time.sleep(0.01)
-    raise ReleaseError(f"{unit} could not be halted: after {patience:.0f} s it still runs.")
+    raise ReleaseError(f"Cannot stop the processes of {unit}: they still run after {patience:.0f} s.")
 
 
-def started(unit: dict[str, str]) -> float:
-    """When the main process of a unit started, as the system's clock now tells it."""
+def compute_start_time(unit: dict[str, str]) -> float:
+    """Return the start time of a unit's main process in seconds since the epoch, by the current system clock."""
     age = time.clock_gettime(time.CLOCK_MONOTONIC) - int(unit["ExecMainStartTimestampMonotonic"]) / 1e6
     return time.time() - age
 
 
-def cat(unit: str) -> tuple[int, str]:
-    """The text of a unit with its drop-ins, in the order in which systemd reads them; the exit status comes first."""
-    done = _run("systemctl", "cat", "--no-pager", unit)
+def read_unit_text(unit: str) -> tuple[int, str]:
+    """Return the exit status and the output of `systemctl cat`: the text of a unit and its drop-ins."""
+    done = _run_command("systemctl", "cat", "--no-pager", unit)
     return done.returncode, done.stdout.decode(errors="replace")
 
 
-def unit_lines(text: str) -> Iterator[tuple[str, str]]:
-    """The lines of a unit, as `systemctl cat` shows it, each with its section and its continuations."""
+def parse_unit_lines(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the section and the line for each line of `systemctl cat`, with continuation lines joined."""
     section, pending = "", ""
     for line in text.splitlines():
         if line.strip()[:1] in ("#", ";") or not line.strip() and not pending:
             continue
         pending += line
         if line.endswith("\\"):
-            # systemd reads a continued line as one, with a blank in between.
+            # systemd joins continued lines with a space.
             pending = pending[:-1] + " "
             continue
         whole, pending = pending.strip(), ""
@@ -154,54 +155,56 @@ def unit_lines(text: str) -> Iterator[tuple[str, str]]:
             yield section, whole
 
 
-def settings(text: str) -> list[str]:
-    """The lines below [Service] of what `systemctl cat` shows, in order."""
-    return [line for section, line in unit_lines(text) if section == "Service"]
+def parse_service_settings(text: str) -> list[str]:
+    """Return the lines of the [Service] sections in the output of `systemctl cat`."""
+    return [line for section, line in parse_unit_lines(text) if section == "Service"]
 
 
-def credentials(unit: str) -> list[str]:
-    """What is in the credentials of a unit, as far as it can be read, so that no message shows it."""
-    code, text = cat(unit)
-    return read_credentials(settings(text), unit) if code == 0 else []
+def read_unit_credentials(unit: str) -> list[str]:
+    """Return the readable credentials of a unit, to hide them in messages."""
+    code, text = read_unit_text(unit)
+    return read_credentials(parse_service_settings(text), unit) if code == 0 else []
 
 
-def of_unit(unit: str) -> list[str]:
-    """The matches by which journalctl shows a unit's messages: those of --unit, and why its program was not executed.
+def build_journal_matches(unit: str) -> list[str]:
+    """Return the matches for a unit's messages: those of `journalctl --unit`, and those on a failed execution.
 
-    The process that logs the reason ends at once. If journald is late, it finds no process to learn the unit from, and
-    --unit does not show the message.
+    The process that logs a failed execution ends immediately. A slow journald cannot assign its message to the unit,
+    and --unit does not show it.
     """
     by_manager = [f"UNIT={unit}", "_PID=1"]
-    why_not_executed = [f"UNIT={unit}", f"MESSAGE_ID={SPAWN_FAILED}"]
+    spawn_failed = [f"UNIT={unit}", f"MESSAGE_ID={SPAWN_FAILED}"]
     crashed = [f"COREDUMP_UNIT={unit}", "_UID=0"]
-    return [f"_SYSTEMD_UNIT={unit}", "+", *by_manager, "+", *why_not_executed, "+", *crashed]
+    return [f"_SYSTEMD_UNIT={unit}", "+", *by_manager, "+", *spawn_failed, "+", *crashed]
 
 
-def journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
-    """The last lines that a unit logged since a time, for a message to the operator: without its secrets."""
-    _run("journalctl", "--sync", timeout=10)
-    # With --since, older versions count --lines from the beginning.
-    said = _run("journalctl", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet", *of_unit(unit))
-    logged = "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
-    logged = hide(logged, home.env_file, credentials(unit))
+def read_journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
+    """Return the last lines that a unit has logged since a time, with its secrets hidden."""
+    _run_command("journalctl", "--sync", timeout=10)
+    # With --since, old versions of journalctl count --lines from the beginning.
+    output = _run_command(
+        "journalctl", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet", *build_journal_matches(unit)
+    )
+    logged = "\n".join(output.stdout.decode(errors="replace").strip().splitlines()[-lines:])
+    logged = hide(logged, home.env_file, read_unit_credentials(unit))
     return hide(logged, home.next_settings_file(home.env_file))
 
 
-def _run(*command: str, timeout: float = ANSWER) -> subprocess.CompletedProcess:
+def _run_command(*command: str, timeout: float = QUERY_TIMEOUT) -> subprocess.CompletedProcess:
     limit = None if timeout == float("inf") else timeout
     try:
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=limit)
     except subprocess.TimeoutExpired:
-        said = f"{' '.join(command[:3])} did not end within {timeout:.0f} s".encode()
-        return subprocess.CompletedProcess(command, TIMED_OUT, b"", said)
+        error = f"{' '.join(command[:3])} did not end within {timeout:.0f} s".encode()
+        return subprocess.CompletedProcess(command, TIMED_OUT, b"", error)
 
 
-class ForeignListener(OSError):
-    """Who listens on the socket's path is not the application."""
+class ForeignListenerError(OSError):
+    """Another process than the application listens on its socket."""
 
 
 class _BoundedSocket(socket.socket):
-    """A connection that ends at a deadline, and after so many bytes, however slowly the other side sends."""
+    """A socket with a deadline and a maximum number of received bytes."""
 
     deadline, left = 0.0, 0
 
@@ -237,16 +240,16 @@ class _Connection(http.client.HTTPConnection):
         self.sock.deadline, self.sock.left = deadline, 2 * ANSWER_BYTES
 
     def check_listener(self) -> None:
-        """Refuse a listener that is neither systemd nor the service. The kernel names who called listen(2) last."""
+        """Raise ForeignListenerError if neither systemd nor the service called listen(2) on the socket."""
         pid, uid, _gid = struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if self.listeners is None or pid in self.listeners:
             return
         if not os.path.exists(f"/proc/{pid}") and os.lstat(self.address).st_uid == 0:
-            return  # a process of the service that has ended since
-        raise ForeignListener(f"process {pid} of user {uid} listens on {self.address}, which is not the service")
+            return  # the process belonged to the service and has ended
+        raise ForeignListenerError(f"process {pid} of user {uid} listens on {self.address}, which is not the service")
 
 
-def ask(
+def send_health_request(
     address: str,
     target: str,
     host: str,
@@ -254,11 +257,11 @@ def ask(
     headers: dict[str, str] | None = None,
     listeners: set[int] | None = None,
 ) -> int | str | OSError:
-    """The status with which a socket, or host:port, answers a GET request, or why it does not answer.
+    """Send a GET request to a socket path or host:port and return the status, or the reason why there is none.
 
-    The timeout is for all of it. Of the body, no more than ANSWER_BYTES is read: that much shows that it is sent.
-    listeners: the processes that may listen on the socket, where it matters. Whoever refuses the connection, or is
-    another one, is an OSError: no release has answered.
+    The timeout covers the whole exchange. At most ANSWER_BYTES of the body are read. Returns an OSError if the
+    connection is refused, or if `listeners` are given and another process listens on the socket. Returns a string if
+    the application does not complete its response.
     """
     connection = _Connection(address, timeout, listeners)
     try:
@@ -280,8 +283,8 @@ def ask(
         connection.close()
 
 
-def mounted_path(path: str, *env_files: str) -> str:
-    """The path to ask for: below SCRIPT_NAME of these environment files, where Gunicorn answers nothing else."""
+def add_script_name(path: str, *env_files: str) -> str:
+    """Prefix a path with SCRIPT_NAME of the environment files. Gunicorn rejects requests for other paths."""
     prefix = ""
     for env_file in env_files:
         with contextlib.suppress(OSError), open(env_file, encoding="utf-8", errors="replace") as file:
@@ -291,56 +294,56 @@ def mounted_path(path: str, *env_files: str) -> str:
     return path if bare == prefix or bare.startswith(prefix + "/") and prefix else prefix + path
 
 
-class Probe(NamedTuple):
-    """What came of a health check: why it failed, None when it did not, and whether that is the host's fault."""
+class HealthResult(NamedTuple):
+    """The result of a health check. `by_host` is true if the host, not the application, caused the failure."""
 
-    fault: str | None
+    failure: str | None
     by_host: bool = False
 
 
-def probe(home: Home, health: dict | None, name: str = "", attempts: int | None = None) -> Probe:
-    """Ask as the health check says until the answer is right. With a name, only that application may answer."""
+def check_health(home: Home, health: dict | None, name: str = "", attempts: int | None = None) -> HealthResult:
+    """Repeat the health check until it passes or all attempts have failed. With a name, check the listener too."""
     if health is None:
-        return Probe(None)
-    path = mounted_path(health["path"], home.env_file)
+        return HealthResult(None)
+    path = add_script_name(health["path"], home.env_file)
     answer: int | str | OSError = ""
     for attempt in range(attempts or health["attempts"]):
         if attempt:
             time.sleep(health["interval"])
-        pids = listeners(name) if name else None
-        answer = ask(home.socket, path, health["host"], health["timeout"], health["headers"], pids)
+        pids = read_listener_pids(name) if name else None
+        answer = send_health_request(home.socket, path, health["host"], health["timeout"], health["headers"], pids)
         if answer in health["status"]:
-            return Probe(None)
+            return HealthResult(None)
     if isinstance(answer, OSError):
-        said = answer if isinstance(answer, ForeignListener) else f"{home.socket}: {answer.strerror or answer}"
-        return Probe(f"GET {path} was not answered: {said}", by_host=True)
+        reason = answer if isinstance(answer, ForeignListenerError) else f"{home.socket}: {answer.strerror or answer}"
+        return HealthResult(f"GET {path} was not answered: {reason}", by_host=True)
     expected = " or ".join(str(status) for status in health["status"])
-    return Probe(f"GET {path} answered {answer}, expected {expected}")
+    return HealthResult(f"GET {path} answered {answer}, expected {expected}")
 
 
-def fault(home: Home, health: dict | None, attempts: int | None = None, name: str = "") -> str | None:
-    """Why the application does not answer as it should, after all attempts of the health check; None when it does."""
-    return probe(home, health, name, attempts).fault
+def find_health_failure(home: Home, health: dict | None, attempts: int | None = None, name: str = "") -> str | None:
+    """Return the failure of the health check after all attempts, or None if it passed."""
+    return check_health(home, health, name, attempts).failure
 
 
-def listeners(name: str) -> set[int]:
-    """The processes that may listen on the socket of an application."""
-    found = show(f"{name}.service", "MainPID", f"{name}-next.service")
+def read_listener_pids(name: str) -> set[int]:
+    """Return the PIDs that may listen on the application's socket."""
+    found = read_unit_properties(f"{name}.service", "MainPID", f"{name}-next.service")
     return {SYSTEMD, *(int(pid) for pid in found.get("MainPID", "").split() if pid.isdigit() and pid != "0")}
 
 
-def stranger(home: Home, name: str) -> str | None:
-    """The process that listens on the socket in place of the running application; None when there is none.
+def find_foreign_listener(home: Home, name: str) -> str | None:
+    """Describe the process that listens on the socket in place of the application, or return None.
 
-    A service that is down is left alone: the connection would start it, and without a live release systemd would try
-    again until it gives the socket up.
+    Returns None for a stopped service: a connection would start it. Without a live release, systemd would repeat the
+    start until the socket reaches its limit.
     """
-    if show(f"{name}.service")["ActiveState"] != "active":
+    if read_unit_properties(f"{name}.service")["ActiveState"] != "active":
         return None
-    connection = _Connection(home.socket, ANSWER, listeners(name))
+    connection = _Connection(home.socket, QUERY_TIMEOUT, read_listener_pids(name))
     try:
         connection.connect()
-    except ForeignListener as error:
+    except ForeignListenerError as error:
         return str(error)
     except OSError:
         return None
@@ -349,8 +352,8 @@ def stranger(home: Home, name: str) -> str | None:
     return None
 
 
-def socket_lost(home: Home) -> str | None:
-    """Why nobody can connect to the socket, seen without connecting; None when somebody listens on its path."""
+def find_socket_failure(home: Home) -> str | None:
+    """Return the reason why clients cannot connect to the socket, or None. Does not connect to it."""
     try:
         if not stat.S_ISSOCK(os.lstat(home.socket).st_mode):
             return f"{home.socket} is not a socket"
@@ -362,16 +365,18 @@ def socket_lost(home: Home) -> str | None:
     return None if listening else f"no process listens on {home.socket}"
 
 
-def working_directory(pid: str) -> str | None:
-    """The directory that a process runs in; None when there is no such process."""
+def read_working_directory(pid: str) -> str | None:
+    """Return the working directory of a process, or None if the process does not exist."""
     link = f"/proc/{pid}/cwd"
     try:
         return os.readlink(link)
     except PermissionError:
-        # In a container, root may lack CAP_SYS_PTRACE; the process's own user may always look.
+        # In a container, root may lack CAP_SYS_PTRACE. The user of the process can always read the link.
         owner = os.stat(f"/proc/{pid}")
         return (
-            _run("setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "readlink", link)
+            _run_command(
+                "setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "readlink", link
+            )
             .stdout.decode()
             .rstrip("\n")
             or None
@@ -380,28 +385,28 @@ def working_directory(pid: str) -> str | None:
         return None
 
 
-def replaced_files(pid: str, proc: str = "/proc") -> list[str]:
-    """The programs and libraries that a process runs and that were replaced or removed since it loaded them."""
+def find_replaced_files(pid: str, proc: str = "/proc") -> list[str]:
+    """Return the programs and libraries of a process that were replaced or removed after it loaded them."""
     found = set()
     with contextlib.suppress(OSError), open(f"{proc}/{pid}/maps", encoding="utf-8", errors="replace") as file:
         for line in file:
             fields = line.rstrip("\n").split(None, 5)
             if len(fields) == 6 and "x" in fields[1] and fields[5].endswith(" (deleted)"):
                 found.add(fields[5][: -len(" (deleted)")])
-    # Memory without a file of a program: of the kernel's own names, and what a program has compiled at run time.
+    # Exclude memory without a program file: kernel mappings, and code that was compiled at run time.
     return sorted(path for path in found if not path.startswith(("/memfd:", "/dev/", "/SYSV", "/tmp/", "/var/tmp/")))
 
 
-def lost_interpreter(environment: str) -> str | None:
-    """Why no process can be started in a virtual environment: its interpreter is gone; None where it is there."""
+def find_missing_interpreter(environment: str) -> str | None:
+    """Return a message if the interpreter of a virtual environment is missing, or None."""
     python = os.path.join(environment, "bin", "python")
     if not os.path.lexists(python) or os.path.exists(python):
         return None
-    return f"{python} leads to {os.path.realpath(python)}, which is not there: was the distribution upgraded?"
+    return f"{python} leads to {os.path.realpath(python)}, which does not exist. Was the distribution upgraded?"
 
 
-def prefix(pid: str) -> str | None:
-    """The environment that a process runs in, as its command line names it; None when it renamed itself."""
+def read_process_venv(pid: str) -> str | None:
+    """Return the virtual environment in a process's command line, or None if the process has changed its title."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             interpreter = file.read().split(b"\0")[0].decode(errors="replace")
@@ -411,58 +416,61 @@ def prefix(pid: str) -> str | None:
     return os.path.realpath(match.group(1)) if match else None
 
 
-def outdated(home: Home, name: str) -> str | None:
-    """Why the service needs a new process to be what the tree describes; None when it is."""
-    unit = show(f"{name}.service")
+def find_restart_reason(home: Home, name: str) -> str | None:
+    """Return the reason why the service does not match the layout and needs a restart, or None."""
+    unit = read_unit_properties(f"{name}.service")
     if unit["LoadState"] != "loaded":
         return f"{name}.service does not exist"
     if unit["ActiveState"] != "active":
         return f"{name}.service is {unit['ActiveState']}"
     if os.path.lexists(home.next) or os.path.lexists(home.former_settings):
         return "an activation was interrupted"
-    if working_directory(unit["MainPID"]) != os.path.realpath(home.app):
-        return f"{name}.service runs {working_directory(unit['MainPID'])}"
-    runs = prefix(unit["MainPID"])
-    if runs and runs != os.path.realpath(os.path.join(home.venv)):
-        return f"{name}.service runs with {runs}"
-    lost = lost_interpreter(home.venv)
-    if lost:
-        return lost
+    if read_working_directory(unit["MainPID"]) != os.path.realpath(home.app):
+        return f"{name}.service runs {read_working_directory(unit['MainPID'])}"
+    venv = read_process_venv(unit["MainPID"])
+    if venv and venv != os.path.realpath(os.path.join(home.venv)):
+        return f"{name}.service runs with {venv}"
+    missing = find_missing_interpreter(home.venv)
+    if missing:
+        return missing
     live = home.live()
     if live and live != home.recorded():
         return f"the activation of {live} was never recorded"
     if live and home.environment(live) not in (None, os.path.basename(os.path.realpath(home.venv))):
-        return f"{live} is to run with {home.environment(live)}"
+        return f"{live} must run with {home.environment(live)}"
     if unit["NeedDaemonReload"] == "yes":
         return f"{name}.service changed on disk"
-    lost = socket_lost(home)
-    if lost:
-        return lost
-    path = changed(unit, settings_files(home), noted_process(home))
+    failure = find_socket_failure(home)
+    if failure:
+        return failure
+    path = find_changed_file(unit, list_settings_files(home), read_process_record(home))
     if path:
         return f"{path} changed since {name}.service started"
     return "a former user of the application still has access to its data" if os.path.exists(home.former_user) else None
 
 
-def settings_files(home: Home) -> list[str]:
-    """The files besides its units that a process of the application reads when it starts."""
+def list_settings_files(home: Home) -> list[str]:
+    """Return the files, besides units, that a process of the application reads at its start."""
     return [home.env_file, home.gunicorn_config]
 
 
-def file_digests(unit: dict[str, str], settings: list[str]) -> dict[str, str]:
-    """What is in a unit's own files and in these settings, by their paths."""
+def compute_file_digests(unit: dict[str, str], settings: list[str]) -> dict[str, str]:
+    """Return the SHA-256 digests of a unit's files and of settings files, by path."""
     paths = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *settings]
     return {path: file_sha256(path) for path in paths if path and os.path.isfile(path)}
 
 
-def note_process(home: Home, invocation: str, files: dict[str, str]) -> None:
-    """Note with what a process was started. Only for root: a digest lets a weak secret be guessed."""
+def record_process(home: Home, invocation: str, files: dict[str, str]) -> None:
+    """Record the digests of the files that a process was started with.
+
+    Only root can read the record, because weak secrets can be guessed from digests.
+    """
     text = json.dumps({"invocation": invocation, "files": files}, indent=2, sort_keys=True) + "\n"
     put_file(home.process, text.encode(), 0o600)
 
 
-def noted_process(home: Home) -> dict:
-    """What was noted last; empty when nothing was, or nothing that can be read."""
+def read_process_record(home: Home) -> dict:
+    """Return the record of the last started process, or an empty dict if it is missing or unreadable."""
     with contextlib.suppress(OSError, ValueError), open(home.process, encoding="utf-8") as file:
         found = json.load(file)
         if isinstance(found, dict) and isinstance(found.get("files"), dict):
@@ -470,20 +478,21 @@ def noted_process(home: Home) -> dict:
     return {}
 
 
-def changed(unit: dict[str, str], settings: list[str], noted: dict | None = None) -> str | None:
-    """The first of a unit's own files and of these settings that changed since its process started.
+def find_changed_file(unit: dict[str, str], settings: list[str], record: dict | None = None) -> str | None:
+    """Return the first unit or settings file that changed after the process started, or None.
 
-    Their content decides. Only for a process that somebody else has started, the times of files and of its start do.
+    Compares contents with the record of the process. If the process has no record, compares change times with its
+    start time.
     """
-    if noted:
-        before, now = noted["files"], file_digests(unit, settings)
+    if record:
+        before, now = record["files"], compute_file_digests(unit, settings)
         differing = [path for path in {**now, **before} if before.get(path) != now.get(path)]
         if not differing:
             return None
-        if noted.get("invocation") == unit.get("InvocationID"):
+        if record.get("invocation") == unit.get("InvocationID"):
             return differing[0]
-    since = started(unit)
-    # The directory of the drop-ins tells of one that was removed.
+    since = compute_start_time(unit)
+    # A removed drop-in changes the time of its directory.
     drop_ins = [unit["FragmentPath"] and f"{unit['FragmentPath']}.d", *unit["DropInPaths"].split()]
     for path in [unit["FragmentPath"], *drop_ins, *settings]:
         if path and os.path.exists(path) and os.stat(path).st_ctime > since:
@@ -491,8 +500,10 @@ def changed(unit: dict[str, str], settings: list[str], noted: dict | None = None
     return None
 
 
-def observe(home: Home, name: str, health: dict | None) -> dict[str, str]:
-    """What is live, what a rollback returns to, why the process is not as it should be; empty where there is none."""
+def read_live_state(home: Home, name: str, health: dict | None) -> dict[str, str]:
+    """Return the live release, the release for a rollback, and the reason for a restart. Each may be empty."""
     live = home.live()
-    why = (outdated(home, name) or fault(home, health, attempts=1, name=name)) if live else None
-    return {"live": live or "", "previous": home.previous() or "", "outdated": why or ""}
+    reason = (
+        (find_restart_reason(home, name) or find_health_failure(home, health, attempts=1, name=name)) if live else None
+    )
+    return {"live": live or "", "previous": home.previous() or "", "outdated": reason or ""}

@@ -41,7 +41,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
 )
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import UNITS
 from ansible_collections.flaskops.production.plugins.module_utils._releases import NEXT_SETTINGS, Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._service import systemctl
+from ansible_collections.flaskops.production.plugins.module_utils._service import run_systemctl
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import read, swap
 
 _ASSIGNED = re.compile(r"(?m)^([A-Za-z_]\w*)[ \t]*=(?!=)(.*)$")
@@ -271,7 +271,7 @@ def differing_settings(home: Home, name: str, release: str) -> list[str]:
 
 
 def reload_units() -> None:
-    code, said = systemctl("daemon-reload")
+    code, said = run_systemctl("daemon-reload")
     if code:
         raise ReleaseError(f"systemctl daemon-reload failed: is systemd running on this host? {said}".rstrip())
 

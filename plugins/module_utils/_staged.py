@@ -14,7 +14,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import read_file
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, observe
+from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, read_live_state
 from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
 
 # The options that say which release is to be on a host; documented in the module release_stage.
@@ -209,7 +209,7 @@ def look(home: Home, params: dict) -> dict:
     record = home.record(present or source["name"]) or {}
     rejected = record.get("state") == "bad" and record.get("digest") == source["digest"]
     return {
-        **observe(home, params["app"], params["health"]),
+        **read_live_state(home, params["app"], params["health"]),
         "app": params["app"],
         "release": present or source["name"],
         "present": bool(present),

@@ -10,17 +10,21 @@ from typing import Any
 from ansible_collections.flaskops.production.plugins.module_utils._platform import system
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._service import observe, replaced_files, show
+from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    find_replaced_files,
+    read_live_state,
+    read_unit_properties,
+)
 
 
 def replaced(name: str) -> list[str]:
     """The programs and libraries of the service that were replaced or removed since it was started."""
-    return replaced_files(show(f"{name}.service", "MainPID").get("MainPID", "0"))
+    return find_replaced_files(read_unit_properties(f"{name}.service", "MainPID").get("MainPID", "0"))
 
 
 def status(home: Home, name: str, health: dict | None) -> dict[str, Any]:
     """What is live, since when and by whom, and what else is there."""
-    observed = observe(home, name, health)
+    observed = read_live_state(home, name, health)
     activations = home.activations()
     last: Any = next((entry for entry in reversed(activations) if entry["release"] == observed["live"]), {})
     return {

@@ -18,7 +18,11 @@ from urllib.parse import urljoin, urlsplit
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Directive, Server, config, parse
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import writer
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
-from ansible_collections.flaskops.production.plugins.module_utils._service import ask, listeners, mounted_path
+from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    add_script_name,
+    read_listener_pids,
+    send_health_request,
+)
 
 # How many redirects a visitor follows on this host.
 HOPS = 5
@@ -51,7 +55,7 @@ class Site(NamedTuple):
 class Visit(NamedTuple):
     """What a visitor saw: why it is wrong, None when it is right, and whether the release itself answers so."""
 
-    fault: str | None
+    failure: str | None
     by_release: bool = False
 
 
@@ -110,7 +114,7 @@ def visit(home: Home, application: str, health: dict, path: str) -> Visit:
         if attempt:
             time.sleep(health["interval"])
         seen = _visit_once(home, application, health, site)
-        if seen.fault is None:
+        if seen.failure is None:
             break
     return seen
 
@@ -118,7 +122,7 @@ def visit(home: Home, application: str, health: dict, path: str) -> Visit:
 def _visit_once(home: Home, application: str, health: dict, site: Site) -> Visit:
     # A site with TLS has both, and a visitor may come to the one that redirects to the other.
     name, (scheme, port) = site.name, sorted(site.doors)[0]
-    url = f"{scheme}://{_authority(name, scheme, port)}{mounted_path(health['path'], home.env_file)}"
+    url = f"{scheme}://{_authority(name, scheme, port)}{add_script_name(health['path'], home.env_file)}"
     for _hop in range(HOPS + 1):
         scheme, port, target = _parts(url)
         door = site.doors[scheme, port]
@@ -138,7 +142,7 @@ def _visit_once(home: Home, application: str, health: dict, site: Site) -> Visit
         return Visit(None)
     host = _authority(name, scheme, port)
     headers = {**health["headers"], "X-Forwarded-Proto": scheme, "X-Forwarded-Host": host}
-    own = ask(home.socket, target, host, health["timeout"], headers, listeners(application))
+    own = send_health_request(home.socket, target, host, health["timeout"], headers, read_listener_pids(application))
     if own == answer and not site.exact:
         return Visit(None)
     expected = " or ".join(str(status) for status in health["status"])

@@ -150,10 +150,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._platform impo
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
-    ask,
-    cat,
-    mounted_path,
-    show,
+    add_script_name,
+    read_unit_properties,
+    read_unit_text,
+    send_health_request,
 )
 
 EXCLUDE = (
@@ -203,8 +203,8 @@ def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> lis
 def health_fault(facts: Facts, health: dict) -> str:
     """Why the health check would refuse what serves now; empty when it would not."""
     where = facts.listen.replace("unix:", "", 1)
-    path = mounted_path(health["path"], *(name.lstrip("-") for name in facts.env_files))
-    answer = ask(where, path, health["host"], health["timeout"], health["headers"])
+    path = add_script_name(health["path"], *(name.lstrip("-") for name in facts.env_files))
+    answer = send_health_request(where, path, health["host"], health["timeout"], health["headers"])
     if answer in health["status"]:
         return ""
     return (
@@ -217,7 +217,7 @@ def same_name_fault(facts: Facts, name: str) -> str:
     """Whether another service has the name that the application is to have."""
     if facts.unit["Id"] == f"{name}.service":
         return ""
-    there = show(f"{name}.service", "LoadState,FragmentPath")
+    there = read_unit_properties(f"{name}.service", "LoadState,FragmentPath")
     if there.get("LoadState") == "not-found":
         return ""
     return (
@@ -246,7 +246,7 @@ def make_plan(params: dict) -> dict:
         params["root"],
         set(params["given"]),
         params["shared_paths"],
-        cat(facts.unit["Id"])[1] if facts.unit else "",
+        read_unit_text(facts.unit["Id"])[1] if facts.unit else "",
         variables_of(facts.unit["Id"]) if facts.unit else [],
     )
     if os.path.isdir(home.records) and not record:

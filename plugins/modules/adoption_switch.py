@@ -137,12 +137,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
-    ask,
-    fault,
-    halt,
-    journal,
-    show,
-    systemctl,
+    find_health_failure,
+    pause_processes,
+    read_journal,
+    read_unit_properties,
+    run_systemctl,
+    send_health_request,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
@@ -289,13 +289,13 @@ class Takeover(Activation):
         for path, text in candidate_units(self.name, units, self.home.socket, self.side.socket).items():
             put(path, text.encode())
         reload_units()
-        code, said = systemctl("start", self.candidate_socket)
+        code, said = run_systemctl("start", self.candidate_socket)
         if code:
             raise ReleaseError(f"{self.candidate_socket} did not start: {said}")
         link_environment(self.home, str(self.release), self.home.environment(str(self.release)) or "")
         self.collect_static(self.directory, replace=False)
         self.start_candidate()
-        seen = fault(self.side, self.health)
+        seen = find_health_failure(self.side, self.health)
         if seen:
             raise Rejected("candidate", seen, self.candidate, self.since)
 
@@ -309,7 +309,7 @@ class Takeover(Activation):
             self.kept.keep(path, "unit")
         self.record.write(state="switching", site=site, installed=False)
         # Whoever comes from now on waits in the queue of the candidate's socket.
-        halt(self.candidate)
+        pause_processes(self.candidate)
         since = time.monotonic()
         wait_for_end(self.lead_visitors(site, self.side.socket), SENDING)
         self.stop_old()
@@ -369,8 +369,8 @@ class Takeover(Activation):
         return Site(self.module, {**{name: option.get("default") for name, option in SITE.items()}, **params})
 
     def stop_old(self) -> None:
-        code, said = systemctl("stop", *self.old)
-        if code or show(self.plan["unit"])["ActiveState"] not in ("inactive", "failed"):
+        code, said = run_systemctl("stop", *self.old)
+        if code or read_unit_properties(self.plan["unit"])["ActiveState"] not in ("inactive", "failed"):
             raise ReleaseError(f"{self.plan['unit']} could not be stopped: {said}")
 
     def install(self, units: dict[str, str]) -> None:
@@ -389,8 +389,8 @@ class Takeover(Activation):
             put(path, text.encode())
         reload_units()
         for unit in (self.socket_unit, self.unit):
-            systemctl("reset-failed", unit)
-        code, said = systemctl("start", self.socket_unit)
+            run_systemctl("reset-failed", unit)
+        code, said = run_systemctl("start", self.socket_unit)
         if code:
             raise ReleaseError(f"{self.socket_unit} did not start: {said}")
 
@@ -407,13 +407,13 @@ class Takeover(Activation):
 
     def serve_waiting(self) -> None:
         """Let the candidate serve those who wait: as a new process, which finds the data as it is now."""
-        frozen = show(self.candidate)["MainPID"]
-        systemctl("kill", "--signal=SIGKILL", self.candidate)
+        frozen = read_unit_properties(self.candidate)["MainPID"]
+        run_systemctl("kill", "--signal=SIGKILL", self.candidate)
         until = time.monotonic() + PATIENCE
-        while show(self.candidate)["MainPID"] == frozen != "0" and time.monotonic() < until:
+        while read_unit_properties(self.candidate)["MainPID"] == frozen != "0" and time.monotonic() < until:
             time.sleep(0.05)
         # Those who wait may have started it already.
-        systemctl("start", self.candidate)
+        run_systemctl("start", self.candidate)
 
     def let_old_serve_waiting(self) -> None:
         """Lead those who wait for the candidate on to the old service, whose data they have to see."""
@@ -431,10 +431,10 @@ class Takeover(Activation):
 
     def finish(self, replaced: list[Process]) -> None:
         """Complete a takeover: the same, however often it is done."""
-        systemctl("enable", self.socket_unit, self.unit)
+        run_systemctl("enable", self.socket_unit, self.unit)
         for unit in self.old:
             if unit not in (self.socket_unit, self.unit):
-                systemctl("disable", unit)
+                run_systemctl("disable", unit)
         wait_for_end(replaced, SENDING_BESIDE)
         self.end_candidate()
         sync_filesystem(self.home.shared)
@@ -442,7 +442,7 @@ class Takeover(Activation):
 
     def end_candidate(self) -> None:
         self.stop_candidate()
-        systemctl("stop", self.candidate_socket)
+        run_systemctl("stop", self.candidate_socket)
         paths = [f"{RUNTIME_UNITS}/{unit}" for unit in (self.candidate, self.candidate_socket)]
         for path in [*paths, self.side.socket, self.candidate_env, self.home.next]:
             if os.path.lexists(path):
@@ -452,13 +452,16 @@ class Takeover(Activation):
     def put_back(self) -> None:
         """Let the old deployment serve again, wherever the takeover was cut off."""
         if self.record.read().get("installed"):
-            systemctl("stop", self.socket_unit, self.unit)
+            run_systemctl("stop", self.socket_unit, self.unit)
         for group in ("unit", "tree"):
             self.kept.put_back(group)
         reload_units()
-        systemctl("start", *self.old)
+        run_systemctl("start", *self.old)
         until = time.monotonic() + PATIENCE
-        while not isinstance(ask(self.old_address(), "/", "localhost", 5), int) and time.monotonic() < until:
+        while (
+            not isinstance(send_health_request(self.old_address(), "/", "localhost", 5), int)
+            and time.monotonic() < until
+        ):
             time.sleep(0.2)
         replaced = self.lead_back() if self.kept.put_back("nginx") else []
         if self.record.read().get("state") == "switching":
@@ -500,7 +503,7 @@ def proxy_unit(socket_unit: str, address: str) -> str:
 
 
 def reload_units() -> None:
-    if systemctl("daemon-reload")[0]:
+    if run_systemctl("daemon-reload")[0]:
         raise ReleaseError("systemctl daemon-reload failed: is systemd running on this host?")
 
 
@@ -514,7 +517,7 @@ def leftover(plan: dict, home: Home, name: str) -> list[str]:
         found.append(f"{plan['code']}: the old code")
     found.append(f"{kept}: files that blocked the layout, below their old paths")
     if plan["unit"] != f"{name}.service":
-        unit = show(plan["unit"], "FragmentPath")["FragmentPath"]
+        unit = read_unit_properties(plan["unit"], "FragmentPath")["FragmentPath"]
         found.append(f"{unit}: the old unit, which is disabled")
     return found
 
@@ -536,7 +539,7 @@ def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
         )
     except BaseException as error:
         if record.read().get("state") != "switched":
-            logs = journal(home, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
+            logs = read_journal(home, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
             takeover.put_back()
             if isinstance(error, Rejected):
                 home.set_state(params["release"], "bad", reason=f"{error.phase}: {error.seen}")

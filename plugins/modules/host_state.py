@@ -161,7 +161,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._ownership imp
 from ansible_collections.flaskops.production.plugins.module_utils._platform import unsupported
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._service import show
+from ansible_collections.flaskops.production.plugins.module_utils._service import read_unit_properties
 from ansible_collections.flaskops.production.plugins.module_utils._settings import is_unfinished
 from ansible_collections.flaskops.production.plugins.module_utils._staged import (
     STAGE,
@@ -204,10 +204,10 @@ def differing_paths(params: dict, refused: list[str]) -> list[str]:
 
 def differing_units(name: str) -> Iterator[str]:
     """Enabling one of them enables both, but the service can have been disabled or masked since."""
-    unit = show(f"{name}.socket", "ActiveState,NeedDaemonReload,UnitFileState")
+    unit = read_unit_properties(f"{name}.socket", "ActiveState,NeedDaemonReload,UnitFileState")
     if unit.get("UnitFileState") != "enabled":
         yield f"{name}.socket is not enabled"
-    if show(f"{name}.service", "UnitFileState").get("UnitFileState") != "enabled":
+    if read_unit_properties(f"{name}.service", "UnitFileState").get("UnitFileState") != "enabled":
         yield f"{name}.service is not enabled"
     if unit.get("ActiveState") != "active":
         yield f"{name}.socket does not listen"

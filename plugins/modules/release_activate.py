@@ -183,11 +183,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import enter_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
-    fault,
-    mounted_path,
-    outdated,
-    probe,
-    show,
+    add_script_name,
+    check_health,
+    find_health_failure,
+    find_restart_reason,
+    read_unit_properties,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._settings import (
     differing_settings,
@@ -211,7 +211,11 @@ def needed(home: Home, params: dict) -> str:
         return f"new settings are staged: {', '.join(staged)}"
     if not os.path.lexists(home.app):
         return ""
-    return outdated(home, params["name"]) or fault(home, params["health"], attempts=1, name=params["name"]) or ""
+    return (
+        find_restart_reason(home, params["name"])
+        or find_health_failure(home, params["health"], attempts=1, name=params["name"])
+        or ""
+    )
 
 
 def activate(home: Home, params: dict, reason: str) -> dict:
@@ -238,7 +242,7 @@ def fails_too(home: Home, params: dict, phase: str) -> bool:
     """Whether the live release fails the same check as a rejected one."""
     if not home.live():
         return False
-    if probe(home, params["health"], params["name"], attempts=1).fault:
+    if check_health(home, params["health"], params["name"], attempts=1).failure:
         return True
     return phase == SITE and visit(home, params["name"], {**params["health"], "attempts": 1}, params["site"]).by_release
 
@@ -251,12 +255,12 @@ def served(home: Home, name: str, health: dict | None) -> str:
     if health is None:
         return f"{live} is live."
     try:
-        seen = probe(home, health, name, attempts=1).fault
+        seen = check_health(home, health, name, attempts=1).failure
     except (ReleaseError, OSError) as error:
         seen = str(error)
     if seen:
         return f"{live} is live, but does not serve: {seen}."
-    return f"{live} is live and answers GET {mounted_path(health['path'], home.env_file)}."
+    return f"{live} is live and answers GET {add_script_name(health['path'], home.env_file)}."
 
 
 def message(error: ActivationError, home: Home, params: dict, settings: list[str]) -> str:
@@ -392,7 +396,7 @@ def settle(module: AnsibleModule, home: Home) -> None:
     if handover is None:
         return
     try:
-        pid = show(f"{module.params['name']}.service")["MainPID"]
+        pid = read_unit_properties(f"{module.params['name']}.service")["MainPID"]
         if os.path.exists(f"/proc/{pid}") and os.stat(f"/proc/{pid}").st_uid in handover.former_uids:
             return
         settle_data(home)

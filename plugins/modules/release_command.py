@@ -144,11 +144,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, strict
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
-    cat,
-    credentials,
-    settings,
-    show,
-    systemctl,
+    parse_service_settings,
+    read_unit_credentials,
+    read_unit_properties,
+    read_unit_text,
+    run_systemctl,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._settings import next_unit
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
@@ -222,8 +222,8 @@ def inherited(text: str, purpose: str) -> list[str]:
     nothing more. A build makes the release, which the application may not write, so it has the environment only.
     """
     if purpose == "build":
-        return [line for line in settings(text) if _name(line) in ENVIRONMENT]
-    return [line for line in settings(text) if _name(line) not in PROCESS]
+        return [line for line in parse_service_settings(text) if _name(line) in ENVIRONMENT]
+    return [line for line in parse_service_settings(text) if _name(line) not in PROCESS]
 
 
 def _name(line: str) -> str:
@@ -232,7 +232,7 @@ def _name(line: str) -> str:
 
 def unit(home: Home, params: dict, start: str, script: str, output: str, space: Space | None = None) -> str:
     """A unit that runs the command: a migration as the service would be run, a build as a user with no rights."""
-    code, text = cat(f"{params['name']}.service")
+    code, text = read_unit_text(f"{params['name']}.service")
     text = next_unit(home, params["name"], text)
     # A service that is not there yet, or not this collection's, still has an environment file.
     common = [
@@ -271,7 +271,7 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
         text = unit(home, params, start, path, f"file:{path}.out", space)
         with named_pipe(path + ".out") as pipe, started_from(name, text):
             code, output = follow(["systemctl", "start", name], pipe, name, params["timeout"])
-            if code and show(name, "Result").get("Result") == "timeout":
+            if code and read_unit_properties(name, "Result").get("Result") == "timeout":
                 raise BuildTimeoutError(
                     f"release_build_command took longer than {params['timeout']} s (release_build_timeout) and was "
                     f"ended; the release {params['release']} is as it was."
@@ -291,13 +291,13 @@ def started_from(name: str, text: str) -> Iterator[None]:
     try:
         # The environment that is set in the service's unit is nobody's to read, nor is a password in the command.
         write(path, text, 0o600)
-        systemctl("daemon-reload")
+        run_systemctl("daemon-reload")
         yield
     finally:
-        systemctl("reset-failed", name)
+        run_systemctl("reset-failed", name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        systemctl("daemon-reload")
+        run_systemctl("daemon-reload")
 
 
 def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[str]]:
@@ -312,7 +312,7 @@ def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[
         write(output, "", 0o600)
         with started_from(name, unit(home, params, start, script, f"truncate:{output}")):
             # A migration takes as long as it takes; who wants to end it stops its unit.
-            code, said = systemctl("start", name, timeout=float("inf"))
+            code, said = run_systemctl("start", name, timeout=float("inf"))
             with open(output, encoding="utf-8", errors="replace") as file:
                 lines = hidden(home, params, file.read())
         return code == 0, lines or ([said] if code else [])
@@ -325,13 +325,20 @@ def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[
 def hidden(home: Home, params: dict, output: str) -> list[str]:
     """The last lines of what a command wrote, without secrets."""
     env_file = home.next_settings_file(home.env_file)
-    return plain(hide(output, env_file, credentials(f"{params['name']}.service"))).splitlines()[-OUTPUT_LINES:]
+    return plain(hide(output, env_file, read_unit_credentials(f"{params['name']}.service"))).splitlines()[
+        -OUTPUT_LINES:
+    ]
 
 
 def wait_for(name: str) -> None:
     """Wait while the unit still runs the command of a killed run: a start would join it, and take it for ours."""
     until = time.monotonic() + PATIENCE
-    while show(name, "ActiveState").get("ActiveState") in ("activating", "deactivating", "active", "reloading"):
+    while read_unit_properties(name, "ActiveState").get("ActiveState") in (
+        "activating",
+        "deactivating",
+        "active",
+        "reloading",
+    ):
         if time.monotonic() > until:
             raise ReleaseError(
                 f"{name} still runs the command of an earlier run: wait until it ends, or stop that unit, and run "

@@ -35,15 +35,15 @@ Activation.run = _run_without_processes
 """
 SERVICE = """
 
-def outdated(home, name):
+def find_restart_reason(home, name):
     return None
 
 
-def probe(home, health, name="", attempts=None):
-    return Probe(None)
+def check_health(home, health, name="", attempts=None):
+    return HealthResult(None)
 
 
-def show(unit, properties="", *more):
+def read_unit_properties(unit, properties="", *more):
     return {"MainPID": "0"}
 """
 SETTINGS = """

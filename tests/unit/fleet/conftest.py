@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.flaskops.production.plugins.filter import release_rollout as rollout_filters
 from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged, _status
 from ansible_collections.flaskops.production.plugins.module_utils._activation import Rejected
-from ansible_collections.flaskops.production.plugins.module_utils._service import Probe
+from ansible_collections.flaskops.production.plugins.module_utils._service import HealthResult
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap
 from ansible_collections.flaskops.production.plugins.modules import release_activate, release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _run
@@ -53,13 +53,13 @@ def fleet(run_module, monkeypatch):
     monkeypatch.setattr(rollout_filters, "this_run", this_run)
     monkeypatch.setattr(_run, "is_dead", lambda run: run["run"] in found.dead)
     monkeypatch.setattr(_run.time, "sleep", lambda _seconds: None)
-    monkeypatch.setattr(_status, "observe", observe)
+    monkeypatch.setattr(_status, "read_live_state", observe)
     monkeypatch.setattr(_status, "replaced", lambda _name: [])
-    monkeypatch.setattr(_staged, "observe", observe)
+    monkeypatch.setattr(_staged, "read_live_state", observe)
     monkeypatch.setattr(release_activate, "Activation", Activation)
-    monkeypatch.setattr(release_activate, "probe", lambda *_arguments, **_named: Probe(None))
+    monkeypatch.setattr(release_activate, "check_health", lambda *_arguments, **_named: HealthResult(None))
     monkeypatch.setattr(release_activate, "differing_settings", lambda *_arguments: [])
-    for name in ("outdated", "fault", "recover", "note_settings"):
+    for name in ("find_restart_reason", "find_health_failure", "recover", "note_settings"):
         monkeypatch.setattr(release_activate, name, lambda *_arguments, **_named: None)
     monkeypatch.setattr(release_stage, "sync_filesystem", lambda _path: None)
     spec = release_stage.argument_spec

@@ -243,7 +243,7 @@ def test_what_is_in_the_way_is_named(place):
 def test_the_environment_keeps_what_counts(place, monkeypatch):
     weak, strong = place.file(".env", "A=dotenv\nB=dotenv\nC=dotenv"), place.file("default", "A=file\n")
     given = 'A=unit "B=with \\"quotes\\" and $" D=4'
-    monkeypatch.setattr(_adoption_environment, "show", lambda _unit, _name: {"Environment": given})
+    monkeypatch.setattr(_adoption_environment, "read_unit_properties", lambda _unit, _name: {"Environment": given})
     text = environment_text("shop.service", [str(weak)], [str(strong)], place.origin().tops)
     assert text == b'A=dotenv\nB=dotenv\nC=dotenv\nB="with \\"quotes\\" and \\$"\nD="4"\nA=file\n'
     assert write_environment(place.home, text, 0, 4712)

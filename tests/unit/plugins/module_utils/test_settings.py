@@ -61,7 +61,7 @@ class Host:
             (self.root / name).mkdir(parents=True)
         self.units.mkdir()
         monkeypatch.setattr(_settings, "UNITS", str(self.units))
-        monkeypatch.setattr(_settings, "systemctl", self.systemctl)
+        monkeypatch.setattr(_settings, "run_systemctl", self.systemctl)
         self.home = Home(str(self.root), RUN)
         self.places = {
             str(self.root / "shared/.env"): 0o640,

@@ -103,7 +103,7 @@ def test_a_site_that_is_not_the_application_s_is_left_alone(tmp_path, text):
         path.write_text(text + site_of("1"))
     assert _visit.find_site(str(path), "myapp", "localhost") is None
     seen = _visit.visit(Home(str(tmp_path)), "myapp", HEALTH, str(path))
-    assert seen.fault is None
+    assert seen.failure is None
 
 
 def test_the_link_that_enables_a_site_leads_to_it(tmp_path):
@@ -146,7 +146,7 @@ class Stage:
         self.gunicorn = self.serve(socketserver.ThreadingUnixStreamServer(self.home.socket, Player))
         self.nginx, self.port = self.listen()
         # Whoever runs the tests listens on the socket, instead of systemd.
-        monkeypatch.setattr(_visit, "listeners", lambda _name: None)
+        monkeypatch.setattr(_visit, "read_listener_pids", lambda _name: None)
 
     def listen(self, context=None):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Player)
@@ -188,7 +188,7 @@ def test_the_site_is_asked_for_by_its_name(stage):
 
 def test_the_path_below_a_prefix_is_asked_for(stage):
     (stage.root / "shared/.env").write_text("SCRIPT_NAME=/shop\n")
-    assert stage.visit().fault is None
+    assert stage.visit().failure is None
     assert stage.nginx.asked[0][1] == "/shop/health"
 
 
@@ -200,7 +200,7 @@ def test_a_site_that_answers_at_the_second_attempt_is_right(stage):
             return next(answers) if key == "/health" else default
 
     stage.nginx.answers = Once()
-    assert stage.visit().fault is None
+    assert stage.visit().failure is None
 
 
 @pytest.mark.parametrize("status", [404, 500, 502, 503])
@@ -229,9 +229,9 @@ def test_the_release_is_at_fault_where_gunicorn_answers_the_site_s_name_wrongly(
 
 def test_an_unknown_subdomain_is_no_fault(stage):
     stage.nginx.answers["/health"] = stage.gunicorn.answers["/health"] = 404
-    assert stage.visit(site_of(stage.port, "*.example.org")).fault is None
+    assert stage.visit(site_of(stage.port, "*.example.org")).failure is None
     stage.nginx.answers["/health"] = 502
-    assert "answered 502" in stage.visit(site_of(stage.port, "*.example.org")).fault
+    assert "answered 502" in stage.visit(site_of(stage.port, "*.example.org")).failure
 
 
 @pytest.mark.parametrize("kind", ["nobody listens", "hangs up"])
@@ -264,7 +264,7 @@ def test_an_nginx_that_does_not_answer_is_at_fault(stage, kind):
 )
 def test_a_site_that_restricts_access_may_answer_so(stage, more, status, right):
     stage.nginx.answers["/health"] = status
-    assert (stage.visit(site_of(stage.port, more=more)).fault is None) == right
+    assert (stage.visit(site_of(stage.port, more=more)).failure is None) == right
 
 
 @pytest.mark.parametrize(
@@ -280,18 +280,18 @@ def test_a_site_that_restricts_access_may_answer_so(stage, more, status, right):
 )
 def test_a_redirect_is_followed_on_this_host(stage, location, asked):
     stage.nginx.answers["/health"] = (301, location.format(port=stage.port))
-    assert stage.visit(site_of(stage.port, "example.org www.example.org")).fault is None
+    assert stage.visit(site_of(stage.port, "example.org www.example.org")).failure is None
     assert [path for _host, path, _headers in stage.nginx.asked[1:]] == asked
 
 
 def test_where_a_redirect_leads_has_to_answer(stage):
     stage.nginx.answers.update({"/health": (302, "/new"), "/new": 500})
-    assert "/new through Nginx answered 500" in stage.visit().fault
+    assert "/new through Nginx answered 500" in stage.visit().failure
 
 
 def test_redirects_in_a_circle_are_a_fault(stage):
     stage.nginx.answers["/health"] = (302, "/health")
-    assert "was redirected 5 times and more" in stage.visit().fault
+    assert "was redirected 5 times and more" in stage.visit().failure
 
 
 @needs("openssl")
@@ -306,12 +306,12 @@ def test_a_visitor_is_led_to_https_and_asks_there(stage):
     secure, port = stage.listen(context)
     stage.nginx.answers["/health"] = (301, f"https://example.org:{port}/health")
     text = site_of(stage.port) + site_of(f"{port} ssl")
-    assert stage.visit(text).fault is None
+    assert stage.visit(text).failure is None
     assert (secure.asked[0][:2], names) == ((f"example.org:{port}", "/health"), ["example.org"])
     secure.answers["/health"] = 502
-    assert f"GET https://example.org:{port}/health through Nginx answered 502" in stage.visit(text).fault
+    assert f"GET https://example.org:{port}/health through Nginx answered 502" in stage.visit(text).failure
     assert stage.gunicorn.asked[-1][2]["X-Forwarded-Proto"] == "https"
     # What speaks no TLS there.
     stage.nginx.answers["/health"] = (301, f"https://example.org:{stage.port}/health")
-    fault = stage.visit(site_of(f"{stage.port} ssl")).fault
+    fault = stage.visit(site_of(f"{stage.port} ssl")).failure
     assert "through Nginx answered nothing (" in fault

@@ -38,9 +38,11 @@ def shop(tmp_path, as_root, monkeypatch):
         return facts
 
     monkeypatch.setattr(adoption_plan, "read", read)
-    monkeypatch.setattr(adoption_plan, "ask", lambda *_where: 200)
-    monkeypatch.setattr(adoption_plan, "show", lambda *_unit: {"LoadState": "not-found"})
-    monkeypatch.setattr(adoption_plan, "cat", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n"))
+    monkeypatch.setattr(adoption_plan, "send_health_request", lambda *_where: 200)
+    monkeypatch.setattr(adoption_plan, "read_unit_properties", lambda *_unit: {"LoadState": "not-found"})
+    monkeypatch.setattr(
+        adoption_plan, "read_unit_text", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n")
+    )
     monkeypatch.setattr(adoption_plan, "variables_of", lambda _unit: ["COLOUR", "SECRET_KEY"])
     return code
 

@@ -133,9 +133,11 @@ class Machine:
     def __init__(self, monkeypatch):
         self.told = []
         self.sites = []
-        monkeypatch.setattr(adoption_switch, "systemctl", self.systemctl)
-        monkeypatch.setattr(adoption_switch, "show", lambda _unit, *_names: {"MainPID": "0", "ActiveState": "active"})
-        monkeypatch.setattr(adoption_switch, "ask", lambda *_where: 200)
+        monkeypatch.setattr(adoption_switch, "run_systemctl", self.systemctl)
+        monkeypatch.setattr(
+            adoption_switch, "read_unit_properties", lambda _unit, *_names: {"MainPID": "0", "ActiveState": "active"}
+        )
+        monkeypatch.setattr(adoption_switch, "send_health_request", lambda *_where: 200)
         monkeypatch.setattr(adoption_switch, "sync_filesystem", lambda _path: None)
         monkeypatch.setattr(
             adoption_switch.Activation, "stop_candidate", lambda _self: self.told.append("candidate ends")
@@ -245,7 +247,7 @@ def test_who_waits_at_that_moment_is_led_to_the_old_one(cut_off, monkeypatch):
                 seen.append(unit.read())
         return cut_off.machine.systemctl(*words)
 
-    monkeypatch.setattr(adoption_switch, "systemctl", systemctl)
+    monkeypatch.setattr(adoption_switch, "run_systemctl", systemctl)
     cut_off("switching", installed=True)
     told = cut_off.machine.told
     # Whoever waits makes systemd start the service again as soon as it has ended.

@@ -28,7 +28,7 @@ SECRET = "a secret of several\nlines"
 def asked(run_module, tmp_path, monkeypatch):
     """What is said of a host whose socket listens, with these options."""
     unit = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
-    monkeypatch.setattr(host_state, "show", lambda _unit, _properties: unit)
+    monkeypatch.setattr(host_state, "read_unit_properties", lambda _unit, _properties: unit)
 
     def run(**options):
         arguments = {
@@ -85,7 +85,9 @@ def test_a_path_that_can_not_be_made_is_a_difference_too(asked, tmp_path):
 )
 def test_the_units(asked, monkeypatch, unit, state, expected):
     right = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
-    monkeypatch.setattr(host_state, "show", lambda name, _properties: {**right, **state} if name == unit else right)
+    monkeypatch.setattr(
+        host_state, "read_unit_properties", lambda name, _properties: {**right, **state} if name == unit else right
+    )
     assert [said for said in asked()["differs"] if said.startswith("myapp")] == [expected]
 
 

@@ -962,19 +962,19 @@ def test_what_the_process_has_loaded_is_no_reason_to_replace_it(host, case, monk
     (host.state / "unit").write_text("[Service]")
     host.deploy("v1")
     if case == "clock set back":
-        monkeypatch.setattr(_service, "started", lambda _unit: 0.0)
+        monkeypatch.setattr(_service, "compute_start_time", lambda _unit: 0.0)
     elif case == "touched":
         (host.root / "shared/.env").write_text("")
     else:
-        monkeypatch.setattr(_service, "started", lambda _unit: 0.0)
-        noted = _service.noted_process(host.home)
-        _service.note_process(host.home, "another", noted["files"])
+        monkeypatch.setattr(_service, "compute_start_time", lambda _unit: 0.0)
+        noted = _service.read_process_record(host.home)
+        _service.record_process(host.home, "another", noted["files"])
     assert host.activate("v1")["reason"] == ""
 
 
 def test_of_a_process_that_somebody_else_restarted_the_times_decide(host):
     host.deploy("v1")
-    _service.note_process(host.home, "another", {})
+    _service.record_process(host.home, "another", {})
     assert not host.activate("v1")["changed"], "it has started since"
     (host.root / "shared/.env").write_text("A=2")
     assert host.activate("v1", check=True)["reason"].endswith(".env changed since myapp.service started")
@@ -1196,7 +1196,7 @@ def test_a_release_whose_interpreter_is_gone_is_refused_and_not_rejected(host):
     python.parent.mkdir()
     python.symlink_to("/usr/bin/python3.4")
     result = host.activate("v2")
-    assert result["failed"] and "python3.4, which is not there" in result["msg"] and "Deploy it again" in result["msg"]
+    assert result["failed"] and "python3.4, which does not exist" in result["msg"] and "Deploy it again" in result["msg"]
     assert host.home.record("v2")["state"] == "staged"
     host.assert_serves("v1")
 
@@ -1303,7 +1303,7 @@ def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypat
     # systemd tells the new limit once it has read the units with which the candidate starts.
     limits = iter(["1s"] * 2)
     given = []
-    shown = _activation.show
+    shown = _activation.read_unit_properties
 
     def show(unit, *properties):
         found = shown(unit, *properties)
@@ -1311,10 +1311,10 @@ def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypat
 
     def systemctl(verb, unit="", **options):
         given.append((verb, unit, options.get("timeout")))
-        return _service.systemctl(verb, unit, **options)
+        return _service.run_systemctl(verb, unit, **options)
 
-    monkeypatch.setattr(_activation, "show", show)
-    monkeypatch.setattr(_activation, "systemctl", systemctl)
+    monkeypatch.setattr(_activation, "read_unit_properties", show)
+    monkeypatch.setattr(_activation, "run_systemctl", systemctl)
     host.activate("v1")
     starts = {unit: limit for verb, unit, limit in given if verb == "restart"}
     assert starts[CANDIDATE] == starts[MAIN] == 1 + 4 + 0.5
