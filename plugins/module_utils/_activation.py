@@ -41,7 +41,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
     swap,
     sync_filesystem,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._visit import visit
+from ansible_collections.flaskops.production.plugins.module_utils._visit import check_site
 
 # What tells why a unit did not start.
 _STATE = "LoadState,ActiveState,Result"
@@ -302,7 +302,7 @@ class Activation:
         since = time.time()
         if self.health is None or not self.site:
             return
-        found = visit(self.home, self.name, self.health, self.site)
+        found = check_site(self.home, self.name, self.health, self.site)
         if found.by_release:
             raise Rejected(SITE, found.failure, self.unit, since)
         if found.failure:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The last check of an activation: a request for the site, through Nginx, as a visitor sends it. Private."""
+"""Check the site through Nginx, as the last check of an activation. Private to the collection."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     send_health_request,
 )
 
-# How many redirects a visitor follows on this host.
-HOPS = 5
+# The maximum number of redirects that the check follows on this host.
+MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 PORTS = {"http": 80, "https": 443}
-# Where a site has one of these, it is the site that answers with one of those.
+# If a site has one of these directives, Nginx itself may answer with one of these statuses.
 RESTRICTIONS = ("auth_basic", "auth_request", "deny", "limit_conn", "limit_req", "ssl_verify_client")
 RESTRICTED = (400, 401, 403, 429)
 
@@ -36,44 +36,44 @@ _LISTEN = re.compile(r"(?:(?P<host>\[[^\]]*\]|[^:\[\]]+):)?(?P<port>[0-9]+)")
 _ANY = {None: "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}
 
 
-class Door(NamedTuple):
-    """Where a server of the site listens, as this host connects to it."""
+class Listener(NamedTuple):
+    """An address of the site to which this host can connect."""
 
     host: str
     server: Server
 
 
-class Site(NamedTuple):
-    """The site of an application: its names, the one that a visitor asks for, and its doors, by scheme and port."""
+class ServedSite(NamedTuple):
+    """A site of an application: the name to request, all server names, and the listeners by scheme and port."""
 
     name: str
-    exact: bool  # whether that name is the site's own, and none that a wildcard stands for
+    exact: bool  # whether the name is a server name of the site, and not derived from a wildcard
     names: tuple[str, ...]
-    doors: dict[tuple[str, int], Door]
+    listeners: dict[tuple[str, int], Listener]
 
 
-class Visit(NamedTuple):
-    """What a visitor saw: why it is wrong, None when it is right, and whether the release itself answers so."""
+class SiteResult(NamedTuple):
+    """The result of a check through Nginx. `by_release` is true if Gunicorn itself returns the wrong status."""
 
     failure: str | None
     by_release: bool = False
 
 
-def find_site(path: str, application: str, host: str) -> Site | None:
-    """The site that Nginx reads from a file; None where this collection did not write one for the application.
+def find_site(path: str, application: str, host: str) -> ServedSite | None:
+    """Read the application's site from a file. Return None if this collection has not written it for the application.
 
-    host: the Host header of the health check, which is the visitor's, too, where the site has that name.
+    `host` is the Host header of the health check. It is requested if it is a server name of the site.
     """
     with contextlib.suppress(OSError):
         if writer(os.path.realpath(path)) == application:
             with open(path, encoding="utf-8", errors="replace") as file:
-                return read_site(file.read(), host)
+                return parse_site(file.read(), host)
     return None
 
 
-def read_site(text: str, host: str) -> Site | None:
-    """The site as its file describes it; None where nobody on this host can connect to it."""
-    doors: dict[tuple[str, int], Door] = {}
+def parse_site(text: str, host: str) -> ServedSite | None:
+    """Return the site described by the text of its file, or None if this host cannot connect to it."""
+    listeners: dict[tuple[str, int], Listener] = {}
     found: list[str] = []
     for server in config((Directive("http", (), parse(text), ""),)).servers:
         found += server.names
@@ -83,19 +83,19 @@ def read_site(text: str, host: str) -> Site | None:
                 continue
             address, port = (match["host"], int(match["port"])) if match else (listen, PORTS["http"])
             scheme = "https" if "ssl" in options else "http"
-            doors.setdefault((scheme, port), Door(_ANY.get(address, (address or "").strip("[]")), server))
-    if not doors:
+            listeners.setdefault((scheme, port), Listener(_ANY.get(address, (address or "").strip("[]")), server))
+    if not listeners:
         return None
     names = tuple(found) or ("_",)
     bare = re.sub(r":[0-9]+$", "", host).lower()
-    if _is_of(names, bare):
-        return Site(bare, True, names, doors)
+    if _matches_name(names, bare):
+        return ServedSite(bare, True, names, listeners)
     exact = [name for name in names if "*" not in name and not name.startswith(".")]
-    return Site(exact[0] if exact else names[0].replace("*", "www").strip("."), bool(exact), names, doors)
+    return ServedSite(exact[0] if exact else names[0].replace("*", "www").strip("."), bool(exact), names, listeners)
 
 
-def _is_of(names: tuple[str, ...], name: str) -> bool:
-    """Whether one of these, as server_name of Nginx has them, is or stands for a name."""
+def _matches_name(names: tuple[str, ...], name: str) -> bool:
+    """Return whether one of Nginx's server names, which may have wildcards, matches a name."""
     return any(
         pattern == "_"
         or (pattern.startswith(".") and (name == pattern[1:] or name.endswith(pattern)))
@@ -106,58 +106,60 @@ def _is_of(names: tuple[str, ...], name: str) -> bool:
     )
 
 
-def visit(home: Home, application: str, health: dict, path: str) -> Visit:
-    """Ask for the site of this file until the answer is right, as the health check says; right where there is none."""
+def check_site(home: Home, application: str, health: dict, path: str) -> SiteResult:
+    """Repeat the health check through Nginx until it passes. Without a site of the application, it passes."""
     site = find_site(path, application, health["host"])
-    seen = Visit(None)
+    result = SiteResult(None)
     for attempt in range(health["attempts"] if site else 0):
         if attempt:
             time.sleep(health["interval"])
-        seen = _visit_once(home, application, health, site)
-        if seen.failure is None:
+        result = _request_site(home, application, health, site)
+        if result.failure is None:
             break
-    return seen
+    return result
 
 
-def _visit_once(home: Home, application: str, health: dict, site: Site) -> Visit:
-    # A site with TLS has both, and a visitor may come to the one that redirects to the other.
-    name, (scheme, port) = site.name, sorted(site.doors)[0]
-    url = f"{scheme}://{_authority(name, scheme, port)}{add_script_name(health['path'], home.env_file)}"
-    for _hop in range(HOPS + 1):
-        scheme, port, target = _parts(url)
-        door = site.doors[scheme, port]
-        answer, location = _get(door, url, name, health)
+def _request_site(home: Home, application: str, health: dict, site: ServedSite) -> SiteResult:
+    # A site with TLS may have both schemes. Start with HTTP, which may redirect to HTTPS.
+    name, (scheme, port) = site.name, sorted(site.listeners)[0]
+    url = f"{scheme}://{_format_authority(name, scheme, port)}{add_script_name(health['path'], home.env_file)}"
+    for _hop in range(MAX_REDIRECTS + 1):
+        scheme, port, target = _split_url(url)
+        listener = site.listeners[scheme, port]
+        answer, location = _send_request(listener, url, name, health)
         if answer in health["status"]:
-            return Visit(None)
+            return SiteResult(None)
         if answer not in REDIRECTS or not location:
             break
         url = urljoin(url, location)
         name = urlsplit(url).hostname or ""
-        # What this host does not serve, such as the HTTPS of a load balancer, cannot be asked for here.
-        if not _is_of(site.names, name) or _parts(url)[:2] not in site.doors:
-            return Visit(None)
+        # Do not follow redirects to other servers, such as a load balancer with HTTPS.
+        if not _matches_name(site.names, name) or _split_url(url)[:2] not in site.listeners:
+            return SiteResult(None)
     else:
-        return Visit(f"GET {url} through Nginx was redirected {HOPS} times and more")
-    if isinstance(answer, int) and answer in RESTRICTED and _is_restricted(door.server, target):
-        return Visit(None)
-    host = _authority(name, scheme, port)
+        return SiteResult(f"GET {url} through Nginx was redirected {MAX_REDIRECTS} times and more")
+    if isinstance(answer, int) and answer in RESTRICTED and _is_restricted(listener.server, target):
+        return SiteResult(None)
+    host = _format_authority(name, scheme, port)
     headers = {**health["headers"], "X-Forwarded-Proto": scheme, "X-Forwarded-Host": host}
     own = send_health_request(home.socket, target, host, health["timeout"], headers, read_listener_pids(application))
     if own == answer and not site.exact:
-        return Visit(None)
+        return SiteResult(None)
     expected = " or ".join(str(status) for status in health["status"])
-    fault = f"GET {url} through Nginx answered {answer}, expected {expected}"
+    failure = f"GET {url} through Nginx answered {answer}, expected {expected}"
     if own in health["status"]:
-        return Visit(f"{fault}, although Gunicorn answered {own} over its socket{_log_of(door.server)}")
-    return Visit(f"{fault}, and Gunicorn answered {own} to Host {host}", True)
+        return SiteResult(
+            f"{failure}, although Gunicorn answered {own} over its socket{_format_error_log(listener.server)}"
+        )
+    return SiteResult(f"{failure}, and Gunicorn answered {own} to Host {host}", True)
 
 
-def _authority(name: str, scheme: str, port: int) -> str:
+def _format_authority(name: str, scheme: str, port: int) -> str:
     return name if port == PORTS[scheme] else f"{name}:{port}"
 
 
-def _parts(url: str) -> tuple[str, int, str]:
-    """The scheme, the port and the request's target of a URL; port 0 where it has one that is none."""
+def _split_url(url: str) -> tuple[str, int, str]:
+    """Return the scheme, the port and the request target of a URL. The port is 0 if it is invalid."""
     parts = urlsplit(url)
     try:
         port = parts.port or PORTS.get(parts.scheme, 0)
@@ -166,22 +168,21 @@ def _parts(url: str) -> tuple[str, int, str]:
     return parts.scheme, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-def _get(door: Door, url: str, name: str, health: dict) -> tuple[int | str, str]:
-    """The status that Nginx answers, or why it does not answer, and where it redirects to.
+def _send_request(listener: Listener, url: str, name: str, health: dict) -> tuple[int | str, str]:
+    """Return the status of Nginx's response, or the reason for no response, and the Location header.
 
-    The certificate is not verified: whether it is valid for the name is for the doctor to tell. Of the body nothing is
-    read: the check over the socket has.
+    Does not verify the certificate, which the doctor examines, and does not read the body.
     """
-    scheme, port, target = _parts(url)
+    scheme, port, target = _split_url(url)
     connection = http.client.HTTPConnection(name, port, timeout=health["timeout"])
     try:
-        connection.sock = socket.create_connection((door.host, port), health["timeout"])
+        connection.sock = socket.create_connection((listener.host, port), health["timeout"])
         if scheme == "https":
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             connection.sock = context.wrap_socket(connection.sock, server_hostname=name)
-        headers = {"Host": _authority(name, scheme, port), "User-Agent": "release-health", **health["headers"]}
+        headers = {"Host": _format_authority(name, scheme, port), "User-Agent": "release-health", **health["headers"]}
         connection.request("GET", target, headers={**headers, "Connection": "close"})
         response = connection.getresponse()
         return response.status, response.getheader("Location") or ""
@@ -192,7 +193,7 @@ def _get(door: Door, url: str, name: str, health: dict) -> tuple[int | str, str]
 
 
 def _is_restricted(server: Server, target: str) -> bool:
-    """Whether the site itself keeps some visitors from this path, of whom this host may be one."""
+    """Return whether directives of the site restrict access to this target."""
     statements = list(server.statements)
     for item in server.statements:
         modifier = item.words[0] if len(item.words) > 1 else ""
@@ -201,6 +202,6 @@ def _is_restricted(server: Server, target: str) -> bool:
     return any(item.name in RESTRICTIONS and item.words != ("off",) for item in statements)
 
 
-def _log_of(server: Server) -> str:
+def _format_error_log(server: Server) -> str:
     logs = [log for log in server.error_logs if log.startswith("/")]
     return f" (its log: {logs[-1]})" if logs else ""

@@ -198,7 +198,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._settings impo
     staged_settings,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
-from ansible_collections.flaskops.production.plugins.module_utils._visit import visit
+from ansible_collections.flaskops.production.plugins.module_utils._visit import check_site
 
 
 def needed(home: Home, params: dict) -> str:
@@ -244,7 +244,10 @@ def fails_too(home: Home, params: dict, phase: str) -> bool:
         return False
     if check_health(home, params["health"], params["name"], attempts=1).failure:
         return True
-    return phase == SITE and visit(home, params["name"], {**params["health"], "attempts": 1}, params["site"]).by_release
+    return (
+        phase == SITE
+        and check_site(home, params["name"], {**params["health"], "attempts": 1}, params["site"]).by_release
+    )
 
 
 def served(home: Home, name: str, health: dict | None) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The last check of an activation, with servers that play Nginx and Gunicorn on real sockets."""
+"""Test the check through Nginx with test servers in place of Nginx and Gunicorn."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ HEALTH = {
 }
 
 
-def site_of(listen="80", name="example.org", more=""):
+def format_site(listen="80", name="example.org", more=""):
     return (
         f"server {{\n    listen {listen};\n    server_name {name};\n    error_log /var/log/nginx/e.log;\n{more}\n}}\n"
     )
 
 
-# The names of a site, the one that a visitor asks for where the health check has "localhost", and whether it is exact.
+# The server names of a site, the name to request if the health check has "localhost", and whether it is exact.
 NAMES = [
     ("example.org", "example.org", True),
     ("www.example.org example.org", "www.example.org", True),
@@ -53,8 +53,8 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("names", "name", "exact"), NAMES)
-def test_a_visitor_asks_for_a_name_of_the_site(names, name, exact):
-    site = _visit.read_site(site_of(name=names), "localhost")
+def test_request_has_a_server_name_of_the_site(names, name, exact):
+    site = _visit.parse_site(format_site(name=names), "localhost")
     assert (site.name, site.exact) == (name, exact)
 
 
@@ -66,8 +66,8 @@ def test_a_visitor_asks_for_a_name_of_the_site(names, name, exact):
         (".example.org", "example.org"),
     ],
 )
-def test_the_host_of_the_health_check_is_asked_for_where_the_site_has_it(names, host):
-    site = _visit.read_site(site_of(name=names), host)
+def test_request_has_the_host_of_the_health_check_if_the_site_matches_it(names, host):
+    site = _visit.parse_site(format_site(name=names), host)
     assert (site.name, site.exact) == (host.split(":")[0], True)
 
 
@@ -83,37 +83,37 @@ def test_the_host_of_the_health_check_is_asked_for_where_the_site_has_it(names, 
         ("192.0.2.1", "http", 80, "192.0.2.1"),
         ("[::]:80", "http", 80, "::1"),
         ("[2001:db8::1]:80", "http", 80, "2001:db8::1"),
-        # Where both are there, IPv4 is asked: a host may lack the address ::1.
+        # IPv4 is preferred: a host may lack the address ::1.
         ("80;\n    listen [::]:80", "http", 80, "127.0.0.1"),
     ],
 )
-def test_the_address_is_one_that_the_site_listens_on(listen, scheme, port, host):
-    doors = _visit.read_site(site_of(listen), "localhost").doors
-    assert {key: door.host for key, door in doors.items()} == {(scheme, port): host}
+def test_request_goes_to_an_address_of_the_site(listen, scheme, port, host):
+    listeners = _visit.parse_site(format_site(listen), "localhost").listeners
+    assert {key: listener.host for key, listener in listeners.items()} == {(scheme, port): host}
 
 
-def test_a_site_on_a_unix_socket_has_no_visitors_here():
-    assert _visit.read_site(site_of("unix:/run/site.sock"), "localhost") is None
+def test_site_on_a_unix_socket_is_not_requested():
+    assert _visit.parse_site(format_site("unix:/run/site.sock"), "localhost") is None
 
 
-@pytest.mark.parametrize("text", [HEADER.format("other"), "# by hand\n", None])
-def test_a_site_that_is_not_the_application_s_is_left_alone(tmp_path, text):
+@pytest.mark.parametrize("text", [HEADER.format("other"), "# handwritten\n", None])
+def test_site_of_another_application_is_not_requested(tmp_path, text):
     path = tmp_path / "myapp.conf"
     if text is not None:
-        path.write_text(text + site_of("1"))
+        path.write_text(text + format_site("1"))
     assert _visit.find_site(str(path), "myapp", "localhost") is None
-    seen = _visit.visit(Home(str(tmp_path)), "myapp", HEALTH, str(path))
-    assert seen.failure is None
+    result = _visit.check_site(Home(str(tmp_path)), "myapp", HEALTH, str(path))
+    assert result.failure is None
 
 
-def test_the_link_that_enables_a_site_leads_to_it(tmp_path):
-    (tmp_path / "available").write_text(HEADER.format("myapp") + site_of())
+def test_site_is_found_through_its_link(tmp_path):
+    (tmp_path / "available").write_text(HEADER.format("myapp") + format_site())
     (tmp_path / "enabled").symlink_to("available")
     assert _visit.find_site(str(tmp_path / "enabled"), "myapp", "localhost").name == "example.org"
 
 
-class Player(http.server.BaseHTTPRequestHandler):
-    """Answers with a status, or a redirect, that the test has planned for a Host and a path."""
+class PlannedHandler(http.server.BaseHTTPRequestHandler):
+    """Send the status or redirect that the test has set for a Host and a path."""
 
     def do_GET(self):
         self.server.asked.append((self.headers["Host"], self.path, dict(self.headers)))
@@ -134,8 +134,8 @@ class Player(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Stage:
-    """A host with a site, a server that plays its Nginx, and one that plays Gunicorn."""
+class SiteHost:
+    """A host with a site and test servers in place of Nginx and Gunicorn."""
 
     def __init__(self, monkeypatch):
         self.root = Path(tempfile.mkdtemp(prefix="visit"))
@@ -143,13 +143,13 @@ class Stage:
         (self.root / "shared").mkdir()
         self.home = Home(str(self.root))
         self.servers, self.held = [], []
-        self.gunicorn = self.serve(socketserver.ThreadingUnixStreamServer(self.home.socket, Player))
+        self.gunicorn = self.serve(socketserver.ThreadingUnixStreamServer(self.home.socket, PlannedHandler))
         self.nginx, self.port = self.listen()
-        # Whoever runs the tests listens on the socket, instead of systemd.
+        # The process of the tests listens on the socket, instead of systemd.
         monkeypatch.setattr(_visit, "read_listener_pids", lambda _name: None)
 
     def listen(self, context=None):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Player)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), PlannedHandler)
         if context:
             server.socket = context.wrap_socket(server.socket, server_side=True)
         return self.serve(server), server.server_address[1]
@@ -162,8 +162,8 @@ class Stage:
 
     def visit(self, text=None, **health):
         path = self.root / "site.conf"
-        path.write_text(HEADER.format("myapp") + (text or site_of(self.port)))
-        return _visit.visit(self.home, "myapp", {**HEALTH, **health}, str(path))
+        path.write_text(HEADER.format("myapp") + (text or format_site(self.port)))
+        return _visit.check_site(self.home, "myapp", {**HEALTH, **health}, str(path))
 
     def close(self):
         for server in self.servers:
@@ -173,83 +173,85 @@ class Stage:
 
 
 @pytest.fixture
-def stage(monkeypatch):
-    found = Stage(monkeypatch)
+def site_host(monkeypatch):
+    found = SiteHost(monkeypatch)
     yield found
     found.close()
 
 
-def test_the_site_is_asked_for_by_its_name(stage):
-    assert stage.visit() == (None, False)
-    ((host, path, headers),) = stage.nginx.asked
-    assert (host, path, headers["X-Token"]) == (f"example.org:{stage.port}", "/health", "health")
-    assert stage.gunicorn.asked == []
+def test_request_has_the_name_of_the_site(site_host):
+    assert site_host.visit() == (None, False)
+    ((host, path, headers),) = site_host.nginx.asked
+    assert (host, path, headers["X-Token"]) == (f"example.org:{site_host.port}", "/health", "health")
+    assert site_host.gunicorn.asked == []
 
 
-def test_the_path_below_a_prefix_is_asked_for(stage):
-    (stage.root / "shared/.env").write_text("SCRIPT_NAME=/shop\n")
-    assert stage.visit().failure is None
-    assert stage.nginx.asked[0][1] == "/shop/health"
+def test_request_path_is_prefixed_with_script_name(site_host):
+    (site_host.root / "shared/.env").write_text("SCRIPT_NAME=/shop\n")
+    assert site_host.visit().failure is None
+    assert site_host.nginx.asked[0][1] == "/shop/health"
 
 
-def test_a_site_that_answers_at_the_second_attempt_is_right(stage):
+def test_success_at_the_second_attempt_is_a_success(site_host):
     answers = iter([502, 200])
 
     class Once(dict):
         def get(self, key, default=None):
             return next(answers) if key == "/health" else default
 
-    stage.nginx.answers = Once()
-    assert stage.visit().failure is None
+    site_host.nginx.answers = Once()
+    assert site_host.visit().failure is None
 
 
 @pytest.mark.parametrize("status", [404, 500, 502, 503])
-def test_nginx_is_at_fault_where_gunicorn_answers_as_it_should(stage, status):
-    stage.nginx.answers["/health"] = status
-    fault, by_release = stage.visit()
-    url = f"http://example.org:{stage.port}/health"
-    assert fault == (
+def test_wrong_status_is_not_by_the_release_if_gunicorn_answers_correctly(site_host, status):
+    site_host.nginx.answers["/health"] = status
+    failure, by_release = site_host.visit()
+    url = f"http://example.org:{site_host.port}/health"
+    assert failure == (
         f"GET {url} through Nginx answered {status}, expected 200, although Gunicorn answered 200 over its socket "
         "(its log: /var/log/nginx/e.log)"
     )
     assert not by_release
-    assert len(stage.nginx.asked) == 2
-    # Gunicorn was asked as Nginx asks it.
-    headers = stage.gunicorn.asked[-1][2]
-    assert headers["Host"] == headers["X-Forwarded-Host"] == f"example.org:{stage.port}"
+    assert len(site_host.nginx.asked) == 2
+    # Gunicorn got the headers that Nginx sends.
+    headers = site_host.gunicorn.asked[-1][2]
+    assert headers["Host"] == headers["X-Forwarded-Host"] == f"example.org:{site_host.port}"
     assert headers["X-Forwarded-Proto"] == "http"
 
 
-def test_the_release_is_at_fault_where_gunicorn_answers_the_site_s_name_wrongly(stage):
-    stage.nginx.answers["/health"] = stage.gunicorn.answers["/health"] = 400
-    fault, by_release = stage.visit()
-    assert fault.endswith(f"answered 400, expected 200, and Gunicorn answered 400 to Host example.org:{stage.port}")
+def test_wrong_status_is_by_the_release_if_gunicorn_returns_it_too(site_host):
+    site_host.nginx.answers["/health"] = site_host.gunicorn.answers["/health"] = 400
+    failure, by_release = site_host.visit()
+    assert failure.endswith(
+        f"answered 400, expected 200, and Gunicorn answered 400 to Host example.org:{site_host.port}"
+    )
     assert by_release
 
 
-def test_an_unknown_subdomain_is_no_fault(stage):
-    stage.nginx.answers["/health"] = stage.gunicorn.answers["/health"] = 404
-    assert stage.visit(site_of(stage.port, "*.example.org")).failure is None
-    stage.nginx.answers["/health"] = 502
-    assert "answered 502" in stage.visit(site_of(stage.port, "*.example.org")).failure
+def test_unknown_subdomain_is_no_failure(site_host):
+    site_host.nginx.answers["/health"] = site_host.gunicorn.answers["/health"] = 404
+    assert site_host.visit(format_site(site_host.port, "*.example.org")).failure is None
+    site_host.nginx.answers["/health"] = 502
+    assert "answered 502" in site_host.visit(format_site(site_host.port, "*.example.org")).failure
 
 
-@pytest.mark.parametrize("kind", ["nobody listens", "hangs up"])
-def test_an_nginx_that_does_not_answer_is_at_fault(stage, kind):
-    port = stage.port
-    if kind == "hangs up":
-        stage.nginx.answers["/health"] = None
+@pytest.mark.parametrize("kind", ["no listener", "closed connection"])
+def test_missing_response_of_nginx_is_a_failure(site_host, kind):
+    port = site_host.port
+    if kind == "closed connection":
+        site_host.nginx.answers["/health"] = None
     else:
         held = hold_port()
         port = held.getsockname()[1]
-    fault, by_release = stage.visit(site_of(port))
-    said = "Connection refused" if kind == "nobody listens" else "Remote end closed connection without response"
-    assert f"through Nginx answered nothing ({said})" in fault
+    failure, by_release = site_host.visit(format_site(port))
+    reason = "Connection refused" if kind == "no listener" else "Remote end closed connection without response"
+    assert f"through Nginx answered nothing ({reason})" in failure
     assert not by_release
 
 
 @pytest.mark.parametrize(
-    ("more", "status", "right"),
+    ("more", "status", "passes"),
     [
         ("auth_basic x;", 401, True),
         ("auth_basic off;", 401, False),
@@ -262,9 +264,9 @@ def test_an_nginx_that_does_not_answer_is_at_fault(stage, kind):
         ("", 403, False),
     ],
 )
-def test_a_site_that_restricts_access_may_answer_so(stage, more, status, right):
-    stage.nginx.answers["/health"] = status
-    assert (stage.visit(site_of(stage.port, more=more)).failure is None) == right
+def test_site_with_restricted_access_may_refuse_the_request(site_host, more, status, passes):
+    site_host.nginx.answers["/health"] = status
+    assert (site_host.visit(format_site(site_host.port, more=more)).failure is None) == passes
 
 
 @pytest.mark.parametrize(
@@ -278,40 +280,40 @@ def test_a_site_that_restricts_access_may_answer_so(stage, more, status, right):
         ("http://example.org:99999/", []),
     ],
 )
-def test_a_redirect_is_followed_on_this_host(stage, location, asked):
-    stage.nginx.answers["/health"] = (301, location.format(port=stage.port))
-    assert stage.visit(site_of(stage.port, "example.org www.example.org")).failure is None
-    assert [path for _host, path, _headers in stage.nginx.asked[1:]] == asked
+def test_redirect_to_this_host_is_followed(site_host, location, asked):
+    site_host.nginx.answers["/health"] = (301, location.format(port=site_host.port))
+    assert site_host.visit(format_site(site_host.port, "example.org www.example.org")).failure is None
+    assert [path for _host, path, _headers in site_host.nginx.asked[1:]] == asked
 
 
-def test_where_a_redirect_leads_has_to_answer(stage):
-    stage.nginx.answers.update({"/health": (302, "/new"), "/new": 500})
-    assert "/new through Nginx answered 500" in stage.visit().failure
+def test_target_of_a_redirect_must_answer(site_host):
+    site_host.nginx.answers.update({"/health": (302, "/new"), "/new": 500})
+    assert "/new through Nginx answered 500" in site_host.visit().failure
 
 
-def test_redirects_in_a_circle_are_a_fault(stage):
-    stage.nginx.answers["/health"] = (302, "/health")
-    assert "was redirected 5 times and more" in stage.visit().failure
+def test_redirect_loop_is_a_failure(site_host):
+    site_host.nginx.answers["/health"] = (302, "/health")
+    assert "was redirected 5 times and more" in site_host.visit().failure
 
 
 @needs("openssl")
-def test_a_visitor_is_led_to_https_and_asks_there(stage):
-    key, certificate = stage.root / "key.pem", stage.root / "cert.pem"
+def test_redirect_to_https_is_followed(site_host):
+    key, certificate = site_host.root / "key.pem", site_host.root / "cert.pem"
     command = [find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=other"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     names = []
     context.sni_callback = lambda _socket, name, _context: names.append(name)
-    secure, port = stage.listen(context)
-    stage.nginx.answers["/health"] = (301, f"https://example.org:{port}/health")
-    text = site_of(stage.port) + site_of(f"{port} ssl")
-    assert stage.visit(text).failure is None
+    secure, port = site_host.listen(context)
+    site_host.nginx.answers["/health"] = (301, f"https://example.org:{port}/health")
+    text = format_site(site_host.port) + format_site(f"{port} ssl")
+    assert site_host.visit(text).failure is None
     assert (secure.asked[0][:2], names) == ((f"example.org:{port}", "/health"), ["example.org"])
     secure.answers["/health"] = 502
-    assert f"GET https://example.org:{port}/health through Nginx answered 502" in stage.visit(text).failure
-    assert stage.gunicorn.asked[-1][2]["X-Forwarded-Proto"] == "https"
-    # What speaks no TLS there.
-    stage.nginx.answers["/health"] = (301, f"https://example.org:{stage.port}/health")
-    fault = stage.visit(site_of(f"{stage.port} ssl")).failure
-    assert "through Nginx answered nothing (" in fault
+    assert f"GET https://example.org:{port}/health through Nginx answered 502" in site_host.visit(text).failure
+    assert site_host.gunicorn.asked[-1][2]["X-Forwarded-Proto"] == "https"
+    # A port without TLS.
+    site_host.nginx.answers["/health"] = (301, f"https://example.org:{site_host.port}/health")
+    failure = site_host.visit(format_site(f"{site_host.port} ssl")).failure
+    assert "through Nginx answered nothing (" in failure
