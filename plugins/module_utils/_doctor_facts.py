@@ -250,7 +250,7 @@ def _read_nginx(facts: Facts, system: System, recent: int) -> None:
         accepted, facts.nginx_output, files = answer
         facts.nginx = "valid" if accepted else "invalid"
         main = next(iter(files), "")
-        facts.config = _nginx.config(_nginx.tree(files, main))
+        facts.config = _nginx.build_config(_nginx.resolve_includes(files, main))
         user = facts.config.user
         if unit.get("ActiveState") != "active":
             facts.nginx += " masked" if unit.get("LoadState") == "masked" else " stopped"

@@ -22,7 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_files 
     within,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import Finding, finding
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, conflicts
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, find_conflicts
 
 # How many paths a finding names; the rest is counted.
 NAMED = 3
@@ -644,7 +644,7 @@ def nginx(facts: Facts) -> Iterator[Finding]:
 
 def _names(facts: Facts) -> Iterator[Finding]:
     ours = {name.lower() for site in facts.sites() for name in site.names}
-    for name, address in dict.fromkeys(conflicts(facts.nginx_output)):
+    for name, address in dict.fromkeys(find_conflicts(facts.nginx_output)):
         if name.lower() in ours:
             files = [site.file for site in facts.config.servers if name.lower() in map(str.lower, site.names)]
             seen = f"'{name}' on {address} in {' and '.join(dict.fromkeys(files))}"

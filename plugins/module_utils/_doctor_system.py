@@ -59,7 +59,7 @@ class System:
         except subprocess.TimeoutExpired:
             return False, f"[emerg] nginx -T did not end within {NGINX_SECONDS} s", _files("/etc/nginx/nginx.conf")
         output = done.stderr.decode(errors="replace").strip()
-        files = _nginx.dumped(done.stdout.decode(errors="replace")) if done.returncode == 0 else {}
+        files = _nginx.parse_dump(done.stdout.decode(errors="replace")) if done.returncode == 0 else {}
         return done.returncode == 0, output, files or _files("/etc/nginx/nginx.conf")
 
     def nginx_unit(self) -> dict[str, str]:
@@ -118,7 +118,7 @@ def _files(main: str) -> dict[str, str]:
             patterns = [item.words[0] for item in directives if item.name == "include" and item.words]
             return patterns + [pattern for item in directives for pattern in included(item.block)]
 
-        for pattern in included(_nginx.parse(found[path])):
+        for pattern in included(_nginx.parse_directives(found[path])):
             pending += sorted(glob.glob(os.path.join(os.path.dirname(main), pattern)))
     return found
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Nginx's configuration says: pure functions over the texts of its files. Private to the collection."""
+"""Parse Nginx's configuration from the texts of its files. Private to the collection."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import os
 import re
 from typing import Iterator, NamedTuple
 
-# Nginx has no limit of its own; a file that includes itself is its error to report.
-DEPTH = 10
+# Nginx has no limit and reports recursive includes itself.
+MAX_INCLUDE_DEPTH = 10
 
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*)
@@ -24,7 +24,7 @@ _FILE = re.compile(r"^# configuration file (?P<name>/.*):$", re.M)
 
 
 class Directive(NamedTuple):
-    """One statement, with the block behind it where it has one, and the file that it stands in."""
+    """A directive with its block, which may be empty, and the path of its file."""
 
     name: str
     words: tuple[str, ...]
@@ -33,7 +33,7 @@ class Directive(NamedTuple):
 
 
 class Location(NamedTuple):
-    """A location with what it serves from; ``modifier`` is what stands before its path."""
+    """A location block. ``modifier`` precedes the path, such as ``^~``."""
 
     modifier: str
     path: str
@@ -43,14 +43,14 @@ class Location(NamedTuple):
     file: str
 
     @property
-    def prefix(self) -> bool:
-        """Whether the path is the beginning of a URL, not a pattern and not the whole of it."""
+    def is_prefix(self) -> bool:
+        """Return whether the path matches as a prefix, not exactly and not as a regular expression."""
         return self.modifier in ("", "^~")
 
     @property
     def directory(self) -> str:
-        """The directory that it serves files from; empty when it serves none, or when only a request would tell."""
-        if not self.prefix or "$" in self.alias + self.root:
+        """Return the directory of its files; empty if it serves none, or if it depends on variables."""
+        if not self.is_prefix or "$" in self.alias + self.root:
             return ""
         path = self.alias or (self.root.rstrip("/") + self.path if self.root else "")
         return (path.rstrip("/") or "/") if path.startswith("/") else ""
@@ -66,31 +66,31 @@ class Server(NamedTuple):
     certificates: tuple[str, ...]
     keys: tuple[str, ...]
     error_logs: tuple[str, ...]
-    # What stands behind each address of listen, such as ssl and default_server.
+    # The parameters of each listen directive, such as ssl and default_server.
     options: tuple[tuple[str, ...], ...] = ()
     body_size: str = ""
     statements: tuple[Directive, ...] = ()
 
 
 class Config(NamedTuple):
-    """The whole configuration, as far as it concerns an application."""
+    """The parts of the configuration that concern an application."""
 
     user: str
     servers: tuple[Server, ...]
     error_logs: tuple[str, ...]
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
+# --- parsing ---------------------------------------------------------------------------------------------------------
 
 
-def dumped(text: str) -> dict[str, str]:
-    """The files in what `nginx -T` prints, the main file first."""
+def parse_dump(text: str) -> dict[str, str]:
+    """Return the texts of the files in the output of `nginx -T`, by path, the main file first."""
     parts = _FILE.split(text)[1:]
     return dict(zip(parts[::2], parts[1::2]))
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    """The words, quoted or not, as ("word", …), and the marks ; { } as ("mark", …)."""
+def _tokenize(text: str) -> Iterator[tuple[str, str]]:
+    """Yield ("word", …) for each word, without its quotes, and ("mark", …) for each of ; { }."""
     for match in _TOKEN.finditer(text):
         if match["mark"]:
             yield "mark", match["mark"]
@@ -100,9 +100,9 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
             yield "word", match["word"]
 
 
-def parse(text: str, file: str = "") -> tuple[Directive, ...]:
-    """The statements of a file. What is cut off in the middle ends where the text does."""
-    tokens = _tokens(text)
+def parse_directives(text: str, file: str = "") -> tuple[Directive, ...]:
+    """Return the directives of a file. An incomplete directive or block ends at the end of the text."""
+    tokens = _tokenize(text)
 
     def block() -> tuple[Directive, ...]:
         found: list[Directive] = []
@@ -122,31 +122,31 @@ def parse(text: str, file: str = "") -> tuple[Directive, ...]:
     return block()
 
 
-def named(statements: tuple[Directive, ...], name: str) -> Iterator[tuple[str, ...]]:
-    """The words of every statement of this name, in whatever block it stands."""
+def find_directives(statements: tuple[Directive, ...], name: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of each directive with this name, in all blocks."""
     for item in statements:
         if item.name == name:
             yield item.words
-        yield from named(item.block, name)
+        yield from find_directives(item.block, name)
 
 
-def tree(files: dict[str, str], main: str) -> tuple[Directive, ...]:
-    """The statements of the main file, with those of included files in place of their includes."""
+def resolve_includes(files: dict[str, str], main: str) -> tuple[Directive, ...]:
+    """Return the directives of the main file, with includes replaced by the directives of their files."""
 
     def expand(directives: tuple[Directive, ...], depth: int) -> Iterator[Directive]:
         for item in directives:
-            if item.name == "include" and item.words and depth < DEPTH:
+            if item.name == "include" and item.words and depth < MAX_INCLUDE_DEPTH:
                 pattern = os.path.join(os.path.dirname(main), item.words[0])
-                for name in sorted(name for name in files if matches(pattern, name)):
-                    yield from expand(parse(files[name], name), depth + 1)
+                for name in sorted(name for name in files if matches_include(pattern, name)):
+                    yield from expand(parse_directives(files[name], name), depth + 1)
             else:
                 yield item._replace(block=tuple(expand(item.block, depth)))
 
-    return tuple(expand(parse(files.get(main, ""), main), 0))
+    return tuple(expand(parse_directives(files.get(main, ""), main), 0))
 
 
-def matches(pattern: str, name: str) -> bool:
-    """Whether an include pattern reads this file, by glob(3)'s rules."""
+def matches_include(pattern: str, name: str) -> bool:
+    """Return whether an include pattern matches a file, by the rules of glob(3)."""
     names, patterns = name.split("/"), os.path.normpath(pattern).split("/")
     return len(names) == len(patterns) and all(
         fnmatch.fnmatchcase(part, wanted) and (wanted.startswith(".") or not part.startswith("."))
@@ -154,34 +154,36 @@ def matches(pattern: str, name: str) -> bool:
     )
 
 
-# --- what it means ---------------------------------------------------------------------------------------------------
+# --- evaluation ------------------------------------------------------------------------------------------------------
 
 
-def _values(block: tuple[Directive, ...], name: str) -> list[str]:
+def _find_values(block: tuple[Directive, ...], name: str) -> list[str]:
     return [item.words[0] for item in block if item.name == name and item.words]
 
 
-def _value(block: tuple[Directive, ...], name: str, inherited: str = "") -> str:
-    return ([inherited] + _values(block, name))[-1]
+def _find_value(block: tuple[Directive, ...], name: str, inherited: str = "") -> str:
+    return ([inherited] + _find_values(block, name))[-1]
 
 
-def _locations(block: tuple[Directive, ...], root: str, upstreams: dict[str, str]) -> Iterator[Location]:
+def _parse_locations(block: tuple[Directive, ...], root: str, upstreams: dict[str, str]) -> Iterator[Location]:
     for item in block:
         if item.name != "location" or not item.words:
             continue
         modifier = item.words[0] if len(item.words) > 1 else ""
-        inner_root = _value(item.block, "root", root)
-        alias = _value(item.block, "alias")
-        proxy = address(_value(item.block, "proxy_pass") or _value(item.block, "uwsgi_pass"), upstreams)
+        inner_root = _find_value(item.block, "root", root)
+        alias = _find_value(item.block, "alias")
+        proxy = resolve_address(
+            _find_value(item.block, "proxy_pass") or _find_value(item.block, "uwsgi_pass"), upstreams
+        )
         yield Location(modifier, item.words[-1], alias, "" if alias or proxy else inner_root, proxy, item.file)
-        yield from _locations(item.block, inner_root, upstreams)
+        yield from _parse_locations(item.block, inner_root, upstreams)
 
 
-def address(target: str, upstreams: dict[str, str]) -> str:
-    """Where a proxy_pass leads: `unix:/path` or `host:port`; empty when only a request would tell."""
+def resolve_address(target: str, upstreams: dict[str, str]) -> str:
+    """Return the address of a proxy_pass: `unix:/path` or `host:port`; empty if it depends on variables."""
     bare = re.sub(r"^https?://", "", target)
     if bare.startswith("unix:"):
-        # A URI may follow the path, after another colon.
+        # A colon and a URI may follow the path.
         return "unix:" + bare[len("unix:") :].split(":/")[0].rstrip(":")
     host = bare.split("/")[0]
     if host in upstreams:
@@ -189,8 +191,8 @@ def address(target: str, upstreams: dict[str, str]) -> str:
     return "" if not host or "$" in host else host if ":" in host else f"{host}:80"
 
 
-def _bytes(size: str) -> int:
-    """A size of Nginx as a number; 0 means without a limit."""
+def _parse_size(size: str) -> int:
+    """Return the bytes of a size in Nginx's notation. The size 0 means no limit."""
     match = re.fullmatch(r"([0-9]+)([kKmMgG]?)", size)
     if not match:
         return -1
@@ -198,30 +200,36 @@ def _bytes(size: str) -> int:
     return number or 2**63
 
 
-def config(statements: tuple[Directive, ...]) -> Config:
-    """The servers, with what locations inherit, and upstreams in place of their names."""
+def build_config(statements: tuple[Directive, ...]) -> Config:
+    """Return the configuration with inherited values in its locations, and names of upstreams resolved."""
     http = tuple(inner for item in statements if item.name == "http" for inner in item.block)
     upstreams: dict[str, str] = {}
     for item in http:
         if item.name == "upstream" and item.words:
-            upstreams[item.words[0]] = next((address(server, {}) for server in _values(item.block, "server")), "")
-    http_root = _value(http, "root")
+            upstreams[item.words[0]] = next(
+                (resolve_address(server, {}) for server in _find_values(item.block, "server")), ""
+            )
+    http_root = _find_value(http, "root")
     servers = []
     for item in http:
         if item.name != "server":
             continue
-        root = _value(item.block, "root", http_root)
-        locations = list(_locations(item.block, root, upstreams))
+        root = _find_value(item.block, "root", http_root)
+        locations = list(_parse_locations(item.block, root, upstreams))
         if root and not any(location.path == "/" and not location.modifier for location in locations):
             locations.append(Location("", "/", "", root, "", item.file))
         names = tuple(word for inner in item.block if inner.name == "server_name" for word in inner.words)
-        listens = tuple(_values(item.block, "listen")) or ("80",)
-        certificates, keys = _values(item.block, "ssl_certificate"), _values(item.block, "ssl_certificate_key")
-        logs = tuple(_values(item.block, "error_log"))
+        listens = tuple(_find_values(item.block, "listen")) or ("80",)
+        certificates, keys = (
+            _find_values(item.block, "ssl_certificate"),
+            _find_values(item.block, "ssl_certificate_key"),
+        )
+        logs = tuple(_find_values(item.block, "error_log"))
         options = tuple(inner.words[1:] for inner in item.block if inner.name == "listen" and inner.words) or ((),)
-        sizes = [_value(inner.block, "client_max_body_size") for inner in item.block if inner.name == "location"]
+        sizes = [_find_value(inner.block, "client_max_body_size") for inner in item.block if inner.name == "location"]
         size = max(
-            (_value(item.block, "client_max_body_size", _value(http, "client_max_body_size")), *sizes), key=_bytes
+            (_find_value(item.block, "client_max_body_size", _find_value(http, "client_max_body_size")), *sizes),
+            key=_parse_size,
         )
         servers.append(
             Server(
@@ -237,13 +245,13 @@ def config(statements: tuple[Directive, ...]) -> Config:
                 item.block,
             )
         )
-    logs = tuple(_values(statements, "error_log") + _values(http, "error_log"))
-    return Config(_value(statements, "user"), tuple(servers), logs)
+    logs = tuple(_find_values(statements, "error_log") + _find_values(http, "error_log"))
+    return Config(_find_value(statements, "user"), tuple(servers), logs)
 
 
 _CONFLICT = re.compile(r'conflicting server name "(?P<name>[^"]*)" on (?P<address>\S+), ignored')
 
 
-def conflicts(output: str) -> list[tuple[str, str]]:
-    """The (server name, address) pairs that Nginx says it ignores."""
+def find_conflicts(output: str) -> list[tuple[str, str]]:
+    """Return the (server name, address) pairs that Nginx reports as ignored."""
     return [(match["name"], match["address"]) for match in _CONFLICT.finditer(output)]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of a host keeps Nginx from serving a site: ports that are taken, a missing IPv6, groups. Private."""
+"""Check whether Nginx can serve a site on a host: ports, IPv6 and groups. Private to the collection."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pwd
 import re
 import socket
 
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import named, parse
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import find_directives, parse_directives
 
 DEFAULT_SITE = "/etc/nginx/sites-enabled/default"
 DEFAULT_SITE_PORT = 80
-# proc(5): the state of a socket that listens.
+# The state of a listening socket in /proc/net/tcp.
 LISTENING = "0A"
 
 
-def ports_of(text: str) -> list[int]:
-    """The ports that the servers of a site listen on."""
+def parse_ports(text: str) -> list[int]:
+    """Return the ports of a site's listen directives."""
     found = []
-    for words in named(parse(text), "listen"):
+    for words in find_directives(parse_directives(text), "listen"):
         port = re.search(r"(?:^|:)([0-9]+)$", words[0]) if words else None
         if port and int(port[1]) not in found:
             found.append(int(port[1]))
@@ -31,11 +31,11 @@ def ports_of(text: str) -> list[int]:
 
 
 def uses_ipv6(text: str) -> bool:
-    return any(words and words[0].startswith("[") for words in named(parse(text), "listen"))
+    return any(words and words[0].startswith("[") for words in find_directives(parse_directives(text), "listen"))
 
 
 def has_ipv6() -> bool:
-    """Whether a program of this host can open an IPv6 socket."""
+    """Return whether programs can open IPv6 sockets on this host."""
     try:
         with socket.socket(socket.AF_INET6):
             return True
@@ -43,8 +43,8 @@ def has_ipv6() -> bool:
         return False
 
 
-def listeners(proc: str = "/proc") -> dict[int, str]:
-    """The sockets that listen on this host: the inode of one, by its port."""
+def read_listening_sockets(proc: str = "/proc") -> dict[int, str]:
+    """Return the inode of a listening socket for each port in use."""
     found: dict[int, str] = {}
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(f"{proc}/net/{name}", encoding="ascii") as table:
@@ -54,8 +54,8 @@ def listeners(proc: str = "/proc") -> dict[int, str]:
     return found
 
 
-def holder(inode: str, proc: str = "/proc") -> str:
-    """Which process has a socket, in words."""
+def find_socket_owner(inode: str, proc: str = "/proc") -> str:
+    """Return the name and PID of the process that has a socket open."""
     for pid in filter(str.isdigit, os.listdir(proc)):
         with contextlib.suppress(OSError):
             for descriptor in os.listdir(f"{proc}/{pid}/fd"):
@@ -65,26 +65,26 @@ def holder(inode: str, proc: str = "/proc") -> str:
     return "another process"
 
 
-def taken_port(text: str, with_default: bool) -> str:
-    """Why Nginx, which does not run, can't start with this site, as a sentence; empty where no port is taken."""
-    taken = listeners()
-    for port in ports_of(text):
+def check_ports(text: str, with_default: bool) -> str:
+    """Return a message if another program uses a port that Nginx needs to start, or an empty string."""
+    taken = read_listening_sockets()
+    for port in parse_ports(text):
         if port in taken:
             return (
-                f"Port {port} is in use by {holder(taken[port])}, so Nginx cannot listen there: stop that program, or "
-                "set nginx_site_listen (with TLS also nginx_site_tls_listen) to a port that is free."
+                f"Port {port} is in use by {find_socket_owner(taken[port])}, so Nginx cannot listen on it: stop "
+                "that program, or set nginx_site_listen (with TLS also nginx_site_tls_listen) to a free port."
             )
     if with_default and DEFAULT_SITE_PORT in taken:
         return (
-            f"Port {DEFAULT_SITE_PORT} is in use by {holder(taken[DEFAULT_SITE_PORT])}, and Nginx cannot start because "
-            f"Debian's default site ({DEFAULT_SITE}) listens there: set nginx_site_remove_default to true, or stop "
-            "that program."
+            f"Port {DEFAULT_SITE_PORT} is in use by {find_socket_owner(taken[DEFAULT_SITE_PORT])}, and Nginx "
+            f"cannot start because Debian's default site ({DEFAULT_SITE}) listens there: set nginx_site_remove_default to "
+            "true, or stop that program."
         )
     return ""
 
 
-def missing_ipv6(text: str, with_default: bool) -> str:
-    """Why Nginx can't serve this site on a host without IPv6, as a sentence; empty where it can."""
+def check_ipv6(text: str, with_default: bool) -> str:
+    """Return a message if Nginx needs IPv6 and the host lacks it, or an empty string."""
     if has_ipv6():
         return ""
     if uses_ipv6(text):
@@ -97,23 +97,23 @@ def missing_ipv6(text: str, with_default: bool) -> str:
     return ""
 
 
-def wrong_group(main_text: str, config: str, group: str, built_in: str) -> str:
-    """Why Nginx could not connect to the socket of the application, as a sentence; empty where it can.
+def check_web_group(main_text: str, config: str, group: str, built_in: str) -> str:
+    """Return a message if Nginx is not a member of the socket's group, or an empty string.
 
-    built_in: the user of an Nginx whose main file names none.
+    `built_in` is the user of an Nginx whose main file does not set one.
     """
-    words = next((words for words in named(parse(main_text), "user") if words), (built_in,))
+    words = next((words for words in find_directives(parse_directives(main_text), "user") if words), (built_in,))
     try:
         user = pwd.getpwnam(words[0])
-        # Without a group, Nginx takes that of the user's name.
+        # Without a group, Nginx uses the group with the user's name.
         own = grp.getgrnam(words[-1]).gr_gid
         wanted = grp.getgrnam(group).gr_gid
     except KeyError:
-        # Who is missing is named elsewhere: by Nginx itself, or where the socket is made.
+        # Nginx, or the task that creates the socket, reports a missing user or group.
         return ""
     if user.pw_uid == 0 or wanted in os.getgrouplist(user.pw_name, own):
         return ""
     return (
-        f"flask_app_web_group is {group}, but Nginx runs as {user.pw_name} ({config}), which is not in that group and "
-        f"could not connect to the application: set flask_app_web_group to {grp.getgrgid(own).gr_name}."
+        f"flask_app_web_group is {group}, but Nginx runs as {user.pw_name} ({config}), which is not a member of that "
+        f"group and cannot connect to the application: set flask_app_web_group to {grp.getgrgid(own).gr_name}."
     )

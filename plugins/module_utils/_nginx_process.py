@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The running Nginx: its processes, since when they run, how many connections they hold. Private."""
+"""Inspect the processes of a running Nginx. Private to the collection."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import os
 import time
 from typing import NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import main_setting, whole_number
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import find_main_setting, parse_int
 
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 
 
-class Process(NamedTuple):
+class NginxProcess(NamedTuple):
     pid: int
     parent: int
     started: float  # seconds since boot, rounded down to a clock tick
 
 
-def process(pid: int) -> Process | None:
+def read_process(pid: int) -> NginxProcess | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as handle:
             fields = handle.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Process(pid, int(fields[1]), int(fields[19]) * TICK)
+    return NginxProcess(pid, int(fields[1]), int(fields[19]) * TICK)
 
 
-def title(pid: int) -> str:
+def read_command_line(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as handle:
             return handle.read().replace(b"\0", b" ").decode("utf-8", "replace")
@@ -37,58 +37,59 @@ def title(pid: int) -> str:
         return ""
 
 
-def running_master(pid_file: str) -> Process | None:
-    """By the pid file: a host that runs containers has other Nginx masters among its processes."""
+def find_master(pid_file: str) -> NginxProcess | None:
+    """Find the master process by its PID file. A host with containers may have other Nginx masters."""
     try:
         with open(pid_file, encoding="ascii") as handle:
             pid = int(handle.read().strip() or "0")
     except (OSError, ValueError):
         return None
-    return process(pid) if pid and title(pid).startswith("nginx: master") else None
+    return read_process(pid) if pid and read_command_line(pid).startswith("nginx: master") else None
 
 
-def workers(master: Process) -> list[Process]:
-    """The workers that accept requests, without those that shut down after a reload."""
-    every = (process(int(name)) for name in os.listdir("/proc") if name.isdigit())
+def find_workers(master: NginxProcess) -> list[NginxProcess]:
+    """Return the workers that accept requests, without those that shut down after a reload."""
+    every = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
     children = [found for found in every if found and found.parent == master.pid]
-    titles = {found: title(found.pid) for found in children}
+    titles = {found: read_command_line(found.pid) for found in children}
     return [found for found in children if titles[found].rstrip() == "nginx: worker process"]
 
 
-def wait_for_end(processes: list[Process], seconds: float) -> bool:
-    """Wait until none of these is there any more, but not for longer; whether they are all gone."""
+def wait_for_exit(processes: list[NginxProcess], seconds: float) -> bool:
+    """Wait for processes to exit. Return whether all of them exited within the given seconds."""
     deadline = time.monotonic() + seconds
-    while any(process(each.pid) == each for each in processes):
+    while any(read_process(each.pid) == each for each in processes):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
 
 
-def is_older(started: list[float], changed: float) -> bool:
-    """Whether all of these processes began before this time; both in seconds since boot."""
+def are_older(started: list[float], changed: float) -> bool:
+    """Return whether all start times precede a change time, in seconds since boot."""
     return max(started) + TICK <= changed
 
 
-def changed_at(names: list[str]) -> float:
-    """When the newest of these names changed, in seconds since boot."""
+def find_change_time(names: list[str]) -> float:
+    """Return the latest change time of paths, in seconds since boot."""
     offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return max(os.lstat(name).st_ctime for name in names) - offset
 
 
-def shortage(text: str, backlog: int, processes: int, files: int | None) -> str | None:
-    """What to say when this main file allows fewer connections than waiting requests take: the client's, and its own.
+def check_connections(text: str, backlog: int, processes: int, files: int | None) -> str | None:
+    """Return a warning if Nginx allows fewer connections than the waiting requests need, or None.
 
-    `files` is the number of files that a worker may open, which limits its connections, too; None when unknown.
+    A waiting request takes two connections: one to the client and one to the application. `files` is the limit of open
+    files of a worker, which also limits its connections; None if it is unknown.
     """
-    connections = whole_number(main_setting(text, "worker_connections"), 512)
+    connections = parse_int(find_main_setting(text, "worker_connections"), 512)
     limits = [connections] if files is None else [connections, files]
     needed = 2 * backlog
     if min(limits) * processes >= needed:
         return None
     held = f"worker_connections {connections}" + (f" and {files} open files" if min(limits) < connections else "")
     return (
-        f"{backlog} requests may wait for the application, which takes {needed} connections of Nginx, but its "
-        f"{processes} worker(s) with {held} hold {min(limits) * processes}: the requests beyond would fail. "
+        f"{backlog} requests may wait for the application and take {needed} connections of Nginx, but its "
+        f"{processes} worker(s) with {held} allow {min(limits) * processes}: further requests would fail. "
         f"Set worker_connections to {needed} and worker_rlimit_nofile to {2 * needed}"
     )

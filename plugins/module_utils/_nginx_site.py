@@ -22,30 +22,30 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
     sync_directory,
     write_temporary,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import conflicts
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import find_conflicts
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_host import (
     DEFAULT_SITE,
-    missing_ipv6,
-    taken_port,
-    wrong_group,
+    check_ipv6,
+    check_ports,
+    check_web_group,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import (
-    Process,
-    changed_at,
-    is_older,
-    running_master,
-    shortage,
-    workers,
+    NginxProcess,
+    are_older,
+    check_connections,
+    find_change_time,
+    find_master,
+    find_workers,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import (
-    View,
-    depends_on_version,
-    files_with_server_name,
-    lines_for,
-    main_setting,
-    refusal,
-    version_number,
-    whole_number,
+    TrialConfig,
+    find_files_with_server_name,
+    find_main_setting,
+    format_test_error,
+    has_version_comments,
+    parse_int,
+    parse_version,
+    select_lines,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_file
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_file_link
@@ -221,16 +221,16 @@ class Site:
         self.after = wanted_state(self.before, self.path, self.text.encode("utf-8"), self.link, params["remove_links"])
         self.temporary: list[str] = []
         # The workers that a reload has replaced. They end when they have answered what they had begun to read.
-        self.replaced: list[Process] = []
+        self.replaced: list[NginxProcess] = []
 
     def for_this_nginx(self, text: str) -> str:
-        if self.nginx is None or not depends_on_version(text):
+        if self.nginx is None or not has_version_comments(text):
             return text
         said = "".join(self.module.run_command([self.nginx, "-v"])[1:])
         found = re.search(r"/([0-9]+([.][0-9]+)*)", said)
         if found is None:
             raise Fault(f"{self.nginx} -v does not say its version, which {self.path} depends on: {said.strip()}")
-        return lines_for(text, version_number(found[1]))
+        return select_lines(text, parse_version(found[1]))
 
     # Testing
 
@@ -240,13 +240,13 @@ class Site:
         self.temporary.append(name)
         return name
 
-    def view(self, candidate: str | None) -> View:
+    def view(self, candidate: str | None) -> TrialConfig:
         removed = [name for name, target in self.after.links.items() if target is None]
-        return View(self.config, self.path, self.link or self.path, removed, self.copy, candidate)
+        return TrialConfig(self.config, self.path, self.link or self.path, removed, self.copy, candidate)
 
-    def ask(self, view: View) -> Verdict:
+    def ask(self, view: TrialConfig) -> Verdict:
         accepted, output = self.test(view.main)
-        return Verdict(accepted, view.real_names(output))
+        return Verdict(accepted, view.restore_names(output))
 
     def test(self, main: str) -> Verdict:
         # The test creates log files that are missing: they hold client addresses, so not for everyone.
@@ -269,7 +269,7 @@ class Site:
 
     def validate(self, candidate: str) -> str:
         view = self.view(candidate)
-        if not view.reached:
+        if not view.includes_site:
             raise Fault(
                 f"{self.config} has no include that reads {self.link or self.path}, so the site would never be served. "
                 "Nothing was changed. Add the include, or name a path that is included."
@@ -277,13 +277,13 @@ class Site:
         verdict = self.ask(view)
         self.output = verdict.output
         if not verdict.accepted:
-            raise Fault(refusal(self.path, self.text, verdict.output, view.others))
-        if conflicts(verdict.output):
+            raise Fault(format_test_error(self.path, self.text, verdict.output, view.other_files))
+        if find_conflicts(verdict.output):
             without = self.view(None)
-            known = conflicts(self.ask(without).output)
-            ours = [pair for pair in conflicts(verdict.output) if pair not in known]
+            known = find_conflicts(self.ask(without).output)
+            ours = [pair for pair in find_conflicts(verdict.output) if pair not in known]
             if ours:
-                raise Fault(self.conflict(ours, without.others))
+                raise Fault(self.conflict(ours, without.other_files))
         for line in verdict.output.splitlines():
             if "[warn]" in line and f" in {self.path}:" in line:
                 self.module.warn(f"Nginx says: {line}")
@@ -292,7 +292,7 @@ class Site:
     def conflict(self, ours: list[tuple[str, str]], others: dict[str, str]) -> str:
         name = ours[0][0]
         addresses = " and ".join(address for other, address in ours if other == name)
-        holders = " and ".join(files_with_server_name(name, others) or [self.path])
+        holders = " and ".join(find_files_with_server_name(name, others) or [self.path])
         return (
             f'The server name "{name}" on {addresses} is also in {holders}: Nginx would serve only one of the two and '
             "ignore the other. Nothing was changed: the old configuration is still in place. "
@@ -308,45 +308,45 @@ class Site:
         except OSError:
             return None
 
-    def master(self, main_text: str) -> Process | None:
-        pid_file = main_setting(main_text, "pid")
+    def master(self, main_text: str) -> NginxProcess | None:
+        pid_file = find_main_setting(main_text, "pid")
         if pid_file is None or not pid_file.startswith("/"):
             out = "".join(self.module.run_command([self.nginx, "-V"])[1:])
             built_in = re.search(r"--pid-path=(\S+)", out)
             pid_file = built_in[1] if built_in else "/run/nginx.pid"
-        self.error_log = main_setting(main_text, "error_log") or "/var/log/nginx/error.log"
-        return running_master(pid_file)
+        self.error_log = find_main_setting(main_text, "error_log") or "/var/log/nginx/error.log"
+        return find_master(pid_file)
 
-    def warn_of_shortage(self, main_text: str, master: Process | None) -> None:
-        running = workers(master) if master else []
-        configured = whole_number(main_setting(main_text, "worker_processes"), 0) or os.cpu_count() or 1
-        files = whole_number(main_setting(main_text, "worker_rlimit_nofile"), 0) or None
+    def warn_of_shortage(self, main_text: str, master: NginxProcess | None) -> None:
+        running = find_workers(master) if master else []
+        configured = parse_int(find_main_setting(main_text, "worker_processes"), 0) or os.cpu_count() or 1
+        files = parse_int(find_main_setting(main_text, "worker_rlimit_nofile"), 0) or None
         with contextlib.suppress(OSError):  # a worker that has just ended
             if running:
                 limit = resource.prlimit(running[0].pid, resource.RLIMIT_NOFILE)[0]
                 files = None if limit == resource.RLIM_INFINITY else limit
-        said = shortage(main_text, self.params["backlog"], len(running) or configured, files)
+        said = check_connections(main_text, self.params["backlog"], len(running) or configured, files)
         if said:
             self.module.warn(f"{said} in {self.config}.")
 
-    def is_stale(self, master: Process) -> bool:
+    def is_stale(self, master: NginxProcess) -> bool:
         names = [name for name in (self.path, self.link) if name and os.path.lexists(name)]
-        started = [worker.started for worker in workers(master)] or [master.started]
-        return bool(names) and is_older(started, changed_at(names))
+        started = [worker.started for worker in find_workers(master)] or [master.started]
+        return bool(names) and are_older(started, find_change_time(names))
 
-    def reload(self, master: Process) -> None:
+    def reload(self, master: NginxProcess) -> None:
         """Reload, and wait until only workers with the new configuration accept requests.
 
         The signal reports nothing by itself, and the old workers go on for a moment after the new ones have begun.
         """
-        self.replaced = workers(master)
+        self.replaced = find_workers(master)
         old = {worker.pid for worker in self.replaced}
         position = os.path.getsize(self.error_log) if os.path.isfile(self.error_log) else 0
         os.kill(master.pid, signal.SIGHUP)
         accepting = old
         deadline = time.monotonic() + RELOAD_TIMEOUT
         while time.monotonic() < deadline:
-            accepting = {worker.pid for worker in workers(master)}
+            accepting = {worker.pid for worker in find_workers(master)}
             if accepting and accepting.isdisjoint(old):
                 return
             time.sleep(0.02)
@@ -399,12 +399,12 @@ class Site:
         """Refuse a host that has this site already, of somebody else, and one on which Nginx could not serve it."""
         reasons = [foreign_file(self.path, self.params["application"], self.params["adopt"]), self.foreign_link()]
         if main_text is not None and self.params["group"]:
-            reasons.append(wrong_group(main_text, self.config, self.params["group"], self.built_in_user()))
+            reasons.append(check_web_group(main_text, self.config, self.params["group"], self.built_in_user()))
         if self.running is None and self.params["reload"]:
             # A package that is not installed yet brings the default site.
             default = DEFAULT_SITE not in self.params["remove_links"]
             default = default and (self.nginx is None or os.path.lexists(DEFAULT_SITE))
-            reasons += [missing_ipv6(self.text, default), taken_port(self.text, default)]
+            reasons += [check_ipv6(self.text, default), check_ports(self.text, default)]
         reasons = [reason for reason in reasons if reason]
         if reasons:
             raise Refused(" ".join(reasons))
@@ -435,7 +435,7 @@ class Site:
             result["validated"] = True
         return result
 
-    def change(self, differs: bool, master: Process | None) -> str:
+    def change(self, differs: bool, master: NginxProcess | None) -> str:
         if self.nginx is None:
             raise Fault(f"{self.params['nginx']} was not found on this host. Install Nginx, or name its program.")
         directories = [os.path.dirname(name) for name in (self.path, self.config, self.link) if name]

@@ -15,7 +15,12 @@ import time
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import Directive, Server, config, parse
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import (
+    Directive,
+    Server,
+    build_config,
+    parse_directives,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import writer
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
@@ -75,7 +80,7 @@ def parse_site(text: str, host: str) -> ServedSite | None:
     """Return the site described by the text of its file, or None if this host cannot connect to it."""
     listeners: dict[tuple[str, int], Listener] = {}
     found: list[str] = []
-    for server in config((Directive("http", (), parse(text), ""),)).servers:
+    for server in build_config((Directive("http", (), parse_directives(text), ""),)).servers:
         found += server.names
         for listen, options in zip(server.listens, server.options):
             match = _LISTEN.fullmatch(listen)

@@ -125,7 +125,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     reach,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import Process, wait_for_end
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import NginxProcess, wait_for_exit
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
@@ -311,7 +311,7 @@ class Takeover(Activation):
         # Whoever comes from now on waits in the queue of the candidate's socket.
         pause_processes(self.candidate)
         since = time.monotonic()
-        wait_for_end(self.lead_visitors(site, self.side.socket), SENDING)
+        wait_for_exit(self.lead_visitors(site, self.side.socket), SENDING)
         self.stop_old()
         data.copy(final=True)
         self.install(units)
@@ -327,7 +327,7 @@ class Takeover(Activation):
         self.finish(replaced)
         return waited
 
-    def lead_visitors(self, site: dict, socket: str) -> list[Process]:
+    def lead_visitors(self, site: dict, socket: str) -> list[NginxProcess]:
         """Let Nginx lead to a socket in place of where it leads, if it accepts that; which workers it has replaced.
 
         Those still lead to the old place: Nginx asks the application when it has all that the client sends.
@@ -357,7 +357,7 @@ class Takeover(Activation):
             nginx.clean_up()
         return nginx.replaced
 
-    def lead_back(self) -> list[Process]:
+    def lead_back(self) -> list[NginxProcess]:
         """Let Nginx lead to where it led before; which workers it has replaced."""
         nginx = self.nginx(path="/etc/nginx/nginx.conf", content="")
         master = nginx.master(nginx.main_text() or "")
@@ -429,13 +429,13 @@ class Takeover(Activation):
 
     # Afterwards
 
-    def finish(self, replaced: list[Process]) -> None:
+    def finish(self, replaced: list[NginxProcess]) -> None:
         """Complete a takeover: the same, however often it is done."""
         run_systemctl("enable", self.socket_unit, self.unit)
         for unit in self.old:
             if unit not in (self.socket_unit, self.unit):
                 run_systemctl("disable", unit)
-        wait_for_end(replaced, SENDING_BESIDE)
+        wait_for_exit(replaced, SENDING_BESIDE)
         self.end_candidate()
         sync_filesystem(self.home.shared)
         self.record.write(state="done", time=now(), variables=self.plan["variables"])
@@ -466,7 +466,7 @@ class Takeover(Activation):
         replaced = self.lead_back() if self.kept.put_back("nginx") else []
         if self.record.read().get("state") == "switching":
             self.let_old_serve_waiting()
-            wait_for_end(replaced, SENDING_BESIDE)
+            wait_for_exit(replaced, SENDING_BESIDE)
         self.end_candidate()
         self.kept.forget()
         self.record.write(state="copying", installed=False)

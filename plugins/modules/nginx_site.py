@@ -13,92 +13,94 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Writes one site file, enables it with a relative symbolic link, and has a running Nginx load it, in one call.
-  - The new configuration is tested B(before) anything is replaced. Nginx tests a private copy of its main file
-    in which the site's include names the new text, together with all other files. So Nginx can never read a
-    configuration that it refuses, even if the module is interrupted.
+  - Writes one site file, enables it with a relative symbolic link, and reloads a running Nginx.
+  - The new configuration is tested B(before) any file is replaced. Nginx tests a private copy of its main file that
+    includes the new text and all other files. Nginx can therefore never read an invalid configuration, even if the
+    module is interrupted.
   - If a running Nginx accepts the test but cannot load the configuration (for example, because another program uses the
     port), the previous file and links are restored and the module fails.
-  - A server name that another file already has on the same address is only a warning for Nginx, and one of the two
-    sites is silently ignored. The module reports it as an error.
-  - With O(backlog), warns if Nginx holds fewer connections than the requests that may wait for the application.
-  - A running Nginx is reloaded after a change, or if its workers are older than the site file, so that a run completes
-    one that was interrupted before the reload. A stopped Nginx is left alone.
+  - If another file has the same server name on the same address, Nginx only warns and ignores one of the two sites.
+    The module reports this as an error.
+  - With O(backlog), warns if Nginx allows fewer connections than the waiting requests need.
+  - A running Nginx is reloaded after a change, or if its workers are older than the site file. A run therefore
+    completes an earlier one that was interrupted before the reload. A stopped Nginx is not started.
 options:
   path:
     description:
       - Absolute path of the site file. It becomes V(root:root) with mode V(0644).
-      - Its directory must exist. A symbolic link or a directory in its place is refused.
+      - Its directory must exist. A symbolic link or a directory at this path is an error.
     type: path
     required: true
   content:
     description:
-      - The whole text of the site file. A missing newline at its end is added.
-      - A line that ends in C(# nginx >= 1.25.1) or C(# nginx < 1.25.1) is written, without this comment, only where
-        the host's Nginx is such a version. Without an Nginx, check mode shows all of them as they are.
+      - The text of the site file. A missing newline at its end is added.
+      - A line that ends in C(# nginx >= 1.25.1) or C(# nginx < 1.25.1) is written, without this comment, only if the
+        version of Nginx matches. If Nginx is not installed, check mode shows all lines unchanged.
     type: str
     required: true
   link:
     description:
-      - Absolute path of the symbolic link that enables the site. It is relative, and replaced when it points elsewhere.
-      - Leave it out when the directory of O(path) is itself included by Nginx (for example, V(/etc/nginx/conf.d)).
+      - Absolute path of the relative symbolic link that enables the site. A link to another path is replaced.
+      - Omit it if Nginx includes the directory of O(path) itself (for example, V(/etc/nginx/conf.d)).
     type: path
   remove_links:
     description:
-      - Symbolic links to remove in the same step, for example Debian's default site.
-      - Only links are removed. A file or directory of that name is refused, and a name that does not exist is fine.
+      - Symbolic links to remove in the same call, for example that of Debian's default site.
+      - Only links are removed. A file or directory at such a path is an error. Missing paths are ignored.
     type: list
     elements: path
     default: []
   nginx:
     description:
-      - The Nginx program, as a name to look up or an absolute path.
+      - The Nginx program, as a name in C(PATH) or an absolute path.
     type: str
     default: nginx
   config:
     description:
-      - Nginx's main configuration file. It is only read.
+      - Nginx's main configuration file, which is not changed.
     type: path
     default: /etc/nginx/nginx.conf
   reload:
     description:
-      - Whether a running Nginx loads the new configuration.
+      - Whether to reload a running Nginx.
     type: bool
     default: true
   required:
     description:
-      - Whether it is an error when the Nginx program is not found.
-      - With V(false), nothing is done on a host without Nginx, and RV(installed) says so.
-      - Check mode reports on such a host what would be written.
+      - Whether a missing Nginx program is an error.
+      - With V(false), a host without Nginx is not changed, and RV(installed) is V(false).
+      - On such a host, check mode reports the file and links as changes.
     type: bool
     default: true
   backlog:
     description:
-      - How many requests may wait for the application at the same time. Each of them takes two of Nginx's connections,
-        so a main file that allows fewer, such as Debian's, answers the rest with an error. The module then warns and
-        says what to set; it does not change the main file.
-      - V(0) says nothing about it.
+      - The number of requests that may wait for the application at the same time. Each of them takes two connections of
+        Nginx. If the main file allows fewer, as Debian's does, Nginx answers the other requests with an error. The
+        module then warns and names the values to set. It does not change the main file.
+      - V(0) disables the check.
     type: int
     default: 0
   application:
     description:
-      - The application that the site is for. A site file that was not written by this collection for this application,
-        and a link that leads elsewhere, are refused, and so is a host on which Nginx could not serve the site, because
-        a port is taken, because it has no IPv6, or because Nginx is not in O(group).
-      - When omitted, none of this is checked.
+      - The application of the site.
+      - An existing site file that this collection has not written for this application is an error, and so is an
+        existing link to another path.
+      - The module also fails if Nginx cannot serve the site on the host, because a port is in use, because the host has
+        no IPv6, or because Nginx is not a member of O(group).
+      - If omitted, none of this is checked.
     type: str
   group:
     description:
-      - The group that may connect to the application, of which Nginx has to be a member.
+      - The group that may connect to the application. Nginx must be a member of it.
     type: str
   adopt:
     description:
-      - Whether a site file and a link that no application is known to own may be replaced.
+      - Whether to replace an existing site file and link that belong to no application of this collection.
     type: bool
     default: false
 attributes:
   check_mode:
-    description: Reports what would change. Nothing is validated, because testing makes Nginx create its log files.
+    description: Reports the changes. Does not test the configuration, because a test creates Nginx's log files.
     support: full
   diff_mode:
     description: Shows the site file and the links, before and after.
@@ -108,8 +110,8 @@ attributes:
     platforms: linux
     support: full
 notes:
-  - Files whose names begin with C(.flaskops-), in the directories of O(config), O(path) and O(link), are the module's
-    own. What a killed run left of them is never read by Nginx and is removed by a later run.
+  - The module creates temporary files whose names begin with C(.flaskops-) in the directories of O(config), O(path) and
+    O(link). Nginx does not read them. If a run is killed, a later run removes its files.
 """
 
 EXAMPLES = r"""
@@ -163,7 +165,7 @@ enabled:
   type: bool
   sample: true
 validated:
-  description: Whether Nginx tested the configuration in this run. It does when something changes or a reload is due.
+  description: Whether Nginx tested the configuration. It does so before changes and before a reload.
   returned: always
   type: bool
   sample: true
@@ -173,7 +175,7 @@ reloaded:
   type: bool
   sample: true
 nginx_output:
-  description: What Nginx said, with real names in place of temporary ones. Empty when it was not asked.
+  description: The output of Nginx's test, with the paths of temporary files replaced. Empty if there was no test.
   returned: always
   type: str
   sample: "nginx: configuration file /etc/nginx/nginx.conf test is successful"
@@ -186,7 +188,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_site im
 from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
 
 
-def fail(module: AnsibleModule, message: str, output: str) -> NoReturn:
+def fail_module(module: AnsibleModule, message: str, output: str) -> NoReturn:
     module.fail_json(msg=message, path=module.params["path"], validated=False, reloaded=False, nginx_output=output)
     raise AssertionError("unreachable")
 
@@ -202,10 +204,10 @@ def main() -> None:
         finally:
             site.clean_up()
     except Fault as fault:
-        fail(module, str(fault), site.output if site else "")
+        fail_module(module, str(fault), site.output if site else "")
     except OSError as error:
         name = error.filename or module.params["path"]
-        fail(module, f"{name}: {error.strerror}", site.output if site else "")
+        fail_module(module, f"{name}: {error.strerror}", site.output if site else "")
     module.exit_json(**result)
 
 

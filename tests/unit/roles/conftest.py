@@ -47,4 +47,4 @@ def nginx_site_templates(tmp_path_factory):
 @pytest.fixture(scope="session")
 def nginx_site_texts(nginx_site_templates):
     """The same, as the module writes it for this machine's Nginx."""
-    return {name: _nginx_text.lines_for(text, version_of_nginx()) for name, text in nginx_site_templates.items()}
+    return {name: _nginx_text.select_lines(text, version_of_nginx()) for name, text in nginx_site_templates.items()}

@@ -92,4 +92,4 @@ VARIANTS = {"http": HTTP, "tls": TLS, "everything": EVERYTHING, "named": NAMED, 
 
 def version_of_nginx():
     said = subprocess.run([NGINX, "-v"], check=True, capture_output=True, text=True).stderr if NGINX else "/1.22.1"
-    return _nginx_text.version_number(re.search(r"/([0-9.]+)", said)[1])
+    return _nginx_text.parse_version(re.search(r"/([0-9.]+)", said)[1])

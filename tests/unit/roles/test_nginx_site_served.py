@@ -141,15 +141,15 @@ class Site:
     def start(self):
         subprocess.run([NGINX, "-c", self.config], check=True, capture_output=True)
         deadline = time.monotonic() + 60
-        while _nginx_process.running_master(str(self.root / "nginx.pid")) is None:
+        while _nginx_process.find_master(str(self.root / "nginx.pid")) is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
     def stop(self):
-        master = _nginx_process.running_master(str(self.root / "nginx.pid"))
+        master = _nginx_process.find_master(str(self.root / "nginx.pid"))
         if master:
             os.kill(master.pid, signal.SIGQUIT)
-            while _nginx_process.process(master.pid):
+            while _nginx_process.read_process(master.pid):
                 time.sleep(0.02)
         self.application.shutdown()
         self.application.server_close()

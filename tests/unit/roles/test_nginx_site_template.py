@@ -48,7 +48,7 @@ def test_a_site_for_every_name_is_the_default_server(nginx_site_texts):
     ],
 )
 def test_http2_is_spelled_as_the_version_of_nginx_wants_it(nginx_site_templates, version, expected):
-    server = _nginx_text.lines_for(nginx_site_templates["tls"], version).split("\nserver {\n")[2]
+    server = _nginx_text.select_lines(nginx_site_templates["tls"], version).split("\nserver {\n")[2]
     assert re.findall(r"^ +(listen .*;|http2 .*;)$", server, re.M) == expected
     assert "# nginx" not in server
     assert "http2" not in nginx_site_templates["everything"]

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _build_unit
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import Directive, parse
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import lines_for
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import Directive, parse_directives
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import select_lines
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import VARIANTS
 from ansible_collections.flaskops.production.tests.unit.roles.test_gunicorn_units import CASES
 
@@ -90,9 +90,9 @@ def all_of(statements: tuple[Directive, ...]) -> Iterator[Directive]:
 @pytest.mark.parametrize("version", NGINX, ids=lambda version: ".".join(map(str, version)))
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_site_has_what_its_nginx_knows_and_nothing_that_it_warns_of(nginx_site_templates, variant, version):
-    text = lines_for(nginx_site_templates[variant], version)
+    text = select_lines(nginx_site_templates[variant], version)
     assert "# nginx" not in text
-    found = list(all_of(parse(text)))
+    found = list(all_of(parse_directives(text)))
     unknown = {item.name for item in found if DIRECTIVES.get(item.name, (9,)) > version}
     assert unknown == set()
     options = {word for item in found if item.name == "listen" for word in item.words[1:]}
@@ -119,5 +119,5 @@ def test_a_unit_has_what_its_systemd_knows(directives, version):
 
 def test_the_tables_have_nothing_that_is_not_written(directives, nginx_site_templates):
     assert sorted(set(OLDER.split()) | set(SINCE)) == sorted(directives)
-    names = {item.name for text in nginx_site_templates.values() for item in all_of(parse(text))}
+    names = {item.name for text in nginx_site_templates.values() for item in all_of(parse_directives(text))}
     assert sorted(DIRECTIVES) == sorted(names)

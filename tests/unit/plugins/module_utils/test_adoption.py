@@ -50,7 +50,7 @@ def shop(tmp_path):
         facts.web = Account("www-data", 33, (33,), "www-data")
         servers = "".join(f"server {{ {part} }}" for part in text.split("%%"))
         files = {"/etc/nginx/nginx.conf": "http { include conf.d/*; }", "/etc/nginx/conf.d/shop.conf": servers}
-        facts.config = _nginx.config(_nginx.tree(files, "/etc/nginx/nginx.conf"))
+        facts.config = _nginx.build_config(_nginx.resolve_includes(files, "/etc/nginx/nginx.conf"))
         facts.nginx = "valid"
         for name, value in more.items():
             setattr(facts, name, value)

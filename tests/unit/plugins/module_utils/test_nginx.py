@@ -24,8 +24,8 @@ server {
 """
 
 
-def read(files):
-    return _nginx.config(_nginx.tree(files, MAIN))
+def build_config(files):
+    return _nginx.build_config(_nginx.resolve_includes(files, MAIN))
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def config():
     main = """user  www-data;
 error_log /var/log/nginx/error.log;
 http { upstream backend { server unix:/srv/shop/run/app.sock fail_timeout=0; } include sites-enabled/*; }"""
-    return read({MAIN: main, "/etc/nginx/sites-enabled/shop": SITE, "/etc/nginx/sites-available/old": SITE})
+    return build_config({MAIN: main, "/etc/nginx/sites-enabled/shop": SITE, "/etc/nginx/sites-available/old": SITE})
 
 
-def test_includes_are_read_and_nothing_else(config):
+def test_only_included_files_are_read(config):
     (server,) = config.servers
     assert (config.user, config.error_logs) == ("www-data", ("/var/log/nginx/error.log",))
     assert server.file == "/etc/nginx/sites-enabled/shop"
@@ -44,7 +44,7 @@ def test_includes_are_read_and_nothing_else(config):
     assert server.listens == ("80", "[::]:80")
 
 
-def test_locations_are_told_with_what_they_inherit(config):
+def test_locations_inherit_root(config):
     locations = {location.path: location for location in config.servers[0].locations}
     assert locations["/"].proxy == "unix:/srv/shop/run/app.sock"
     assert locations["/"].root == ""
@@ -54,8 +54,8 @@ def test_locations_are_told_with_what_they_inherit(config):
     assert "/commented" not in locations
 
 
-def test_a_root_without_a_location_serves_everything():
-    (server,) = read({MAIN: "http { server { root /srv/shop; } }"}).servers
+def test_server_with_root_and_no_location_serves_all_paths():
+    (server,) = build_config({MAIN: "http { server { root /srv/shop; } }"}).servers
     assert [(item.path, item.root) for item in server.locations] == [("/", "/srv/shop")]
 
 
@@ -73,24 +73,24 @@ def test_a_root_without_a_location_serves_everything():
         ("", ""),
     ],
 )
-def test_a_proxy_leads_to_an_address(target, expected):
-    assert _nginx.address(target, {"up": "unix:/x"}) == expected
+def test_proxy_targets_are_resolved_to_addresses(target, expected):
+    assert _nginx.resolve_address(target, {"up": "unix:/x"}) == expected
 
 
-def test_a_dump_is_taken_apart():
+def test_dump_is_split_into_files():
     text = f"# configuration file {MAIN}:\nuser x;\n# configuration file /etc/nginx/mime.types:\ntypes {{ }}\n"
-    assert _nginx.dumped(text) == {MAIN: "\nuser x;\n", "/etc/nginx/mime.types": "\ntypes { }\n"}
+    assert _nginx.parse_dump(text) == {MAIN: "\nuser x;\n", "/etc/nginx/mime.types": "\ntypes { }\n"}
 
 
 @pytest.mark.parametrize("text", ["server { listen 80", "server { location / {", "}", "; ; {", "a 'b"])
-def test_what_is_cut_off_is_read_as_far_as_it_goes(text):
-    assert isinstance(_nginx.parse(text), tuple)
+def test_incomplete_text_is_parsed(text):
+    assert isinstance(_nginx.parse_directives(text), tuple)
 
 
-def test_a_file_that_includes_itself_ends():
-    assert len(read({MAIN: "http { include nginx.conf; server { } }"}).servers) == 1
+def test_recursive_include_ends():
+    assert len(build_config({MAIN: "http { include nginx.conf; server { } }"}).servers) == 1
 
 
-def test_conflicts_are_those_that_nginx_ignores():
-    said = 'nginx: [warn] conflicting server name "a.org" on 0.0.0.0:80, ignored\nnginx: test is successful'
-    assert _nginx.conflicts(said) == [("a.org", "0.0.0.0:80")]
+def test_conflicting_server_names_are_found():
+    output = 'nginx: [warn] conflicting server name "a.org" on 0.0.0.0:80, ignored\nnginx: test is successful'
+    assert _nginx.find_conflicts(output) == [("a.org", "0.0.0.0:80")]

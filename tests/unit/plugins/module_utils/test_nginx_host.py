@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What keeps Nginx from serving a site is found on the host before anything is changed there."""
+"""Test the checks whether Nginx can serve a site on a host."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx_host
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_host import (
-    holder,
-    listeners,
-    missing_ipv6,
-    ports_of,
-    taken_port,
+    check_ipv6,
+    check_ports,
+    check_web_group,
+    find_socket_owner,
+    parse_ports,
+    read_listening_sockets,
     uses_ipv6,
-    wrong_group,
 )
 
 SITE = "server {\n    listen 80 default_server;\n    listen [::]:8443 ssl;\n    # listen 9;\n}\n"
@@ -28,34 +28,34 @@ SITE = "server {\n    listen 80 default_server;\n    listen [::]:8443 ssl;\n    
 
 @pytest.fixture
 def busy():
-    """A port of this machine that a program, this one, listens on."""
+    """Return a port in use by this process."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener.getsockname()[1]
 
 
-def test_the_ports_of_a_site():
-    assert ports_of(SITE) == [80, 8443]
-    assert ports_of("server { listen 127.0.0.1:8080; listen unix:/run/x.sock; }") == [8080]
+def test_ports_of_a_site_are_parsed():
+    assert parse_ports(SITE) == [80, 8443]
+    assert parse_ports("server { listen 127.0.0.1:8080; listen unix:/run/x.sock; }") == [8080]
     assert uses_ipv6(SITE)
     assert not uses_ipv6("server { listen 80; }")
 
 
-def test_who_has_a_port(busy):
-    assert holder(listeners()[busy]).endswith(f" (process {os.getpid()})")
-    assert holder("no such inode") == "another process"
+def test_process_that_uses_a_port_is_named(busy):
+    assert find_socket_owner(read_listening_sockets()[busy]).endswith(f" (process {os.getpid()})")
+    assert find_socket_owner("no such inode") == "another process"
 
 
-def test_a_port_of_the_site_that_is_taken(busy):
-    reason = taken_port(f"server {{ listen {busy}; }}", with_default=False)
+def test_port_of_the_site_in_use_is_reported(busy):
+    reason = check_ports(f"server {{ listen {busy}; }}", with_default=False)
     assert f"Port {busy} is in use by " in reason and "set nginx_site_listen" in reason
 
 
 @pytest.mark.parametrize(("with_default", "expected"), [(True, "nginx_site_remove_default"), (False, "")])
-def test_the_port_of_the_default_site(busy, monkeypatch, with_default, expected):
+def test_port_of_the_default_site_in_use_is_reported(busy, monkeypatch, with_default, expected):
     monkeypatch.setattr(_nginx_host, "DEFAULT_SITE_PORT", busy)
-    reason = taken_port("server { listen 1; }", with_default)
+    reason = check_ports("server { listen 1; }", with_default)
     assert expected in reason and bool(reason) == with_default
 
 
@@ -67,17 +67,17 @@ def test_the_port_of_the_default_site(busy, monkeypatch, with_default, expected)
         ("server { listen 80; }", False, ""),
     ],
 )
-def test_a_host_without_ipv6(monkeypatch, text, with_default, expected):
+def test_missing_ipv6_is_reported_if_nginx_needs_it(monkeypatch, text, with_default, expected):
     monkeypatch.setattr(_nginx_host, "has_ipv6", lambda: False)
-    reason = missing_ipv6(text, with_default)
+    reason = check_ipv6(text, with_default)
     assert expected in reason and bool(reason) == bool(expected)
     monkeypatch.setattr(_nginx_host, "has_ipv6", lambda: True)
-    assert missing_ipv6(text, with_default) == ""
+    assert check_ipv6(text, with_default) == ""
 
 
 @pytest.fixture
 def accounts(monkeypatch):
-    """The users nginx and www-data and their groups; nginx is in www-data where it was put there."""
+    """Replace the account database. Return the supplementary groups by user."""
     users = {
         name: pwd.struct_passwd((name, "x", uid, uid, "", "/", "")) for name, uid in (("nginx", 5), ("www-data", 33))
     }
@@ -97,16 +97,16 @@ def accounts(monkeypatch):
         ("user  nginx nginx;", "set flask_app_web_group to nginx"),
         ("user nginx www-data;", ""),
         ("user www-data;", ""),
-        ("user stranger;", ""),
+        ("user missing;", ""),
         # The user that Nginx was built with.
         ("worker_processes 1;", "set flask_app_web_group to nginx"),
     ],
 )
-def test_the_group_of_nginx(accounts, text, expected):
-    reason = wrong_group(text, "/etc/nginx/nginx.conf", "www-data", "nginx")
+def test_nginx_outside_of_the_web_group_is_reported(accounts, text, expected):
+    reason = check_web_group(text, "/etc/nginx/nginx.conf", "www-data", "nginx")
     assert expected in reason and bool(reason) == bool(expected)
 
 
-def test_a_user_of_nginx_that_was_put_into_the_group(accounts):
+def test_nginx_with_the_supplementary_group_is_accepted(accounts):
     accounts["nginx"] = [33]
-    assert wrong_group("user nginx;", "/etc/nginx/nginx.conf", "www-data", "nginx") == ""
+    assert check_web_group("user nginx;", "/etc/nginx/nginx.conf", "www-data", "nginx") == ""

@@ -33,7 +33,7 @@ def shop(tmp_path, as_root, monkeypatch):
         facts.tree, facts.truncated = scan(str(code))
         facts.nodes = {str(code): node(str(code))}
         facts.runtime = Account("www-data", 33, (33,), "www-data")
-        facts.config = _nginx.config(_nginx.tree(files, "/etc/nginx/nginx.conf"))
+        facts.config = _nginx.build_config(_nginx.resolve_includes(files, "/etc/nginx/nginx.conf"))
         facts.nginx = "valid"
         return facts
 

@@ -144,7 +144,7 @@ class Machine:
         )
         monkeypatch.setattr(adoption_switch, "Site", self.site)
         monkeypatch.setattr(
-            adoption_switch, "wait_for_end", lambda workers, _seconds: self.told.append(f"waits for {workers}")
+            adoption_switch, "wait_for_exit", lambda workers, _seconds: self.told.append(f"waits for {workers}")
         )
 
     def systemctl(self, *words):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module nginx_site, with a real Nginx on loopback ports where one is installed."""
+"""Test the module nginx_site, with a real Nginx on loopback ports if it is installed."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ NGINX = find("nginx")
 needs_nginx = needs("nginx")
 
 
-def until(condition, seconds=60.0):
+def wait_until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.02)
 
 
 class Tree:
-    """An Nginx tree like Debian's, below a directory of its own."""
+    """A configuration tree of Nginx as in Debian, below a temporary directory."""
 
     def __init__(self, root):
         self.root = root
@@ -49,7 +49,7 @@ class Tree:
         self.enabled = root / "sites-enabled"
         for directory in (self.available, self.enabled, root / "snippets", root / "temp"):
             directory.mkdir(parents=True)
-        (root / "snippets" / "relative.conf").write_text("# found beside the main file\n")
+        (root / "snippets" / "relative.conf").write_text("# relative to the main file\n")
         temporary = "".join(
             f"    {kind}_temp_path {root}/temp/{kind};\n"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -84,7 +84,7 @@ class Tree:
         return sorted(str(found.relative_to(self.root)) for found in self.root.rglob("*"))
 
     def snapshot(self):
-        """Everything that Nginx reads, and nothing that it writes."""
+        """Return the content or target of each file that Nginx reads."""
         entries = {}
         for directory in (self.root, self.available, self.enabled, self.root / "snippets"):
             for found in directory.iterdir():
@@ -94,16 +94,16 @@ class Tree:
 
     def start(self):
         subprocess.run([NGINX, "-c", self.config], check=True, capture_output=True)
-        until(lambda: self.master() and _nginx_process.workers(self.master()))
+        wait_until(lambda: self.master() and _nginx_process.find_workers(self.master()))
 
     def master(self):
-        return _nginx_process.running_master(str(self.root / "nginx.pid"))
+        return _nginx_process.find_master(str(self.root / "nginx.pid"))
 
     def stop(self):
         master = self.master()
         if master:
             os.kill(master.pid, signal.SIGTERM)
-            until(lambda: self.master() is None)
+            wait_until(lambda: self.master() is None)
 
     def get(self, host="x", port=None):
         request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}/", headers={"Host": host})
@@ -124,7 +124,7 @@ def no_nginx(monkeypatch):
     monkeypatch.setattr(nginx_site.AnsibleModule, "get_bin_path", lambda *args, **kwargs: None)
 
 
-# Nginx's language
+# Parsing
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def no_nginx(monkeypatch):
         ("include 'a b';", ["a b"]),
         ('include\n  "a";', ["a"]),
         ("# include a;\ninclude b;", ["b"]),
-        ("include # what follows;\n a;", ["a"]),
+        ("include # comment;\n a;", ["a"]),
         ("include a#b;\ninclude c;", ["a#b", "c"]),
         ("log_format x 'include a;' \"include b;\";", []),
         ("xinclude a; include_b c;", []),
@@ -143,17 +143,17 @@ def no_nginx(monkeypatch):
         ("rewrite ^/a#b$ /c; include d;", ["d"]),
     ],
 )
-def test_statements_are_found_where_nginx_finds_them(text, expected):
-    assert [words[0] for words in _nginx.named(_nginx.parse(text), "include")] == expected
+def test_directives_are_found(text, expected):
+    assert [words[0] for words in _nginx.find_directives(_nginx.parse_directives(text), "include")] == expected
     places = [match["include"] for match in _nginx_text.INCLUDE.finditer(text) if match["include"]]
-    assert [_nginx.parse(place)[0].words[0] for place in places] == expected
+    assert [_nginx.parse_directives(place)[0].words[0] for place in places] == expected
 
 
 def test_server_names_are_found():
     text = "server { server_name a.example  B.example 'c.example'; }"
     files = {"/x": text, "/y": "# server_name b.example;\nserver_name_in_redirect off;"}
-    assert _nginx_text.files_with_server_name("b.example", files) == ["/x"]
-    assert _nginx_text.files_with_server_name("d.example", files) == []
+    assert _nginx_text.find_files_with_server_name("b.example", files) == ["/x"]
+    assert _nginx_text.find_files_with_server_name("d.example", files) == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,9 @@ def test_server_names_are_found():
     ],
 )
 def test_default_servers_are_found(listen, port, expected):
-    assert _nginx_text.files_with_default_server(port, {"/x": f"server {{ listen {listen}; }}"}) == ["/x"] * expected
+    assert (
+        _nginx_text.find_files_with_default_server(port, {"/x": f"server {{ listen {listen}; }}"}) == ["/x"] * expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,16 +187,16 @@ def test_default_servers_are_found(listen, port, expected):
         ("/e/sites-enabled/app.conf", "/e/sites-enabled/app.conf", True),
     ],
 )
-def test_an_include_pattern_reads_a_file(pattern, name, expected):
-    assert _nginx.matches(pattern, name) is expected
+def test_include_patterns_match_files(pattern, name, expected):
+    assert _nginx.matches_include(pattern, name) is expected
 
 
 @pytest.mark.parametrize(
     ("started", "changed", "expected"),
     [([10.0], 11.0, True), ([10.0, 12.0], 11.0, False), ([11.0], 11.0, False), ([10.5], 10.505, False)],
 )
-def test_a_process_is_older_only_when_all_workers_are(started, changed, expected):
-    assert _nginx_process.is_older(started, changed) is expected
+def test_nginx_is_older_only_if_all_workers_are(started, changed, expected):
+    assert _nginx_process.are_older(started, changed) is expected
 
 
 @pytest.mark.parametrize(
@@ -210,15 +212,15 @@ def test_a_process_is_older_only_when_all_workers_are(started, changed, expected
         ("killed", "says: killed"),
     ],
 )
-def test_a_refusal_has_the_words_and_the_line(output, expected):
-    assert _nginx_text.refusal("/s", "a;\n  b;\n", output, {}).endswith(expected)
+def test_error_of_nginx_is_shown_with_the_line(output, expected):
+    assert _nginx_text.format_test_error("/s", "a;\n  b;\n", output, {}).endswith(expected)
 
 
-# Putting a site in place
+# Installation of a site
 
 
 @needs_nginx
-def test_a_first_site_is_checked_written_and_enabled(tree, run_module):
+def test_first_site_is_tested_written_and_enabled(tree, run_module):
     result = run_module(nginx_site, tree.args(tree.site()), diff=True)
     assert (result["changed"], result["validated"], result["reloaded"]) == (True, True, False)
     assert "test is successful" in result["nginx_output"]
@@ -232,7 +234,7 @@ def test_a_first_site_is_checked_written_and_enabled(tree, run_module):
 
 
 @needs_nginx
-def test_nothing_temporary_is_left(tree, run_module):
+def test_temporary_files_are_removed(tree, run_module):
     before = set(tree.names())
     run_module(nginx_site, tree.args(tree.site()))
     run_module(nginx_site, tree.args("nonsense"))
@@ -246,7 +248,7 @@ def test_nothing_temporary_is_left(tree, run_module):
 @needs_nginx
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("relative", [False, True])
-def test_the_site_may_be_included_in_other_ways(tree, run_module, nested, relative):
+def test_nested_and_relative_includes_are_supported(tree, run_module, nested, relative):
     pattern = "sites-enabled/a*.conf" if relative else f"{tree.enabled}/a*.conf"
     if nested:
         (tree.root / "sites.conf").write_text(f"# all sites\ninclude {pattern};\n")
@@ -260,7 +262,7 @@ def test_the_site_may_be_included_in_other_ways(tree, run_module, nested, relati
 
 
 @needs_nginx
-def test_a_site_in_an_included_directory_needs_no_link(tree, run_module):
+def test_site_in_an_included_directory_needs_no_link(tree, run_module):
     path = tree.enabled / "app.conf"
     args = {"path": str(path), "config": str(tree.config), "content": tree.site()}
     assert run_module(nginx_site, args)["changed"]
@@ -270,7 +272,7 @@ def test_a_site_in_an_included_directory_needs_no_link(tree, run_module):
 
 
 @needs_nginx
-def test_a_site_that_nothing_includes_is_refused(tree, run_module):
+def test_site_without_an_include_is_refused(tree, run_module):
     args = tree.args(tree.site())
     result = run_module(nginx_site, {**args, "link": str(tree.root / "snippets" / "app.conf")})
     assert result["failed"]
@@ -280,7 +282,7 @@ def test_a_site_that_nothing_includes_is_refused(tree, run_module):
 
 @needs_nginx
 @pytest.mark.parametrize("first", [True, False])
-def test_a_refused_site_changes_nothing(tree, run_module, first):
+def test_refused_site_changes_nothing(tree, run_module, first):
     if not first:
         run_module(nginx_site, tree.args(tree.site()))
     before = tree.snapshot()
@@ -295,7 +297,7 @@ def test_a_refused_site_changes_nothing(tree, run_module, first):
 
 
 @needs_nginx
-def test_a_fault_in_another_file_is_named(tree, run_module):
+def test_error_in_another_file_names_the_file(tree, run_module):
     tree.enable("other.conf", "server {\n\n    nonsense on;\n}\n")
     result = run_module(nginx_site, tree.args(tree.site()))
     assert result["failed"]
@@ -305,7 +307,7 @@ def test_a_fault_in_another_file_is_named(tree, run_module):
 
 
 @needs_nginx
-def test_a_fault_that_only_the_whole_tree_has_is_found(tree, run_module):
+def test_error_across_files_is_found(tree, run_module):
     tree.enable("default", tree.site(name="other", options=" default_server"))
     result = run_module(nginx_site, tree.args(tree.site(options=" default_server")))
     assert result["failed"]
@@ -316,7 +318,7 @@ def test_a_fault_that_only_the_whole_tree_has_is_found(tree, run_module):
 
 @needs_nginx
 @pytest.mark.parametrize("other", ["a.conf", "z.conf"])
-def test_a_server_name_that_another_file_has_is_an_error(tree, run_module, other):
+def test_server_name_of_another_file_is_an_error(tree, run_module, other):
     tree.enable(other, tree.site(name="www.example.org a.example.org"))
     before = tree.snapshot()
     result = run_module(nginx_site, tree.args(tree.site(name="b.example.org www.example.org")))
@@ -327,14 +329,14 @@ def test_a_server_name_that_another_file_has_is_an_error(tree, run_module, other
 
 
 @needs_nginx
-def test_a_server_name_twice_in_the_same_file_is_an_error(tree, run_module):
+def test_duplicate_server_name_in_the_file_is_an_error(tree, run_module):
     result = run_module(nginx_site, tree.args(tree.site() + tree.site()))
     assert result["failed"]
     assert f"is also in {tree.path}:" in result["msg"]
 
 
 @needs_nginx
-def test_the_conflict_of_others_is_not_ours(tree, run_module):
+def test_conflict_between_other_files_is_ignored(tree, run_module):
     tree.enable("a.conf", tree.site(name="a.example.org"))
     tree.enable("z.conf", tree.site(name="a.example.org"))
     result = run_module(nginx_site, tree.args(tree.site(name="b.example.org")))
@@ -343,7 +345,7 @@ def test_the_conflict_of_others_is_not_ours(tree, run_module):
 
 
 @needs_nginx
-def test_links_are_removed_in_the_same_step(tree, run_module):
+def test_links_are_removed_in_the_same_call(tree, run_module):
     tree.enable("default", tree.site(options=" default_server"))
     args = tree.args(tree.site(options=" default_server"), remove_links=[str(tree.enabled / "default")])
     refused = run_module(nginx_site, {**args, "content": "nonsense"})
@@ -361,14 +363,14 @@ def test_links_are_removed_in_the_same_step(tree, run_module):
 
 @needs_nginx
 @pytest.mark.parametrize("target", ["/nowhere", "../sites-available/other.conf"])
-def test_a_link_that_points_elsewhere_is_replaced(tree, run_module, target):
+def test_link_to_another_path_is_replaced(tree, run_module, target):
     tree.link.symlink_to(target)
     assert run_module(nginx_site, tree.args(tree.site()))["changed"]
     assert os.readlink(tree.link) == "../sites-available/app.conf"
 
 
 @needs_nginx
-def test_an_absolute_link_to_the_file_is_right(tree, run_module):
+def test_absolute_link_to_the_file_is_kept(tree, run_module):
     run_module(nginx_site, tree.args(tree.site()))
     tree.link.unlink()
     tree.link.symlink_to(tree.path)
@@ -376,7 +378,7 @@ def test_an_absolute_link_to_the_file_is_right(tree, run_module):
 
 
 @needs_nginx
-def test_mode_is_put_right(tree, run_module):
+def test_wrong_mode_is_corrected(tree, run_module):
     run_module(nginx_site, tree.args(tree.site()))
     tree.path.chmod(0o666)
     result = run_module(nginx_site, tree.args(tree.site()), diff=True)
@@ -386,14 +388,14 @@ def test_mode_is_put_right(tree, run_module):
 
 
 @needs_nginx
-def test_new_log_files_are_not_for_everyone(tree, run_module):
+def test_new_log_files_are_not_world_readable(tree, run_module):
     log = tree.root / "app.access.log"
     run_module(nginx_site, tree.args(tree.site().replace("return", f"access_log {log};\n    return")))
     assert log.stat().st_mode & 0o7777 == 0o640
 
 
 @needs_nginx
-def test_what_killed_runs_left_is_ignored_and_swept(tree, run_module):
+def test_files_of_killed_runs_are_ignored_and_removed(tree, run_module):
     maker = f".flaskops-{os.getpid()}"
     old, young = tree.available / f"{maker}-old", tree.root / f"{maker}-young"
     for leftover in (old, young):
@@ -419,7 +421,7 @@ def test_what_killed_runs_left_is_ignored_and_swept(tree, run_module):
         (lambda tree: None, {"remove_links": ["x"]}, "x must be an absolute path"),
     ],
 )
-def test_bad_input_is_refused(tree, run_module, monkeypatch, prepare, more, message):
+def test_invalid_options_are_refused(tree, run_module, monkeypatch, prepare, more, message):
     prepare(tree)
     before = tree.snapshot()
     result = run_module(nginx_site, tree.args(tree.site(), **more))
@@ -428,32 +430,32 @@ def test_bad_input_is_refused(tree, run_module, monkeypatch, prepare, more, mess
     assert tree.snapshot() == before
 
 
-def test_a_file_is_not_removed_as_a_link(tree, run_module):
+def test_regular_file_in_remove_links_is_not_removed(tree, run_module):
     (tree.enabled / "default").write_text("server {}")
     result = run_module(nginx_site, tree.args(tree.site(), remove_links=[str(tree.enabled / "default")]))
     assert result["failed"]
     assert (tree.enabled / "default").is_file()
 
 
-def test_the_link_itself_is_not_removed(tree, run_module):
+def test_link_must_not_be_in_remove_links(tree, run_module):
     result = run_module(nginx_site, tree.args(tree.site(), remove_links=[str(tree.link)]))
     assert "is both link and one of remove_links" in result["msg"]
 
 
-def test_without_nginx_the_run_fails(tree, run_module, no_nginx):
+def test_missing_nginx_is_an_error(tree, run_module, no_nginx):
     result = run_module(nginx_site, tree.args(tree.site()))
     assert result["msg"].startswith("nginx was not found on this host")
     assert not tree.path.exists()
 
 
 @needs_nginx
-def test_a_missing_directory_is_named(tree, run_module):
+def test_error_names_a_missing_directory(tree, run_module):
     result = run_module(nginx_site, tree.args(tree.site(), path=str(tree.root / "missing" / "app.conf")))
     assert f"The directory {tree.root}/missing does not exist" in result["msg"]
 
 
 @needs_nginx
-def test_a_missing_main_file_is_named(tree, run_module):
+def test_error_names_a_missing_main_file(tree, run_module):
     result = run_module(nginx_site, tree.args(tree.site(), config=str(tree.root / "missing.conf")))
     assert f"{tree.root}/missing.conf: No such file" in result["msg"]
 
@@ -473,7 +475,7 @@ def test_check_mode_works_on_an_empty_host(tmp_path, run_module, no_nginx):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_host_without_nginx_is_left_alone_when_that_is_allowed(tmp_path, run_module, no_nginx):
+def test_optional_missing_nginx_is_no_error(tmp_path, run_module, no_nginx):
     args = {"path": f"{tmp_path}/sites-available/a.conf", "content": "server {}", "required": False}
     result = run_module(nginx_site, args)
     assert (result["changed"], result["installed"]) == (False, False)
@@ -483,7 +485,7 @@ def test_a_host_without_nginx_is_left_alone_when_that_is_allowed(tmp_path, run_m
 
 @needs_nginx
 @pytest.mark.parametrize("enabled", [True, False])
-def test_whether_nginx_runs_and_starts_at_boot_is_told(tree, run_module, tmp_path, monkeypatch, enabled):
+def test_result_has_running_and_enabled(tree, run_module, tmp_path, monkeypatch, enabled):
     systemctl = tmp_path / "bin" / "systemctl"
     systemctl.parent.mkdir()
     systemctl.write_text(
@@ -500,7 +502,7 @@ def test_whether_nginx_runs_and_starts_at_boot_is_told(tree, run_module, tmp_pat
 
 @needs_nginx
 @pytest.mark.parametrize("check", [False, True])
-def test_a_site_that_is_as_described_is_no_success_while_nginx_refuses_its_configuration(tree, run_module, check):
+def test_unchanged_site_with_an_invalid_configuration_is_an_error(tree, run_module, check):
     tree.start()
     assert run_module(nginx_site, tree.args(tree.site()))["changed"]
     (tree.enabled / "other.conf").write_text("listen;")
@@ -527,7 +529,7 @@ def test_check_mode_changes_nothing(tree, run_module):
 
 
 @needs_nginx
-def test_a_running_nginx_serves_the_new_site_when_the_module_returns(tree, run_module):
+def test_running_nginx_serves_the_new_site_when_the_module_returns(tree, run_module):
     tree.enable("first.conf", tree.site("first", name="first"))
     tree.start()
     for text in ("one", "two"):
@@ -538,8 +540,8 @@ def test_a_running_nginx_serves_the_new_site_when_the_module_returns(tree, run_m
         assert (again["changed"], again["reloaded"]) == (False, False)
 
 
-def was_read(client):
-    """Whether the server has accepted a connection, and read all that the client has sent."""
+def has_been_read(client):
+    """Return whether the server has accepted the connection and read all data of the client."""
     ends = ("{:08X}:{:04X}".format(*struct.unpack("=I", socket.inet_aton(host)), port)
             for host, port in (client.getpeername(), client.getsockname()))  # fmt: skip
     start = " ".join(ends)
@@ -549,23 +551,23 @@ def was_read(client):
 
 
 @needs_nginx
-def test_a_replaced_worker_is_waited_for_while_a_client_sends(tree, run_module):
+def test_replaced_worker_is_awaited_while_a_client_sends(tree, run_module):
     tree.enable("first.conf", tree.site("first", name="first"))
     run_module(nginx_site, tree.args(tree.site("one")))
     tree.start()
-    old = _nginx_process.workers(tree.master())
+    old = _nginx_process.find_workers(tree.master())
     with socket.create_connection(("127.0.0.1", tree.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")
-        until(lambda: was_read(client))
+        wait_until(lambda: has_been_read(client))
         run_module(nginx_site, tree.args(tree.site("two")))
-        assert not _nginx_process.wait_for_end(old, 0.3)
+        assert not _nginx_process.wait_for_exit(old, 0.3)
         client.sendall(b"Host: _\r\nConnection: close\r\n\r\n")
         assert b"one" in client.recv(4096)
-    assert _nginx_process.wait_for_end(old, 60)
+    assert _nginx_process.wait_for_exit(old, 60)
 
 
 @needs_nginx
-def test_a_run_that_was_interrupted_before_the_reload_is_completed(tree, run_module):
+def test_run_interrupted_before_the_reload_is_completed(tree, run_module):
     run_module(nginx_site, tree.args(tree.site("one")))
     tree.start()
     assert run_module(nginx_site, tree.args(tree.site("one")))["changed"] is False
@@ -579,7 +581,7 @@ def test_a_run_that_was_interrupted_before_the_reload_is_completed(tree, run_mod
 
 
 @needs_nginx
-def test_a_running_nginx_keeps_serving_when_the_new_site_is_refused(tree, run_module):
+def test_running_nginx_keeps_serving_if_the_new_site_is_refused(tree, run_module):
     run_module(nginx_site, tree.args(tree.site("one")))
     tree.start()
     master = tree.master()
@@ -589,7 +591,7 @@ def test_a_running_nginx_keeps_serving_when_the_new_site_is_refused(tree, run_mo
 
 
 @needs_nginx
-def test_the_old_site_comes_back_when_nginx_cannot_take_the_new_one_over(tree, run_module, monkeypatch):
+def test_old_site_is_restored_if_nginx_cannot_load_the_new_one(tree, run_module, monkeypatch):
     monkeypatch.setattr(_nginx_site, "RELOAD_TIMEOUT", 4.0)
     tree.enable("default", tree.site("default", name="other"))
     run_module(nginx_site, tree.args(tree.site("one")))
@@ -608,15 +610,15 @@ def test_the_old_site_comes_back_when_nginx_cannot_take_the_new_one_over(tree, r
 
 
 @needs_nginx
-def test_a_stale_pid_file_is_no_running_nginx(tree, run_module):
+def test_stale_pid_file_is_no_running_nginx(tree, run_module):
     (tree.root / "nginx.pid").write_text(f"{os.getpid()}\n")
     result = run_module(nginx_site, tree.args(tree.site()))
     assert (result["changed"], result["reloaded"]) == (True, False)
 
 
 @needs_nginx
-def test_no_bad_file_is_ever_where_nginx_reads(tree, run_module, monkeypatch):
-    """Whenever the module is killed, the tree on disk is one that Nginx accepts."""
+def test_configuration_is_valid_at_every_moment(tree, run_module, monkeypatch):
+    """Nginx accepts the configuration on disk after each change, so the module may be killed at any time."""
     tree.enable("default", tree.site(options=" default_server"))
     verdicts = []
 
@@ -653,23 +655,23 @@ def test_no_bad_file_is_ever_where_nginx_reads(tree, run_module, monkeypatch):
         ((2, 0, 0), "listen 443 ssl;\nhttp2 on;\nroot /x;"),
     ],
 )
-def test_lines_are_for_a_version(version, expected):
+def test_lines_are_selected_by_version(version, expected):
     text = (
         "listen 443 ssl http2;  # nginx < 1.25.1\nlisten 443 ssl;  # nginx >= 1.25.1\n"
         "http2 on; # nginx >= 1.25.1\nroot /x;"
     )
-    assert _nginx_text.lines_for(text, version) == expected
+    assert _nginx_text.select_lines(text, version) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["# nginx >= 1.25.1", "    # nginx < 1.0", "a; # since nginx >= 1.25.1", "a; # nginx > 1"]
 )
-def test_other_comments_stay(text):
-    assert _nginx_text.lines_for(text, (1, 24)) == text
+def test_other_comments_are_kept(text):
+    assert _nginx_text.select_lines(text, (1, 24)) == text
 
 
 @needs_nginx
-def test_only_the_lines_for_this_nginx_are_written(tree, run_module):
+def test_only_lines_for_the_installed_version_are_written(tree, run_module):
     text = tree.site().replace("return", "return 404;  # nginx < 1.0\n    return")
     result = run_module(nginx_site, tree.args(text))
     assert result["changed"]
@@ -677,7 +679,7 @@ def test_only_the_lines_for_this_nginx_are_written(tree, run_module):
     assert run_module(nginx_site, tree.args(text))["changed"] is False
 
 
-def test_check_mode_shows_the_lines_for_every_version_where_there_is_no_nginx(tree, run_module, no_nginx):
+def test_check_mode_without_nginx_shows_the_lines_of_all_versions(tree, run_module, no_nginx):
     text = "server {\n    http2 on;  # nginx >= 1.25.1\n}\n"
     assert run_module(nginx_site, tree.args(text), check=True, diff=True)["diff"][0]["after"] == text
 
@@ -686,50 +688,50 @@ def test_check_mode_shows_the_lines_for_every_version_where_there_is_no_nginx(tr
 
 
 @pytest.mark.parametrize(
-    ("main", "processes", "files", "held"),
+    ("main", "processes", "files", "expected"),
     [
-        ("events { worker_connections 768; }", 2, 1024, "2 worker(s) with worker_connections 768 hold 1536"),
+        ("events { worker_connections 768; }", 2, 1024, "2 worker(s) with worker_connections 768 allow 1536"),
         (
             "events { worker_connections 4096; }",
             2,
             1024,
-            "2 worker(s) with worker_connections 4096 and 1024 open files hold 2048",
+            "2 worker(s) with worker_connections 4096 and 1024 open files allow 2048",
         ),
-        ("events {}", 4, None, "4 worker(s) with worker_connections 512 hold 2048"),
+        ("events {}", 4, None, "4 worker(s) with worker_connections 512 allow 2048"),
         ("# worker_connections 9999;\nevents {}", 1, None, "worker_connections 512"),
         ("events { worker_connections 4096; }", 1, 4096, None),
         ("events { worker_connections 2048; }", 2, None, None),
     ],
 )
-def test_too_few_connections_for_the_backlog_are_told(main, processes, files, held):
-    said = _nginx_process.shortage(main, 2048, processes, files)
-    assert held in said if held else said is None, said
+def test_too_few_connections_for_the_backlog_are_reported(main, processes, files, expected):
+    warning = _nginx_process.check_connections(main, 2048, processes, files)
+    assert expected in warning if expected else warning is None, warning
 
 
 @needs_nginx
 @pytest.mark.parametrize("running", [False, True])
-def test_too_few_connections_are_a_warning_and_no_change(tree, run_module, monkeypatch, running):
+def test_too_few_connections_cause_a_warning_and_no_change(tree, run_module, monkeypatch, running):
     if running:
         tree.enable("first.conf", tree.site("first", name="first"))
         tree.start()
-    warned = []
-    # Where the controller's half of Ansible is loaded too, as by other tests, a warning is not part of the result.
-    monkeypatch.setattr(nginx_site.AnsibleModule, "warn", lambda _module, text: warned.append(text))
-    told = [run_module(nginx_site, tree.args(tree.site(), backlog=backlog)) for backlog in (0, 0, 32)]
-    assert [result["changed"] for result in told] == [True, False, False]
-    assert warned == []
+    warnings = []
+    # If other tests have loaded the controller's part of Ansible, warnings are not part of the result.
+    monkeypatch.setattr(nginx_site.AnsibleModule, "warn", lambda _module, text: warnings.append(text))
+    results = [run_module(nginx_site, tree.args(tree.site(), backlog=backlog)) for backlog in (0, 0, 32)]
+    assert [result["changed"] for result in results] == [True, False, False]
+    assert warnings == []
     assert run_module(nginx_site, tree.args(tree.site(), backlog=2048))["changed"] is False
-    (warning,) = warned
-    assert "1 worker(s) with worker_connections 64 hold 64: the requests beyond would fail." in warning
+    (warning,) = warnings
+    assert "1 worker(s) with worker_connections 64 allow 64: further requests would fail." in warning
     assert f"Set worker_connections to 4096 and worker_rlimit_nofile to 8192 in {tree.config}." in warning
 
 
-# What belongs to an application
+# Ownership by an application
 
 HEADER = "# Ansible managed: written by flaskops.production for the application app.\n"
 
 
-def test_the_site_of_the_application_is_replaced(tree, run_module, no_nginx):
+def test_site_of_the_application_is_replaced(tree, run_module, no_nginx):
     tree.path.write_text(HEADER)
     tree.link.symlink_to("../sites-available/app.conf")
     result = run_module(nginx_site, tree.args(HEADER + tree.site(), application="app"), check=True)
@@ -737,31 +739,31 @@ def test_the_site_of_the_application_is_replaced(tree, run_module, no_nginx):
 
 
 @pytest.mark.parametrize(
-    ("text", "link", "said"),
+    ("text", "link", "message"),
     [
         ("server {}\n", "../sites-available/app.conf", "exists and was not written by this collection"),
         (HEADER.replace(" app.", " blog."), "../sites-available/app.conf", "belongs to the application blog"),
         (HEADER, "/srv/other.conf", "leads to /srv/other.conf"),
     ],
 )
-def test_a_site_of_somebody_else_is_refused(tree, run_module, no_nginx, text, link, said):
+def test_site_of_another_owner_is_refused(tree, run_module, no_nginx, text, link, message):
     tree.path.write_text(text)
     tree.link.symlink_to(link)
     before = tree.snapshot()
     for check in (True, False):
         result = run_module(nginx_site, tree.args(HEADER, application="app"), check=check)
-        assert result["failed"] and said in result["msg"]
+        assert result["failed"] and message in result["msg"]
     assert tree.snapshot() == before
 
 
-def test_a_site_that_nobody_owns_is_replaced_where_it_is_to_be_adopted(tree, run_module, no_nginx):
+def test_site_without_an_owner_is_replaced_on_adoption(tree, run_module, no_nginx):
     tree.path.write_text("server {}\n")
     tree.link.symlink_to("/srv/other.conf")
     result = run_module(nginx_site, tree.args(HEADER, application="app", adopt=True, required=False), check=True)
     assert result["changed"]
 
 
-def test_a_port_that_another_program_has_is_refused_before_nginx_is_installed(tree, run_module, no_nginx):
+def test_port_in_use_is_refused_before_nginx_is_installed(tree, run_module, no_nginx):
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", tree.port))
@@ -773,7 +775,7 @@ def test_a_port_that_another_program_has_is_refused_before_nginx_is_installed(tr
 
 
 @needs_nginx
-def test_a_site_that_nginx_could_not_connect_to_is_refused(tree, run_module, as_root):
+def test_nginx_outside_of_the_group_is_refused(tree, run_module, as_root):
     tree.config.write_text(tree.config.read_text().replace("user root;", "user nobody nogroup;"))
     tree.start()
     args = tree.args(tree.site(), application="app", group="www-data")
