@@ -143,11 +143,11 @@ def finding_sections() -> str:
     catalog = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(catalog)
     parts = []
-    for theme, kinds in catalog.THEMES.items():
+    for theme, kinds in catalog.KINDS_BY_THEME.items():
         parts.append(f"## {theme}\n")
         for name, kind in kinds.items():
-            remedy = re.sub(r"\{(\w+)\}", r"<\1>", kind.mend.replace("{{", "{").replace("}}", "}"))
-            parts.append(f"### {name}\n\n**{kind.title}** ({kind.severity}). {kind.why}\n\nRemedy: {code(remedy)}\n")
+            remedy = re.sub(r"\{(\w+)\}", r"<\1>", kind.remedy.replace("{{", "{").replace("}}", "}"))
+            parts.append(f"### {name}\n\n**{kind.title}** ({kind.severity}). {kind.reason}\n\nRemedy: {code(remedy)}\n")
     return "\n" + "\n".join(parts) + "\n"
 
 

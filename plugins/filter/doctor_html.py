@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor's report as one page: no script, nothing from elsewhere, light and dark, wide and narrow."""
+"""Format the doctor's report as an HTML page without scripts and external resources."""
 
 from __future__ import annotations
 
@@ -44,77 +44,80 @@ dt { color: var(--soft); } dd { margin: 0; }
 }
 """
 
-# Nothing on the page is loaded from anywhere, and no name of a file becomes a script.
+# Browsers load no resources and execute no scripts, not even from file names.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 HEALTH = {"ok": "healthy", "note": "healthy", "warning": "needs care", "error": "broken"}
 
 
-def mark(severity: str, text: str = "") -> str:
+def format_mark(severity: str, text: str = "") -> str:
     return f'<span class="mark {severity}">{escape(text or severity)}</span>'
 
 
-def cell(label: str, content: str, tag: str = "td") -> str:
+def format_cell(label: str, content: str, tag: str = "td") -> str:
     scope = ' scope="row"' if tag == "th" else ""
     return f'<{tag}{scope} data-label="{escape(label)}">{content}</{tag}>'
 
 
-def row(host: str, app: str, result: Mapping) -> str:
-    """A line of the overview."""
+def format_row(host: str, app: str, result: Mapping) -> str:
+    """Return a row of the overview."""
     first = result["findings"][0] if result["findings"] else None
-    finding = f"{mark(first['severity'])} {escape(first['title'])}" if first else "none"
-    name = f'<a href="#{anchor(host, app)}">{escape(host)}</a>'
+    finding = f"{format_mark(first['severity'])} {escape(first['title'])}" if first else "none"
+    name = f'<a href="#{format_anchor(host, app)}">{escape(host)}</a>'
     cells = [
-        cell("Host", f"<span>{name}</span>", "th"),
-        cell("Application", f"<span>{escape(app)}</span>"),
-        cell("Release", f"<code>{escape(result['release'] or '–')}</code>"),
-        cell("Health", mark(result["worst"], HEALTH[result["worst"]])),
-        cell("Worst", f"<span>{finding}</span>"),
+        format_cell("Host", f"<span>{name}</span>", "th"),
+        format_cell("Application", f"<span>{escape(app)}</span>"),
+        format_cell("Release", f"<code>{escape(result['release'] or '–')}</code>"),
+        format_cell("Health", format_mark(result["worst"], HEALTH[result["worst"]])),
+        format_cell("Worst", f"<span>{finding}</span>"),
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def anchor(host: str, app: str) -> str:
+def format_anchor(host: str, app: str) -> str:
     return escape(f"{host}-{app}".replace(" ", "-"))
 
 
-def details(item: Mapping) -> str:
-    """One finding, which opens."""
-    labels = {"seen": "Seen", "expected": "Expected", "why": "Why", "mend": "Remedy"}
+def format_finding(item: Mapping) -> str:
+    """Return a finding as a disclosure element."""
+    labels = {"found": "Found", "expected": "Expected", "reason": "Reason", "remedy": "Remedy"}
     listed = "".join(
         f"<dt>{label}</dt><dd>{escape(item[key])}</dd>"
-        if key in ("expected", "why")
+        if key in ("expected", "reason")
         else f"<dt>{label}</dt><dd><code>{escape(item[key])}</code></dd>"
         for key, label in labels.items()
     )
     opened = ' open=""' if item["severity"] == "error" else ""
-    summary = f'{mark(item["severity"])} {escape(item["title"])} <code class="soft">{escape(item["id"])}</code>'
+    summary = f'{format_mark(item["severity"])} {escape(item["title"])} <code class="soft">{escape(item["id"])}</code>'
     return f"<details{opened}><summary>{summary}</summary><dl>{listed}</dl></details>"
 
 
 def doctor_html(report: Mapping) -> str:
-    """The page."""
+    """Return the HTML page of a report."""
     each = [(host, app, result) for host, apps in report["hosts"].items() for app, result in apps.items()]
-    rows = [row(*item) for item in each]
+    rows = [format_row(*item) for item in each]
     for host, findings in report["unread"].items():
-        name, health = cell("Host", f"<span>{escape(host)}</span>", "th"), cell("Health", mark("error", "not read"))
-        worst = cell("Worst", f"<span>{mark('error')} {escape(findings[0]['title'])}</span>")
+        name, health = (
+            format_cell("Host", f"<span>{escape(host)}</span>", "th"),
+            format_cell("Health", format_mark("error", "not read")),
+        )
+        worst = format_cell("Worst", f"<span>{format_mark('error')} {escape(findings[0]['title'])}</span>")
         blank = '<td class="blank"></td>'
         rows.append(f"<tr>{name}{blank * 2}{health}{worst}</tr>")
     sections = []
     for app, findings in report["fleet"].items():
-        sections.append(f"<h2>{escape(app)} on all hosts</h2>{''.join(map(details, findings))}")
+        sections.append(f"<h2>{escape(app)} on all hosts</h2>{''.join(map(format_finding, findings))}")
     for host, findings in report["unread"].items():
-        sections.append(f"<h2>{escape(host)}</h2>{''.join(map(details, findings))}")
+        sections.append(f"<h2>{escape(host)}</h2>{''.join(map(format_finding, findings))}")
     for host, app, result in each:
         service = result["service"]
         facts = [result["root"], service["unit"], service["state"], service["user"], service["listen"]]
         known = " · ".join(f"<code>{escape(fact)}</code>" for fact in facts if fact)
         guesses = "".join(f'<p class="soft">Guessed: {escape(guess)}</p>' for guess in result["guesses"])
-        found = "".join(map(details, result["findings"])) or f"<p>{mark('ok', 'Nothing is wrong.')}</p>"
-        title = f'<h2 id="{anchor(host, app)}">{escape(app)} on {escape(host)}</h2>'
+        found = "".join(map(format_finding, result["findings"])) or f"<p>{format_mark('ok', 'No findings.')}</p>"
+        title = f'<h2 id="{format_anchor(host, app)}">{escape(app)} on {escape(host)}</h2>'
         sections.append(f"{title}<p>{known}</p>{guesses}{found}")
     parts = report["summary"].split(", ")
-    counts = " · ".join(mark(severity, part) for severity, part in zip(report["counts"], parts))
+    counts = " · ".join(format_mark(severity, part) for severity, part in zip(report["counts"], parts))
     columns = ("Host", "Application", "Release", "Health", "Worst finding")
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     return f"""<!DOCTYPE html>
@@ -139,7 +142,7 @@ def doctor_html(report: Mapping) -> str:
 
 
 class FilterModule:
-    """The filter for doctor.yml."""
+    """Filter of doctor.yml."""
 
     def filters(self) -> dict:
         return {"doctor_html": doctor_html}

@@ -1,25 +1,25 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the doctor found on a fleet, with what only a look at all hosts can find."""
+"""Combine the doctor's findings of a fleet, and compare its hosts."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, worst
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, find_worst_severity
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
 from ansible_collections.flaskops.production.plugins.module_utils._text import printable_data
 
-# How many packages of a host are named that not all hosts have.
-NAMED = 5
-# What is told of an application on a host; its settings and packages have been compared.
-TOLD = ("name", "root", "guesses", "worst", "findings", "release", "environment", "service")
+# The maximum number of packages in a finding.
+MAX_PACKAGES = 5
+# The keys of a result in the report. Settings and packages are only compared.
+REPORTED_KEYS = ("name", "root", "guesses", "worst", "findings", "release", "environment", "service")
 
 
-def groups(read: Mapping, key: str) -> dict[str, list[str]]:
-    """The hosts by what they have there."""
+def group_hosts(read: Mapping, key: str) -> dict[str, list[str]]:
+    """Group the hosts by their values of a key."""
     found: dict[str, list[str]] = {}
     for host, result in read.items():
         value = result[key]
@@ -27,46 +27,50 @@ def groups(read: Mapping, key: str) -> dict[str, list[str]]:
     return found
 
 
-def drift(fleet: Mapping, app: str) -> list[dict]:
-    """Where the hosts of an application differ. Other releases have other packages, which is not told again."""
+def find_differences(fleet: Mapping, app: str) -> list[dict]:
+    """Return findings on differences between hosts. Packages are compared only if the releases are equal."""
     read = {host: apps[app] for host, apps in fleet.items() if app in apps}
-    releases, packages, settings = (groups(read, key) for key in ("release", "packages", "settings"))
+    releases, packages, settings = (group_hosts(read, key) for key in ("release", "packages", "settings"))
     found = []
     if len(releases) > 1:
-        seen = "; ".join(f"{name or 'none'} on {', '.join(hosts)}" for name, hosts in sorted(releases.items()))
-        found.append(finding("drift-release", seen, "the same release everywhere"))
+        text = "; ".join(f"{name or 'none'} on {', '.join(hosts)}" for name, hosts in sorted(releases.items()))
+        found.append(create_finding("drift-release", text, "the same release on all hosts"))
     elif len(packages) > 1:
         common = set.intersection(*(set(result["packages"]) for result in read.values()))
         parts = {
-            ", ".join(hosts): sorted(set(read[hosts[0]]["packages"]) - common) or ["nothing of its own"]
+            ", ".join(hosts): sorted(set(read[hosts[0]]["packages"]) - common) or ["no other packages"]
             for hosts in packages.values()
         }
-        seen = "; ".join(f"{', '.join(own[:NAMED])} on {hosts}" for hosts, own in parts.items())
-        found.append(finding("drift-environment", seen, "the same packages everywhere"))
+        text = "; ".join(f"{', '.join(own[:MAX_PACKAGES])} on {hosts}" for hosts, own in parts.items())
+        found.append(create_finding("drift-venv", text, "the same packages on all hosts"))
     if len(settings) > 1:
-        # A digest says nothing to a reader.
-        seen = "; ".join(" and ".join(hosts) for hosts in settings.values()) + " differ"
-        found.append(finding("drift-settings", seen, "the same settings everywhere"))
+        # The finding does not show the digests.
+        text = "; ".join(" and ".join(hosts) for hosts in settings.values()) + " differ"
+        found.append(create_finding("drift-settings", text, "the same settings on all hosts"))
     return [item._asdict() for item in found]
 
 
-def summary(counts: Mapping[str, int]) -> str:
-    """How many findings of each severity there are."""
+def format_summary(counts: Mapping[str, int]) -> str:
+    """Return the number of findings of each severity, in words."""
     found = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
     return ", ".join(found) or "nothing"
 
 
 def doctor_report(fleet: Mapping) -> dict:
-    """Everything that was found, by host and application, and counted. A host may lie about what it has found."""
+    """Return the findings by host and application, with counts. A compromised host may return any text."""
     fleet = printable_data(fleet)
     apps = sorted({app for results in fleet.values() for app in results})
     hosts = {
-        host: {app: {key: result[key] for key in TOLD} for app, result in results.items()}
+        host: {app: {key: result[key] for key in REPORTED_KEYS} for app, result in results.items()}
         for host, results in fleet.items()
     }
-    across = {app: drift(fleet, app) for app in apps}
+    across = {app: find_differences(fleet, app) for app in apps}
     unread = {
-        host: [finding("host-unread", f"{host} gave no answer", "a host that can be reached and read")._asdict()]
+        host: [
+            create_finding(
+                "host-unread", f"{host} returned no result", "a reachable host and a successful examination"
+            )._asdict()
+        ]
         for host, results in fleet.items()
         if not results
     }
@@ -76,9 +80,9 @@ def doctor_report(fleet: Mapping) -> dict:
     counts = {severity: severities.count(severity) for severity in reversed(SEVERITIES[1:])}
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "worst": worst(severities),
+        "worst": find_worst_severity(severities),
         "counts": counts,
-        "summary": summary(counts),
+        "summary": format_summary(counts),
         "hosts": hosts,
         "unread": unread,
         "fleet": {app: found for app, found in across.items() if found},
@@ -86,7 +90,7 @@ def doctor_report(fleet: Mapping) -> dict:
 
 
 class FilterModule:
-    """The filter for doctor.yml."""
+    """Filter of doctor.yml."""
 
     def filters(self) -> dict:
         return {"doctor_report": doctor_report}

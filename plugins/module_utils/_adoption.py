@@ -22,9 +22,14 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_sour
     is_database_at,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_unit import carry_over
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import argv
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, environment_of
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, may, text_of, within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import parse_exec_start
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, find_venv
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import (
+    Node,
+    has_permission,
+    is_within,
+    load_text,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import (
     DATABASE,
     KEY,
@@ -32,7 +37,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge 
     PUBLIC_ENV,
     SECRETS,
     UPLOADS,
-    several,
+    format_paths,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     UnsafePathError,
@@ -144,7 +149,7 @@ def _service(facts: Facts, root: str, given: set[str], found: Plan) -> None:
         say(f"{unit} does not run ({facts.unit.get('ActiveState')}): start it first.")
     if not os.path.isdir(facts.code):
         say(f"The code of {unit} does not exist: {facts.code}. Set adopt_from to its directory.")
-    elif within(root, facts.code):
+    elif is_within(root, facts.code):
         say(
             f"flask_app_root is {root}, which is or lies in the code ({facts.code}): set it to another directory, such "
             f"as {root}-production."
@@ -153,12 +158,12 @@ def _service(facts: Facts, root: str, given: set[str], found: Plan) -> None:
         say(f"{facts.code} has too many files for code: set adopt_from to the directory of the code.")
     if not facts.listen:
         say(f"{unit} has no known address: it must be Gunicorn with --bind, or have a socket unit.")
-    if facts.nginx == "missing":
+    if facts.nginx_state == "missing":
         say("There is no Nginx on the host: only requests through Nginx can be sent to another process.")
-    elif facts.nginx.startswith("invalid"):
+    elif facts.nginx_state.startswith("invalid"):
         said = [line for line in facts.nginx_output.splitlines() if "[emerg]" in line] or [facts.nginx_output]
         say(f"Nginx refuses its configuration: {' '.join(said)} Fix it first.")
-    elif facts.nginx.endswith("stopped"):
+    elif facts.nginx_state.endswith("stopped"):
         say("Nginx does not run: start it first.")
     elif facts.listen and not [site for site in facts.sites() if _leads(site, facts)]:
         say(f"No site of Nginx leads to {facts.listen}, where {unit} listens.")
@@ -181,7 +186,11 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
     if shared_paths is not None:
         _given_data(code, root, found, shared_paths)
     else:
-        open_code = facts.runtime is None or not facts.runtime.uid or may(facts.runtime, _node(facts, code), 2)
+        open_code = (
+            facts.runtime_user is None
+            or not facts.runtime_user.uid
+            or has_permission(facts.runtime_user, _node(facts, code), 2)
+        )
         for item in tree:
             if item.kind == "directory" and not _taken(item.path, found):
                 _directory_move(facts, item, tree, served, open_code, found)
@@ -194,14 +203,14 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
     ]
     # Uploads that lie beside the code, in the old tree.
     for path, location in served.items():
-        outside = not within(path, code) and within(path, facts.root) and not within(path, root)
+        outside = not is_within(path, code) and is_within(path, facts.root) and not is_within(path, root)
         if outside and _is_uploads(path, location):
             found.moves.append(Move("uploads", path, "media", "", "", f"Nginx serves it at {location.path}"))
             found.attention.append(
                 f"{path} lies beside the code. It is copied to {root}/shared/media; if the application "
                 "names the old path, change it (in its environment variables or its settings)."
             )
-    for item in facts.top:
+    for item in facts.top_level:
         if facts.root == root and os.path.dirname(item.path) == f"{root}/shared" and DATABASE.search(item.path):
             found.obstacles.append(
                 f"{item.path} lies in shared/ itself, which only root may write to: move it to a directory there, such "
@@ -238,7 +247,7 @@ def _node(facts: Facts, path: str) -> Node:
 
 
 def _taken(path: str, found: Plan) -> bool:
-    return any(within(path, move.source) for move in found.moves)
+    return any(is_within(path, move.source) for move in found.moves)
 
 
 def _served(facts: Facts) -> dict[str, Location]:
@@ -256,7 +265,7 @@ def _is_uploads(path: str, location: Location) -> bool:
 
 
 def _has_code(path: str, tree: list[Node]) -> bool:
-    return any(item.kind == "file" and within(item.path, path) and CODE.search(item.path) for item in tree)
+    return any(item.kind == "file" and is_within(item.path, path) and CODE.search(item.path) for item in tree)
 
 
 def _directory_move(
@@ -265,7 +274,7 @@ def _directory_move(
     name, link = os.path.basename(item.path), os.path.relpath(item.path, facts.code)
     if os.path.exists(os.path.join(item.path, "pyvenv.cfg")) or "/." in f"/{link}":
         return
-    python = any(node.path.endswith(".py") and within(node.path, item.path) for node in tree)
+    python = any(node.path.endswith(".py") and is_within(node.path, item.path) for node in tree)
     location = served.get(item.path)
     if location and _is_uploads(item.path, location) and not python:
         first = not any(move.target == "media" for move in found.moves)
@@ -281,8 +290,8 @@ def _directory_move(
         return
     elif any(is_database_at(node.path) and os.path.dirname(node.path) == item.path for node in tree):
         found.moves.append(_move("data", item.path, _plain(link), link, "it holds a database"))
-    elif not open_code and facts.runtime and may(facts.runtime, item, 2):
-        found.moves.append(_move("data", item.path, _plain(link), link, f"{facts.runtime.name} writes to it"))
+    elif not open_code and facts.runtime_user and has_permission(facts.runtime_user, item, 2):
+        found.moves.append(_move("data", item.path, _plain(link), link, f"{facts.runtime_user.name} writes to it"))
 
 
 def _file_move(facts: Facts, item: Node, tree: list[Node], found: Plan) -> None:
@@ -318,11 +327,11 @@ def _sources(facts: Facts, root: str, found: Plan) -> None:
     if unnamed:
         found.obstacles.append(
             "Names with control characters, or bytes that are no UTF-8, can't be told apart: "
-            f"rename {several(unnamed)}."
+            f"rename {format_paths(unnamed)}."
         )
     for path in dict.fromkeys(read):
         try:
-            if any(within(path, top) for top in tops):
+            if any(is_within(path, top) for top in tops):
                 with find_source(path, tops):
                     pass
             else:
@@ -336,11 +345,12 @@ def _sources(facts: Facts, root: str, found: Plan) -> None:
     leaving = [
         f"{item.path} -> {item.target}"
         for item in facts.tree
-        if item.target and not any(within(os.path.realpath(item.path), top) for top in [*tops, root])
+        if item.target and not any(is_within(os.path.realpath(item.path), top) for top in [*tops, root])
     ]
     if leaving:
         found.attention.append(
-            f"Links that lead out of {tops[0]} are copied as links, and what they lead to is not: {several(leaving)}."
+            f"Links that lead out of {tops[0]} are copied as links, and what they lead to is not: "
+            f"{format_paths(leaving)}."
         )
 
 
@@ -374,15 +384,15 @@ def _environment(facts: Facts, given: set[str], found: Plan, unit_variables: lis
 
 
 def _account(facts: Facts, found: Plan) -> None:
-    if facts.runtime and facts.runtime.uid:
-        found.variables["flask_app_user"] = facts.runtime.name
-        found.variables["flask_app_group"] = facts.runtime.group
+    if facts.runtime_user and facts.runtime_user.uid:
+        found.variables["flask_app_user"] = facts.runtime_user.name
+        found.variables["flask_app_group"] = facts.runtime_user.group
     else:
         found.attention.append(
             "It runs as root, or as a user that is not there. It will run as flask_app_user (a user of its own)."
         )
-    if facts.web and facts.web.uid:
-        found.variables["flask_app_web_group"] = facts.web.group
+    if facts.web_user and facts.web_user.uid:
+        found.variables["flask_app_web_group"] = facts.web_user.group
 
 
 def _unit(facts: Facts, text: str, given: set[str], found: Plan) -> None:
@@ -404,7 +414,7 @@ def _unit(facts: Facts, text: str, given: set[str], found: Plan) -> None:
 
 def command(unit: dict[str, str]) -> list[str]:
     """The words of the command that starts Gunicorn, without a shell around it."""
-    words = argv(unit)
+    words = parse_exec_start(unit)
     if len(words) > 2 and os.path.basename(words[0]) in ("sh", "bash", "dash"):
         inner = re.split(r"&&|;|\|\|", words[-1] if " " in words[-1] else " ".join(words[2:]))[-1]
         words = [word for word in shlex.split(inner) if word != "exec"]
@@ -435,7 +445,7 @@ def options(words: list[str]) -> dict[str, str]:
 
 def _configured(facts: Facts, path: str) -> dict[str, str]:
     """Plain settings of a configuration file of Gunicorn. What it computes is not known."""
-    text = text_of(os.path.join(facts.code, path))
+    text = load_text(os.path.join(facts.code, path))
     pairs = re.findall(r"(?m)^(\w+)\s*=\s*[\"']?([^\"'\n#]+?)[\"']?\s*(?:#.*)?$", text)
     return {name.replace("wsgi_app", "wsgi").replace("_", "-"): value for name, value in pairs}
 
@@ -453,7 +463,8 @@ def _gunicorn(facts: Facts, given: set[str], found: Plan) -> None:
         found.variables["flask_app_wsgi"] = said["wsgi"]
     elif "flask_app_wsgi" not in given:
         found.obstacles.append(
-            f"'{' '.join(argv(facts.unit))}' does not name the WSGI callable: set flask_app_wsgi, such as wsgi:app."
+            f"'{' '.join(parse_exec_start(facts.unit))}' does not name the WSGI callable: set flask_app_wsgi, such as "
+            "wsgi:app."
         )
     passed = sorted(set(said) & {"preload", "pythonpath", "env", "certfile", "daemon", "reload"})
     if passed:
@@ -463,7 +474,7 @@ def _gunicorn(facts: Facts, given: set[str], found: Plan) -> None:
 def _dependencies(facts: Facts, found: Plan) -> None:
     """Requirements in the code, or else what the old environment has, version by version."""
     files = [name for name in REQUIREMENTS if os.path.isfile(os.path.join(facts.code, name))]
-    environment = environment_of(facts)
+    environment = find_venv(facts)
     if files:
         found.variables["venv_requirements"] = files[:1]
     else:
@@ -619,10 +630,10 @@ def _locations(facts: Facts, root: str, sites: list[Server], given: set[str], fo
             more.append({"path": url, "directory": os.path.join(root, "shared", move.target)})
         elif directory == os.path.join(root, "shared", "static"):
             static = static or url
-        elif within(directory, facts.code) and not static and not _taken(directory, found):
+        elif is_within(directory, facts.code) and not static and not _taken(directory, found):
             static = url
             found.variables["release_static_paths"] = [os.path.relpath(directory, facts.code)]
-        elif within(directory, facts.code):
+        elif is_within(directory, facts.code):
             below = os.path.relpath(directory, facts.code)
             if not (static and url.startswith(static)):
                 more.append({"path": url, "directory": os.path.join(root, "app", below)})

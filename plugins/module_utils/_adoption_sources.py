@@ -10,7 +10,7 @@ import os
 import re
 from typing import Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import DATABASE
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
@@ -46,7 +46,7 @@ def is_database(directory: Directory, name: str) -> bool:
 @contextlib.contextmanager
 def find_source(path: str, tops: list[str]) -> Iterator[Found]:
     """What is to be copied, below the nearest of the old directories. A link that leads out of it is refused."""
-    above = [top for top in tops if within(path, top)]
+    above = [top for top in tops if is_within(path, top)]
     if not above:
         raise UnsafePathError(f"{path} lies outside of the old deployment ({', '.join(tops)}).")
     # A link may lead from the code to what lies beside it, as in the releases of other tools.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which service runs an application, from where, and where it listens. Private to the collection."""
+"""Detect the service, the directory and the address of an application. Private to the collection."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import os
 import re
 import shlex
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import text_of
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_system import System
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import load_text
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_system import HostSystem
 
-# The links that deployment tools switch, and what a directory with code is called.
-CURRENT = ("app", "current", "live")
-CODE = (*CURRENT, "src", "code", "source")
+# Names of links to the live release in common deployment tools, and names of directories with code.
+LIVE_NAMES = ("app", "current", "live")
+CODE_NAMES = (*LIVE_NAMES, "src", "code", "source")
 SERVERS = re.compile(r"\b(gunicorn|uwsgi|waitress|hypercorn|uvicorn|mod_wsgi)", re.I)
 
 
-def argv(unit: dict[str, str]) -> list[str]:
-    """The command line of a unit's ExecStart."""
+def parse_exec_start(unit: dict[str, str]) -> list[str]:
+    """Return the command line of a unit's ExecStart."""
     match = re.search(r"argv\[\]=(.*?) ; ", unit.get("ExecStart", "") + " ; ")
     words = match.group(1) if match else ""
     try:
@@ -28,17 +28,17 @@ def argv(unit: dict[str, str]) -> list[str]:
         return words.split()
 
 
-def base_of(directory: str) -> str:
-    """The application's directory, of the one that a service runs in."""
+def find_root(directory: str) -> str:
+    """Return the application's directory for a service's working directory."""
     parent, name = os.path.split(directory.rstrip("/"))
     if os.path.basename(parent) == "releases":
         return os.path.dirname(parent)
-    return parent if name in CODE and parent.count("/") >= 2 else directory.rstrip("/")
+    return parent if name in CODE_NAMES and parent.count("/") >= 2 else directory.rstrip("/")
 
 
-def directory_of(unit: dict[str, str]) -> str:
+def find_working_directory(unit: dict[str, str]) -> str:
     directory = unit.get("WorkingDirectory", "").lstrip("!-")
-    words = argv(unit)
+    words = parse_exec_start(unit)
     for position, word in enumerate(words):
         if word == "--chdir" and position + 1 < len(words):
             directory = words[position + 1]
@@ -47,43 +47,43 @@ def directory_of(unit: dict[str, str]) -> str:
     return directory
 
 
-def discover(system: System, name: str, root: str) -> tuple[str, str, dict[str, str], list[str]]:
-    """The application's name, root and service, as far as they were not given, and what was guessed."""
+def detect_application(system: HostSystem, name: str, root: str) -> tuple[str, str, dict[str, str], list[str]]:
+    """Return the application's name, directory and unit, and the guesses made for those that were not given."""
     guesses: list[str] = []
     root = root.rstrip("/")
-    unit = system.show(f"{name}.service") if name else {}
+    unit = system.read_unit(f"{name}.service") if name else {}
     if not unit or unit.get("LoadState") not in ("loaded", "masked"):
         unit = {}
-        names = [key for key, text in system.unit_files().items() if _belongs(key, text, name, root)]
+        names = [key for key, text in system.read_service_files().items() if _names_application(key, text, name, root)]
         names = [key for key in names if not key.endswith("-next.service")]
         if names:
-            unit = system.show(names[0])
-            guesses.append(f"{names[0]} runs it: the unit names {root or name}.")
+            unit = system.read_unit(names[0])
+            guesses.append(f"{names[0]} is its service: the unit names {root or name}.")
             if len(names) > 1:
-                guesses.append(f"Not looked at: {', '.join(names[1:])}, which name it too.")
+                guesses.append(f"Not examined: {', '.join(names[1:])}. Their units name it too.")
     if not root:
-        directory = directory_of(unit)
-        root = base_of(directory) if directory.startswith("/") else f"/srv/{name}"
-        why = f"{unit.get('Id')} runs in {directory}" if directory else "no service says another place"
-        guesses.append(f"{root} is its directory: {why}.")
+        directory = find_working_directory(unit)
+        root = find_root(directory) if directory.startswith("/") else f"/srv/{name}"
+        reason = f"{unit.get('Id')} runs in {directory}" if directory else "no service names another one"
+        guesses.append(f"{root} is its directory: {reason}.")
     if not name:
         name = unit.get("Id", "").rsplit(".", 1)[0] or os.path.basename(root)
-        guesses.append(f"{name} is its name: that of {'its service' if unit else 'its directory'}.")
+        guesses.append(f"{name} is its name: {'its service' if unit else 'its directory'} has this name.")
     return name, root, unit, guesses
 
 
-def _belongs(key: str, text: str, name: str, root: str) -> bool:
+def _names_application(key: str, text: str, name: str, root: str) -> bool:
     if root and re.search(rf"(?m)^[^#;\n]*{re.escape(root)}(/|\s|$)", text):
         return True
     return bool(name and not root and SERVERS.search(text) and re.search(rf"\b{re.escape(name)}\b", key + text))
 
 
-def addresses(unit: dict[str, str], socket_unit: dict[str, str], directory: str) -> str:
-    """Where the service listens: `unix:/path` or `host:port`; empty when nothing says it."""
+def find_listen_address(unit: dict[str, str], socket_unit: dict[str, str], directory: str) -> str:
+    """Return the address of the service: `unix:/path` or `host:port`; empty if it is unknown."""
     listen = re.search(r"^(\S+) \(Stream\)", socket_unit.get("Listen", ""), re.M)
     if listen:
         return f"unix:{listen.group(1)}" if listen.group(1).startswith("/") else listen.group(1)
-    words = argv(unit)
+    words = parse_exec_start(unit)
     bind, config = "", ""
     for position, word in enumerate(words):
         value = words[position + 1] if position + 1 < len(words) else ""
@@ -97,7 +97,7 @@ def addresses(unit: dict[str, str], socket_unit: dict[str, str], directory: str)
             config = word.split("=", 1)[1]
     if not bind and words and SERVERS.search(" ".join(words)):
         path = os.path.join(directory or "/", config or "gunicorn.conf.py")
-        match = re.search(r"(?m)^\s*bind\s*=\s*\[?\s*[\"']([^\"']+)[\"']", text_of(path))
+        match = re.search(r"(?m)^\s*bind\s*=\s*\[?\s*[\"']([^\"']+)[\"']", load_text(path))
         bind = match.group(1) if match else ""
     if bind.startswith("unix:"):
         path = re.sub(r"^unix:(//)?(?=.)", "", bind)

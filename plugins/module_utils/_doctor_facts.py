@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What there is on a host: the tree, the units, the process, Nginx. Read in one go, changing nothing. Private.
+"""Read the state of an application on a host: files, units, the process and Nginx. Private to the collection.
 
-Nothing is judged here, and nothing is taken for granted: a deployment by other hands is read as well.
+Changes nothing and decides nothing. Also reads deployments of other tools.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from ansible_collections.flaskops.production.plugins.module_utils import _nginx,
 from ansible_collections.flaskops.production.plugins.module_utils._dependencies import normalise
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import is_complete
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import (
-    CURRENT,
-    addresses,
-    argv,
-    directory_of,
-    discover,
+    LIVE_NAMES,
+    detect_application,
+    find_listen_address,
+    find_working_directory,
+    parse_exec_start,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import (
     Account,
     Node,
-    account,
-    node,
-    route,
-    scan,
-    text_of,
-    within,
+    find_account,
+    is_within,
+    list_route,
+    load_text,
+    read_node,
+    scan_tree,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_system import (
-    System,
-    children,
-    process_account,
+    HostSystem,
+    list_children,
+    read_process_account,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     open_file,
@@ -49,12 +49,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._record import
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError, _listed
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain
 
-REFUSED = re.compile(r"PermissionError|Permission denied|Read-only file system")
+PERMISSION_ERRORS = re.compile(r"PermissionError|Permission denied|Read-only file system")
 LOG_BYTES = 262144
 
 
 class Disk(NamedTuple):
-    """Room in the file system of a path."""
+    """Space and mount options of the file system of a path."""
 
     path: str
     size: int
@@ -66,7 +66,7 @@ class Disk(NamedTuple):
 
 
 class Certificate(NamedTuple):
-    """A certificate that Nginx serves; expires is None where it cannot be read."""
+    """A certificate of a site. `expires` is None if it cannot be read."""
 
     path: str
     expires: float | None
@@ -75,7 +75,7 @@ class Certificate(NamedTuple):
 
 @dataclass
 class Facts:
-    """Everything that is judged."""
+    """The state of an application on a host."""
 
     name: str
     root: str
@@ -84,176 +84,182 @@ class Facts:
     nodes: dict[str, Node] = field(default_factory=dict)
     routes: dict[str, list[Node]] = field(default_factory=dict)
     managed: bool = False
-    # The link or directory that the deploys switch, and the directory that it leads to.
+    # The link or directory of the live code, and the directory that it leads to.
     live: str = ""
     code: str = ""
     releases: str = ""
     env_files: list[str] = field(default_factory=list)
     tree: list[Node] = field(default_factory=list)
     truncated: bool = False
-    # What is below the directories that Nginx serves.
+    # Entries below the directories that Nginx serves.
     public: list[Node] = field(default_factory=list)
-    top: list[Node] = field(default_factory=list)
-    linked: list[str] = field(default_factory=list)
-    runtime: Account | None = None
-    web: Account | None = None
+    top_level: list[Node] = field(default_factory=list)
+    link_targets: list[str] = field(default_factory=list)
+    runtime_user: Account | None = None
+    web_user: Account | None = None
     # systemd
     unit: dict[str, str] = field(default_factory=dict)
-    # Services of other applications that run as the same user.
-    neighbours: list[str] = field(default_factory=list)
+    # Services of other applications with the same user.
+    services_of_user: list[str] = field(default_factory=list)
     socket_unit: dict[str, str] = field(default_factory=dict)
     program: str = ""
-    paths_missing: list[str] = field(default_factory=list)
+    missing_paths: list[str] = field(default_factory=list)
     # The process
-    cwd: str = ""
-    prefix: str = ""
+    working_directory: str = ""
+    process_venv: str = ""
     started: float = 0
-    settings_changed: str = ""
+    changed_settings: str = ""
     dependencies_changed: float = 0
     packages: list[str] = field(default_factory=list)
-    health: str = ""
-    journal: list[str] = field(default_factory=list)
+    health_failure: str = ""
+    journal_errors: list[str] = field(default_factory=list)
     # The socket
     listen: str = ""
     listening: bool | None = None
-    foreign: str = ""
+    foreign_listener: str = ""
     # Nginx
-    nginx: str = "missing"
+    nginx_state: str = "missing"
     nginx_output: str = ""
     config: _nginx.Config = _nginx.Config("", (), ())
     nginx_errors: list[str] = field(default_factory=list)
     nginx_exhausted: list[str] = field(default_factory=list)
     certificates: list[Certificate] = field(default_factory=list)
-    # Releases, where this collection keeps them
+    # Releases of this collection
     release: str = ""
-    environment: str = ""
+    venv: str = ""
     record: Record | None = None
     previous: str = ""
-    recorded: str = ""
-    next: str = ""
-    outdated: str = ""
-    environment_complete: bool = True
-    half_done: list[str] = field(default_factory=list)
-    unnamed: list[str] = field(default_factory=list)
+    last_recorded: str = ""
+    candidate: str = ""
+    restart_reason: str = ""
+    venv_complete: bool = True
+    unfinished: list[str] = field(default_factory=list)
+    unused_venvs: list[str] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     lock: dict = field(default_factory=dict)
     drained: dict = field(default_factory=dict)
-    replaced: list[str] = field(default_factory=list)
-    lost_interpreter: str = ""
+    replaced_files: list[str] = field(default_factory=list)
+    missing_interpreter: str = ""
     lock_age: float = 0
     disks: list[Disk] = field(default_factory=list)
     settings: str = ""
 
     @property
     def media(self) -> list[str]:
-        """Where uploads go: where Nginx serves them from, and where a tree like the guide's has them."""
+        """Return the directories of uploads: shared/media, and those that Nginx serves."""
         found = [os.path.join(self.root, "shared", "media")]
         found += [path for path in self.served() if re.search(r"/(media|uploads?)$", path)]
         return [path for path in dict.fromkeys(found) if path in self.nodes]
 
     def served(self) -> list[str]:
-        """The directories that the application's sites serve files from."""
+        """Return the directories from which the application's sites serve files."""
         found = (location.directory for server in self.sites() for location in server.locations)
         return list(dict.fromkeys(path for path in found if path))
 
     def sites(self) -> list[_nginx.Server]:
-        """The server blocks that lead to the application or serve files of its tree."""
-        return [server for server in self.config.servers if any(self._is_ours(item) for item in server.locations)]
+        """Return the server blocks that proxy to the application or serve its files."""
+        return [
+            server for server in self.config.servers if any(self._belongs_to_app(item) for item in server.locations)
+        ]
 
-    def _is_ours(self, location: _nginx.Location) -> bool:
+    def _belongs_to_app(self, location: _nginx.Location) -> bool:
         proxy = location.proxy
         socket_path = proxy.replace("unix:", "", 1) if proxy.startswith("unix:") else ""
         return (bool(proxy) and proxy == self.listen) or any(
-            within(path, self.root) for path in (location.directory, socket_path) if path
+            is_within(path, self.root) for path in (location.directory, socket_path) if path
         )
 
 
-def read(name: str, root: str, health: dict | None = None, recent: int = 60, system: System | None = None) -> Facts:
-    """Look at everything once."""
-    system = system or System()
-    name, root, unit, guesses = discover(system, name, root)
+def read_facts(
+    name: str, root: str, health: dict | None = None, recent: int = 60, system: HostSystem | None = None
+) -> Facts:
+    """Read the state of an application. `recent` is the age of log lines in minutes."""
+    system = system or HostSystem()
+    name, root, unit, guesses = detect_application(system, name, root)
     facts = Facts(name, root, time.time(), guesses, unit=unit)
     _read_units(facts, system)
     _read_nginx(facts, system, recent)
     _read_tree(facts)
     _read_process(facts, system, health, recent)
     _read_releases(facts)
-    _read_rest(facts)
+    _read_host(facts)
     if facts.managed:
-        # Where this collection has put everything, nothing is a guess.
+        # The layout of this collection is known.
         facts.guesses = []
     return facts
 
 
-def _read_units(facts: Facts, system: System) -> None:
+def _read_units(facts: Facts, system: HostSystem) -> None:
     unit = facts.unit
-    directory = directory_of(unit)
+    directory = find_working_directory(unit)
     sockets = f"{unit.get('Sockets', '')} {unit.get('TriggeredBy', '')}".split()
     for name in [*sockets, f"{facts.name}.socket"]:
-        found = system.show(name) if name.endswith(".socket") else {}
+        found = system.read_unit(name) if name.endswith(".socket") else {}
         if found.get("LoadState") == "loaded":
             facts.socket_unit = found
             break
     if unit:
-        facts.program = (argv(unit) or [""])[0]
-        facts.runtime = account(unit.get("User") or "root", unit.get("Group", ""), unit.get("SupplementaryGroups", ""))
-        if facts.runtime is None and unit.get("DynamicUser") == "yes":
-            facts.runtime = process_account(unit.get("MainPID", "0"))
-        facts.paths_missing = [
+        facts.program = (parse_exec_start(unit) or [""])[0]
+        facts.runtime_user = find_account(
+            unit.get("User") or "root", unit.get("Group", ""), unit.get("SupplementaryGroups", "")
+        )
+        if facts.runtime_user is None and unit.get("DynamicUser") == "yes":
+            facts.runtime_user = read_process_account(unit.get("MainPID", "0"))
+        facts.missing_paths = [
             path
             for path in unit.get("ReadWritePaths", "").split()
             if path.startswith(("/", "+/")) and not os.path.lexists(path.lstrip("+"))
         ]
-        facts.neighbours = _neighbours(facts, system)
+        facts.services_of_user = _find_services_of_user(facts, system)
         own = re.findall(r"^(\S+) \(ignore_errors=(yes|no)\)", unit.get("EnvironmentFiles", ""), re.M)
         facts.env_files = [path if ignored == "no" else f"-{path}" for path, ignored in own]
-    # Where the code is that is deployed
-    links = [os.path.join(facts.root, link) for link in CURRENT]
+    # The directory of the live code
+    links = [os.path.join(facts.root, link) for link in LIVE_NAMES]
     live = next((path for path in links if _is_live(path, directory)), "")
     releases = os.path.join(facts.root, "releases")
     facts.releases = releases if os.path.isdir(releases) else ""
     if not live and not facts.releases:
-        live = directory if within(directory, facts.root) else facts.root
+        live = directory if is_within(directory, facts.root) else facts.root
     facts.live = live or links[0]
     facts.code = os.path.realpath(facts.live)
     facts.managed = os.path.isdir(Home(facts.root).records)
-    facts.listen = addresses(unit, facts.socket_unit, directory)
+    facts.listen = find_listen_address(unit, facts.socket_unit, directory)
 
 
-def _neighbours(facts: Facts, system: System) -> list[str]:
-    """The services that an administrator installed for the same user. One that names the directory is a part of it."""
+def _find_services_of_user(facts: Facts, system: HostSystem) -> list[str]:
+    """Return other services of the same user. Services that name the application's directory belong to it."""
     user = facts.unit.get("User") or "root"
     return [
         name
-        for name, text in system.unit_files().items()
+        for name, text in system.read_service_files().items()
         if re.findall(r"(?m)^\s*User\s*=\s*(\S+)", text)[-1:] == [user]
         and name not in (facts.unit.get("Id"), f"{facts.name}.service", f"{facts.name}-next.service")
-        and not _names_path(text, facts.root)
+        and not _has_path(text, facts.root)
     ]
 
 
-def _names_path(text: str, path: str) -> bool:
+def _has_path(text: str, path: str) -> bool:
     return re.search(rf"(?m)^[^#;\n]*{re.escape(path)}(/|\s|$)", text) is not None
 
 
 def _is_live(link: str, served: str) -> bool:
-    """Whether a link or directory is what the deploys switch. A package of the code may have the same name."""
-    return os.path.islink(link) or os.path.isdir(link) and (not served or within(served, link))
+    """Return whether a path is the live code. A package in the code may have the same name."""
+    return os.path.islink(link) or os.path.isdir(link) and (not served or is_within(served, link))
 
 
-def _read_nginx(facts: Facts, system: System, recent: int) -> None:
-    answer = system.nginx()
-    unit = system.nginx_unit() if answer else {}
+def _read_nginx(facts: Facts, system: HostSystem, recent: int) -> None:
+    answer = system.dump_nginx()
+    unit = system.read_nginx_unit() if answer else {}
     user = ""
     if answer:
         accepted, facts.nginx_output, files = answer
-        facts.nginx = "valid" if accepted else "invalid"
+        facts.nginx_state = "valid" if accepted else "invalid"
         main = next(iter(files), "")
         facts.config = _nginx.build_config(_nginx.resolve_includes(files, main))
         user = facts.config.user
         if unit.get("ActiveState") != "active":
-            facts.nginx += " masked" if unit.get("LoadState") == "masked" else " stopped"
+            facts.nginx_state += " masked" if unit.get("LoadState") == "masked" else " stopped"
         prefix = os.path.dirname(main)
         logs = dict.fromkeys(
             os.path.join(prefix, path)
@@ -265,16 +271,16 @@ def _read_nginx(facts: Facts, system: System, recent: int) -> None:
             facts.nginx_errors += [line for line in lines if "Permission denied)" in line and facts.root in line]
             facts.nginx_exhausted += [line for line in lines if "worker_connections are not enough" in line]
         for site in facts.sites():
-            facts.certificates += [certificate(os.path.join(prefix, path)) for path in site.certificates]
+            facts.certificates += [read_certificate(os.path.join(prefix, path)) for path in site.certificates]
             for path in site.keys:
-                _note(facts, os.path.join(prefix, path))
-    workers = [process_account(pid) for pid in children(unit.get("MainPID", "0"))] if unit else []
+                _add_node(facts, os.path.join(prefix, path))
+    workers = [read_process_account(pid) for pid in list_children(unit.get("MainPID", "0"))] if unit else []
     found = next((item for item in workers if item and item.uid), None)
-    facts.web = found or account(user or "www-data") or account("nginx") or account("nobody")
+    facts.web_user = found or find_account(user or "www-data") or find_account("nginx") or find_account("nobody")
 
 
 def _recent_lines(path: str, facts: Facts, recent: int) -> list[str]:
-    """The lines of a log of Nginx of the last minutes."""
+    """Return the lines of the last `recent` minutes in a log of Nginx."""
     try:
         with os.fdopen(open_file(path), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
@@ -285,21 +291,21 @@ def _recent_lines(path: str, facts: Facts, recent: int) -> list[str]:
     return [line for line in lines if line[:19] >= since]
 
 
-def certificate(path: str) -> Certificate:
-    """When the first certificate of a file expires."""
+def read_certificate(path: str) -> Certificate:
+    """Return the first certificate of a file with its expiry."""
     try:
         import ssl
 
         with os.fdopen(open_file(path), "rb") as file:
-            # The library has no other way to read one without a connection, and takes a path.
+            # The ssl module has no other function to read a certificate without a connection. It takes a path.
             decoded = ssl._ssl._test_decode_cert(f"/proc/self/fd/{file.fileno()}")
         return Certificate(path, ssl.cert_time_to_seconds(decoded["notAfter"]))
-    except Exception as error:  # of the library's own kinds, which differ between its versions
+    except Exception as error:  # the exceptions differ between versions of the ssl module
         return Certificate(path, None, str(error))
 
 
-def _note(facts: Facts, path: str) -> None:
-    item = node(path)
+def _add_node(facts: Facts, path: str) -> None:
+    item = read_node(path)
     if item:
         facts.nodes[path] = item
 
@@ -311,85 +317,93 @@ def _read_tree(facts: Facts) -> None:
     ]
     listens = facts.listen.replace("unix:", "", 1) if facts.listen.startswith("unix:") else ""
     paths = [root, facts.live, facts.code, *data, *facts.served(), listens, os.path.dirname(listens), facts.program]
-    paths += [directory_of(unit), os.path.join(root, ".env"), os.path.join(root, "shared", ".env"), facts.releases]
+    paths += [
+        find_working_directory(unit),
+        os.path.join(root, ".env"),
+        os.path.join(root, "shared", ".env"),
+        facts.releases,
+    ]
     paths += [path.lstrip("-") for path in facts.env_files] + [os.path.join(facts.code, ".env")]
     for path in paths:
         if path:
-            _note(facts, path)
-    for path in [root, facts.code, *facts.served(), *facts.media, listens, directory_of(unit), facts.program]:
+            _add_node(facts, path)
+    for path in [root, facts.code, *facts.served(), *facts.media, listens, find_working_directory(unit), facts.program]:
         if path:
-            facts.routes[path] = route(path)
-    # What has places of its own is no code, where the code is the whole directory.
-    leave = tuple(
+            facts.routes[path] = list_route(path)
+    # If the application's directory is the code, exclude subdirectories of the layout.
+    exclude = tuple(
         os.path.join(root, name) for name in ("shared", "run", "logs", "venv", "venvs", "releases", ".deploy")
     )
     for path in facts.served():
-        if within(path, root) and not within(root, path) and path != facts.code:
-            facts.public += scan(path)[0]
-    facts.tree, facts.truncated = scan(facts.code, leave if facts.code == root else ())
+        if is_within(path, root) and not is_within(root, path) and path != facts.code:
+            facts.public += scan_tree(path)[0]
+    facts.tree, facts.truncated = scan_tree(facts.code, exclude if facts.code == root else ())
     for directory in (root, os.path.join(root, "shared")):
         if os.path.isdir(directory) and directory != facts.code:
-            facts.top += [
-                item for name in sorted(os.listdir(directory)) for item in [node(os.path.join(directory, name))] if item
+            facts.top_level += [
+                item
+                for name in sorted(os.listdir(directory))
+                for item in [read_node(os.path.join(directory, name))]
+                if item
             ]
     links = [item.path for item in facts.tree if item.target]
-    facts.linked = [os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path))) for path in links]
-    # What the links lead to in the end, and, of a file, its directory: a database has its journal beside it.
+    facts.link_targets = [os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path))) for path in links]
+    # Final targets of links. A database file needs its directory too, for its journal.
     ends = [os.path.realpath(path) for path in links]
     beside = [os.path.dirname(path) for path in ends if os.path.isfile(path)]
-    facts.linked += ends + [path for path in beside if path not in (root, os.path.join(root, "shared"))]
+    facts.link_targets += ends + [path for path in beside if path not in (root, os.path.join(root, "shared"))]
 
 
-def _read_process(facts: Facts, system: System, health: dict | None, recent: int) -> None:
+def _read_process(facts: Facts, system: HostSystem, health: dict | None, recent: int) -> None:
     unit = facts.unit
     pid = unit.get("MainPID", "0")
     runs = unit.get("ActiveState") == "active" and pid != "0"
     if unit.get("ExecMainStartTimestampMonotonic", "0") != "0":
         facts.started = _service.compute_start_time(unit)
     if runs:
-        facts.cwd = _service.read_working_directory(pid) or ""
-        facts.prefix = _service.read_process_venv(pid) or ""
-        facts.replaced = _service.find_replaced_files(pid)
+        facts.working_directory = _service.read_working_directory(pid) or ""
+        facts.process_venv = _service.read_process_venv(pid) or ""
+        facts.replaced_files = _service.find_replaced_files(pid)
         settings = [path.lstrip("-") for path in facts.env_files] + [Home(facts.root).gunicorn_config]
-        noted = _service.read_process_record(Home(facts.root)) if facts.managed else {}
-        facts.settings_changed = _service.find_changed_file(unit, settings, noted) or ""
-        for packages in glob.glob(os.path.join(environment_of(facts), "lib", "python3*", "site-packages")):
+        record = _service.read_process_record(Home(facts.root)) if facts.managed else {}
+        facts.changed_settings = _service.find_changed_file(unit, settings, record) or ""
+        for packages in glob.glob(os.path.join(find_venv(facts), "lib", "python3*", "site-packages")):
             facts.dependencies_changed = max(facts.dependencies_changed, os.stat(packages).st_mtime)
     since = max(facts.started, facts.now - recent * 60)
     if unit:
-        said = system.journal(facts.root, unit["Id"], since)
-        refused = [line for line in said if REFUSED.search(line)]
+        lines = system.read_journal(facts.root, unit["Id"], since)
+        refused = [line for line in lines if PERMISSION_ERRORS.search(line)]
         for path in facts.env_files:
             refused = _secrets.hide("\n".join(refused), path.lstrip("-")).splitlines()
-        facts.journal = refused
+        facts.journal_errors = refused
     if facts.listen.startswith("unix:"):
         path = facts.listen.replace("unix:", "", 1)
         item = facts.nodes.get(path)
         if item and item.kind == "socket":
-            # A connection would start a service that is down, so that one is only looked at.
-            bound = {path, os.path.basename(path), os.path.relpath(path, facts.cwd or "/")}
-            facts.listening = system.connects(path) if runs else bool(bound & system.listening())
+            # A connection would start a stopped service. Look for its socket in /proc instead.
+            bound = {path, os.path.basename(path), os.path.relpath(path, facts.working_directory or "/")}
+            facts.listening = system.can_connect(path) if runs else bool(bound & system.read_listening_sockets())
             if runs and facts.listening:
-                facts.health = system.ask(path, _mounted(facts, health))
-                facts.foreign = system.stranger(path, facts.name) if facts.managed else ""
+                facts.health_failure = system.find_health_failure(path, _add_script_name(facts, health))
+                facts.foreign_listener = system.find_foreign_listener(path, facts.name) if facts.managed else ""
 
 
-def _mounted(facts: Facts, health: dict | None) -> dict | None:
-    """The health check below SCRIPT_NAME of the service's environment files."""
+def _add_script_name(facts: Facts, health: dict | None) -> dict | None:
+    """Return the health check with its path below SCRIPT_NAME of the environment files."""
     path = health["path"] if health else "/"
     mounted = _service.add_script_name(path, *(name.lstrip("-") for name in facts.env_files))
     return health if mounted == path else {**(health or {}), "path": mounted}
 
 
-def environment_of(facts: Facts) -> str:
-    """The environment that the unit's program belongs to, links followed; empty when it is the system's."""
+def find_venv(facts: Facts) -> str:
+    """Return the virtual environment of the unit's program; empty if the program belongs to the system."""
     match = re.fullmatch(r"(/.+)/bin/[^/]+", facts.program)
     found = os.path.realpath(match.group(1)) if match else ""
     return "" if found in ("", "/usr", "/usr/local") else found
 
 
-def packages(environment: str) -> list[str]:
-    """The packages of an environment, with their versions, but for those that only build environments."""
+def list_packages(environment: str) -> list[str]:
+    """Return the packages of a virtual environment with their versions, except pip, setuptools and wheel."""
     found = set()
     for path in glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "*.dist-info")):
         name, _separator, version = os.path.basename(path)[: -len(".dist-info")].partition("-")
@@ -399,10 +413,10 @@ def packages(environment: str) -> list[str]:
 
 
 def _read_releases(facts: Facts) -> None:
-    facts.environment = os.path.basename(environment_of(facts))
-    facts.lost_interpreter = _service.find_missing_interpreter(environment_of(facts)) or ""
-    facts.packages = packages(environment_of(facts)) if environment_of(facts) else []
-    facts.release = os.path.basename(facts.code) if facts.releases and within(facts.code, facts.releases) else ""
+    facts.venv = os.path.basename(find_venv(facts))
+    facts.missing_interpreter = _service.find_missing_interpreter(find_venv(facts)) or ""
+    facts.packages = list_packages(find_venv(facts)) if find_venv(facts) else []
+    facts.release = os.path.basename(facts.code) if facts.releases and is_within(facts.code, facts.releases) else ""
     if not facts.managed:
         return
     home = Home(facts.root)
@@ -410,16 +424,18 @@ def _read_releases(facts: Facts) -> None:
     facts.unreadable = sorted(home.damaged)
     facts.release = home.live() or ""
     facts.record = known.get(facts.release)
-    facts.recorded, facts.previous = home.recorded() or "", home.previous() or ""
-    facts.next = home.next if os.path.lexists(home.next) else ""
-    facts.environment = home.environment(facts.release) or "" if facts.release else ""
-    if facts.environment:
-        facts.environment_complete = is_complete(os.path.join(home.venvs, facts.environment))
+    facts.last_recorded, facts.previous = home.recorded() or "", home.previous() or ""
+    facts.candidate = home.next if os.path.lexists(home.next) else ""
+    facts.venv = home.environment(facts.release) or "" if facts.release else ""
+    if facts.venv:
+        facts.venv_complete = is_complete(os.path.join(home.venvs, facts.venv))
     with contextlib.suppress(ReleaseError, KeyError, ValueError):
-        facts.outdated = _service.find_restart_reason(home, facts.name) or "" if facts.unit and facts.release else ""
+        facts.restart_reason = (
+            _service.find_restart_reason(home, facts.name) or "" if facts.unit and facts.release else ""
+        )
     for path in home.leftovers():
         unnamed = os.path.dirname(path) == home.venvs and not os.path.basename(path).startswith(".")
-        (facts.unnamed if unnamed else facts.half_done).append(path)
+        (facts.unused_venvs if unnamed else facts.unfinished).append(path)
     facts.unrecorded = [
         home.release(name)
         for name in _listed(home.releases)
@@ -434,20 +450,20 @@ def _read_releases(facts: Facts) -> None:
         facts.lock_age = facts.now - os.stat(home.lock).st_mtime
 
 
-def _read_rest(facts: Facts) -> None:
-    seen = set()
+def _read_host(facts: Facts) -> None:
+    devices = set()
     for path in [facts.root, *facts.media, os.path.join(facts.root, "shared", "logs"), "/var/log", "/tmp"]:
         with contextlib.suppress(OSError):
             device = os.stat(path).st_dev
             room = os.statvfs(path)
-            if device not in seen:
+            if device not in devices:
                 sizes = (room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize, room.f_files, room.f_favail)
                 flags = (bool(room.f_flag & os.ST_RDONLY), bool(room.f_flag & os.ST_NOEXEC))
                 facts.disks.append(Disk(path, *sizes, *flags))
-            seen.add(device)
-    texts = [text_of(path.lstrip("-")) for path in facts.env_files]
-    texts += [text_of(facts.unit.get("FragmentPath", "")), text_of(Home(facts.root).gunicorn_config)]
-    texts += [text_of(path) for path in facts.unit.get("DropInPaths", "").split()]
-    # Slow on purpose: the secrets in there must not be found by trying.
+            devices.add(device)
+    texts = [load_text(path.lstrip("-")) for path in facts.env_files]
+    texts += [load_text(facts.unit.get("FragmentPath", "")), load_text(Home(facts.root).gunicorn_config)]
+    texts += [load_text(path) for path in facts.unit.get("DropInPaths", "").split()]
+    # A slow hash, because secrets in the texts must not be guessed from the digest.
     digest = hashlib.scrypt("\0".join(texts).encode(), salt=facts.name.encode(), n=16384, r=8, p=1, dklen=12)
     facts.settings = digest.hex() if facts.unit else ""

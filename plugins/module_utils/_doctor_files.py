@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What lies at a path and who may do what with it, links never followed unseen. Private to the collection."""
+"""Read files, modes and access control lists for the doctor, without following links. Private to the collection."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     read_file,
 )
 
-# A tree that has more than this below its code keeps data there.
-SCANNED = 20000
-# Neither environments nor version control are code of the application, and both are large.
-PASSED_OVER = (".git", ".hg", ".svn", "node_modules", "__pycache__")
+# The maximum number of files to scan. A larger tree contains data.
+MAX_SCANNED = 20000
+# Large directories without code of the application.
+EXCLUDED_NAMES = (".git", ".hg", ".svn", "node_modules", "__pycache__")
 
 
 class Node(NamedTuple):
-    """What lies at a path, not followed: kind is directory, file, link, socket or other."""
+    """A file system entry. `kind` is directory, file, link, socket or other."""
 
     path: str
     kind: str
@@ -41,7 +41,7 @@ class Node(NamedTuple):
 
 
 class Account(NamedTuple):
-    """A user with all groups that a process of it has."""
+    """A user with the groups of its processes."""
 
     name: str
     uid: int
@@ -49,12 +49,15 @@ class Account(NamedTuple):
     group: str = ""
 
 
-def within(path: str, directory: str) -> bool:
+def is_within(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def text_of(path: str) -> str:
-    """The text of a file; empty when it cannot be read, or is another user's link to what that user may not read."""
+def load_text(path: str) -> str:
+    """Return the text of a file, or an empty string if it cannot be read.
+
+    A link is only followed if its owner may read its target.
+    """
     try:
         if path.startswith("/proc/"):
             with open(path, encoding="utf-8", errors="replace") as file:
@@ -64,8 +67,8 @@ def text_of(path: str) -> str:
         return ""
 
 
-def node(path: str) -> Node | None:
-    """What lies there; None when nothing does."""
+def read_node(path: str) -> Node | None:
+    """Return the entry at a path without following links, or None if it does not exist."""
     try:
         info = os.lstat(path)
     except OSError:
@@ -74,12 +77,12 @@ def node(path: str) -> Node | None:
     kind = kinds.get(stat.S_IFMT(info.st_mode), "other")
     target = os.readlink(path) if kind == "link" else ""
     return Node(
-        path, kind, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, info.st_mtime, _acl(path, kind), target
+        path, kind, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, info.st_mtime, _read_acl(path, kind), target
     )
 
 
-def _acl(path: str, kind: str) -> tuple[tuple[int, int, int], ...]:
-    """The entries (tag, permissions, id) of an access control list; empty where there is none."""
+def _read_acl(path: str, kind: str) -> tuple[tuple[int, int, int], ...]:
+    """Return the entries (tag, permissions, id) of the access control list of a path."""
     if kind not in ("directory", "file"):
         return ()
     try:
@@ -89,8 +92,8 @@ def _acl(path: str, kind: str) -> tuple[tuple[int, int, int], ...]:
     return tuple(struct.iter_unpack("<HHI", data[4:]))  # type: ignore[arg-type]
 
 
-def may(account: Account, item: Node, wanted: int) -> bool:
-    """Whether the kernel grants an account 4 (read), 2 (write) or 1 (execute, search), or a sum of them."""
+def has_permission(account: Account, item: Node, wanted: int) -> bool:
+    """Return whether the kernel grants an account permission: 4 (read), 2 (write), 1 (execute, search), or a sum."""
     if account.uid == 0 or item.kind == "link":
         return True
     user, group, other = item.mode >> 6 & 7, item.mode >> 3 & 7, item.mode & 7
@@ -100,7 +103,7 @@ def may(account: Account, item: Node, wanted: int) -> bool:
     for tag, permissions, number in item.acl:
         if tag == 0x02 and number == account.uid:
             return permissions & mask & wanted == wanted
-    # With a list, the group bits of the mode are its mask.
+    # With an access control list, the group bits of the mode are its mask.
     owning = next((permissions for tag, permissions, _id in item.acl if tag == 0x04), group)
     granted = [owning & mask] if item.gid in account.groups else []
     granted += [bits & mask for tag, bits, number in item.acl if tag == 0x08 and number in account.groups]
@@ -109,13 +112,13 @@ def may(account: Account, item: Node, wanted: int) -> bool:
     return other & wanted == wanted
 
 
-def route(path: str) -> list[Node]:
-    """Every directory that the kernel passes on the way to a path, links followed, as `namei -l` shows them."""
+def list_route(path: str) -> list[Node]:
+    """Return each directory that the kernel traverses to resolve a path, including links, as `namei -l`."""
     found: list[Node] = []
     pending = [part for part in path.split("/") if part]
     here, links = "/", 0
     while pending and links < 40:
-        item = node(here)
+        item = read_node(here)
         if item is None:
             break
         if item not in found:
@@ -132,23 +135,26 @@ def route(path: str) -> list[Node]:
     return found
 
 
-def scan(top: str, leave: tuple[str, ...] = ()) -> tuple[list[Node], bool]:
-    """Everything below a directory, environments and version control by their top only, and whether it was too much."""
+def scan_tree(top: str, exclude: tuple[str, ...] = ()) -> tuple[list[Node], bool]:
+    """Return the entries below a directory, and whether there are more than MAX_SCANNED.
+
+    Does not descend into virtual environments, EXCLUDED_NAMES and the paths in `exclude`.
+    """
     found: list[Node] = []
     pending: list[str] = []
     with contextlib.suppress(OSError), reach(os.path.realpath(top), reading=True) as directory:
         pending = [""]
         while pending:
             below = pending.pop(0)
-            with contextlib.suppress(OSError), _entered(directory, below) as here:
-                pending[:0] = _scan_one(here, os.path.join(top, below) if below else top, below, leave, found)
-            if len(found) > SCANNED:
-                return found[:SCANNED], True
+            with contextlib.suppress(OSError), _enter_directory(directory, below) as here:
+                pending[:0] = _scan_directory(here, os.path.join(top, below) if below else top, below, exclude, found)
+            if len(found) > MAX_SCANNED:
+                return found[:MAX_SCANNED], True
     return found, False
 
 
 @contextlib.contextmanager
-def _entered(top: Directory, below: str) -> Iterator[Directory]:
+def _enter_directory(top: Directory, below: str) -> Iterator[Directory]:
     with contextlib.ExitStack() as stack:
         here = top
         for name in below.split("/") if below else ():
@@ -156,17 +162,17 @@ def _entered(top: Directory, below: str) -> Iterator[Directory]:
         yield here
 
 
-def _scan_one(here: Directory, path: str, below: str, leave: tuple[str, ...], found: list[Node]) -> list[str]:
-    """Note what is in a directory; which directories in it are to be scanned too."""
+def _scan_directory(here: Directory, path: str, below: str, exclude: tuple[str, ...], found: list[Node]) -> list[str]:
+    """Add the entries of a directory to `found`. Return the subdirectories to scan."""
     directories, files, kept = [], [], []
     for name in here.names():
-        item = node(os.path.join(path, name))
+        item = read_node(os.path.join(path, name))
         if item:
             (directories if item.kind == "directory" else files).append(item)
     found += directories + files
     for item in directories:
         name = os.path.basename(item.path)
-        if name in PASSED_OVER or item.path in leave:
+        if name in EXCLUDED_NAMES or item.path in exclude:
             continue
         with contextlib.suppress(OSError), here.enter(name) as deeper:
             if deeper.find("pyvenv.cfg") is None:
@@ -174,12 +180,12 @@ def _scan_one(here: Directory, path: str, below: str, leave: tuple[str, ...], fo
     return kept
 
 
-def account(user: str, group: str = "", more: str = "") -> Account | None:
-    """A user with its groups, as systemd would start a process with them; None when there is no such user."""
+def find_account(user: str, group: str = "", more: str = "") -> Account | None:
+    """Return a user with the groups that systemd gives its processes, or None if the user does not exist."""
     try:
         entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-        main = _gid(group) if group else entry.pw_gid
-        groups = {main, *os.getgrouplist(entry.pw_name, main), *(_gid(name) for name in more.split())}
+        main = _find_gid(group) if group else entry.pw_gid
+        groups = {main, *os.getgrouplist(entry.pw_name, main), *(_find_gid(name) for name in more.split())}
     except KeyError:
         return None
     with contextlib.suppress(KeyError):
@@ -187,5 +193,5 @@ def account(user: str, group: str = "", more: str = "") -> Account | None:
     return Account(entry.pw_name, entry.pw_uid, tuple(sorted(groups)), str(main))
 
 
-def _gid(name: str) -> int:
+def _find_gid(name: str) -> int:
     return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid

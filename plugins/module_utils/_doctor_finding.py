@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One finding of the doctor, with its remedy for the paths and names that were found. Private to the collection."""
+"""Findings of the doctor. Private to the collection."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from ansible_collections.flaskops.production.plugins.module_utils._text import s
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong, in words for an operator."""
+    """A fault with its remedy, as text for an operator."""
 
     id: str
     severity: str
     title: str
-    seen: str
+    found: str
     expected: str
-    why: str
-    mend: str
+    reason: str
+    remedy: str
     path: str = ""
 
 
-def finding(kind: str, seen: str, expected: str, path: str = "", **values: object) -> Finding:
-    """A finding of this kind, its remedy filled in."""
-    found = KINDS[kind]
-    # Names may come from visitors, and the remedy may be pasted into root's shell.
+def create_finding(kind_id: str, found: str, expected: str, path: str = "", **values: object) -> Finding:
+    """Return a finding with its remedy completed from the path and the values."""
+    kind = KINDS[kind_id]
+    # Visitors can choose file names, and operators paste remedies into a root shell.
     quoted = {name: shell_quoted(str(value)) for name, value in {"path": path, **values}.items()}
-    mend = found.mend.format(**quoted)
-    return Finding(kind, found.severity, found.title, seen, expected, found.why, mend, path)
+    return Finding(kind_id, kind.severity, kind.title, found, expected, kind.reason, kind.remedy.format(**quoted), path)

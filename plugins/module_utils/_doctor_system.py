@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host says of itself: systemd, the journal, Nginx, its processes. Private to the collection."""
+"""Query systemd, the journal, Nginx and processes for the doctor. Private to the collection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import socket
 import subprocess
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx, _service
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, text_of
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, load_text
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
 _UNIT = (
@@ -22,58 +22,62 @@ _UNIT = (
     "InvocationID,EnvironmentFiles,Sockets,ReadWritePaths,ProtectSystem,ProtectHome,PrivateTmp,TriggeredBy,Listen,Triggers"
 )
 
-# Nginx waits for name servers that do not answer.
+# Seconds. `nginx -T` waits for name servers that do not answer.
 NGINX_SECONDS = 60
 
 
-class System:
-    """The host's own tongue: systemd, the journal, Nginx. Tests speak in its place."""
+class HostSystem:
+    """Access to systemd, the journal and Nginx. Tests replace it."""
 
-    def show(self, unit: str) -> dict[str, str]:
+    def read_unit(self, unit: str) -> dict[str, str]:
         return _service.read_unit_properties(unit, _UNIT)
 
-    def unit_files(self) -> dict[str, str]:
-        """The services that an administrator installed, with their texts."""
+    def read_service_files(self) -> dict[str, str]:
+        """Return the texts of the service units that an administrator installed, by name."""
         found = {}
         for directory in ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"):
             for path in sorted(glob.glob(f"{directory}/*.service")):
-                found.setdefault(os.path.basename(path), text_of(path))
+                found.setdefault(os.path.basename(path), load_text(path))
         return found
 
-    def journal(self, root: str, unit: str, since: float) -> list[str]:
+    def read_journal(self, root: str, unit: str, since: float) -> list[str]:
         return _service.read_journal(Home(root), unit, since, lines=2000).splitlines()
 
-    def nginx(self) -> tuple[bool, str, dict[str, str]] | None:
-        """Whether Nginx accepts its configuration, what it says, and the files; None where there is no Nginx."""
+    def dump_nginx(self) -> tuple[bool, str, dict[str, str]] | None:
+        """Return whether Nginx accepts its configuration, its output, and the files; None without Nginx."""
         try:
             done = subprocess.run(
                 ["nginx", "-T"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 check=False,
-                env=_environment(),
+                env=_build_environment(),
                 timeout=NGINX_SECONDS,
             )
         except OSError:
             return None
         except subprocess.TimeoutExpired:
-            return False, f"[emerg] nginx -T did not end within {NGINX_SECONDS} s", _files("/etc/nginx/nginx.conf")
+            return (
+                False,
+                f"[emerg] nginx -T did not end within {NGINX_SECONDS} s",
+                _read_nginx_files("/etc/nginx/nginx.conf"),
+            )
         output = done.stderr.decode(errors="replace").strip()
         files = _nginx.parse_dump(done.stdout.decode(errors="replace")) if done.returncode == 0 else {}
-        return done.returncode == 0, output, files or _files("/etc/nginx/nginx.conf")
+        return done.returncode == 0, output, files or _read_nginx_files("/etc/nginx/nginx.conf")
 
-    def nginx_unit(self) -> dict[str, str]:
-        return self.show("nginx.service")
+    def read_nginx_unit(self) -> dict[str, str]:
+        return self.read_unit("nginx.service")
 
-    def listening(self) -> set[str]:
-        """The paths of the sockets that somebody listens on, as they were bound."""
+    def read_listening_sockets(self) -> set[str]:
+        """Return the paths of listening sockets, as they were bound."""
         return {
             line.split(None, 7)[7].strip()
-            for line in text_of("/proc/net/unix").splitlines()[1:]
+            for line in load_text("/proc/net/unix").splitlines()[1:]
             if len(line.split(None, 7)) == 8 and line.split()[3] == "00010000"
         }
 
-    def connects(self, path: str) -> bool:
+    def can_connect(self, path: str) -> bool:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(2)
             try:
@@ -82,49 +86,49 @@ class System:
                 return False
         return True
 
-    def stranger(self, path: str, name: str) -> str:
-        """Who listens on the path in place of the service; empty when the service does."""
+    def find_foreign_listener(self, path: str, name: str) -> str:
+        """Describe the process that listens on the path in place of the service; empty if the service does."""
         home = Home(os.path.dirname(os.path.dirname(path)))
         return (_service.find_foreign_listener(home, name) or "") if home.socket == path else ""
 
-    def ask(self, path: str, health: dict | None) -> str:
-        """Why the application does not answer as it should; empty when it does."""
-        wanted = {"path": "/", "host": "localhost", "timeout": 5, **(health or {})}
+    def find_health_failure(self, path: str, health: dict | None) -> str:
+        """Return the failure of the health check, or an empty string."""
+        check = {"path": "/", "host": "localhost", "timeout": 5, **(health or {})}
         answer = _service.send_health_request(
-            path, wanted["path"], wanted["host"], wanted["timeout"], wanted.get("headers")
+            path, check["path"], check["host"], check["timeout"], check.get("headers")
         )
-        statuses = wanted.get("status", range(100, 500))
+        statuses = check.get("status", range(100, 500))
         if answer in statuses:
             return ""
-        expected = " or ".join(map(str, wanted["status"])) if "status" in wanted else "a status below 500"
-        return f"GET {wanted['path']} answered {answer}, expected {expected}"
+        expected = " or ".join(map(str, check["status"])) if "status" in check else "a status below 500"
+        return f"GET {check['path']} answered {answer}, expected {expected}"
 
 
-def _environment() -> dict[str, str]:
+def _build_environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "LC_ALL": "C"}
 
 
-def _files(main: str) -> dict[str, str]:
-    """The files of a configuration that Nginx itself cannot read to its end."""
+def _read_nginx_files(main: str) -> dict[str, str]:
+    """Return the files of a configuration that Nginx rejects, by path."""
     found: dict[str, str] = {}
     pending = [main]
     while pending and len(found) < 500:
         path = pending.pop(0)
         if path in found or not os.path.isfile(path):
             continue
-        found[path] = text_of(path)
+        found[path] = load_text(path)
 
-        def included(directives: tuple[_nginx.Directive, ...]) -> list[str]:
+        def find_patterns(directives: tuple[_nginx.Directive, ...]) -> list[str]:
             patterns = [item.words[0] for item in directives if item.name == "include" and item.words]
-            return patterns + [pattern for item in directives for pattern in included(item.block)]
+            return patterns + [pattern for item in directives for pattern in find_patterns(item.block)]
 
-        for pattern in included(_nginx.parse_directives(found[path])):
+        for pattern in find_patterns(_nginx.parse_directives(found[path])):
             pending += sorted(glob.glob(os.path.join(os.path.dirname(main), pattern)))
     return found
 
 
-def process_account(pid: str) -> Account | None:
-    """The user and the groups that a process really has."""
+def read_process_account(pid: str) -> Account | None:
+    """Return the effective user and groups of a process, or None."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8") as file:
             lines = dict(line.rstrip("\n").split(":", 1) for line in file if ":" in line)
@@ -135,7 +139,7 @@ def process_account(pid: str) -> Account | None:
         return None
 
 
-def children(pid: str) -> list[str]:
+def list_children(pid: str) -> list[str]:
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
             return file.read().split()

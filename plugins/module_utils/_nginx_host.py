@@ -77,8 +77,8 @@ def check_ports(text: str, with_default: bool) -> str:
     if with_default and DEFAULT_SITE_PORT in taken:
         return (
             f"Port {DEFAULT_SITE_PORT} is in use by {find_socket_owner(taken[DEFAULT_SITE_PORT])}, and Nginx "
-            f"cannot start because Debian's default site ({DEFAULT_SITE}) listens there: set nginx_site_remove_default to "
-            "true, or stop that program."
+            f"cannot start because Debian's default site ({DEFAULT_SITE}) listens there: set "
+            "nginx_site_remove_default to true, or stop that program."
         )
     return ""
 

@@ -143,7 +143,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption impo
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record, below
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import variables_of
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read_facts
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
@@ -240,7 +240,7 @@ def make_plan(params: dict) -> dict:
         return {"state": "interrupted", "plan": told, "obstacles": [], "variables": {}}
     unit = params["unit"] or ""
     name = unit[: -len(".service")] if unit.endswith(".service") else unit
-    facts = read(name or params["name"], params["from_directory"] or "")
+    facts = read_facts(name or params["name"], params["from_directory"] or "")
     found = plan(
         facts,
         params["root"],
@@ -267,7 +267,7 @@ def make_plan(params: dict) -> dict:
         "adoption": {
             "from": facts.root,
             "tops": tops_of(facts),
-            "user": facts.runtime.name if facts.runtime else "root",
+            "user": facts.runtime_user.name if facts.runtime_user else "root",
             "code": found.code,
             "unit": facts.unit["Id"],
             "socket_unit": facts.socket_unit.get("Id", ""),

@@ -55,30 +55,30 @@ EXAMPLES = r"""
 
 RETURN = r"""
 name:
-  description: The application's name, given or found.
+  description: The application's name, given or detected.
   returned: success
   type: str
   sample: myapp
 root:
-  description: The application's directory, given or found.
+  description: The application's directory, given or detected.
   returned: success
   type: str
   sample: /srv/myapp
 guesses:
-  description: What was found out instead of told, in sentences.
+  description: The guesses for options that were not given, in sentences.
   returned: success
   type: list
   elements: str
   sample: ["/srv/myapp is its directory: myapp.service runs in /srv/myapp/app."]
 worst:
-  description: The worst severity of all findings, V(ok) where there is none.
+  description: The worst severity of all findings, or V(ok).
   returned: success
   type: str
   sample: warning
 findings:
   description:
-    - The findings, the worst first. Each has C(id), C(severity) (V(note), V(warning) or V(error)), C(title), C(seen),
-      C(expected), C(why), C(mend) and C(path).
+    - The findings, the worst first. Each has C(id), C(severity) (V(note), V(warning) or V(error)), C(title), C(found),
+      C(expected), C(reason), C(remedy) and C(path).
   returned: success
   type: list
   elements: dict
@@ -86,10 +86,10 @@ findings:
     - id: env-world-readable
       severity: error
       title: Every user of the host can read the secrets
-      seen: /srv/myapp/shared/.env (file, 0644, root:www-data)
+      found: /srv/myapp/shared/.env (file, 0644, root:www-data)
       expected: mode 0640, root:www-data
-      why: Every service and login on the host can read the application's keys and passwords.
-      mend: >-
+      reason: Every service and login on the host can read the application's keys and passwords.
+      remedy: >-
         find -P /srv/myapp/shared/.env -prune -type f -links 1 -exec chown -h root:www-data {} + -exec chmod 0640 {} +
         # then change the secrets
       path: /srv/myapp/shared/.env
@@ -110,12 +110,12 @@ packages:
   elements: str
   sample: ["flask 3.1.0", "gunicorn 24.1.1"]
 settings:
-  description: A digest of the service's settings, to compare hosts by. It is slow to compute, so that guessing is too.
+  description: A digest of the service's settings, to compare hosts. Computing it is slow, to prevent guessing.
   returned: success
   type: str
   sample: 9a8b7c6d5e4f3a2b1c0d9e8f
 service:
-  description: The service, and how it is.
+  description: The service and its state.
   returned: success
   type: dict
   sample:
@@ -127,26 +127,26 @@ service:
 
 import os
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import worst
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import judge
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import find_worst_severity
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import examine_facts
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
 
 
-def examination(facts: Facts) -> dict:
-    """What the module returns."""
-    findings = judge(facts)
+def build_result(facts: Facts) -> dict:
+    """Return the module's result."""
+    findings = examine_facts(facts)
     return {
         "name": facts.name,
         "root": facts.root,
         "guesses": facts.guesses,
-        "worst": worst([item.severity for item in findings]),
+        "worst": find_worst_severity([item.severity for item in findings]),
         "findings": [item._asdict() for item in findings],
         "release": facts.release,
-        "environment": facts.environment,
+        "environment": facts.venv,
         "packages": facts.packages,
         "settings": facts.settings,
         "service": {
@@ -176,9 +176,9 @@ def main() -> None:
     if params["recent"] < 1:
         module.fail_json(msg=f"recent is {params['recent']}, but must be a number of minutes of at least 1.")
     if os.geteuid() != 0:
-        module.fail_json(msg="The doctor has to be root to see what is closed to others: run it with become: true.")
+        module.fail_json(msg="The doctor must be root to read all files: run it with become: true.")
     try:
-        result = examination(read(name, root, params["health"], params["recent"]))
+        result = build_result(read_facts(name, root, params["health"], params["recent"]))
     except (ReleaseError, OSError) as error:
         module.fail_json(msg=sentence(error, root or name))
     module.exit_json(changed=False, **result)

@@ -19,8 +19,8 @@ from environment import ROOT
 
 from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import worst
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import find_worst_severity
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
 PICTURE = ROOT / "docs/images/doctor.png"
@@ -37,7 +37,7 @@ def app(name: str, release: str, *findings, user: str = "", settings: str = "aa"
         "name": name,
         "root": root,
         "guesses": list(guesses),
-        "worst": worst([item.severity for item in findings]),
+        "worst": find_worst_severity([item.severity for item in findings]),
         "findings": [item._asdict() for item in findings],
         "release": release,
         "environment": "0f1e2d3c4b5a",
@@ -58,27 +58,27 @@ def page() -> str:
     new, old = "2026-11-24-081500-7c1e0d2", "2026-11-20-163000-1a2b3c4"
     socket = "/srv/shop/run/gunicorn.sock"
     nginx = "/etc/nginx/sites-enabled/shop.conf"
-    secrets = finding(
+    secrets = create_finding(
         "env-world-readable",
         "/srv/blog/shared/.env (file, 0644, root:blog)",
         "mode 0640, root:blog",
         "/srv/blog/shared/.env",
         group="blog",
     )
-    upload = finding(
+    upload = create_finding(
         "served-file-unreadable",
         "www-data cannot read /srv/blog/shared/media/2026/11/report-of-the-year-for-all.pdf (file, 0600, blog:blog)",
         "files and directories that it may read",
         "/srv/blog/shared/media/2026/11",
     )
-    unreachable = finding(
+    unreachable = create_finding(
         "socket-unreachable",
         f"{socket} (socket, 0600, shop:shop)",
         "write permission for www-data",
         socket,
         group="www-data",
     )
-    alias = finding(
+    alias = create_finding(
         "nginx-alias-traversal",
         f"location /static {{ alias /srv/shop/shared/static/; }} in {nginx}",
         "location /static/",
@@ -86,16 +86,16 @@ def page() -> str:
         file=nginx,
         location="/static",
     )
-    certificate = finding(
+    certificate = create_finding(
         "certificate-expiring",
         "/etc/letsencrypt/live/shop.example.org/fullchain.pem: on 2026-12-03",
         "at least 14 days",
         "/etc/letsencrypt/live/shop.example.org/fullchain.pem",
     )
-    unused = finding(
-        "environment-unreferenced", "/srv/shop/venvs/ba9876543210", "sets that a release names", "/srv/shop/venvs"
+    unused = create_finding(
+        "venv-unreferenced", "/srv/shop/venvs/ba9876543210", "sets that a release names", "/srv/shop/venvs"
     )
-    guess = "blog.service runs it: the unit names /srv/blog."
+    guess = "blog.service is its service: the unit names /srv/blog."
     report = doctor_report(
         {
             "web1.example.org": {"shop": app("shop", new), "blog": app("blog", "", secrets, upload, guesses=(guess,))},

@@ -34,7 +34,7 @@ def look(place: Path, playbook: str, report: Path, *options: str) -> subprocess.
 
 @pytest.mark.parametrize(
     ("playbook", "ends", "says"),
-    [("status", 0, "ghost"), ("doctor", 2, "ghost gave no answer")],
+    [("status", 0, "ghost"), ("doctor", 2, "ghost returned no result")],
 )
 def test_a_host_that_can_not_be_reached_is_told(tmp_path, playbook, ends, says):
     report = tmp_path / "report.json"

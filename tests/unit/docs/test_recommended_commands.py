@@ -19,7 +19,7 @@ import yaml
 from jinja2 import Environment
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
 
 COLLECTION = Path(__file__).parents[3]
 DOCTOR = COLLECTION / "molecule/doctor"
@@ -94,7 +94,9 @@ def is_command(remedy: str) -> bool:
 def remedies() -> dict[str, str]:
     values = ("name", "user", "group", "unit", "live", "file", "location", "own", "listen")
     given = dict.fromkeys(values, "x")
-    return {kind: finding(kind, "seen", "expected", "/x", playbook="rollback", **given).mend for kind in KINDS}
+    return {
+        kind: create_finding(kind, "found", "expected", "/x", playbook="rollback", **given).remedy for kind in KINDS
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,7 +122,7 @@ def test_every_remedy_that_is_a_command_is_followed_by_the_scenario():
             assert kind in faults, f"{kind} is not planted, so that its remedy is never run: {remedy}"
         elif is_command(remedy):
             # The hosts of the scenario have different distributions, whose packages are not compared.
-            kind = "drift-release" if kind == "drift-environment" else kind
+            kind = "drift-release" if kind == "drift-venv" else kind
             assert remedies()[kind] == remedy
             assert kind in repairs | reports, f"{kind} is not planted, so that its remedy is never run: {remedy}"
 

@@ -52,7 +52,7 @@ SAFE = {
     "module_utils/_nginx_process.py": "/proc",
     "module_utils/_service.py": "/proc",
     "module_utils/_doctor_system.py": "/proc",
-    "module_utils/_doctor_files.py::text_of": "/proc only; other files by open_file",
+    "module_utils/_doctor_files.py::load_text": "/proc only; other files by open_file",
     "module_utils/_acl.py::write": "/proc/self/fd, which leads to what was opened",
     "module_utils/_former_user.py::_give": "/proc/self/fd",
     "module_utils/_former_user.py::read_handover": ".deploy",

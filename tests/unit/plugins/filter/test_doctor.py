@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor's reports: what only a look at all hosts finds, the terminal's lines, the page."""
+"""Test the doctor's reports: differences between hosts, text and HTML."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
 from ansible_collections.flaskops.production.plugins.filter.doctor_text import doctor_text
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import worst
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import find_worst_severity
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
 
 
 def app(*findings, release="v1", packages=("flask 3.1.0",), settings="aa", guesses=()):
@@ -23,7 +23,7 @@ def app(*findings, release="v1", packages=("flask 3.1.0",), settings="aa", guess
         "name": "shop",
         "root": "/srv/shop",
         "guesses": list(guesses),
-        "worst": worst([item.severity for item in findings]),
+        "worst": find_worst_severity([item.severity for item in findings]),
         "findings": [item._asdict() for item in findings],
         "release": release,
         "environment": "0123456789ab",
@@ -33,10 +33,12 @@ def app(*findings, release="v1", packages=("flask 3.1.0",), settings="aa", guess
     }
 
 
-SECRETS = finding(
+SECRETS = create_finding(
     "env-world-readable", "/srv/shop/.env (file, 0644, root:shop)", "mode 0640", "/srv/shop/.env", group="shop"
 )
-NOTE = finding("release-unrecorded", "/srv/shop/releases/<b>&\"'", "releases with a record", "/srv/shop/releases/x")
+NOTE = create_finding(
+    "release-unrecorded", "/srv/shop/releases/<b>&\"'", "releases with a record", "/srv/shop/releases/x"
+)
 
 
 def fleet(report):
@@ -49,28 +51,28 @@ def fleet(report):
         (app(), {}),
         (app(release="v2"), {"shop": ["drift-release"]}),
         (app(release="v2", packages=["flask 3.0.0"]), {"shop": ["drift-release"]}),
-        (app(packages=["flask 3.0.0"]), {"shop": ["drift-environment"]}),
+        (app(packages=["flask 3.0.0"]), {"shop": ["drift-venv"]}),
         (app(settings="bb"), {"shop": ["drift-settings"]}),
         (app(release="", settings="bb"), {"shop": ["drift-release", "drift-settings"]}),
     ],
 )
-def test_hosts_that_differ_are_found(other, expected):
+def test_differences_between_hosts_are_found(other, expected):
     assert fleet(doctor_report({"web1": {"shop": app()}, "web2": {"shop": other}})) == expected
 
 
-def test_a_difference_says_which_hosts_have_what():
+def test_difference_names_packages_and_hosts():
     same = ["click 8.1.0"]
     read = {"web1": [*same, "flask 3.1.0"], "web2": [*same, "flask 3.0.0"], "web3": [*same, "flask 3.1.0"]}
     report = doctor_report({host: {"shop": app(packages=packages)} for host, packages in read.items()})
     (found,) = report["fleet"]["shop"]
-    assert found["seen"] == "flask 3.1.0 on web1, web3; flask 3.0.0 on web2"
+    assert found["found"] == "flask 3.1.0 on web1, web3; flask 3.0.0 on web2"
 
 
-def test_a_host_of_other_applications_is_no_difference():
+def test_hosts_of_different_applications_are_not_compared():
     assert fleet(doctor_report({"web1": {"shop": app()}, "web2": {"blog": app(release="v7")}})) == {}
 
 
-def test_what_was_found_is_counted():
+def test_findings_are_counted():
     report = doctor_report(
         {"web1": {"shop": app(SECRETS, NOTE)}, "web2": {"shop": app(NOTE, release="v2")}, "web3": {}}
     )
@@ -86,22 +88,22 @@ def test_digests_of_settings_are_not_reported():
         assert "5ec2e7" not in text and "d16e57" not in text
 
 
-def test_a_terminal_says_what_and_how():
+def test_text_report_has_findings_and_remedies():
     report = doctor_report({"web1": {"shop": app(SECRETS, guesses=["shop is its name."])}, "web2": {}})
     assert doctor_text(report) == [
         "web1: shop (/srv/shop, v1): error",
         "  guessed: shop is its name.",
         "  ERROR env-world-readable: Every user of the host can read the secrets.",
-        "    seen: /srv/shop/.env (file, 0644, root:shop)",
+        "    found: /srv/shop/.env (file, 0644, root:shop)",
         "    expected: mode 0640",
-        "    why: Every service and login on the host can read the application's keys and passwords.",
+        "    reason: Every service and login on the host can read the application's keys and passwords.",
         "    remedy: find -P /srv/shop/.env -prune -type f -links 1 "
         "-exec chown -h root:shop {} + -exec chmod 0640 {} +  # then change the secrets",
         "web2:",
         "  ERROR host-unread: The host could not be examined.",
-        "    seen: web2 gave no answer",
-        "    expected: a host that can be reached and read",
-        "    why: Its state is unknown.",
+        "    found: web2 returned no result",
+        "    expected: a reachable host and a successful examination",
+        "    reason: Its state is unknown.",
         "    remedy: Read the message of the run, and try again.",
         "Found: 2 errors.",
     ]
@@ -113,7 +115,7 @@ def page():
     return doctor_html(doctor_report(hosts))
 
 
-def test_the_page_is_well_formed(page):
+def test_page_is_well_formed(page):
     root = ElementTree.fromstring(page.replace("<!DOCTYPE html>", ""))
     assert [len(row) for row in root.iter("tr")] == [5] * 4
     identifiers = [item.get("id") for item in root.iter() if item.get("id")]
@@ -122,20 +124,20 @@ def test_the_page_is_well_formed(page):
     assert links and all(link[0] == "#" and link[1:] in identifiers for link in links)
 
 
-def test_the_page_needs_nothing_from_elsewhere(page):
+def test_page_has_no_external_resources(page):
     assert not re.search(r"<(script|link|img|iframe|object)\b|@import|url\(|https?://|\son\w+=", page)
     assert "Content-Security-Policy" in page
 
 
-def test_names_are_text_on_the_page(page):
+def test_names_are_escaped_on_the_page(page):
     assert "<b>" not in page
     assert "&lt;b&gt;web2" in page
 
 
-def test_the_page_suits_its_reader(page):
+def test_page_supports_dark_mode_and_narrow_windows(page):
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page and "@media (max-width" in page
     root = ElementTree.fromstring(page.replace("<!DOCTYPE html>", ""))
-    # What is worst is open, and the rest opens.
+    # Errors are open, other findings are closed.
     opened = [item.get("open") is not None for item in root.iter("details")]
     assert True in opened and False in opened

@@ -13,7 +13,12 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import command, options, plan
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, node, scan, within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import (
+    Account,
+    is_within,
+    read_node,
+    scan_tree,
+)
 
 ROOT = "/srv/shop"
 SITE = "listen 80; server_name shop.example.org; location / {{ proxy_pass http://unix:{code}/shop.sock; }}"
@@ -44,14 +49,14 @@ def shop(tmp_path):
             "ActiveState": "active",
             "ExecStart": f"{{ path=x ; argv[]={exec_start} ; }}",
         }
-        facts.tree, facts.truncated = scan(str(code))
-        facts.nodes = {str(code): node(str(code))}
-        facts.runtime = Account("ada", user, (user,), "ada") if user else Account("root", 0, (0,), "root")
-        facts.web = Account("www-data", 33, (33,), "www-data")
+        facts.tree, facts.truncated = scan_tree(str(code))
+        facts.nodes = {str(code): read_node(str(code))}
+        facts.runtime_user = Account("ada", user, (user,), "ada") if user else Account("root", 0, (0,), "root")
+        facts.web_user = Account("www-data", 33, (33,), "www-data")
         servers = "".join(f"server {{ {part} }}" for part in text.split("%%"))
         files = {"/etc/nginx/nginx.conf": "http { include conf.d/*; }", "/etc/nginx/conf.d/shop.conf": servers}
         facts.config = _nginx.build_config(_nginx.resolve_includes(files, "/etc/nginx/nginx.conf"))
-        facts.nginx = "valid"
+        facts.nginx_state = "valid"
         for name, value in more.items():
             setattr(facts, name, value)
         return facts
@@ -115,7 +120,7 @@ def test_a_database_moves_with_its_directory_where_no_code_is_in_it(shop, path, 
     found = decide(shop())
     assert moved(found) == expected
     # What SQLite keeps beside it is part of it.
-    assert any(within(str(shop.code / f"{path}-wal"), excluded) for excluded in found.exclude)
+    assert any(is_within(str(shop.code / f"{path}-wal"), excluded) for excluded in found.exclude)
 
 
 def test_what_sqlite_will_keep_beside_a_database_is_no_code_either(shop):
@@ -344,9 +349,9 @@ def test_a_site_on_one_address_is_pointed_out(shop, listen, alone):
     ("more", "says"),
     [
         ({"unit": {}}, "No systemd service runs"),
-        ({"nginx": "missing"}, "There is no Nginx"),
-        ({"nginx": "valid stopped"}, "Nginx does not run"),
-        ({"nginx": "invalid", "nginx_output": "x [emerg] bad"}, "Nginx refuses its configuration: x [emerg] bad"),
+        ({"nginx_state": "missing"}, "There is no Nginx"),
+        ({"nginx_state": "valid stopped"}, "Nginx does not run"),
+        ({"nginx_state": "invalid", "nginx_output": "x [emerg] bad"}, "Nginx refuses its configuration: x [emerg] bad"),
         ({"site": "listen 80;"}, "No site of Nginx leads to unix:"),
         ({"listen": ""}, "shop.service has no known address"),
         ({"code": "/nowhere"}, "The code of shop.service does not exist: /nowhere"),

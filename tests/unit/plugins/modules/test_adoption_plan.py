@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, node, scan
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, read_node, scan_tree
 from ansible_collections.flaskops.production.plugins.module_utils._text import printable
 from ansible_collections.flaskops.production.plugins.modules import adoption_plan
 
@@ -30,14 +30,14 @@ def shop(tmp_path, as_root, monkeypatch):
         facts = Facts("shop", str(code), code=str(code), live=str(code), listen=f"unix:{code}/shop.sock")
         words = "/env/bin/gunicorn -b unix:shop.sock wsgi:app"
         facts.unit = {"Id": "old.service", "ActiveState": "active", "ExecStart": f"{{ argv[]={words} ; }}"}
-        facts.tree, facts.truncated = scan(str(code))
-        facts.nodes = {str(code): node(str(code))}
-        facts.runtime = Account("www-data", 33, (33,), "www-data")
+        facts.tree, facts.truncated = scan_tree(str(code))
+        facts.nodes = {str(code): read_node(str(code))}
+        facts.runtime_user = Account("www-data", 33, (33,), "www-data")
         facts.config = _nginx.build_config(_nginx.resolve_includes(files, "/etc/nginx/nginx.conf"))
-        facts.nginx = "valid"
+        facts.nginx_state = "valid"
         return facts
 
-    monkeypatch.setattr(adoption_plan, "read", read)
+    monkeypatch.setattr(adoption_plan, "read_facts", read)
     monkeypatch.setattr(adoption_plan, "send_health_request", lambda *_where: 200)
     monkeypatch.setattr(adoption_plan, "read_unit_properties", lambda *_unit: {"LoadState": "not-found"})
     monkeypatch.setattr(

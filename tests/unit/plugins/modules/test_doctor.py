@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is found wrong with real trees, and with what systemd and Nginx would say of them."""
+"""Test the doctor with real directories and test data in place of systemd and Nginx."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from ansible_collections.flaskops.production.plugins.module_utils import (
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import content_digest
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS, SEVERITIES
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Disk
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, Node, may
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import judge
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, Node, has_permission
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import examine_facts
 from ansible_collections.flaskops.production.plugins.modules import doctor
 
-# Any account that is no other's here: Debian has both.
+# Accounts that exist in Debian and are not used by the tests.
 USER, NGINX_USER = "games", "www-data"
 NGINX = "/etc/nginx/nginx.conf"
 
@@ -40,14 +40,14 @@ def ids(findings, least="note"):
     return sorted({item.id for item in findings if SEVERITIES.index(item.severity) >= SEVERITIES.index(least)})
 
 
-class Host(_doctor_system.System):
-    """An application in a real directory, and the words of systemd and Nginx."""
+class Host(_doctor_system.HostSystem):
+    """An application in a real directory, with test data in place of systemd and Nginx."""
 
     def __init__(self, root: Path):
         self.root = root
         self.units = {}
         self.texts = {}
-        self.said = []
+        self.log_lines = []
         self.accepts, self.output = True, ""
         self.served = f"""location ^~ /static/ {{ alias {root}/shared/static/; }}
             location ^~ /media/ {{ alias {root}/shared/media/; }}"""
@@ -57,27 +57,27 @@ class Host(_doctor_system.System):
         self.health = ""
         self.foreign = ""
 
-    def show(self, unit):
+    def read_unit(self, unit):
         return self.units.get(unit, {"LoadState": "not-found", "Id": unit})
 
-    def unit_files(self):
+    def read_service_files(self):
         return self.texts
 
-    def journal(self, root, unit, since):
-        return self.said
+    def read_journal(self, root, unit, since):
+        return self.log_lines
 
-    def nginx(self):
+    def dump_nginx(self):
         proxy = f"location / {{ proxy_pass {self.proxy}; }}"
         text = f"user {NGINX_USER}; http {{ server {{ server_name _; {self.served} {proxy} }} }}"
         return self.accepts, self.output, {NGINX: text}
 
-    def nginx_unit(self):
+    def read_nginx_unit(self):
         return {"ActiveState": "active", "MainPID": "0"}
 
-    def ask(self, path, health):
+    def find_health_failure(self, path, health):
         return self.health
 
-    def stranger(self, path, name):
+    def find_foreign_listener(self, path, name):
         return self.foreign
 
     def service(self, **values):
@@ -94,7 +94,7 @@ class Host(_doctor_system.System):
 
 @pytest.fixture
 def host(as_root):
-    """A healthy deployment. Not below /tmp, which is a finding."""
+    """Create a healthy deployment outside of /tmp, which is a finding."""
     directory = Path(tempfile.mkdtemp(prefix="doctor-", dir="/var/lib"))
     directory.chmod(0o755)
     root = directory / "shop"
@@ -128,7 +128,7 @@ def host(as_root):
     shutil.chown(root / "run", "root", NGINX_USER)
     (root / "run").chmod(0o1775)
     found.listen(str(root / "run/gunicorn.sock"))
-    # Settings and code are older than the process, which is this one.
+    # Settings and code are older than the process of the tests.
     found.units["shop.socket"] = {
         "Id": "shop.socket", "LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled",
         "Result": "success",
@@ -154,50 +154,50 @@ def host(as_root):
 
 
 @pytest.fixture(autouse=True)
-def the_process(monkeypatch):
-    # The interpreter of the tests is not that of the tree.
-    monkeypatch.setattr(_doctor_facts._service, "prefix", lambda pid: None)
-    monkeypatch.setattr(_doctor_facts._service, "outdated", lambda home, name: None)
+def ignore_process(monkeypatch):
+    # The tests run with another virtual environment.
+    monkeypatch.setattr(_doctor_facts._service, "read_process_venv", lambda pid: None)
+    monkeypatch.setattr(_doctor_facts._service, "find_restart_reason", lambda home, name: None)
 
 
 def examine(host, name="shop", root=None):
-    return _doctor_facts.read(name, str(host.root) if root is None else root, system=host)
+    return _doctor_facts.read_facts(name, str(host.root) if root is None else root, system=host)
 
 
-def test_a_healthy_host_has_nothing_wrong(host):
-    assert judge(examine(host)) == []
+def test_healthy_host_has_no_findings(host):
+    assert examine_facts(examine(host)) == []
 
 
-def own(path, user, mode=None):
+def set_owner(path, user, mode=None):
     shutil.chown(path, user, user)
     if mode is not None:
         path.chmod(mode)
 
 
-def bind_itself(host):
+def bind_without_socket_unit(host):
     program = f"{host.root}/venv/bin/gunicorn"
     del host.units["shop.socket"]
     command = f"{program} --bind unix:{host.root}/run/gunicorn.sock wsgi:app"
     host.service(Sockets="", ExecStart=f"{{ path={program} ; argv[]={command} ; }}")
 
 
-def write(path, text="", mode=0o644):
+def write_file(path, text="", mode=0o644):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(mode)
 
 
-def older_record_unreadable(host):
+def add_unreadable_record(host):
     (host.root / "releases/v0").mkdir()
     (host.root / ".deploy/releases/v0.json").mkdir()
 
 
-def move_socket(host):
+def remove_socket(host):
     (host.root / "run/gunicorn.sock").unlink()
 
 
-def deaf_socket(host):
-    move_socket(host)
+def leave_stale_socket(host):
+    remove_socket(host)
     path = str(host.root / "run/gunicorn.sock")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
@@ -205,34 +205,34 @@ def deaf_socket(host):
     os.chmod(path, 0o660)
 
 
-def bind_in(path):
+def create_socket(path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
 
 
-def relink(path, target):
+def replace_link(path, target):
     path.unlink()
     path.symlink_to(target)
 
 
-def lock(host, age):
+def write_lock(host, age):
     path = host.root / ".deploy/lock"
-    write(path, json.dumps({"run": "1", "by": "ada", "controller": "c", "time": "x"}))
+    write_file(path, json.dumps({"run": "1", "by": "ada", "controller": "c", "time": "x"}))
     os.utime(path, (time.time() - age,) * 2)
 
 
-def record(host, **values):
+def update_record(host, **values):
     path = host.root / ".deploy/releases/v1.json"
-    write(path, json.dumps({**json.loads(path.read_text()), **values}))
+    write_file(path, json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def new_environment(host):
-    write(host.root / "venvs/ba9876543210/bin/gunicorn", "#!/bin/sh\n", 0o755)
-    write(host.root / "venvs/ba9876543210/.complete")
-    relink(host.root / "venv", "venvs/ba9876543210")
+def replace_venv(host):
+    write_file(host.root / "venvs/ba9876543210/bin/gunicorn", "#!/bin/sh\n", 0o755)
+    write_file(host.root / "venvs/ba9876543210/.complete")
+    replace_link(host.root / "venv", "venvs/ba9876543210")
 
 
-def settings_changed(host):
+def age_code(host):
     for path in host.root.glob("releases/**/*.py"):
         os.utime(path, (time.time() - 3600,) * 2)
     os.utime(host.root / "venvs", (time.time() - 3600,) * 2)
@@ -243,64 +243,64 @@ def settings_changed(host):
 FAULTS = [
     ("parent-not-traversable-web", lambda h: (h.root / "shared").chmod(0o750)),
     ("parent-writable", lambda h: h.root.chmod(0o777)),
-    ("code-writable-by-runtime", lambda h: own(h.root / "releases/v1/wsgi.py", USER)),
+    ("code-writable-by-runtime", lambda h: set_owner(h.root / "releases/v1/wsgi.py", USER)),
     ("code-world-writable", lambda h: (h.root / "releases/v1/wsgi.py").chmod(0o666)),
     ("code-unreadable", lambda h: (h.root / "releases/v1/wsgi.py").chmod(0o600)),
     ("data-not-writable", lambda h: (h.root / "shared/media").chmod(0o555)),
-    ("data-not-writable", lambda h: (own(h.root / "run", "root", 0o755), bind_itself(h))),
-    ("data-not-writable", lambda h: own(h.root / "shared/logs", "root", 0o755)),
+    ("data-not-writable", lambda h: (set_owner(h.root / "run", "root", 0o755), bind_without_socket_unit(h))),
+    ("data-not-writable", lambda h: set_owner(h.root / "shared/logs", "root", 0o755)),
     ("data-world-writable", lambda h: (h.root / "shared/media").chmod(0o777)),
-    ("writable-elsewhere", lambda h: own(h.root / "venvs", USER)),
-    ("writable-elsewhere", lambda h: write(h.root / "shared/notes.txt", mode=0o666)),
+    ("writable-elsewhere", lambda h: set_owner(h.root / "venvs", USER)),
+    ("writable-elsewhere", lambda h: write_file(h.root / "shared/notes.txt", mode=0o666)),
     ("served-file-unreadable", lambda h: (h.root / "shared/static").chmod(0o700)),
-    ("served-file-unreadable", lambda h: write(h.root / "shared/media/cat.png", mode=0o600)),
+    ("served-file-unreadable", lambda h: write_file(h.root / "shared/media/cat.png", mode=0o600)),
     ("env-world-readable", lambda h: (h.root / "shared/.env").chmod(0o644)),
     ("env-writable-by-runtime", lambda h: (h.root / "shared/.env").chmod(0o660)),
-    ("secret-world-readable", lambda h: write(h.root / "shared/tls.key")),
+    ("secret-world-readable", lambda h: write_file(h.root / "shared/tls.key")),
     (
         "upload-in-release",
-        lambda h: (h.root / "releases/v1/uploads").mkdir() or own(h.root / "releases/v1/uploads", USER),
+        lambda h: (h.root / "releases/v1/uploads").mkdir() or set_owner(h.root / "releases/v1/uploads", USER),
     ),
-    ("log-in-release", lambda h: write(h.root / "releases/v1/shop.log")),
-    ("socket-in-release", lambda h: bind_in(h.root / "releases/v1/s.sock")),
-    ("venv-in-release", lambda h: write(h.root / "releases/v1/env/pyvenv.cfg")),
-    ("env-in-release", lambda h: write(h.root / "releases/v1/.env", mode=0o600)),
-    ("database-in-release", lambda h: write(h.root / "releases/v1/shop.sqlite3")),
-    ("vcs-in-release", lambda h: write(h.root / "releases/v1/.git/HEAD")),
+    ("log-in-release", lambda h: write_file(h.root / "releases/v1/shop.log")),
+    ("socket-in-release", lambda h: create_socket(h.root / "releases/v1/s.sock")),
+    ("venv-in-release", lambda h: write_file(h.root / "releases/v1/env/pyvenv.cfg")),
+    ("env-in-release", lambda h: write_file(h.root / "releases/v1/.env", mode=0o600)),
+    ("database-in-release", lambda h: write_file(h.root / "releases/v1/shop.sqlite3")),
+    ("vcs-in-release", lambda h: write_file(h.root / "releases/v1/.git/HEAD")),
     ("live-missing", lambda h: (h.root / "app").unlink()),
-    ("live-dangling", lambda h: relink(h.root / "app", "releases/v9")),
-    ("live-outside-releases", lambda h: (h.root / "other").mkdir() or relink(h.root / "app", "other")),
+    ("live-dangling", lambda h: replace_link(h.root / "app", "releases/v9")),
+    ("live-outside-releases", lambda h: (h.root / "other").mkdir() or replace_link(h.root / "app", "other")),
     ("live-not-a-link", lambda h: (h.root / "app").unlink() or shutil.copytree(h.root / "releases/v1", h.root / "app")),
     ("live-incomplete", lambda h: (h.root / ".deploy/releases/v1.json").unlink()),
-    ("record-unreadable", lambda h: write(h.root / ".deploy/releases/v1.json", '{"state": "act')),
-    ("record-unreadable", lambda h: write(h.root / ".deploy/releases/v1.json", "[]")),
-    ("record-unreadable", older_record_unreadable),
+    ("record-unreadable", lambda h: write_file(h.root / ".deploy/releases/v1.json", '{"state": "act')),
+    ("record-unreadable", lambda h: write_file(h.root / ".deploy/releases/v1.json", "[]")),
+    ("record-unreadable", add_unreadable_record),
     ("releases-missing", lambda h: (h.root / "releases").rename(h.root / "releases.away")),
-    ("live-rejected", lambda h: record(h, state="bad", reason="it did not start")),
-    ("environment-incomplete", lambda h: (h.root / "venvs/0123456789ab/.complete").unlink()),
+    ("live-rejected", lambda h: update_record(h, state="bad", reason="it did not start")),
+    ("venv-incomplete", lambda h: (h.root / "venvs/0123456789ab/.complete").unlink()),
     (
-        "environment-interpreter-missing",
+        "venv-interpreter-missing",
         lambda h: (h.root / "venvs/0123456789ab/bin/python").symlink_to("/usr/bin/python3.4"),
     ),
-    ("environment-mismatch", new_environment),
+    ("venv-mismatch", replace_venv),
     ("activation-interrupted", lambda h: (h.root / "next").symlink_to("releases/v1")),
-    ("activation-unrecorded", lambda h: write(h.root / ".deploy/activations.log", '{"release": "v0"}\n')),
+    ("activation-unrecorded", lambda h: write_file(h.root / ".deploy/activations.log", '{"release": "v0"}\n')),
     ("release-half-staged", lambda h: (h.root / "releases/.staging-v2").mkdir()),
     ("release-unrecorded", lambda h: (h.root / "releases/backup").mkdir()),
-    ("environment-unreferenced", lambda h: (h.root / "venvs/ba9876543210").mkdir()),
-    ("lock-stale", lambda h: lock(h, 7200)),
-    ("lock-held", lambda h: lock(h, 1)),
-    ("hooks-open", lambda h: write(h.root / ".deploy/drained.json", '{"run": "1", "by": "ada", "time": "x"}')),
+    ("venv-unreferenced", lambda h: (h.root / "venvs/ba9876543210").mkdir()),
+    ("lock-stale", lambda h: write_lock(h, 7200)),
+    ("lock-held", lambda h: write_lock(h, 1)),
+    ("hooks-open", lambda h: write_file(h.root / ".deploy/drained.json", '{"run": "1", "by": "ada", "time": "x"}')),
     ("process-stale-release", lambda h: os.chdir(h.root)),
     ("process-stale-code", lambda h: os.utime(h.root / "releases/v1/wsgi.py", (time.time() + 60,) * 2)),
-    ("process-stale-settings", settings_changed),
+    ("process-stale-settings", age_code),
     ("health-failing", lambda h: setattr(h, "health", "GET / answered 500, expected 200")),
     ("unit-missing", lambda h: h.units.clear()),
     ("unit-reload-needed", lambda h: h.service(NeedDaemonReload="yes")),
     ("unit-user-root", lambda h: h.service(User="", Group="")),
     ("unit-user-web", lambda h: h.service(User=NGINX_USER, Group=NGINX_USER)),
     ("unit-user-shared", lambda h: h.texts.update({"till.service": f"[Service]\nUser={USER}\n"})),
-    ("socket-replaceable", lambda h: own(h.root / "run", USER)),
+    ("socket-replaceable", lambda h: set_owner(h.root / "run", USER)),
     ("socket-replaceable", lambda h: (shutil.chown(h.root / "run", "root", USER), (h.root / "run").chmod(0o775))),
     ("unit-user-missing", lambda h: h.service(User="nobody-at-all", Group="")),
     ("unit-directory-missing", lambda h: h.service(WorkingDirectory=f"{h.root}/gone")),
@@ -308,9 +308,9 @@ FAULTS = [
     ("unit-pins-release", lambda h: h.service(WorkingDirectory=f"{h.root}/releases/v1")),
     ("unit-exec-missing", lambda h: (h.root / "venvs/0123456789ab/bin/gunicorn").unlink()),
     ("unit-exec-elsewhere", lambda h: h.service(ExecStart="{ path=/bin/sh ; argv[]=/bin/sh -c gunicorn ; }")),
-    ("unit-environment-missing", lambda h: h.service(EnvironmentFiles="/etc/shop.env (ignore_errors=no)")),
-    ("unit-environment-elsewhere", lambda h: h.service(EnvironmentFiles="")),
-    ("unit-environment-elsewhere", lambda h: h.service(EnvironmentFiles="/etc/shop.env (ignore_errors=yes)")),
+    ("unit-environment-file-missing", lambda h: h.service(EnvironmentFiles="/etc/shop.env (ignore_errors=no)")),
+    ("unit-environment-file-elsewhere", lambda h: h.service(EnvironmentFiles="")),
+    ("unit-environment-file-elsewhere", lambda h: h.service(EnvironmentFiles="/etc/shop.env (ignore_errors=yes)")),
     ("unit-read-write-path-missing", lambda h: h.service(ReadWritePaths=f"{h.root}/gone -{h.root}/optional")),
     ("unit-sandbox-blocks", lambda h: h.service(ProtectSystem="strict", ReadWritePaths=f"{h.root}/shared/logs")),
     ("unit-not-enabled", lambda h: h.service(UnitFileState="disabled")),
@@ -318,20 +318,26 @@ FAULTS = [
     ("unit-failed", lambda h: h.service(ActiveState="failed", MainPID="0", Result="exit-code")),
     ("unit-start-limit", lambda h: h.service(ActiveState="failed", MainPID="0", Result="start-limit-hit")),
     ("unit-restarts", lambda h: h.service(NRestarts="17")),
-    ("journal-permission-errors", lambda h: h.said.append("PermissionError: [Errno 13] Permission denied: '/srv'")),
-    ("socket-missing", move_socket),
-    ("socket-not-listening", deaf_socket),
+    (
+        "journal-permission-errors",
+        lambda h: h.log_lines.append("PermissionError: [Errno 13] Permission denied: '/srv'"),
+    ),
+    ("socket-missing", remove_socket),
+    ("socket-not-listening", leave_stale_socket),
     ("socket-foreign", lambda h: setattr(h, "foreign", "process 7 of user 33 listens")),
     (
         "unit-masked",
         lambda h: h.service(LoadState="masked", UnitFileState="masked", ActiveState="inactive", MainPID="0"),
     ),
-    ("unit-masked", lambda h: setattr(h, "nginx_unit", lambda: {"LoadState": "masked", "ActiveState": "inactive"})),
+    (
+        "unit-masked",
+        lambda h: setattr(h, "read_nginx_unit", lambda: {"LoadState": "masked", "ActiveState": "inactive"}),
+    ),
     ("socket-unreachable", lambda h: os.chown(h.root / "run/gunicorn.sock", 0, 0)),
     ("socket-open-to-all", lambda h: (h.root / "run/gunicorn.sock").chmod(0o777)),
     ("unit-socket-mismatch", lambda h: h.service(Sockets="") or h.units["shop.socket"].update(Triggers="old.service")),
-    ("nginx-not-running", lambda h: setattr(h, "nginx_unit", lambda: {"ActiveState": "inactive"})),
-    ("nginx-missing", lambda h: setattr(h, "nginx", lambda: None)),
+    ("nginx-not-running", lambda h: setattr(h, "read_nginx_unit", lambda: {"ActiveState": "inactive"})),
+    ("nginx-missing", lambda h: setattr(h, "dump_nginx", lambda: None)),
     ("nginx-config-invalid", lambda h: setattr(h, "accepts", False)),
     ("nginx-no-site", lambda h: (setattr(h, "proxy", "http://unix:/run/other.sock"), setattr(h, "served", ""))),
     ("nginx-proxy-mismatch", lambda h: setattr(h, "proxy", f"http://unix:{h.root}/run/old.sock")),
@@ -344,7 +350,7 @@ FAULTS = [
     ("nginx-exposes-tree", lambda h: setattr(h, "served", f"location /files/ {{ alias {h.root}/app/; }}")),
     ("certificate-unreadable", lambda h: setattr(h, "served", "ssl_certificate /etc/no/such.pem;")),
 ]
-# What follows from a fault by itself.
+# Findings that each fault also causes.
 CONSEQUENCES = {
     "live-missing": {"live-missing", "unit-directory-missing", "unit-exec-missing", "process-stale-release"},
     "live-dangling": {"process-stale-release"},
@@ -352,46 +358,46 @@ CONSEQUENCES = {
     "live-not-a-link": {"process-stale-release", "unit-exec-missing"},
     "live-incomplete": {"release-unrecorded"},
     "parent-not-traversable-web": {"parent-not-traversable-runtime"},
-    "environment-mismatch": {"environment-unreferenced"},
+    "venv-mismatch": {"venv-unreferenced"},
     "unit-directory-missing": {"process-stale-release"},
     "unit-missing": {"nginx-proxy-mismatch"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("expected", "plant"), FAULTS, ids=[f"{n}-{kind}" for n, (kind, __) in enumerate(FAULTS)])
-def test_a_fault_is_named_and_nothing_else(host, expected, plant):
+def test_fault_causes_its_finding_and_no_other(host, expected, plant):
     plant(host)
-    found = set(ids(judge(examine(host))))
+    found = set(ids(examine_facts(examine(host))))
     assert expected in found
     assert found - {expected} <= CONSEQUENCES.get(expected, set()), [
-        item for item in judge(examine(host)) if item.id != expected
+        item for item in examine_facts(examine(host)) if item.id != expected
     ]
 
 
-def test_every_finding_can_be_used(host):
+def test_findings_are_complete(host):
     for _expected, plant in FAULTS[:8]:
         plant(host)
-    for item in judge(examine(host)):
-        assert item.seen and item.expected and item.why and item.mend and "{" not in item.mend.replace("{}", "")
+    for item in examine_facts(examine(host)):
+        assert item.found and item.expected and item.reason and item.remedy and "{" not in item.remedy.replace("{}", "")
 
 
-def test_the_kinds_that_no_tree_here_can_have_are_few():
+def test_each_other_finding_is_listed():
     tested = {kind for kind, _plant in FAULTS}
     assert set(KINDS) - tested == {
-        "certificate-expired", "certificate-expiring", "disk-full", "disk-nearly-full", "drift-environment",
+        "certificate-expired", "certificate-expiring", "disk-full", "disk-nearly-full", "drift-venv",
         "drift-release", "drift-settings", "file-system-noexec", "file-system-read-only", "host-unread",
         "inodes-nearly-full", "nginx-connections-exhausted", "nginx-permission-errors",
         "parent-not-traversable-runtime", "process-replaced-files", "process-stale-dependencies",
-        "process-stale-environment", "root-in-home",
+        "process-stale-venv", "root-in-home",
         "root-in-tmp", "root-missing", "scan-truncated", "service-outdated", "unit-sandbox-hides",
     }  # fmt: skip
 
 
-def changed(host, **values):
+def examine_changed_facts(host, **values):
     facts = examine(host)
     for key, value in values.items():
         setattr(facts, key, value)
-    return judge(facts)
+    return examine_facts(facts)
 
 
 @pytest.mark.parametrize(
@@ -408,36 +414,36 @@ def changed(host, **values):
         ({"disks": [Disk("/", 10**12, 10**12, 0, 0, read_only=True)]}, ["file-system-read-only"]),
         ({"disks": [Disk("/tmp", 10**12, 10**12, 0, 0, noexec=True)]}, []),
         ({"truncated": True}, ["scan-truncated"]),
-        ({"outdated": "an activation was interrupted"}, ["service-outdated"]),
-        ({"outdated": "the unit changed", "settings_changed": "/etc/x"}, ["process-stale-settings"]),
-        ({"prefix": "/srv/old/venvs/1"}, ["process-stale-environment"]),
-        ({"replaced": ["/usr/bin/python3.11"]}, ["process-replaced-files"]),
+        ({"restart_reason": "an activation was interrupted"}, ["service-outdated"]),
+        ({"restart_reason": "the unit changed", "changed_settings": "/etc/x"}, ["process-stale-settings"]),
+        ({"process_venv": "/srv/old/venvs/1"}, ["process-stale-venv"]),
+        ({"replaced_files": ["/usr/bin/python3.11"]}, ["process-replaced-files"]),
         ({"dependencies_changed": time.time() + 86400}, ["process-stale-dependencies"]),
         ({"nginx_exhausted": ["[alert] 7#7: 768 worker_connections are not enough"]}, ["nginx-connections-exhausted"]),
         ({"nginx_errors": ['open() "/srv/shop/x" failed (13: Permission denied)']}, ["nginx-permission-errors"]),
     ],
 )
-def test_what_is_read_elsewhere_is_judged_too(host, values, expected):
-    assert ids(changed(host, **values)) == expected
+def test_facts_cause_findings(host, values, expected):
+    assert ids(examine_changed_facts(host, **values)) == expected
 
 
-def test_a_file_system_that_executes_nothing_is_found_where_the_programs_are(host):
+def test_noexec_file_system_is_found_if_it_has_the_programs(host):
     disk = Disk(str(host.root), 10**12, 10**12, 0, 0, noexec=True)
-    assert ids(changed(host, disks=[disk])) == ["file-system-noexec"]
+    assert ids(examine_changed_facts(host, disks=[disk])) == ["file-system-noexec"]
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_where_nothing_is_live_the_remedy_works(host, good):
-    """After a first release that failed there is nothing to roll back to, and nothing that could be started."""
+def test_remedy_of_a_missing_live_release_works(host, good):
+    """If the first release failed, there is no release for a rollback or a start."""
     (host.root / "app").unlink()
     host.service(ActiveState="inactive", MainPID="0")
-    record(host, state="superseded" if good else "bad")
-    (missing,) = (item for item in judge(examine(host)) if item.id == "live-missing")
-    assert missing.mend == f"ansible-playbook flaskops.production.{'rollback' if good else 'deploy'}"
-    assert "unit-inactive" not in ids(judge(examine(host)))
+    update_record(host, state="superseded" if good else "bad")
+    (missing,) = (item for item in examine_facts(examine(host)) if item.id == "live-missing")
+    assert missing.remedy == f"ansible-playbook flaskops.production.{'rollback' if good else 'deploy'}"
+    assert "unit-inactive" not in ids(examine_facts(examine(host)))
 
 
-def test_a_directory_that_has_two_names_is_told_once(host, tmp_path):
+def test_directory_with_two_paths_is_reported_once(host, tmp_path):
     host.root.chmod(0o777)
     nodes = examine(host).nodes
     link = tmp_path / "link"
@@ -446,81 +452,81 @@ def test_a_directory_that_has_two_names_is_told_once(host, tmp_path):
     facts = examine(host)
     facts.nodes[root] = nodes[str(host.root)]._replace(path=root)
     facts.root = root
-    assert [item.id for item in judge(facts)].count("parent-writable") == 1
+    assert [item.id for item in examine_facts(facts)].count("parent-writable") == 1
 
 
-def test_what_visitors_notice_comes_first(host):
+def test_outages_come_first(host):
     (host.root / "releases/v1/wsgi.py").chmod(0o666)
     host.service(ActiveState="inactive", MainPID="0")
-    assert judge(examine(host))[0].id == "unit-inactive"
+    assert examine_facts(examine(host))[0].id == "unit-inactive"
 
 
 @pytest.mark.parametrize(("root", "kind"), [("/home/ada/shop", "root-in-home"), ("/tmp/shop", "root-in-tmp")])
-def test_a_place_is_judged_by_its_name(host, root, kind):
+def test_location_of_the_root_is_examined(host, root, kind):
     facts = _doctor_facts.Facts("shop", root, nodes={root: Node(root, "directory", 0o755, 0, 0)})
-    assert kind in ids(judge(facts))
-    assert "root-missing" not in ids(judge(facts))
+    assert kind in ids(examine_facts(facts))
+    assert "root-missing" not in ids(examine_facts(facts))
 
 
-def test_a_sandbox_that_hides_the_application_is_named(host):
+def test_sandbox_that_hides_the_application_is_found(host):
     facts = examine(host)
     facts.unit["ProtectHome"] = "yes"
     facts.root = "/home/ada/shop"
     facts.nodes["/home/ada/shop"] = Node("/home/ada/shop", "directory", 0o755, 0, 0)
-    assert "unit-sandbox-hides" in ids(judge(facts))
+    assert "unit-sandbox-hides" in ids(examine_facts(facts))
 
 
-def test_a_root_that_is_not_there_is_one_error(host):
-    assert "root-missing" in ids(judge(examine(host, root="/srv/there/is/none")), "error")
+def test_missing_root_is_one_error(host):
+    assert "root-missing" in ids(examine_facts(examine(host, root="/srv/does/not/exist")), "error")
 
 
-# Discovery
+# Detection
 
 
-def test_the_root_is_found_from_the_service(host):
+def test_root_is_detected_from_the_service(host):
     facts = examine(host, root="")
     assert facts.root == str(host.root)
-    assert facts.guesses == [], "this collection has put it there"
+    assert facts.guesses == [], "the layout of this collection is known"
     shutil.rmtree(host.root / ".deploy")
     assert examine(host, root="").guesses == [f"{host.root} is its directory: shop.service runs in {host.root}/app."]
 
 
-def test_the_service_is_found_from_the_root(host):
+def test_service_is_detected_from_the_root(host):
     host.texts = {"shop.service": f"[Service]\nWorkingDirectory={host.root}/app\n", "other.service": "[Service]\n"}
     facts = examine(host, name="")
     assert facts.name == "shop"
-    assert judge(facts) == []
+    assert examine_facts(facts) == []
     shutil.rmtree(host.root / ".deploy")
     assert examine(host, name="").guesses == [
-        f"shop.service runs it: the unit names {host.root}.",
-        "shop is its name: that of its service.",
+        f"shop.service is its service: the unit names {host.root}.",
+        "shop is its name: its service has this name.",
     ]
 
 
-def test_a_package_called_app_is_not_what_is_live(host, tmp_path):
+def test_package_called_app_is_not_the_live_code(host, tmp_path):
     code = tmp_path / "shop"
     (code / "app").mkdir(parents=True)
     host.units["shop.service"]["WorkingDirectory"] = str(code)
-    found = _doctor_facts.read("shop", str(code), system=host)
+    found = _doctor_facts.read_facts("shop", str(code), system=host)
     assert (found.live, found.code) == (str(code), str(code))
-    # A directory that the service runs in is, as guides have it.
+    # The working directory of the service is.
     host.units["shop.service"]["WorkingDirectory"] = str(code / "app")
-    assert _doctor_facts.read("shop", str(code), system=host).live == str(code / "app")
+    assert _doctor_facts.read_facts("shop", str(code), system=host).live == str(code / "app")
 
 
-def test_what_a_link_of_the_release_leads_to_may_be_written_to(host):
+def test_targets_of_shared_links_may_be_writable(host):
     data = host.root / "shared/database"
     data.mkdir()
     (data / "shop.db").write_text("")
     shutil.chown(data, USER, USER)
-    assert "writable-elsewhere" in ids(judge(examine(host)))
-    # A file in it: SQLite makes its journal beside it.
+    assert "writable-elsewhere" in ids(examine_facts(examine(host)))
+    # SQLite creates a journal beside the database file.
     (host.root / "shared/shop.db").symlink_to("database/shop.db")
     (host.root / "releases/v1/shop.db").symlink_to("../../shared/shop.db")
-    assert "writable-elsewhere" not in ids(judge(examine(host)))
+    assert "writable-elsewhere" not in ids(examine_facts(examine(host)))
 
 
-def test_a_root_is_not_another_one_that_begins_alike(host):
+def test_root_with_the_same_prefix_is_another_root(host):
     host.texts = {"shop2.service": f"[Service]\nWorkingDirectory={host.root}2/app\n"}
     assert examine(host, name="").unit == {}
 
@@ -537,8 +543,8 @@ def test_a_root_is_not_another_one_that_begins_alike(host):
         ("/opt/app/web", "/opt/app/web"),
     ],
 )
-def test_the_base_of_a_working_directory(directory, expected):
-    assert _doctor_discovery.base_of(directory) == expected
+def test_root_is_derived_from_the_working_directory(directory, expected):
+    assert _doctor_discovery.find_root(directory) == expected
 
 
 @pytest.mark.parametrize(
@@ -551,15 +557,15 @@ def test_the_base_of_a_working_directory(directory, expected):
         ("gunicorn wsgi:app", ""),
     ],
 )
-def test_what_a_service_binds_is_read_from_its_command(words, expected):
+def test_listen_address_is_read_from_the_command_line(words, expected):
     unit = {"ExecStart": f"{{ path=/v/bin/gunicorn ; argv[]=/v/bin/{words} ; ignore_errors=no ; }}"}
-    assert _doctor_discovery.addresses(unit, {}, "/srv/a") == expected
+    assert _doctor_discovery.find_listen_address(unit, {}, "/srv/a") == expected
 
 
-def test_what_a_service_binds_is_read_from_its_configuration(tmp_path):
+def test_listen_address_is_read_from_the_configuration(tmp_path):
     (tmp_path / "conf.py").write_text("workers = 2\nbind = ['unix:run/a.sock']\n")
     unit = {"ExecStart": "{ path=/v/bin/gunicorn ; argv[]=/v/bin/gunicorn -c conf.py wsgi:app ; }"}
-    assert _doctor_discovery.addresses(unit, {}, str(tmp_path)) == f"unix:{tmp_path}/run/a.sock"
+    assert _doctor_discovery.find_listen_address(unit, {}, str(tmp_path)) == f"unix:{tmp_path}/run/a.sock"
 
 
 # Permissions
@@ -578,16 +584,16 @@ def test_what_a_service_binds_is_read_from_its_configuration(tmp_path):
         (0o667, ((0x08, 4, 2002), (0x10, 7, 0)), 2, False),
     ],
 )
-def test_access_is_what_the_kernel_grants(mode, acl, wanted, expected):
+def test_permissions_follow_mode_and_acl(mode, acl, wanted, expected):
     item = Node("/x", "file", mode, 1, 1, 0, acl)
-    assert may(Account("ada", 1001, (2001, 2002)), item, wanted) is expected
+    assert has_permission(Account("ada", 1001, (2001, 2002)), item, wanted) is expected
 
 
-def test_the_owner_is_bound_by_the_owners_bits():
-    assert not may(Account("ada", 1001, (1,)), Node("/x", "file", 0o066, 1001, 1), 4)
+def test_owner_has_only_the_owner_bits():
+    assert not has_permission(Account("ada", 1001, (1,)), Node("/x", "file", 0o066, 1001, 1), 4)
 
 
-def test_access_agrees_with_the_kernel(as_root, tmp_path):
+def test_permissions_agree_with_the_kernel(as_root, tmp_path):
     entry = pwd.getpwnam("nobody")
     account = Account("nobody", entry.pw_uid, (entry.pw_gid,))
     for number, mode in enumerate((0o400, 0o040, 0o004, 0o640, 0o444, 0o777, 0o070)):
@@ -611,14 +617,17 @@ def test_access_agrees_with_the_kernel(as_root, tmp_path):
     expected = os.read(read, 99).decode()
     for fd in (directory, read, written):
         os.close(fd)
-    found = [str(int(may(account, _doctor_files.node(str(tmp_path / str(number))), 4))) for number in range(7)]
+    found = [
+        str(int(has_permission(account, _doctor_files.read_node(str(tmp_path / str(number))), 4)))
+        for number in range(7)
+    ]
     assert "".join(found) == expected
 
 
-def test_a_route_follows_links(tmp_path):
+def test_route_follows_links(tmp_path):
     (tmp_path / "real/inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")
-    found = [item.path for item in _doctor_files.route(str(tmp_path / "link/inner/file"))]
+    found = [item.path for item in _doctor_files.list_route(str(tmp_path / "link/inner/file"))]
     assert found[0] == "/"
     assert found[-3:] == [str(tmp_path), str(tmp_path / "real"), str(tmp_path / "real/inner")]
 
@@ -627,61 +636,61 @@ def test_a_route_follows_links(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ({}, "one of the following is required: name, root"),
         ({"root": "srv/shop"}, "root is 'srv/shop', but must be an absolute path, such as /srv/myapp."),
         ({"name": "shop", "recent": 0}, "recent is 0, but must be a number of minutes of at least 1."),
     ],
 )
-def test_bad_input_is_refused(run_module, args, said):
-    assert said in run_module(doctor, args)["msg"]
+def test_invalid_options_are_refused(run_module, args, message):
+    assert message in run_module(doctor, args)["msg"]
 
 
-def test_it_has_to_be_root(run_module, monkeypatch):
+def test_module_requires_root(run_module, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "run it with become: true" in run_module(doctor, {"name": "shop"})["msg"]
 
 
 def test_hidden_files_are_not_served(host):
-    write(host.root / "shared/media/.cache/part", mode=0o600)
-    assert judge(examine(host)) == []
+    write_file(host.root / "shared/media/.cache/part", mode=0o600)
+    assert examine_facts(examine(host)) == []
 
 
-def test_a_list_of_the_users_decides_what_nginx_may_read(host):
+def test_acl_grants_read_permission_to_nginx(host):
     path = host.root / "shared/media/cat.png"
-    write(path, mode=0o640)
-    assert ids(judge(examine(host))) == ["served-file-unreadable"]
+    write_file(path, mode=0o640)
+    assert ids(examine_facts(examine(host))) == ["served-file-unreadable"]
     user = pwd.getpwnam(NGINX_USER).pw_uid
-    # The owner, that user, the group, the mask, others
+    # The owner, the user of Nginx, the group, the mask, others
     entries = [(0x01, 6, 2**32 - 1), (0x02, 4, user), (0x04, 0, 2**32 - 1), (0x10, 4, 2**32 - 1), (0x20, 0, 2**32 - 1)]
     data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
     try:
         os.setxattr(path, "system.posix_acl_access", data)
     except OSError:
         pytest.skip("the file system has no access control lists")
-    assert judge(examine(host)) == []
+    assert examine_facts(examine(host)) == []
 
 
-def test_the_result_holds_no_secret(host):
-    result = doctor.examination(examine(host))
+def test_result_contains_no_secrets(host):
+    result = doctor.build_result(examine(host))
     assert "SECRET_KEY" not in json.dumps(result)
     assert result["worst"] == "ok"
     assert result["release"] == "v1" and result["environment"] == "0123456789ab"
     assert re.fullmatch("[0-9a-f]{24}", result["settings"])
 
 
-def test_what_the_journal_says_is_told_without_secrets(host):
+def test_secrets_are_hidden_in_journal_findings(host):
     (host.root / "shared/.env").write_text("SECRET_KEY=correct-horse-battery\n")
-    host.said = ["PermissionError: correct-horse-battery"]
-    (found,) = [item for item in judge(examine(host)) if item.id == "journal-permission-errors"]
-    assert "PermissionError" in found.seen and "correct-horse-battery" not in found.seen
+    host.log_lines = ["PermissionError: correct-horse-battery"]
+    (finding,) = [item for item in examine_facts(examine(host)) if item.id == "journal-permission-errors"]
+    assert "PermissionError" in finding.found and "correct-horse-battery" not in finding.found
 
 
-def test_looking_changes_nothing(host):
+def test_examination_changes_nothing(host):
     def state():
         return {path: os.lstat(path).st_ctime_ns for path in host.root.rglob("*")}
 
     before = state()
-    judge(examine(host))
+    examine_facts(examine(host))
     assert state() == before
