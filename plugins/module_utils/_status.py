@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is live on a host, since when and by whom, and what else is there. Private."""
+"""Read the releases of an application on a host. Private to the collection."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
 )
 
 
-def replaced(name: str) -> list[str]:
-    """The programs and libraries of the service that were replaced or removed since it was started."""
+def find_replaced_service_files(name: str) -> list[str]:
+    """Return the programs and libraries of the running service that were replaced or removed since its start."""
     return find_replaced_files(read_unit_properties(f"{name}.service", "MainPID").get("MainPID", "0"))
 
 
-def status(home: Home, name: str, health: dict | None) -> dict[str, Any]:
-    """What is live, since when and by whom, and what else is there."""
+def read_status(home: Home, name: str, health: dict | None) -> dict[str, Any]:
+    """Return the live release with its activation, the last rollout, all releases and the deploy lock."""
     observed = read_live_state(home, name, health)
     activations = home.activations()
     last: Any = next((entry for entry in reversed(activations) if entry["release"] == observed["live"]), {})
@@ -37,6 +37,6 @@ def status(home: Home, name: str, health: dict | None) -> dict[str, Any]:
             release: {**record, "environment": home.environment(release)} for release, record in home.known().items()
         },
         "lock": Lock(home, {}).holder() or {},
-        "replaced": replaced(name) if observed["live"] else [],
+        "replaced": find_replaced_service_files(name) if observed["live"] else [],
         "system": system(),
     }

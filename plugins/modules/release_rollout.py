@@ -117,7 +117,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._rollout impor
 )
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
 from ansible_collections.flaskops.production.plugins.module_utils._settings import discard_staged
-from ansible_collections.flaskops.production.plugins.module_utils._status import status
+from ansible_collections.flaskops.production.plugins.module_utils._status import read_status
 
 
 def take(home: Home, lock: Lock, params: dict) -> None:
@@ -169,7 +169,7 @@ def main() -> None:
             take(home, lock, params)
             if params["step"] == "drain" and not module.check_mode:
                 note_drain(home, params["run"], now())
-        found = status(home, params["name"], params["health"])
+        found = read_status(home, params["name"], params["health"])
         locked = lock.is_ours()
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())

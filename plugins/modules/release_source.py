@@ -10,36 +10,36 @@ module: release_source
 short_description: Resolve the source of a release to one verified archive
 version_added: "1.0.0"
 description:
-  - Takes a directory of the controller, an archive (a path on the controller or a URL) or a commit of a git repository,
-    and writes one normalised archive of it in the run's temporary directory on the controller, from where
-    M(flaskops.production.release_stage) sends it to the hosts that lack it.
-  - It works on the controller only. No host is contacted, nothing outside the run's temporary directory is written.
+  - Reads a directory on the controller, an archive (a path on the controller or a URL) or a commit of a git repository.
+    Writes one normalised archive to the run's temporary directory on the controller.
+    M(flaskops.production.release_stage) sends it to the hosts that lack the release.
+  - Works on the controller only. Does not contact hosts, and does not write outside the run's temporary directory.
   - The same arguments are resolved once per run of C(ansible-playbook), whatever the number of hosts, batches and
-    plays. A branch that moves meanwhile does not change what a run deploys.
-  - The name of the release follows from its content. It is the UTC time of the source and the first seven digits of the
-    digest, as in V(2026-04-21-120000-1a2b3c4).
-  - The time is that of the commit for O(git_repo), and for a O(directory) in a work tree whose files are all committed
-    (that of the last commit that touched it, where it is not the root of the work tree). Otherwise it is the time of
-    the newest file.
+    plays. New commits on a branch do not change the source during a run.
+  - The default name of the release is the UTC time of the source and the first seven digits of its digest, such as
+    V(2026-04-21-120000-1a2b3c4).
+  - The time is that of the commit for O(git_repo), and for a O(directory) in a work tree whose files are all committed.
+    For a subdirectory of a work tree, it is that of the last commit that changed the subdirectory. Otherwise it is the
+    time of the newest file.
   - The digest covers paths, types, executable bits, bytes and link targets, never times or owners. Times in the archive
     are the source's time, modes are 0644 or 0755.
-  - Refused are absolute paths, paths with V(..), links that lead out of the release, devices, pipes and sockets,
-    duplicate paths, names that are not UTF-8 or hold control characters, a V(.venv) at the top (the link to the
-    release's environment goes there), and sources above 250,000 files or 4 GiB. Hard links become files.
-  - Messages name the variables of the roles C(release) and C(venv), O(git_ref) as C(release_git_ref) for example.
+  - Absolute paths, paths with V(..), links out of the release, devices, pipes, sockets, duplicate paths, names that are
+    not UTF-8 and names with control characters are errors. So are a V(.venv) at the top, which is the path of the link
+    to the virtual environment, and sources above 250,000 files or 4 GiB. Hard links become files.
+  - Messages name the variables of the roles C(release) and C(venv), for example C(release_git_ref) for O(git_ref).
 options:
   directory:
     description:
-      - A directory on the controller. A relative path starts from the playbook's directory, or, where it does not exist
-        there, from the directory that Ansible was started in.
-      - Exactly one of O(directory), O(archive) and O(git_repo) must be set. An empty text counts as not set.
+      - A directory on the controller. A relative path is relative to the playbook's directory. If it does not exist
+        there, it is relative to the current working directory of Ansible.
+      - Exactly one of O(directory), O(archive) and O(git_repo) must be set. An empty string counts as not set.
     type: str
   archive:
     description:
       - An archive, as a path on the controller (relative as in O(directory)) or as an C(https) or C(http) URL.
-      - Accepted are tar (plain, gzip, bzip2 or xz, and zstd where the controller's Python is 3.14 or newer) and zip.
-        The content decides, not the file's name.
-      - User, password and query of a URL are never shown. Credentials in C(~/.netrc) work too.
+      - Supported formats are tar (plain, gzip, bzip2 or xz; zstd with Python 3.14 or newer on the controller) and zip.
+        The format is detected from the content.
+      - User, password and query of a URL are never shown. Credentials in C(~/.netrc) are supported.
     type: str
   archive_checksum:
     description:
@@ -50,68 +50,69 @@ options:
   archive_signature:
     description:
       - The detached signature of O(archive), as a path on the controller (relative as in O(directory)) or as an
-        C(https) or C(http) URL. It is checked before the archive is opened, with O(archive_minisign_key) or
-        O(archive_gpg_keyring), of which exactly one has to be set.
+        C(https) or C(http) URL. It is verified before the archive is opened, with O(archive_minisign_key) or
+        O(archive_gpg_keyring). Exactly one of them must be set.
     type: str
   archive_minisign_key:
     description:
-      - The public key of minisign that O(archive_signature) must be of, either the key itself (C(RW) and 54 more
-        characters) or the path of its file on the controller.
+      - The public key of minisign for O(archive_signature), either the key itself (C(RW) and 54 more characters) or the
+        path of its file on the controller.
     type: str
   archive_gpg_keyring:
     description:
-      - A file on the controller with the OpenPGP keys of which one must have made O(archive_signature), as
-        C(gpg --export) writes it, with or without C(--armor). Every key in it counts, other keys never do.
-      - Expired and revoked keys are refused, and signatures over SHA-1.
+      - A file on the controller with the trusted OpenPGP keys for O(archive_signature), as written by C(gpg --export)
+        with or without C(--armor). Only keys in this file are accepted.
+      - Expired keys, revoked keys and signatures with SHA-1 are errors.
     type: str
   git_repo:
     description:
-      - A git repository, as an https or ssh address or as a path on the controller (relative as in O(directory)). It is
-        fetched by the controller's C(git), with its credentials, and without any question.
-      - User and password of an https address are for that server only, and neither shown nor part of a command line,
-        which needs git 2.31 or newer.
-      - Files marked C(export-ignore) are left out, and C(export-subst) is respected, as C(git archive) does.
-        Submodules and Git LFS objects are not included, which a warning tells.
+      - A git repository, as an https or ssh address or as a path on the controller (relative as in O(directory)).
+        C(git) on the controller fetches it with its own credentials and without prompts.
+      - User and password of an https address are sent to that server only. They are not shown and not part of a command
+        line. This requires git 2.31 or newer.
+      - Files marked C(export-ignore) are excluded, and C(export-subst) is supported, as in C(git archive).
+        Submodules and Git LFS objects are not included and cause a warning.
     type: str
   git_ref:
-    description: The branch, tag, commit hash (shortened ones too) or full ref of O(git_repo).
+    description: The branch, tag, full or abbreviated commit hash, or full ref of O(git_repo).
     type: str
     default: HEAD
   git_verify:
     description:
-      - What of O(git_repo) must be signed. V(commit) is the commit that is deployed, V(tag) the annotated tag that
-        O(git_ref) names, under the name that was signed.
-      - It is checked before anything is read out of the commit, by C(git) with the keys of O(git_gpg_keyring) and
-        O(git_allowed_signers) and no others. One of the two has to be set.
+      - The object of O(git_repo) that must be signed. V(commit) is the deployed commit. V(tag) is the annotated tag in
+        O(git_ref), whose signed name must be the same.
+      - C(git) verifies the signature before any file of the commit is read. It accepts only the keys in
+        O(git_gpg_keyring) and O(git_allowed_signers). One of the two must be set.
     type: str
     default: ""
     choices: ["", commit, tag]
   git_gpg_keyring:
-    description: A file on the controller with the OpenPGP keys that O(git_verify) accepts, as O(archive_gpg_keyring).
+    description: A file on the controller with the trusted OpenPGP keys for O(git_verify), as in O(archive_gpg_keyring).
     type: str
   git_allowed_signers:
     description:
-      - A file on the controller with the SSH keys that O(git_verify) accepts, in the format of C(ssh-keygen) (ALLOWED
-        SIGNERS), one principal and key on each line. Needs git 2.34 or newer.
+      - A file on the controller with the trusted SSH keys for O(git_verify), in the format of C(ssh-keygen) (ALLOWED
+        SIGNERS), one principal and key on each line. Requires git 2.34 or newer.
     type: str
   name:
     description:
-      - A name for the release, used as it is. 1 to 64 letters, digits, dots, underscores and hyphens, of which the
-        first is a letter or a digit.
-      - Without it the name follows from the content.
+      - The name of the release: 1 to 64 letters, digits, dots, underscores and hyphens. The first character is a letter
+        or a digit.
+      - By default the name is derived from the content.
     type: str
   strip_components:
     description: The number of leading directories to remove from the paths in O(archive).
     type: int
     default: 0
   subdirectory:
-    description: The directory in the source that is the application (after O(strip_components)); the rest is left out.
+    description: The application's directory in the source, after O(strip_components). The rest is excluded.
     type: str
   exclude:
     description:
-      - What is left out of O(directory), as shell patterns. One without a slash is compared with every name at any
-        depth, one with a slash with the path from the directory's root. A trailing slash means directories only.
-      - A list of your own replaces the default.
+      - Shell patterns of the names and paths to exclude from O(directory). A pattern without a slash matches names at
+        any depth. A pattern with a slash matches paths relative to the directory. A trailing slash means directories
+        only.
+      - A list replaces the default.
     type: list
     elements: str
     default:
@@ -131,76 +132,76 @@ options:
       - .DS_Store
       - .env
   requirements:
-    description: Requirement files, relative to the release, that must be there with all that they include.
+    description: Requirement files, relative to the release. They and the files that they include must exist.
     type: list
     elements: str
     default: []
   packages:
-    description: Packages installed beside O(requirements). Looked at only with O(require_hashes) and O(only_binary).
+    description: Further packages to install. They are checked only with O(require_hashes) and O(only_binary).
     type: list
     elements: str
     default: []
   require_hashes:
-    description: Refuse O(requirements) that are not pinned with a hash each.
+    description: Refuse O(requirements) without a pinned version and hash.
     type: bool
     default: false
   only_binary:
-    description: Refuse O(requirements) whose lines would run code of a package while it is installed.
+    description: Refuse O(requirements) that execute code of a package during its installation.
     type: bool
     default: false
   index:
     description:
-      - The setting that says where packages come from. Lines of O(requirements) that name another place are refused.
-      - Empty if none does, and the lines decide.
+      - The setting that names the package index. Lines of O(requirements) with another index are refused.
+      - If empty, lines of O(requirements) may name an index.
     type: str
     choices: ["", venv_index_url, venv_extra_index_urls]
     default: ""
   static_paths:
-    description: Directories of the release that hold static files. Refused when one is a file.
+    description: Directories of the release with static files. A file at such a path is an error.
     type: list
     elements: str
     default: []
   shared_paths:
     description:
-      - Paths in the release that become links to data which outlives it. A trailing slash means a directory.
-      - Refused when one is named twice, lies inside another, or is of the other type in the release.
+      - Paths in the release to replace with links to shared data. A trailing slash means a directory.
+      - A duplicate path, a path inside another one, and a path of the other type in the release are errors.
     type: list
     elements: str
     default: []
   wsgi:
     description:
       - The module and the callable that Gunicorn serves, as O(flaskops.production.flask_app#role:main:flask_app_wsgi).
-      - Refused when the source defines no such module or callable and no package of O(requirements) can bring it. The
-        modules are read and not imported.
-      - When it is empty, it is not checked.
+      - An error if the source does not define the module or callable, and no package of O(requirements) can provide it.
+        Modules are parsed, not imported.
+      - If empty, it is not checked.
     type: str
     default: ""
   sensitive_files:
     description:
-      - What to do where the source holds what looks like a secret or a history.
-      - These are the files V(.env), V(.env.*) (but V(.env.example), V(.env.sample), V(.env.template), V(.env.dist)),
-        V(.netrc), V(.pgpass), V(.my.cnf), V(.pypirc), V(.git-credentials), V(.vault_pass), V(*.p12) and V(*.pfx), the
-        directories V(.git), V(.hg), V(.svn), V(.ssh), V(.gnupg) and V(.aws), and files that hold a private key, where
-        their name ends as those of keys and certificates do, begins with V(id_) or has no extension.
-      - With V(warn) a warning names them, with V(drop) they are left out of the release, with V(refuse) there is no
-        release, and with V(ignore) nobody looks.
-      - What O(exclude) leaves out of O(directory) was never part of it.
+      - The action for files in the source that probably contain secrets or the history of a repository.
+      - These are the files V(.env), V(.env.*) (except V(.env.example), V(.env.sample), V(.env.template), V(.env.dist)),
+        V(.netrc), V(.pgpass), V(.my.cnf), V(.pypirc), V(.git-credentials), V(.vault_pass), V(*.p12) and V(*.pfx), and
+        the directories V(.git), V(.hg), V(.svn), V(.ssh), V(.gnupg) and V(.aws). A file with a private key is one too,
+        if its name has an extension of keys or certificates, begins with V(id_), or has no extension.
+      - V(warn) causes a warning, V(drop) excludes them from the release, V(refuse) fails, and V(ignore) disables the
+        check.
+      - Files excluded by O(exclude) are not checked.
     type: str
     default: warn
     choices: [warn, drop, refuse, ignore]
 attributes:
   check_mode:
-    description: Does in check mode what it does otherwise, because it changes nothing.
+    description: Does the same in check mode, because it changes no host.
     support: full
   diff_mode:
-    description: There is nothing to show.
+    description: Changes nothing that a diff can show.
     support: none
   platform:
     description: Runs on the controller, for hosts of any platform.
     platforms: posix
     support: full
 requirements:
-  - git on the controller, for O(git_repo) and for naming a O(directory) in a work tree after its commit
+  - git on the controller for O(git_repo), and for a O(directory) in a work tree
   - minisign on the controller for O(archive_minisign_key), gpgv for O(archive_gpg_keyring), gpg for O(git_gpg_keyring),
     ssh-keygen for O(git_allowed_signers)
 seealso:
@@ -221,19 +222,19 @@ EXAMPLES = r"""
     git_repo: git@github.com:example/shop.git
     git_ref: v1.10.0
 
-- name: Resolve a build from a server, whose files lie under one folder
+- name: Resolve a build from a server, with its files in one top-level directory
   flaskops.production.release_source:
     archive: https://builds.example.com/shop-1.10.0.tar.gz
     archive_checksum: sha256:f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2
     strip_components: 1
 
-- name: Resolve a build that the build server has signed
+- name: Resolve a build with a signature of the build server
   flaskops.production.release_source:
     archive: https://builds.example.com/shop-1.10.0.tar.gz
     archive_signature: https://builds.example.com/shop-1.10.0.tar.gz.minisig
     archive_minisign_key: RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3
 
-- name: Resolve a tag that one of the maintainers has signed
+- name: Resolve a tag with a signature of a maintainer
   flaskops.production.release_source:
     git_repo: git@github.com:example/shop.git
     git_ref: v1.10.0
@@ -278,7 +279,7 @@ files:
   type: int
   sample: 42
 dropped:
-  description: What O(sensitive_files=drop) left out. A directory ends with a slash and stands for all that was in it.
+  description: The paths excluded by O(sensitive_files=drop). A directory ends with a slash and includes its contents.
   returned: success
   type: list
   elements: str
@@ -289,7 +290,7 @@ time:
   type: str
   sample: "2026-04-21T12:00:00Z"
 source:
-  description: Where the release came from.
+  description: The source of the release.
   returned: success
   type: dict
   contains:
@@ -299,7 +300,7 @@ source:
       choices: [directory, archive, git]
       sample: git
     location:
-      description: The path or URL, without user, password and query (the user of an ssh address stays).
+      description: The path or URL, without user, password and query (except the user of an ssh address).
       type: str
       sample: git@github.com:example/shop.git
     revision:

@@ -41,63 +41,63 @@ EXAMPLES = r"""
 
 RETURN = r"""
 live:
-  description: The release that C(app) points at; empty when there is none.
+  description: The release that C(app) points to; empty if no release is live.
   returned: success
   type: str
   sample: 2026-04-21-120000-1a2b3c4
 previous:
-  description: The release that a rollback returns to; empty when there is none.
+  description: The release that a rollback activates; empty if there is none.
   returned: success
   type: str
   sample: 2026-04-20-083000-9f8e7d6
 outdated:
-  description: Why the process is not what the tree describes or does not answer as it should; empty when all is well.
+  description: The reason why the process does not match the layout or fails its health check; empty if there is none.
   returned: success
   type: str
   sample: GET / answered 500, expected 200
 since:
-  description: When the live release became live, ISO 8601 in UTC; empty when it is not recorded.
+  description: The time of the live release's activation, ISO 8601 in UTC; empty if it is not recorded.
   returned: success
   type: str
   sample: "2026-04-21T12:03:11Z"
 by:
-  description: Who activated it; empty when it is not recorded.
+  description: The user that activated the live release; empty if it is not recorded.
   returned: success
   type: str
   sample: deploy
 rollout:
   description:
-    - The record of the last rollout that this host took part in. C(before) is the release to which undoing it
-      returns the host, and C(state) is one of V(preparing), V(activating), V(done), V(stopped), V(undone).
-    - Empty when there was none.
+    - The record of the last rollout on this host. C(before) is the release that undoing the rollout activates, and
+      C(state) is one of V(preparing), V(activating), V(done), V(stopped), V(undone).
+    - Empty if there was none.
   returned: success
   type: dict
   sample: {"id": "7-81532a6xk2f", "number": 7, "release": "2026-04-21-120000-1a2b3c4", "state": "done"}
 drained:
   description:
-    - The run whose hooks before an activation have run while those after it have not been completed, with C(run),
-      C(by) and C(time). Empty when none are open.
+    - The run that has started hooks before an activation without completing those after it, with C(run),
+      C(by) and C(time). Empty if there is none.
   returned: success
   type: dict
   sample: {}
 releases:
-  description: What is recorded of each complete release on the host, by its name.
+  description: The records of the complete releases on the host, by name.
   returned: success
   type: dict
   sample: {"2026-04-21-120000-1a2b3c4": {"state": "active", "digest": "1a2b3c4d"}}
 replaced:
-  description: Programs and libraries that the running process has loaded, and that were replaced or removed since.
+  description: Programs and libraries of the running process that were replaced or removed after it loaded them.
   returned: success
   type: list
   elements: str
   sample: [/usr/lib/x86_64-linux-gnu/libssl.so.3]
 system:
-  description: The system of the host.
+  description: The distribution and release of the host.
   returned: success
   type: str
   sample: debian 13
 lock:
-  description: Who holds the lock, C(run), C(by), C(controller) and C(time); empty when nobody does.
+  description: The run that holds the deploy lock, with C(run), C(by), C(controller) and C(time); empty if no run does.
   returned: success
   type: dict
   sample: {}
@@ -108,7 +108,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
-from ansible_collections.flaskops.production.plugins.module_utils._status import status
+from ansible_collections.flaskops.production.plugins.module_utils._status import read_status
 
 
 def main() -> None:
@@ -122,7 +122,7 @@ def main() -> None:
     )
     home = Home(module.params["root"])
     try:
-        result = status(home, module.params["name"], module.params["health"])
+        result = read_status(home, module.params["name"], module.params["health"])
     except (ReleaseError, OSError) as error:
         module.fail_json(msg=sentence(error, module.params["root"]))
     for warning in home.warnings():

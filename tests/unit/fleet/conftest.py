@@ -54,7 +54,7 @@ def fleet(run_module, monkeypatch):
     monkeypatch.setattr(_run, "is_dead", lambda run: run["run"] in found.dead)
     monkeypatch.setattr(_run.time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(_status, "read_live_state", observe)
-    monkeypatch.setattr(_status, "replaced", lambda _name: [])
+    monkeypatch.setattr(_status, "find_replaced_service_files", lambda _name: [])
     monkeypatch.setattr(_staged, "read_live_state", observe)
     monkeypatch.setattr(release_activate, "Activation", Activation)
     monkeypatch.setattr(release_activate, "check_health", lambda *_arguments, **_named: HealthResult(None))

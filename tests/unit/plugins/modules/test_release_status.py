@@ -7,8 +7,8 @@ from __future__ import annotations
 from ansible_collections.flaskops.production.plugins.modules import release_status
 
 
-def test_what_can_not_be_read_is_a_sentence(tmp_path, run_module):
+def test_unreadable_log_is_an_error_with_its_path(tmp_path, run_module):
     log = tmp_path / ".deploy/activations.log"
     log.mkdir(parents=True)
-    told = run_module(release_status, {"name": "myapp", "root": str(tmp_path)})
-    assert told["msg"] == f"{log}: Is a directory."
+    result = run_module(release_status, {"name": "myapp", "root": str(tmp_path)})
+    assert result["msg"] == f"{log}: Is a directory."
