@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One host that site.yml has been run on, with secrets in every place where a user may write one."""
+"""Fixtures: a host on which site.yml has run, with a secret in each setting that may contain one."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ from ansible_collections.flaskops.production.tests.unit.programs import require
 APP = ROOT / "molecule/shared/files/demo"
 APP_ROOT = "/srv/myapp"
 PLUGINS = ROOT / "benchmarks/callback_plugins"
-# How every secret starts: long enough to occur nowhere by chance, plain enough that no quoting changes it, and of this
-# run alone, because the processes of others are to be seen too.
+# The prefix of each secret. It is long enough to be unique, needs no quoting, and differs between runs, because the
+# processes of other runs are visible too.
 PLANTED = f"plantedsecret{secrets.token_hex(4)}"
 SECRETS = {
     name: f"{PLANTED}{name}"
     for name in ("KEY", "DATABASE", "INDEXUSER", "INDEXPASSWORD", "INSTALLER", "GITUSER", "GITPASSWORD")
 }
-# No secret: to be found where the secrets are looked for.
+# A public value, which each search for secrets must find.
 PLAIN = "plainlyvisible5e8a"
 
 
 class Host:
-    """A host that playbooks are run on."""
+    """A host for playbooks."""
 
     def __init__(self, container: str, place: Path, variables: dict) -> None:
         self.container = container
         self.place = place
-        # Where Ansible keeps on the controller what it needs during a run.
+        # The temporary directory of Ansible on the controller.
         self.temporary = place / "temporary"
         self.variables = {
             "ansible_connection": "community.docker.docker",
             "ansible_user": "root",
-            # Looking for the interpreter would be one more execution per run.
+            # Interpreter discovery would add an execution to each run.
             "ansible_python_interpreter": "/usr/bin/python3",
             **variables,
         }
 
-    def play(self, name: str, *options: str, environment: dict[str, str] | None = None, **variables) -> Played:
-        """Run a playbook, one of the collection's by its name."""
+    def play(self, name: str, *options: str, environment: dict[str, str] | None = None, **variables) -> PlaybookResult:
+        """Run a playbook of the collection by its name, or another one by its path."""
         return self.play_cases(name, {self.container: variables}, *options, environment=environment)
 
     def play_cases(
         self, name: str, cases: dict[str, dict], *options: str, environment: dict[str, str] | None = None
-    ) -> Played:
-        """Run a playbook once for several cases: Ansible sees each as a host, with variables of its own.
+    ) -> PlaybookResult:
+        """Run a playbook once for several cases. Each case is a host in the inventory with its own variables.
 
-        None takes a variable out. Variables go through a file: a command line is no place for a secret.
+        The value None removes a variable. Variables are written to a file, because command lines are public.
         """
         inventory = self.place / "inventory.json"
         common = {"ansible_host": self.container, **self.variables}
@@ -76,7 +76,7 @@ class Host:
         }
         inventory.write_text(json.dumps({"flask": {"hosts": hosts}}))
         playbook = name if name.startswith("/") else f"flaskops.production.{name}"
-        return Played(
+        return PlaybookResult(
             subprocess.run(
                 ["ansible-playbook", "-i", str(inventory), *options, playbook],
                 check=False,
@@ -96,13 +96,13 @@ class Host:
         )
 
     def python(self, script: str, data: object) -> object:
-        """Run a script on the host as root: JSON in, JSON out."""
+        """Run a Python script on the host as root, with JSON as input and output."""
         command = ["exec", "--interactive", self.container, "python3", "-c", script]
         return json.loads(docker(*command, input=json.dumps(data)))
 
 
-class Site(Host):
-    """A host, and the application's repository, which asks for a user and a password."""
+class ApplicationHost(Host):
+    """A host and the application's repository, which requires a user and a password."""
 
     def __init__(self, container: str, place: Path, port: int) -> None:
         self.port = port
@@ -121,21 +121,21 @@ class Site(Host):
             "release_git_ref": "main",
             "release_health_path": "/health",
             "release_shared_paths": ["instance/"],
-            # PyPI asks nobody for a name, so that it serves who gives one.
+            # PyPI ignores credentials.
             "venv_index_url": f"https://{SECRETS['INDEXUSER']}:{SECRETS['INDEXPASSWORD']}@pypi.org/simple",
             "venv_environment": {"INSTALLER_TOKEN": SECRETS["INSTALLER"]},
         }
         super().__init__(container, place, variables)
 
 
-class Played:
+class PlaybookResult:
     def __init__(self, done: subprocess.CompletedProcess) -> None:
         self.failed = done.returncode != 0
         self.output = done.stdout
 
     @property
     def failures(self) -> dict[str, str]:
-        """What each host failed with last; needs results as JSON, a line for each."""
+        """Return the last error message of each host. Requires results as JSON in one line."""
         found = re.findall(r"^fatal: \[(\S+?)\]: FAILED! => (\{.*\})$", self.output, re.MULTILINE)
         return {host: json.loads(result)["msg"] for host, result in found}
 
@@ -159,23 +159,23 @@ class Repository:
     def commit(self) -> None:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message=Change")
-        # What a plain web server needs to serve a repository.
+        # Create the files that a static web server needs.
         self.git("update-server-info")
 
 
 @pytest.fixture
 def repository(tmp_path) -> Path:
-    """The demo application in a repository."""
+    """Create a repository with the demo application."""
     require("git")
     return Repository(tmp_path / "app").path
 
 
-class Guarded(http.server.SimpleHTTPRequestHandler):
-    """Files for who gives the right user and password."""
+class AuthenticatedFiles(http.server.SimpleHTTPRequestHandler):
+    """Serve files to clients with the right user and password."""
 
     def do_GET(self) -> None:
-        # The program that asks is there for as long as it waits for an answer.
-        watching.look()
+        # The client's process exists while it waits for the response.
+        watching.wait_for_scan()
         wanted = base64.b64encode(f"{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}".encode()).decode()
         if self.headers.get("Authorization") == f"Basic {wanted}":
             super().do_GET()
@@ -189,8 +189,8 @@ class Guarded(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-class Archives(Guarded):
-    """Archives, of which the last byte may be changed on their way."""
+class ArchiveServer(AuthenticatedFiles):
+    """Serve archives, optionally with the last byte changed."""
 
     asked: list[str]
     tampering: bool
@@ -205,8 +205,10 @@ class Archives(Guarded):
 
 
 @contextlib.contextmanager
-def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] = Guarded) -> Iterator[int]:
-    """Serve a directory at an address of this machine; the port."""
+def serve_directory(
+    directory: Path, address: str = "127.0.0.1", handler: type[AuthenticatedFiles] = AuthenticatedFiles
+) -> Iterator[int]:
+    """Serve a directory on an address of the controller, and yield the port."""
     with http.server.ThreadingHTTPServer((address, 0), functools.partial(handler, directory=directory)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -217,32 +219,32 @@ def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] 
 
 @pytest.fixture(scope="session")
 def site(docker_answers, tmp_path_factory):
-    """A host as an installer leaves it."""
+    """Start a host without an application."""
     require("docker", "git")
     place = tmp_path_factory.mktemp("site")
-    with serving(place) as port:
+    with serve_directory(place) as port:
         container = target.start(image("debian12"))
         try:
-            yield Site(container, place, port)
+            yield ApplicationHost(container, place, port)
         finally:
             target.remove(container)
 
 
 @pytest.fixture(scope="session")
 def watch(site):
-    """Watches what others may see while it lasts."""
-    return lambda: watching.Watch(site.container, site.temporary, PLANTED)
+    """Return a context manager that records public data of a run."""
+    return lambda: watching.ProcessWatcher(site.container, site.temporary, PLANTED)
 
 
 @pytest.fixture(scope="session")
 def checked(site):
-    """What check mode says about the empty host."""
+    """Run site.yml in check mode on the empty host."""
     return site.play("site", "--check", "--diff", "-vvvv")
 
 
 @pytest.fixture(scope="session")
 def converged(site, watch, checked):
-    """The first run, and what was to be seen of it meanwhile."""
+    """Run site.yml for the first time. Return its result and the public data of the run."""
     with watch() as watched:
         played = site.play("site", "--diff", "-vvvv")
     assert not played.failed, played.output
@@ -251,7 +253,7 @@ def converged(site, watch, checked):
 
 @pytest.fixture
 def count(site, tmp_path):
-    """Run something on the host, and return what each of its tasks started there."""
+    """Return a function that runs a playbook and counts the remote executions of each task."""
 
     def run(name: str, **variables) -> dict[str, int]:
         report = tmp_path / "report.json"
@@ -271,15 +273,15 @@ def count(site, tmp_path):
 
 @pytest.fixture
 def releases(site, tmp_path):
-    """A server that the host fetches releases from: what it is asked, whether it tampers, and what to set for it."""
+    """Start a server for releases. Return its handler class with the requests and the variables for playbooks."""
 
-    class Server(Archives):
+    class Server(ArchiveServer):
         asked = []
         tampering = False
 
     gateway = "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}"
     address = docker("inspect", "--format", gateway, site.container)
-    with serving(tmp_path, address, Server) as port:
+    with serve_directory(tmp_path, address, Server) as port:
         Server.url = f"http://{address}:{port}/"
         Server.variables = {
             "release_transfer": "pull",
@@ -289,11 +291,11 @@ def releases(site, tmp_path):
         yield Server
 
 
-# The collection as its users get it
+# The built and installed collection
 
 
-class Ansible:
-    """The programs of Ansible, for a user who has ansible-core and a home, and not one collection."""
+class AnsibleInstallation:
+    """The programs of ansible-core for a user without any collections."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -303,7 +305,7 @@ class Ansible:
             "HOME": str(home),
             "LC_ALL": "C.UTF-8",
             "ANSIBLE_NOCOLOR": "true",
-            # ansible-galaxy verifies what it has installed, to the file.
+            # ansible-galaxy verifies each installed file.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -322,8 +324,8 @@ class Ansible:
 
 
 @pytest.fixture(scope="session")
-def ansible(tmp_path_factory) -> Ansible:
-    return Ansible(tmp_path_factory.mktemp("home"))
+def ansible(tmp_path_factory) -> AnsibleInstallation:
+    return AnsibleInstallation(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")
@@ -334,7 +336,7 @@ def tarball(ansible) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(ansible, tarball) -> Ansible:
-    # Nothing is needed but the tarball, and no server is asked.
+def installed(ansible, tarball) -> AnsibleInstallation:
+    # The tarball is sufficient, without a server.
     ansible("ansible-galaxy", "collection", "install", "--offline", str(tarball))
     return ansible

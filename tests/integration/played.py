@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks themselves, run by Ansible on a fleet of trees on this machine.
+"""Run the playbooks on a fleet of local directories.
 
 In a copy of the collection, processes and virtual environments are left out: an activation swaps the link `app` and
 records it, unless the host's file `rejects` names the release. All else is as it is.
@@ -74,8 +74,8 @@ HOOK = """---
 """
 
 
-class Played:
-    """Three hosts and a balancer, which is a directory with a file for each host that is out."""
+class LocalFleet:
+    """Three hosts and a load balancer, which is a directory with a file for each drained host."""
 
     def __init__(self, place: Path) -> None:
         self.place, self.hosts = place, ["web1", "web2", "web3"]
@@ -88,7 +88,7 @@ class Played:
             with (collection / f"plugins/module_utils/{name}.py").open("a") as file:
                 file.write(text)
         (collection / "roles/venv/tasks/build.yml").write_text(VENV)
-        # A test writes where no application may be.
+        # Tests write to directories that the rules refuse.
         rules = collection / "roles/flask_app/vars/main.yml"
         rules.write_text(rules.read_text().replace("^/(root|home|tmp|var/tmp|proc|sys|dev|", "^/(root|"))
         for name, command in (("drain", "touch"), ("join", "rm -f")):
@@ -122,7 +122,7 @@ class Played:
     def start(
         self, playbook: str, release: str = "", *options: str, hooks: bool = False, **variables
     ) -> subprocess.Popen:
-        """Begin a run of a playbook; `release` is its only difference."""
+        """Start a run of a playbook with a release."""
         source = self.place / f"source-{release or 'v1'}"
         source.mkdir(exist_ok=True)
         (source / "wsgi.py").write_text(
@@ -185,7 +185,7 @@ class Played:
         )
 
     def run(self, playbook: str, release: str = "", *options: str, **variables) -> tuple[int, str]:
-        """The exit status of a run, and what it said."""
+        """Run a playbook and return its exit status and output."""
         process = self.start(playbook, release, *options, **variables)
         output = process.communicate(timeout=300)[0]
         return process.returncode, re.sub(r"\s+", " ", output)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images of hosts on which packages are installed already, so that no test waits for a package manager."""
+"""Build images of hosts with installed packages, so that tests do not install them."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import subprocess
 from build import RECIPE, exists, image
 from environment import CACHE, docker, target_environment, target_volumes
 
-# No service starts while its package is installed.
-INSTALL = """\
+# Do not start services during the installation of packages.
+INSTALL_SCRIPT = """\
 apt-get -qq update
 RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends {} >/dev/null
 """
 
 
-def snapshot(platform: str, script: str) -> str:
-    """The image of a host with an SSH server on which root has run this shell script; it is built once."""
+def build_snapshot(platform: str, script: str) -> str:
+    """Return the image of a host with an SSH server on which root has run a shell script. It is built once."""
     script = f"set -eu\n{script}"
     tag = f"flaskops-snapshot:{platform}-{hashlib.sha256(f'{RECIPE}{script}'.encode()).hexdigest()[:12]}"
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / f"{tag.partition(':')[2]}.lock", "w") as lock:
-        # Another process may be building it.
+        # Another process may build the same image.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not exists(tag):
-            _build(image(platform, ssh=True), script, tag)
+            _build_image(image(platform, ssh=True), script, tag)
     return tag
 
 
-def _build(base: str, script: str, tag: str) -> None:
+def _build_image(base: str, script: str, tag: str) -> None:
     volumes = [f"--volume={volume}" for volume in target_volumes()]
-    # Not as variables of the container, which the image would keep.
+    # Variables of the container would become part of the image.
     settings = "".join(f"export {name}={value}\n" for name, value in target_environment().items())
     container = docker("create", *volumes, base, "sh", "-c", settings + script)
     try:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad input is refused before a host is touched, in words that name the variable, its value and what is accepted."""
+"""Test that invalid input is refused before any connection, with the variable, its value and the accepted values."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 from environment import tool_environment
 
-from ansible_collections.flaskops.production.tests.integration.waiting import without_waiting
+from ansible_collections.flaskops.production.tests.integration.waiting import copy_with_free_strategy
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
-# One run serves all rows.
+# One run serves all cases.
 pytestmark = [pytest.mark.xdist_group("bad_input"), needs("git")]
 
 FATAL = re.compile(r"^fatal: \[(\S+)\]: (FAILED|UNREACHABLE)! => (\{.*\})$", re.MULTILINE)
 RECAP = re.compile(r"^(\S+)\s+: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
-# What a message for people never holds: Python's and Jinja's own words, and placeholders.
+# Text that no message may contain: errors of Python and Jinja, and placeholders.
 NOISE = re.compile(r"Traceback|\{\{|\bundefined variable\b|object at 0x|An unhandled exception")
 
 GOOD = {"flask_app_name": "myapp", "release_directory": "SOURCES/app"}
@@ -33,8 +33,8 @@ A_SUM = "0" * 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """What a user sets beside GOOD (None: leaves out), what the message then says, and the programs that look."""
+class BadInput:
+    """Variables in addition to GOOD (None removes one), fragments of the message, and required programs."""
 
     title: str
     variables: dict
@@ -46,12 +46,12 @@ class Row:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
-def row(title: str, variables: dict, *fragments: str, programs: tuple[str, ...] = ()) -> Row:
-    return Row(title, variables, fragments, programs)
+def bad_input(title: str, variables: dict, *fragments: str, programs: tuple[str, ...] = ()) -> BadInput:
+    return BadInput(title, variables, fragments, programs)
 
 
 def archive(name: str, **more: str) -> dict:
-    """A release out of an archive and nothing else."""
+    """Return the variables of a release from an archive."""
     return {"release_directory": None, "release_archive": f"SOURCES/{name}", **more}
 
 
@@ -65,190 +65,206 @@ ROOT_REACHED = ("outside /root, /home, /tmp", "/srv/myapp")
 ONE_SOURCE = "set exactly one of release_directory, release_archive and release_git_repo"
 A_NAME = "1 to 32 characters: a lower-case letter, then lower-case letters, digits, '_' or '-'"
 
-ROWS = [
+BAD_INPUTS = [
     # The application
-    row("No name", {"flask_app_name": None}, "flask_app_name"),
-    row("Name with a slash", {"flask_app_name": "my/app"}, "flask_app_name", "'my/app'", A_NAME),
-    row("Name with a space", {"flask_app_name": "my app"}, "flask_app_name", "'my app'", A_NAME),
-    row("Name in upper case", {"flask_app_name": "MyApp"}, "flask_app_name", "'MyApp'", A_NAME),
-    row("Name with a digit first", {"flask_app_name": "1app"}, "flask_app_name", "'1app'", A_NAME),
-    row("Name with a line break", {"flask_app_name": "app\n"}, "flask_app_name", A_NAME),
-    row("Empty name", {"flask_app_name": ""}, "flask_app_name", "''", A_NAME),
-    row("Name too long", {"flask_app_name": "a" * 33}, "flask_app_name", "a" * 33, A_NAME),
-    row("Name of a candidate", {"flask_app_name": "shop-next"}, "'shop-next'", "must not end in '-next'", "'shop'"),
-    row("Name of a unit of the system", {"flask_app_name": "ssh"}, "flask_app_name is 'ssh'", "a unit of the system"),
-    row("Name of a unit of systemd", {"flask_app_name": "systemd-x"}, "'systemd-x'", "a unit of the system"),
-    row(
+    bad_input("No name", {"flask_app_name": None}, "flask_app_name"),
+    bad_input("Name with a slash", {"flask_app_name": "my/app"}, "flask_app_name", "'my/app'", A_NAME),
+    bad_input("Name with a space", {"flask_app_name": "my app"}, "flask_app_name", "'my app'", A_NAME),
+    bad_input("Name in upper case", {"flask_app_name": "MyApp"}, "flask_app_name", "'MyApp'", A_NAME),
+    bad_input("Name with a digit first", {"flask_app_name": "1app"}, "flask_app_name", "'1app'", A_NAME),
+    bad_input("Name with a line break", {"flask_app_name": "app\n"}, "flask_app_name", A_NAME),
+    bad_input("Empty name", {"flask_app_name": ""}, "flask_app_name", "''", A_NAME),
+    bad_input("Name too long", {"flask_app_name": "a" * 33}, "flask_app_name", "a" * 33, A_NAME),
+    bad_input(
+        "Name of a candidate", {"flask_app_name": "shop-next"}, "'shop-next'", "must not end in '-next'", "'shop'"
+    ),
+    bad_input(
+        "Name of a unit of the system", {"flask_app_name": "ssh"}, "flask_app_name is 'ssh'", "a unit of the system"
+    ),
+    bad_input("Name of a unit of systemd", {"flask_app_name": "systemd-x"}, "'systemd-x'", "a unit of the system"),
+    bad_input(
         "Misspelt setting",
         {"release_helth_path": "/x", "gunicorn_systemd_worker": 5, "release_channel": "mine"},
         *("release_helth_path", "release_health_path is meant", "gunicorn_systemd_workers is meant"),
     ),
-    row("Name that is a number", {"flask_app_name": 42}, "flask_app_name", "'42'", A_NAME),
-    row("Root is the file system", {"flask_app_root": "/"}, "flask_app_root", "'/'", *ROOT_ACCEPTED),
-    row("Root of one level", {"flask_app_root": "/myapp"}, "flask_app_root", "'/myapp'", *ROOT_ACCEPTED),
-    row("Root below root", {"flask_app_root": "/root/x"}, "flask_app_root", "'/root/x'", *ROOT_REACHED),
-    row("Root below home", {"flask_app_root": "/home/x"}, "flask_app_root", "'/home/x'", *ROOT_REACHED),
-    row("Root below tmp", {"flask_app_root": "/tmp/x"}, "flask_app_root", "'/tmp/x'", *ROOT_REACHED),
-    row("Root below etc", {"flask_app_root": "/etc/x"}, "flask_app_root", "'/etc/x'", *ROOT_REACHED),
-    row("Relative root", {"flask_app_root": "srv/x"}, "flask_app_root", "'srv/x'", *ROOT_ACCEPTED),
-    row("Root with two dots", {"flask_app_root": "/srv/../x"}, "flask_app_root", "'/srv/../x'", *ROOT_ACCEPTED),
-    row("Root with a space", {"flask_app_root": "/srv/my app"}, "flask_app_root", "'/srv/my app'", *ROOT_ACCEPTED),
-    row("Root with a line break", {"flask_app_root": "/srv/x\n"}, "flask_app_root", *ROOT_ACCEPTED),
-    row("User root", {"flask_app_user": "root"}, "flask_app_user", "'root'", "a user name other than root"),
-    row(
+    bad_input("Name that is a number", {"flask_app_name": 42}, "flask_app_name", "'42'", A_NAME),
+    bad_input("Root is the file system", {"flask_app_root": "/"}, "flask_app_root", "'/'", *ROOT_ACCEPTED),
+    bad_input("Root of one level", {"flask_app_root": "/myapp"}, "flask_app_root", "'/myapp'", *ROOT_ACCEPTED),
+    bad_input("Root below root", {"flask_app_root": "/root/x"}, "flask_app_root", "'/root/x'", *ROOT_REACHED),
+    bad_input("Root below home", {"flask_app_root": "/home/x"}, "flask_app_root", "'/home/x'", *ROOT_REACHED),
+    bad_input("Root below tmp", {"flask_app_root": "/tmp/x"}, "flask_app_root", "'/tmp/x'", *ROOT_REACHED),
+    bad_input("Root below etc", {"flask_app_root": "/etc/x"}, "flask_app_root", "'/etc/x'", *ROOT_REACHED),
+    bad_input("Relative root", {"flask_app_root": "srv/x"}, "flask_app_root", "'srv/x'", *ROOT_ACCEPTED),
+    bad_input("Root with two dots", {"flask_app_root": "/srv/../x"}, "flask_app_root", "'/srv/../x'", *ROOT_ACCEPTED),
+    bad_input(
+        "Root with a space", {"flask_app_root": "/srv/my app"}, "flask_app_root", "'/srv/my app'", *ROOT_ACCEPTED
+    ),
+    bad_input("Root with a line break", {"flask_app_root": "/srv/x\n"}, "flask_app_root", *ROOT_ACCEPTED),
+    bad_input("User root", {"flask_app_user": "root"}, "flask_app_user", "'root'", "a user name other than root"),
+    bad_input(
         "Name that is no user's", {"flask_app_name": "root"}, "flask_app_user", "'root'", "a user name other than root"
     ),
-    row("User with a space", {"flask_app_user": "web server"}, "flask_app_user", "'web server'", "a user name"),
-    row("Group root", {"flask_app_group": "root"}, "flask_app_group", "'root'", "a group name other than root"),
-    row(
+    bad_input("User with a space", {"flask_app_user": "web server"}, "flask_app_user", "'web server'", "a user name"),
+    bad_input("Group root", {"flask_app_group": "root"}, "flask_app_group", "'root'", "a group name other than root"),
+    bad_input(
         "Owner is the runtime user",
         {"flask_app_owner": "myapp"},
         *("flask_app_owner", "'myapp'", "a user name other than flask_app_user"),
     ),
-    row("WSGI without a colon", {"flask_app_wsgi": "wsgi"}, "flask_app_wsgi", "'wsgi'", "module:callable"),
-    row(
+    bad_input("WSGI without a colon", {"flask_app_wsgi": "wsgi"}, "flask_app_wsgi", "'wsgi'", "module:callable"),
+    bad_input(
         "WSGI module that is missing", {"flask_app_wsgi": "shop:app"}, "flask_app_wsgi", "no module 'shop'", "wsgi:app"
     ),
-    row("WSGI callable that is missing", {"flask_app_wsgi": "wsgi:web"}, "flask_app_wsgi", "no 'web'", "wsgi:app"),
-    row("WSGI as a path", {"flask_app_wsgi": "web/wsgi.py:app"}, "flask_app_wsgi", "'web/wsgi.py:app'", "wsgi:app"),
-    row("Environment with a return", {"flask_app_env": {"MOTD": "a\r\n"}}, "flask_app_env.MOTD", "a control character"),
-    row(
+    bad_input(
+        "WSGI callable that is missing", {"flask_app_wsgi": "wsgi:web"}, "flask_app_wsgi", "no 'web'", "wsgi:app"
+    ),
+    bad_input(
+        "WSGI as a path", {"flask_app_wsgi": "web/wsgi.py:app"}, "flask_app_wsgi", "'web/wsgi.py:app'", "wsgi:app"
+    ),
+    bad_input(
+        "Environment with a return", {"flask_app_env": {"MOTD": "a\r\n"}}, "flask_app_env.MOTD", "a control character"
+    ),
+    bad_input(
         "Environment name with a dash",
         {"flask_app_env": {"MY-KEY": "x"}},
         "flask_app_env",
         "'MY-KEY'",
         "digits and '_'",
     ),
-    row(
+    bad_input(
         "Environment value is a list",
         {"flask_app_env": {"HOSTS": ["a"]}},
         "flask_app_env.HOSTS",
         "a string or a number",
     ),
-    row(
+    bad_input(
         "Environment value is a boolean", {"flask_app_env": {"DEBUG": True}}, "flask_app_env.DEBUG", "put it in quotes"
     ),
-    row("Environment is a list", {"flask_app_env": ["A=1"]}, "flask_app_env", "list", "dict"),
-    # Its units
-    row("No worker", {"gunicorn_systemd_workers": 0}, "gunicorn_systemd_workers", " 0,", "at least 1"),
-    row("Many workers", {"gunicorn_systemd_workers": "many"}, "gunicorn_systemd_workers", "'many'", "int"),
-    row("No thread", {"gunicorn_systemd_threads": 0}, "gunicorn_systemd_threads", " 0,", "at least 1"),
-    row("No timeout", {"gunicorn_systemd_timeout": -1}, "gunicorn_systemd_timeout", "-1", "at least 1"),
-    row(
+    bad_input("Environment is a list", {"flask_app_env": ["A=1"]}, "flask_app_env", "list", "dict"),
+    # Units
+    bad_input("No worker", {"gunicorn_systemd_workers": 0}, "gunicorn_systemd_workers", " 0,", "at least 1"),
+    bad_input("Many workers", {"gunicorn_systemd_workers": "many"}, "gunicorn_systemd_workers", "'many'", "int"),
+    bad_input("No thread", {"gunicorn_systemd_threads": 0}, "gunicorn_systemd_threads", " 0,", "at least 1"),
+    bad_input("No timeout", {"gunicorn_systemd_timeout": -1}, "gunicorn_systemd_timeout", "-1", "at least 1"),
+    bad_input(
         "Unknown handover",
         {"gunicorn_systemd_handover": "blue"},
         "gunicorn_systemd_handover",
         "blue",
         "overlap, restart",
     ),
-    row(
+    bad_input(
         "Setting that the units decide",
         {"gunicorn_systemd_settings": {"bind": "0.0.0.0:80"}},
         *("gunicorn_systemd_settings", "bind", "leave out"),
     ),
-    row(
+    bad_input(
         "Settings that have variables of their own",
         {"gunicorn_systemd_settings": {"workers": 2, "errorlog": "-"}},
         *("gunicorn_systemd_settings", "workers, errorlog", "use gunicorn_systemd_workers, gunicorn_systemd_log_files"),
     ),
-    row(
+    bad_input(
         "Setting with a line break",
         {"gunicorn_systemd_settings": {"keepalive\n": 75}},
         *("gunicorn_systemd_settings", "'keepalive\n'", "lower-case letters"),
     ),
-    row(
+    bad_input(
         "Path to write to without a list",
         {"gunicorn_systemd_read_write_paths": "/var/x"},
         *("gunicorn_systemd_read_write_paths: a string is set", "put the value in brackets"),
     ),
-    row(
+    bad_input(
         "Hardening without a name of the sandbox",
         {"gunicorn_systemd_hardening": {"PrivateTMP": False}},
         *("gunicorn_systemd_hardening", "PrivateTMP", "PrivateTmp", "gunicorn_systemd_unit_overrides"),
     ),
-    row(
+    bad_input(
         "Hardening with a mapping",
         {"gunicorn_systemd_hardening": {"PrivateTmp": {"a": 1}}},
         *("gunicorn_systemd_hardening.PrivateTmp", "true, false, a number, one line of text"),
     ),
-    row(
+    bad_input(
         "Override without a section",
         {"gunicorn_systemd_unit_overrides": {"Nice": 5}},
         *("gunicorn_systemd_unit_overrides", "Nice", "[Service] or [Unit]"),
     ),
-    row(
+    bad_input(
         "Relative path to write to",
         {"gunicorn_systemd_read_write_paths": ["data"]},
         *("gunicorn_systemd_read_write_paths", "'data'", "absolute paths"),
     ),
-    row(
+    bad_input(
         "Credential with a relative path",
         {"gunicorn_systemd_credentials": {"token": "secrets/token"}},
         *("gunicorn_systemd_credentials", "token", "absolute path of a file on the host"),
     ),
-    row(
+    bad_input(
         "Credential with a slash in its name",
         {"gunicorn_systemd_credentials": {"a/b": "/etc/token"}},
         *("gunicorn_systemd_credentials", "a/b", "letters, digits"),
     ),
-    row("Memory in words", {"gunicorn_systemd_memory_max": "much"}, "gunicorn_systemd_memory_max", "'much'", "512M"),
-    row("Tasks in words", {"gunicorn_systemd_tasks_max": "few"}, "gunicorn_systemd_tasks_max", "'few'", "256"),
-    row(
+    bad_input(
+        "Memory in words", {"gunicorn_systemd_memory_max": "much"}, "gunicorn_systemd_memory_max", "'much'", "512M"
+    ),
+    bad_input("Tasks in words", {"gunicorn_systemd_tasks_max": "few"}, "gunicorn_systemd_tasks_max", "'few'", "256"),
+    bad_input(
         "Files in words", {"gunicorn_systemd_limit_nofile": "many"}, "gunicorn_systemd_limit_nofile", "'many'", "65536"
     ),
-    row("Quota without a unit", {"gunicorn_systemd_cpu_quota": "2"}, "gunicorn_systemd_cpu_quota", "'2'", "200%"),
-    row("No rotation", {"gunicorn_systemd_log_rotations": 0}, "gunicorn_systemd_log_rotations", " 0,", "at least 1"),
-    row(
+    bad_input("Quota without a unit", {"gunicorn_systemd_cpu_quota": "2"}, "gunicorn_systemd_cpu_quota", "'2'", "200%"),
+    bad_input(
+        "No rotation", {"gunicorn_systemd_log_rotations": 0}, "gunicorn_systemd_log_rotations", " 0,", "at least 1"
+    ),
+    bad_input(
         "Log format of two lines",
         {"gunicorn_systemd_access_log_format": "a\nb"},
         "gunicorn_systemd_access_log_format",
         "one line of text",
     ),
-    # Its site
-    row("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen", "'0'", "1 to 65535"),
-    row("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen", "'70000'", "1 to 65535"),
-    row("Port in words", {"nginx_site_listen": "http"}, "nginx_site_listen", "'http'", "int"),
-    row(
+    # Site
+    bad_input("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen", "'0'", "1 to 65535"),
+    bad_input("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen", "'70000'", "1 to 65535"),
+    bad_input("Port in words", {"nginx_site_listen": "http"}, "nginx_site_listen", "'http'", "int"),
+    bad_input(
         "Server names with a comma",
         {"nginx_site_server_name": "a.org, b.org"},
         *("nginx_site_server_name", "'a.org, b.org'", "separated by single spaces"),
     ),
-    row(
+    bad_input(
         "Server name with a semicolon",
         {"nginx_site_server_name": "a.org; return 200"},
         *("nginx_site_server_name", "'a.org; return 200'", "host names"),
     ),
-    row(
+    bad_input(
         "Body size in words",
         {"nginx_site_client_max_body_size": "big"},
         *("nginx_site_client_max_body_size", "'big'", "such as 16m"),
     ),
-    row(
+    bad_input(
         "Static URL without slashes",
         {"nginx_site_static_url": "static"},
         "nginx_site_static_url",
         "'static'",
         "/static/",
     ),
-    row(
+    bad_input(
         "Certificate without a key",
         {"nginx_site_tls_certificate": "/etc/ssl/a.pem"},
         *("nginx_site_tls_certificate", "'/etc/ssl/a.pem'", "nginx_site_tls_certificate_key", "TLS needs both"),
     ),
-    row(
+    bad_input(
         "Key without a certificate",
         {"nginx_site_tls_certificate_key": "/etc/ssl/a.key"},
         *("nginx_site_tls_certificate", "'/etc/ssl/a.key'", "TLS needs both"),
     ),
-    row(
+    bad_input(
         "Relative certificate",
         {"nginx_site_tls_certificate": "a.pem", "nginx_site_tls_certificate_key": "/etc/ssl/a.key"},
         *("nginx_site_tls_certificate", "'a.pem'", "absolute path"),
     ),
-    # Its environment
-    row("Unknown interpreter", {"venv_python": "pypy"}, "venv_python", "'pypy'", "python3", "absolute path"),
-    row("Unknown installer", {"venv_installer": "conda"}, "venv_installer", "conda", "pip, uv"),
-    row(
+    # Virtual environment
+    bad_input("Unknown interpreter", {"venv_python": "pypy"}, "venv_python", "'pypy'", "python3", "absolute path"),
+    bad_input("Unknown installer", {"venv_installer": "conda"}, "venv_installer", "conda", "pip, uv"),
+    bad_input(
         "uv.lock without uv",
         {"venv_requirements": ["uv.lock"]},
         "venv_requirements",
@@ -256,85 +272,91 @@ ROWS = [
         "venv_installer",
         "'pip'",
     ),
-    row("Requirements outside", {"venv_requirements": ["../r.txt"]}, "venv_requirements", "../r.txt", "without '..'"),
-    row(
+    bad_input(
+        "Requirements outside", {"venv_requirements": ["../r.txt"]}, "venv_requirements", "../r.txt", "without '..'"
+    ),
+    bad_input(
         "Requirements missing", {"venv_requirements": ["prod.txt"]}, "venv_requirements", "prod.txt", "requirements.txt"
     ),
-    row(
+    bad_input(
         "Include missing", {"release_directory": "SOURCES/include"}, "venv_requirements", "base.txt", "requirements.txt"
     ),
-    row("Requirement without a hash", {"venv_require_hashes": True}, "venv_require_hashes", "flask", "--hash"),
-    row("Packages in a string", {"venv_packages": "gevent"}, "venv_packages", "a string is set", "in brackets"),
-    row("Indexes in a string", {"venv_extra_index_urls": "https://a.org/simple"}, "venv_extra_index_urls", "brackets"),
-    row(
+    bad_input("Requirement without a hash", {"venv_require_hashes": True}, "venv_require_hashes", "flask", "--hash"),
+    bad_input("Packages in a string", {"venv_packages": "gevent"}, "venv_packages", "a string is set", "in brackets"),
+    bad_input(
+        "Indexes in a string", {"venv_extra_index_urls": "https://a.org/simple"}, "venv_extra_index_urls", "brackets"
+    ),
+    bad_input(
         "Index without a scheme",
         {"venv_index_url": "pypi.example.org"},
         "venv_index_url",
         "pypi.example.org",
         "https://",
     ),
-    row(
+    bad_input(
         "Index with a line break",
         {"venv_index_url": "https://a.org/simple\n"},
         "venv_index_url",
         "https://a.org/simple",
     ),
-    row(
+    bad_input(
         "Setting that Gunicorn does not have",
         {"gunicorn_systemd_settings": {"keep_alive": 5}},
         *("gunicorn_systemd_settings has keep_alive", "use keepalive"),
     ),
-    row(
+    bad_input(
         "Variable of Gunicorn", {"flask_app_env": {"WEB_CONCURRENCY": 5}}, "WEB_CONCURRENCY", "gunicorn_systemd_workers"
     ),
-    row("Hook that is missing", {"release_before_activate": ["/x/drain.yml"]}, "'/x/drain.yml'", "no such file"),
-    row("Installer's environment", {"venv_environment": {"MY-CA": "x"}}, "venv_environment", "MY-CA", "digits and '_'"),
-    # Its release
-    row("No source", {"release_directory": None}, "no source is set", "release_directory", ONE_SOURCE),
-    row(
+    bad_input("Hook that is missing", {"release_before_activate": ["/x/drain.yml"]}, "'/x/drain.yml'", "no such file"),
+    bad_input(
+        "Installer's environment", {"venv_environment": {"MY-CA": "x"}}, "venv_environment", "MY-CA", "digits and '_'"
+    ),
+    # Release
+    bad_input("No source", {"release_directory": None}, "no source is set", "release_directory", ONE_SOURCE),
+    bad_input(
         "Two sources",
         {"release_archive": "SOURCES/app.tar"},
         *("release_directory", "SOURCES/app", "release_archive", "SOURCES/app.tar", "2 sources are set", ONE_SOURCE),
     ),
-    row(
+    bad_input(
         "Three sources",
         {"release_archive": "SOURCES/app.tar", "release_git_repo": "SOURCES/git"},
         *("release_directory", "release_archive", "release_git_repo", "SOURCES/git", "3 sources are set", ONE_SOURCE),
     ),
-    row(
+    bad_input(
         "Directory missing",
         {"release_directory": "SOURCES/none"},
         *("release_directory", "SOURCES/none", "does not exist", "a directory on the controller"),
     ),
-    row(
+    bad_input(
         "Directory is a file",
         {"release_directory": "SOURCES/app.tar"},
         *("release_directory", "SOURCES/app.tar", "is not a directory", "release_archive"),
     ),
-    row(
+    bad_input(
         "Directory is empty",
         {"release_directory": "SOURCES/empty"},
         "release_directory",
         "SOURCES/empty",
         "at least one file",
     ),
-    row("Archive missing", archive("none.tar"), "release_archive", "SOURCES/none.tar", "does not exist", "a tar"),
-    row(
+    bad_input("Archive missing", archive("none.tar"), "release_archive", "SOURCES/none.tar", "does not exist", "a tar"),
+    bad_input(
         "Archive with another checksum",
         archive("app.tar", release_archive_checksum=A_SUM),
         *("release_archive_checksum", "SOURCES/app.tar", A_SUM, "correct the checksum"),
     ),
-    row(
+    bad_input(
         "Checksum malformed",
         archive("app.tar", release_archive_checksum="md5:123"),
         *("release_archive_checksum", '"md5:123"', "sha256:<64 hexadecimal digits>"),
     ),
-    row(
+    bad_input(
         "URL without a checksum",
         {"release_directory": None, "release_archive": "https://example.org/app.tar.gz"},
         *("release_archive_checksum", "not set", "https://example.org/app.tar.gz", "sha256:<64 hexadecimal digits>"),
     ),
-    row(
+    bad_input(
         "URL of another kind",
         {
             "release_directory": None,
@@ -343,17 +365,17 @@ ROWS = [
         },
         *("release_archive", "ftp://example.org/app.tar.gz", "an https URL"),
     ),
-    row(
+    bad_input(
         "URL that nobody answers",
         {"release_directory": None, "release_archive": "https://127.0.0.1:1/a.tar", "release_archive_checksum": A_SUM},
         *("release_archive", "https://127.0.0.1:1/a.tar", "cannot be fetched"),
     ),
-    row(
+    bad_input(
         "Archive that was not signed",
         archive("app.tar", release_archive_minisign_key="SOURCES/signer.pub"),
         *("release_archive_signature", "not set", "SOURCES/app.tar.minisig"),
     ),
-    row(
+    bad_input(
         "Archive that was changed after it was signed",
         archive(
             "changed.tar",
@@ -363,171 +385,181 @@ ROWS = [
         *("release_archive_signature", "SOURCES/changed.tar", "the signature of something else", "correct the key"),
         programs=("minisign",),
     ),
-    row(
+    bad_input(
         "Unknown verification", repository("SOURCES/git", release_git_verify="yes"), "release_git_verify", "commit, tag"
     ),
-    row(
+    bad_input(
         "Commit without a signature",
         repository("SOURCES/git", release_git_verify="commit", release_git_allowed_signers="SOURCES/signers"),
         *("release_git_verify", "SOURCES/git", "is not signed", "release_git_ref"),
     ),
-    row(
+    bad_input(
         "Verification without keys",
         repository("SOURCES/git", release_git_verify="tag"),
         *("release_git_verify", "tag", "release_git_gpg_keyring or release_git_allowed_signers"),
     ),
-    row(
+    bad_input(
         "Verification of a directory",
         {"release_git_verify": "commit", "release_git_allowed_signers": "SOURCES/signers"},
         *("release_git_verify", "commit", "release_directory", "leave it empty"),
     ),
-    row(
+    bad_input(
         "Private key in the source",
         archive("keys.tar", release_sensitive_files="refuse"),
         *("release_sensitive_files", "SOURCES/keys.tar", "(config/.env, tls/id_rsa)", "set drop"),
     ),
-    row(
+    bad_input(
         "Unknown treatment of secrets",
         {"release_sensitive_files": "allow"},
         *("release_sensitive_files", "allow", "warn, drop, refuse, ignore"),
     ),
-    row("Not an archive", archive("app/wsgi.py"), "release_archive", "SOURCES/app/wsgi.py", "not an archive", "a tar"),
-    row("Archive cut short", archive("short.tar"), "release_archive", "SOURCES/short.tar", "cut short"),
-    row("Absolute member", archive("absolute.tar"), "release_archive", '"/etc/cron.d/x"', "only relative paths"),
-    row("Member with two dots", archive("dots.tar"), "release_archive", '"app/../../x"', "'..' are not accepted"),
-    row(
+    bad_input(
+        "Not an archive", archive("app/wsgi.py"), "release_archive", "SOURCES/app/wsgi.py", "not an archive", "a tar"
+    ),
+    bad_input("Archive cut short", archive("short.tar"), "release_archive", "SOURCES/short.tar", "cut short"),
+    bad_input("Absolute member", archive("absolute.tar"), "release_archive", '"/etc/cron.d/x"', "only relative paths"),
+    bad_input("Member with two dots", archive("dots.tar"), "release_archive", '"app/../../x"', "'..' are not accepted"),
+    bad_input(
         "Symbolic link out",
         archive("link.tar"),
         "release_archive",
         '"../../etc/passwd"',
         "only relative links inside it",
     ),
-    row(
+    bad_input(
         "Absolute symbolic link",
         archive("absolute-link.tar"),
         "release_archive",
         '"/etc/passwd"',
         "only relative links",
     ),
-    row("Hard link out", archive("hard-link.tar"), "release_archive", '"etc/shadow"', "only links inside it"),
-    row("Device", archive("device.tar"), "release_archive", '"console"', "only files, directories and links"),
-    row(
+    bad_input("Hard link out", archive("hard-link.tar"), "release_archive", '"etc/shadow"', "only links inside it"),
+    bad_input("Device", archive("device.tar"), "release_archive", '"console"', "only files, directories and links"),
+    bad_input(
         "Repository missing",
         repository("SOURCES/none"),
         *("release_git_repo", "SOURCES/none", "does not exist", "https or ssh address"),
     ),
-    row(
+    bad_input(
         "Repository that nobody answers for",
         repository("https://127.0.0.1:1/app.git"),
         *("release_git_repo", "https://127.0.0.1:1/app.git", "cannot be read", "a path, or an https or ssh address"),
     ),
-    row(
+    bad_input(
         "Ref missing",
         repository("SOURCES/git", release_git_ref="v9"),
         *("release_git_ref", '"v9"', "does not exist", "it has main", "a branch, a tag, a commit's hash"),
     ),
-    row(
+    bad_input(
         "Ref with a space",
         repository("SOURCES/git", release_git_ref="a b"),
         *("release_git_ref", '"a b"', "a branch, a tag, a commit's hash"),
     ),
-    row("Subdirectory missing", {"release_subdirectory": "web"}, "release_subdirectory", '"web"', "not a directory in"),
-    row("Release name with a slash", {"release_name": "1/2"}, "release_name", '"1/2"', "1 to 64 letters"),
-    row("Release name that YAML reads", {"release_name": 1.10}, "release_name", "1.1", "in quotes"),
-    row("Unknown transfer", {"release_transfer": "torrent"}, "release_transfer", "torrent", "push, pull"),
-    row("Pull without a URL", {"release_transfer": "pull"}, "release_pull_url", "not set", "https://"),
-    row(
+    bad_input(
+        "Subdirectory missing", {"release_subdirectory": "web"}, "release_subdirectory", '"web"', "not a directory in"
+    ),
+    bad_input("Release name with a slash", {"release_name": "1/2"}, "release_name", '"1/2"', "1 to 64 letters"),
+    bad_input("Release name that YAML reads", {"release_name": 1.10}, "release_name", "1.1", "in quotes"),
+    bad_input("Unknown transfer", {"release_transfer": "torrent"}, "release_transfer", "torrent", "push, pull"),
+    bad_input("Pull without a URL", {"release_transfer": "pull"}, "release_pull_url", "not set", "https://"),
+    bad_input(
         "Pull over another scheme",
         {"release_transfer": "pull", "release_pull_url": "ftp://ada:p@ss@example.org/x?key"},
         *("release_pull_url", "'ftp://****@example.org/x?****'", "an http or https URL"),
     ),
-    row(
+    bad_input(
         "Pull directory missing",
         {**PULL, "release_pull_directory": "SOURCES/none"},
         *("release_pull_directory", "SOURCES/none", "an existing directory on the controller"),
     ),
-    row(
+    bad_input(
         "Pull directory relative",
         {**PULL, "release_pull_directory": "www"},
         *("release_pull_directory", "'www'", "the absolute path"),
     ),
-    row(
+    bad_input(
         "Absolute shared path",
         {"release_shared_paths": ["/var/x/"]},
         "release_shared_paths",
         '"/var/x/"',
         "inside the release",
     ),
-    row(
+    bad_input(
         "Shared path with two dots",
         {"release_shared_paths": ["../x"]},
         "release_shared_paths",
         '"../x"',
         "without '.' and '..'",
     ),
-    row(
+    bad_input(
         "Static path outside",
         {"release_static_paths": ["../x"]},
         "release_static_paths",
         '"../x"',
         "inside the release",
     ),
-    row(
+    bad_input(
         "Health path without a slash",
         {"release_health_path": "health"},
         "release_health_path",
         "'health'",
         "starts with '/'",
     ),
-    row(
+    bad_input(
         "Health header Host",
         {"release_health_headers": {"host": "example.org", "X Y": "1", "X-Lines": "a\nb"}},
         *("release_health_headers", "'host', 'X Y', 'X-Lines'", "release_health_host"),
     ),
-    row("Health headers in a list", {"release_health_headers": ["X-A: 1"]}, "release_health_headers", "dict"),
-    row("Health status 42", {"release_health_status": [42]}, "release_health_status", "[42]", "100 to 599"),
-    row("Health status in words", {"release_health_status": ["ok"]}, "release_health_status", "'ok'", "int"),
-    row(
+    bad_input("Health headers in a list", {"release_health_headers": ["X-A: 1"]}, "release_health_headers", "dict"),
+    bad_input("Health status 42", {"release_health_status": [42]}, "release_health_status", "[42]", "100 to 599"),
+    bad_input("Health status in words", {"release_health_status": ["ok"]}, "release_health_status", "'ok'", "int"),
+    bad_input(
         "Hook without a list",
         {"release_before_activate": "x"},
         *("release_before_activate: a string is set", "put the value in brackets"),
     ),
-    row(
+    bad_input(
         "Shared path without a list",
         {"release_shared_paths": "instance/"},
         *("release_shared_paths: a string is set", "put the value in brackets"),
     ),
-    row("Nothing kept", {"release_keep": 0}, "release_keep", " 0,", "at least 1"),
-    row("Batch of a word", {"flask_app_serial": "all"}, "flask_app_serial", "'all'", "a share of them such as '25%'"),
-    row("Batch of nobody", {"flask_app_serial": [1, 0]}, "flask_app_serial", "'1, 0'", "a number of hosts"),
-    row(
+    bad_input("Nothing kept", {"release_keep": 0}, "release_keep", " 0,", "at least 1"),
+    bad_input(
+        "Batch of a word", {"flask_app_serial": "all"}, "flask_app_serial", "'all'", "a share of them such as '25%'"
+    ),
+    bad_input("Batch of nobody", {"flask_app_serial": [1, 0]}, "flask_app_serial", "'1, 0'", "a number of hosts"),
+    bad_input(
         "Failures by a word", {"flask_app_max_fail_percentage": "few"}, "percentage", "'few'", "a number from 0 to 100"
     ),
-    # Several of them
-    row("No application", {"flask_apps": []}, "flask_apps", "a list of mappings"),
-    row("Applications not in a list", {"flask_apps": {"flask_app_name": "shop"}}, "flask_apps", "a list of mappings"),
-    row("Application without a name", {"flask_apps": [{"flask_app_root": "/srv/x"}]}, "flask_apps", "flask_app_name"),
-    row(
+    # Several applications
+    bad_input("No application", {"flask_apps": []}, "flask_apps", "a list of mappings"),
+    bad_input(
+        "Applications not in a list", {"flask_apps": {"flask_app_name": "shop"}}, "flask_apps", "a list of mappings"
+    ),
+    bad_input(
+        "Application without a name", {"flask_apps": [{"flask_app_root": "/srv/x"}]}, "flask_apps", "flask_app_name"
+    ),
+    bad_input(
         "Two applications of one name",
         {"flask_apps": [{"flask_app_name": "shop"}, {"flask_app_name": "shop"}]},
         *("flask_apps", "shop more than once", "a flask_app_name of its own"),
     ),
-    row(
+    bad_input(
         "Two applications of one directory",
         {"flask_apps": [{"flask_app_name": n, "flask_app_root": "/opt/x"} for n in ("shop", "blog")]},
         *("flask_apps", "/opt/x more than once", "a flask_app_root of its own"),
     ),
-    row(
+    bad_input(
         "Unknown key of an application",
         {"flask_apps": [{"flask_app_name": "shop", "domain": "example.org"}]},
         *("flask_apps", "domain", "no variable of this collection"),
     ),
-    row(
+    bad_input(
         "Misspelt key of an application",
         {"flask_apps": [{"flask_app_name": "shop", "nginx_site_lisen": 8080}]},
         *("flask_apps", "nginx_site_lisen", "The nearest is nginx_site_listen"),
     ),
-    row(
+    bad_input(
         "Bad second application",
         {"flask_apps": [{"flask_app_name": "shop"}, {"flask_app_name": "blog", "flask_app_root": "/home/blog"}]},
         *("flask_app_root", "'/home/blog'", *ROOT_REACHED),
@@ -585,8 +617,8 @@ def write_sources(place: Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """What the run said of each host, its recap (changed, unreachable, failed), and which hosts were called."""
+class SiteRun:
+    """The message and the recap (changed, unreachable, failed) of each host, and the hosts that were contacted."""
 
     messages: dict[str, str]
     recap: dict[str, tuple[int, int, int]]
@@ -594,8 +626,8 @@ class Run:
     output: str
 
 
-def run_site(place: Path, hosts: dict[str, dict], playbook: str = "flaskops.production.site") -> Run:
-    """Run site.yml on hosts whose only way in is a command that notes the call and can't connect."""
+def run_site(place: Path, hosts: dict[str, dict], playbook: str = "flaskops.production.site") -> SiteRun:
+    """Run site.yml on hosts with an SSH program that records its calls and fails."""
     log, ssh = place / "called", place / "ssh"
     log.write_text("")
     ssh.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexit 255\n')
@@ -615,7 +647,7 @@ def run_site(place: Path, hosts: dict[str, dict], playbook: str = "flaskops.prod
             ANSIBLE_STDOUT_CALLBACK="default",
             ANSIBLE_CALLBACK_RESULT_FORMAT="json",
             ANSIBLE_NOCOLOR="true",
-            # The playbooks do not depend on it.
+            # The playbooks set their own strategy.
             ANSIBLE_STRATEGY="free",
         ),
         cwd=place,
@@ -624,7 +656,7 @@ def run_site(place: Path, hosts: dict[str, dict], playbook: str = "flaskops.prod
     )
     messages = {host: json.loads(result)["msg"] for host, __, result in FATAL.findall(done.stdout)}
     recap = {host: tuple(int(number) for number in numbers) for host, *numbers in RECAP.findall(done.stdout)}
-    return Run(messages, recap, log.read_text(), done.stdout + done.stderr)
+    return SiteRun(messages, recap, log.read_text(), done.stdout + done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -636,12 +668,12 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(place):
-    hosts = {row.host: row.variables for row in ROWS}
-    return run_site(place, {**hosts, "good-input": {}}, without_waiting(place, "site"))
+    hosts = {row.host: row.variables for row in BAD_INPUTS}
+    return run_site(place, {**hosts, "good-input": {}}, copy_with_free_strategy(place, "site"))
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=row.host, marks=needs(*row.programs)) for row in ROWS])
-def test_bad_input(run, place, row):
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.host, marks=needs(*row.programs)) for row in BAD_INPUTS])
+def test_bad_input_is_refused(run, place, row):
     assert row.host in run.recap, run.output
     message = run.messages.get(row.host, "no message")
     assert run.recap[row.host] == (0, 0, 1), f"{row.host} has (changed, unreachable, failed): {message}"
@@ -652,12 +684,12 @@ def test_bad_input(run, place, row):
 
 
 def test_good_input_reaches_the_host(run):
-    """What all rows share is accepted, and a host that is touched is noticed."""
+    """The common variables are accepted, and a connection is recorded."""
     assert run.recap["good-input"] == (0, 1, 0), run.output
     assert " good-input " in run.called
 
 
-def test_one_bad_host_keeps_the_whole_fleet_untouched(place):
+def test_one_bad_host_stops_the_run_before_any_connection(place):
     run = run_site(place, {"good-1": {}, "bad": {"flask_app_name": "my/app"}, "good-2": {}})
     assert run.recap["bad"] == (0, 0, 1), run.output
     assert run.recap["good-1"] == run.recap["good-2"] == (0, 0, 0), run.output

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts of one play that have different applications. In check mode, so that a migration tells that it would run."""
+"""Test plays whose hosts have different applications, in check mode, which reports migrations as changes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def per_app(name: str, path: str) -> dict:
     return {"name": name, "ansible.builtin.include_tasks": f"{{{{ lookup('flaskops.production.per_app', {path}) }}}}"}
 
 
-class Played:
+class MigrationResult:
     def __init__(self, output: str) -> None:
         self.output = output
         parts = re.split(r"^TASK \[", output, flags=re.MULTILINE)
@@ -45,11 +45,11 @@ class Played:
 
 @pytest.fixture
 def play(tmp_path):
-    """Prepare and migrate as deploy.yml does, on hosts with these applications."""
+    """Return a function that prepares and migrates as deploy.yml does, on hosts with the given applications."""
 
     def run(
         hosts: dict[str, list[str]], gone: str = "", strategy: str = "linear", slow: str = "", **variables
-    ) -> Played:
+    ) -> MigrationResult:
         tasks = [
             per_app("Prepare each release", f"'{tmp_path}/prepare.yml'"),
             per_app("Migrate for each release", f"'{ROOT}/playbooks/tasks/migrate.yml'"),
@@ -63,7 +63,7 @@ def play(tmp_path):
             host: {
                 "ansible_connection": "local",
                 "ansible_python_interpreter": sys.executable,
-                # A host with a name alone has it from the inventory.
+                # A host with one name has it from the inventory.
                 **({"flask_apps": [app(name) for name in names]} if isinstance(names, list) else app(names)),
             }
             for host, names in hosts.items()
@@ -95,7 +95,7 @@ def play(tmp_path):
             stderr=subprocess.STDOUT,
             text=True,
         )
-        return Played(done.stdout)
+        return MigrationResult(done.stdout)
 
     def app(name: str) -> dict:
         return {"flask_app_name": name, "flask_app_root": str(tmp_path / name), "release_directory": str(tmp_path)}
@@ -104,7 +104,7 @@ def play(tmp_path):
 
 
 def break_migration(root: Path) -> None:
-    """Whether the migration was run cannot be compared: the environment file is a directory."""
+    """Replace the environment file with a directory, so that the comparison before the migration fails."""
     records = root / ".deploy/releases"
     records.mkdir(parents=True)
     record = {"digest": "", "state": "active", "staged": "", "migrated": {"salt": "00", "digest": ""}}
@@ -112,7 +112,7 @@ def break_migration(root: Path) -> None:
     (root / "shared/.env").mkdir(parents=True)
 
 
-def test_each_application_is_migrated_once_whatever_else_its_hosts_have(play):
+def test_each_application_is_migrated_once(play):
     done = play({"web1": ["a", "b"], "web2": ["a"], "web3": ["c", "a"], "web4": ["b", "a"]})
     # a, b and c.
     assert len(done.migrations) == 3, done.output
@@ -120,34 +120,34 @@ def test_each_application_is_migrated_once_whatever_else_its_hosts_have(play):
 
 
 @pytest.mark.parametrize("tolerated", [0, 90])
-def test_a_migration_that_fails_is_not_tried_by_others_and_stops_them(play, tmp_path, tolerated):
+def test_failed_migration_is_not_repeated_and_stops_all_hosts(play, tmp_path, tolerated):
     break_migration(tmp_path / "a")
     hosts = {"web1": ["a"], "web2": ["a", "b"], "web3": ["a"], "web4": ["b", "a"]}
     done = play(hosts, flask_app_max_fail_percentage=tolerated)
     tried = [line for line in done.output.splitlines() if line.startswith("fatal:") and "Is a directory" in line]
     assert len(tried) == 1, done.output
     assert done.ended == [], done.output
-    # Where none may be lost, the run ends with the first group of hosts, whichever that is.
+    # If no host may fail, the run ends with the first group of hosts.
     hosts = ["a web1", "a web2", "a web3", "a web4"]
     assert done.hooks == hosts if tolerated else set(done.hooks) <= set(hosts) and done.hooks, done.output
 
 
 @needs("ssh")
 @pytest.mark.parametrize("tolerated", [0, 90])
-def test_where_the_host_that_migrates_can_not_be_reached_no_other_one_goes_on(play, tolerated):
+def test_unreachable_migration_host_stops_all_hosts(play, tolerated):
     done = play({"web1": ["a"], "web2": ["a"], "web3": ["a"]}, gone="web1", flask_app_max_fail_percentage=tolerated)
     assert "web1, or that host could not be reached" in " ".join(done.output.split()), done.output
     assert done.ended == done.migrations == [], done.output
     assert {"a web2", "a web3"} <= set(done.hooks), done.output
 
 
-def test_applications_that_have_their_names_from_the_inventory(play):
+def test_application_names_can_be_set_in_the_inventory(play):
     done = play({"web1": "a", "web2": "b", "web3": "a", "web4": "b", "web5": "c"})
     assert sorted(done.migrations) == ["web1", "web2", "web5"], done.output
     assert sorted(done.ended) == ["web1", "web2", "web3", "web4", "web5"], done.output
 
 
-def test_of_applications_with_names_from_the_inventory_one_that_fails_stops_its_own_hosts(play, tmp_path):
+def test_failed_application_stops_only_its_own_hosts(play, tmp_path):
     break_migration(tmp_path / "b")
     done = play({"web1": "a", "web2": "b", "web3": "b", "web4": "a"}, flask_app_max_fail_percentage=60)
     assert done.migrations == ["web1"], done.output
@@ -155,20 +155,20 @@ def test_of_applications_with_names_from_the_inventory_one_that_fails_stops_its_
     assert done.hooks == ["b web2", "b web3"], done.output
 
 
-def test_a_play_that_does_not_wait_is_told_to(play):
-    """The playbooks say so themselves."""
+def test_other_strategies_are_refused(play):
+    """The playbooks set the strategy linear."""
     done = play({"web1": ["a"], "web2": ["a"]}, strategy="free", slow="web1")
     assert "set strategy to linear for the play" in " ".join(done.output.split()), done.output
 
 
-def test_hosts_without_the_only_application_are_left_alone(play):
+def test_hosts_without_the_selected_application_are_not_changed(play):
     done = play({"web1": ["a"], "web2": ["b", "a"], "web3": ["c"]}, flask_app_only="b")
     assert done.migrations == ["web2"], done.output
     assert "b: nothing is live on 1 host: web2." in done.output and "not known" not in done.output, done.output
     assert sorted(done.ended) == ["web1", "web2", "web3"], done.output
 
 
-def test_an_application_that_no_host_has_is_refused(play):
+def test_selected_application_must_exist(play):
     done = play({"web1": ["a"], "web2": ["b", "a"]}, flask_app_only="d")
     assert done.ended == done.migrations == []
     assert "flask_app_only is 'd', but must name one or more of the applications of these hosts: a, b." in done.output

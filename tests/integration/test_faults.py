@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults of a host and bad luck, one by one: what is served, what the message says, and what the next run does."""
+"""Test faults of a host: the served release, the message of the run, and the next run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import target
 from build import image
 from environment import TARGET_UV, docker, own_uv
 
-from ansible_collections.flaskops.production.tests.integration.conftest import Host, Played
+from ansible_collections.flaskops.production.tests.integration.conftest import Host, PlaybookResult
 from ansible_collections.flaskops.production.tests.unit.programs import require
 
 pytestmark = pytest.mark.xdist_group("faults")
@@ -28,13 +28,13 @@ RELEASE = os.path.basename(os.getcwd())
 
 
 def application(environ, start_response):
-    """Without its data, which a fault takes away, every release fails."""
+    """Fail if the shared data has a certain file."""
     start_response("500 Broken" if os.path.exists("instance/broken") else "200 OK", [("Content-Type", "text/plain")])
     return [RELEASE.encode()]
 '''
 RELEASES = ("one", "two")
 
-# For the scripts of the faults. $live is the live release, $other the one that is not, $units where the units are.
+# Functions for the scripts of the faults. $live is the live release, $other the other one.
 PRELUDE = """
 set -eu
 app=/srv/myapp units=/etc/systemd/system
@@ -57,11 +57,11 @@ LISTEN = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sy
 OLD, NEW, NOTHING = "the live release", "the other release", "nothing"
 
 
-class Fault(NamedTuple):
-    """What happens to a host, and what comes of it.
+class FaultCase(NamedTuple):
+    """A fault of a host and the expected results.
 
-    The run that meets the fault is a deploy of the other release, unless a row says otherwise. After the fault is
-    healed, the same run must end well.
+    By default, the run during the fault deploys the other release. After the fault is removed, the same run must
+    succeed.
     """
 
     plant: str
@@ -73,14 +73,14 @@ class Fault(NamedTuple):
     fails: bool = True
 
 
-def repaired(plant: str, *says: str, heal: str = "", **more) -> Fault:
-    """A fault of the live release that the run of it repairs."""
-    return Fault(plant, OLD, says, heal, **{"release": OLD, "fails": False, **more})
+def repaired(plant: str, *says: str, heal: str = "", **more) -> FaultCase:
+    """Return a fault that a deploy of the live release repairs."""
+    return FaultCase(plant, OLD, says, heal, **{"release": OLD, "fails": False, **more})
 
 
-def overcome(plant: str, *says: str, heal: str = "", **more) -> Fault:
-    """A fault that does not keep the other release from going live."""
-    return Fault(plant, NEW, says, heal, **{"fails": False, **more})
+def overcome(plant: str, *says: str, heal: str = "", **more) -> FaultCase:
+    """Return a fault that does not prevent the activation of the other release."""
+    return FaultCase(plant, NEW, says, heal, **{"fails": False, **more})
 
 
 NOT_MARKED = "The release is not marked as rejected"
@@ -90,7 +90,7 @@ FAULTS = {
     "the path of the socket is gone": repaired("rm $app/run/gunicorn.sock", "run/gunicorn.sock is missing"),
     "everything in run/ is gone, and a release is due": overcome("rm -rf $app/run/*"),
     "run/ is gone": repaired("rm -r $app/run", "/srv/myapp/run", run="site"),
-    "a file is where the socket was": Fault(
+    "a file is where the socket was": FaultCase(
         "rm $app/run/gunicorn.sock; mkdir $app/run/gunicorn.sock",
         NOTHING,
         ("run/gunicorn.sock is not a socket", "a restart of myapp.socket did not help"),
@@ -111,19 +111,19 @@ FAULTS = {
         "changed=0",
     ),
     # systemd and the units
-    "systemd does not answer": Fault(
+    "systemd does not answer": FaultCase(
         "mv /run/systemd/private /run/systemd/private.away",
         OLD,
         ("systemctl show myapp.service failed: Failed to connect",),
         heal="mv /run/systemd/private.away /run/systemd/private",
     ),
-    "the unit of the candidate is masked": Fault(
+    "the unit of the candidate is masked": FaultCase(
         "mask myapp-next.service",
         OLD,
         ("myapp-next.service is masked", NOT_MARKED, "is live and answers GET /health."),
         heal="unmask myapp-next.service",
     ),
-    "the unit of the service is masked": Fault(
+    "the unit of the service is masked": FaultCase(
         "mask myapp.service",
         OLD,
         ("myapp.service is masked", NOT_MARKED),
@@ -132,53 +132,53 @@ FAULTS = {
     "the unit of the service is gone": repaired(
         "rm $units/myapp.service; systemctl daemon-reload", "/etc/systemd/system/myapp.service", run="site"
     ),
-    "the user of the application is gone": Fault(
+    "the user of the application is gone": FaultCase(
         "drop_in myapp-next.service User=nobody-at-all",
         OLD,
         ("status 217/USER", NOT_MARKED, "is live and answers GET /health."),
         heal="no_drop_in myapp-next.service",
     ),
-    "the sandbox cannot be set up": Fault(
+    "the sandbox cannot be set up": FaultCase(
         "drop_in myapp-next.service ReadWritePaths=/nowhere",
         OLD,
         ("status 226/NAMESPACE", NOT_MARKED, "is live and answers GET /health."),
         heal="no_drop_in myapp-next.service",
     ),
-    "the environment file is gone": Fault(
+    "the environment file is gone": FaultCase(
         "keep $app/shared/.env",
         OLD,
         (NOT_MARKED, "is live and answers GET /health."),
         heal="give_back $app/shared/.env",
     ),
-    "the configuration of Gunicorn is gone": Fault(
+    "the configuration of Gunicorn is gone": FaultCase(
         "keep $app/gunicorn.conf.py",
         OLD,
         ("gunicorn.conf.py", NOT_MARKED, "is live and answers GET /health."),
         heal="give_back $app/gunicorn.conf.py",
     ),
     # The file system
-    "/srv is mounted noexec": Fault(
+    "/srv is mounted noexec": FaultCase(
         "remount $app/venvs noexec",
         OLD,
         ("status 203/EXEC", "Permission denied", NOT_MARKED, "is live and answers GET /health."),
         heal="umount $app/venvs",
     ),
-    "/srv is mounted read-only": Fault(
+    "/srv is mounted read-only": FaultCase(
         "remount $app ro", OLD, ("/srv/myapp/.deploy/guard: Read-only file system",), heal="umount --lazy $app"
     ),
-    "the disk is full": Fault(
+    "the disk is full": FaultCase(
         "mount -t tmpfs -o size=4k,mode=0755 tmpfs $app/shared/static; echo > $app/shared/static/full",
         OLD,
         ("No space left on device", "is live and answers GET /health."),
         heal="umount $app/shared/static",
     ),
-    "what every release needs is gone": Fault(
+    "what every release needs is gone": FaultCase(
         "touch $app/shared/instance/broken",
         "500",
         ("is live, but does not serve: GET /health answered 500", NOT_MARKED),
         heal="rm $app/shared/instance/broken",
     ),
-    # What is known of the releases
+    # Records of releases
     "the record of the live release is damaged": repaired(
         "truncate -s 20 $app/.deploy/releases/$live.json", "cannot be read and counts as missing"
     ),
@@ -189,7 +189,7 @@ FAULTS = {
         "rm $app/.deploy/activations.log", run="rollback"
     ),
     "all that is known is gone": overcome("rm -r $app/.deploy"),
-    "another run is dead and has left its lock": Fault(
+    "another run is dead and has left its lock": FaultCase(
         "echo '{}' > $app/.deploy/lock",
         OLD,
         ("Another deploy holds /srv/myapp/.deploy/lock", "release_unlock=true"),
@@ -211,7 +211,7 @@ FAULTS = {
         "rm $(readlink -f $app/venv)/.complete", "are not in place", run="site"
     ),
     # Nginx
-    "Nginx refuses its configuration": Fault(
+    "Nginx refuses its configuration": FaultCase(
         "echo 'listen;' > /etc/nginx/conf.d/fault.conf",
         OLD,
         ("/etc/nginx/conf.d/fault.conf", "listen"),
@@ -223,8 +223,8 @@ FAULTS = {
 }  # fmt: skip
 
 
-class Faulty(Host):
-    """A host with two releases, of which one is live."""
+class FaultyHost(Host):
+    """A host with a live release and another one."""
 
     def __init__(self, container: str, place: Path) -> None:
         variables = {
@@ -242,13 +242,13 @@ class Faulty(Host):
             (place / name / "static").mkdir(parents=True)
             (place / name / "wsgi.py").write_text(WSGI)
             (place / name / "requirements.txt").write_text("")
-            # No disk with 4 kB has room for it.
+            # The file does not fit on a file system of 4 kB.
             (place / name / "static/site.css").write_text(f"/* {name} */" + " " * 9000)
 
     def shell(self, script: str) -> str:
         return docker("exec", self.container, "bash", "-c", PRELUDE + script)
 
-    def run(self, playbook: str, release: str) -> Played:
+    def run(self, playbook: str, release: str) -> PlaybookResult:
         variables = {"release_name": release, "release_directory": str(self.place / release)}
         return self.play(playbook, "-v", **({} if playbook == "rollback" else variables))
 
@@ -256,7 +256,7 @@ class Faulty(Host):
         return self.shell("echo $live").strip()
 
     def served(self) -> str:
-        """What a visitor gets: the name of a release, the status of an error, or nothing."""
+        """Return the response to a visitor: the name of a release, the status of an error, or nothing."""
         ask = "import sys, urllib.request as r; print(r.urlopen('http://127.0.0.1/health', timeout=20).read().decode())"
         command = ["docker", "exec", self.container, "python3", "-c", ask]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -277,7 +277,7 @@ def faulty(docker_answers, tmp_path_factory):
     require("docker")
     container = target.start(image("debian13", ready=True))
     try:
-        host = Faulty(container, tmp_path_factory.mktemp("faults"))
+        host = FaultyHost(container, tmp_path_factory.mktemp("faults"))
         for playbook, release in (("site", "one"), ("deploy", "two")):
             played = host.run(playbook, release)
             assert not played.failed, played.output
@@ -286,8 +286,8 @@ def faulty(docker_answers, tmp_path_factory):
         target.remove(container)
 
 
-def said(played: Played) -> str:
-    """Without the line breaks of the terminal, and without the quotes of JSON."""
+def normalise_output(played: PlaybookResult) -> str:
+    """Return the output without line breaks and without escaped quotes."""
     return re.sub(r"(\\n|\s)+", " ", played.output).replace('\\"', '"')
 
 
@@ -299,7 +299,7 @@ def test_fault(faulty, name):
     names = {OLD: live, NEW: other}
     wanted = names[fault.release]
     rejected = faulty.rejected()
-    # $live and $other are those of before the fault.
+    # $live and $other are the names before the fault.
     before = f"live={live} other={other}\n"
     faulty.shell(before + fault.plant)
     try:
@@ -308,18 +308,18 @@ def test_fault(faulty, name):
     finally:
         if fault.heal:
             faulty.shell(before + fault.heal)
-    text = said(played)
+    text = normalise_output(played)
     assert played.failed == fault.fails, text
     assert served == names.get(fault.serves, fault.serves), text
     assert [words for words in fault.says if words not in text] == [], text
-    # Nothing of it is the fault of a release.
+    # No release is rejected because of the fault.
     assert faulty.rejected() <= rejected, text
     again = faulty.run("deploy" if fault.run == "rollback" else fault.run, wanted)
-    assert not again.failed, said(again)
-    assert faulty.served() == wanted, said(again)
+    assert not again.failed, normalise_output(again)
+    assert faulty.served() == wanted, normalise_output(again)
     assert faulty.states()[wanted] == "active"
-    assert fault.fails or not again.changed, said(again)
+    assert fault.fails or not again.changed, normalise_output(again)
 
 
-def test_there_are_as_many_faults_as_promised():
+def test_at_least_25_faults_are_tested():
     assert len(FAULTS) >= 25

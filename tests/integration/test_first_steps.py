@@ -1,8 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A new user's first steps: the page that begins the documentation, to the letter, and the examples to copy. With the
-collection as its tarball installs it, on hosts that are reached over SSH."""
+"""Test the commands of docs/getting-started.md and the examples, with the installed collection and hosts over SSH."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from build import image
 from environment import ROOT
 from ssh_hosts import address, connect
 
-from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL, snapshot
+from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL_SCRIPT, build_snapshot
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 pytestmark = [
@@ -35,20 +34,20 @@ FILE = re.compile(r"`([\w./-]+)`[^`\n]*:\n\n```\w+\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
-# What the roles would install is installed already. On the host of the first page, it is not.
-READY = INSTALL.format("nginx python3-venv")
+# Packages that the roles would install, except on the host of docs/getting-started.md.
+READY = INSTALL_SCRIPT.format("nginx python3-venv")
 
 
 class User:
-    """Somebody with a shell, a home of their own, and servers under the names that the documentation uses."""
+    """A user with a shell, a home directory, and servers with the names in the documentation."""
 
     def __init__(self, place: Path, installed, servers: dict[str, str]) -> None:
         self.place = place
         self.servers = servers
-        # SSH's control socket lies in it, whose path may have 108 bytes at most: fewer than pytest's own need.
+        # The path of SSH's control socket has at most 108 bytes, which pytest's directories exceed.
         self.home = tempfile.TemporaryDirectory()
         home = Path(self.home.name)
-        # In the place of a name server.
+        # Replaces a name server.
         names = "".join(f'resolve = "{name}:80:{address(container)}"\n' for name, container in servers.items())
         (home / ".curlrc").write_text(f'{names}noproxy = "*"\nsilent\nshow-error\nfail\n')
         self.environment = {
@@ -58,8 +57,8 @@ class User:
             "HOME": str(home),
         }
 
-    def know_the_servers(self, inventory: Path) -> None:
-        """What a user's own SSH configuration says of a server."""
+    def write_connection_variables(self, inventory: Path) -> None:
+        """Write the connection variables of each server, in place of a user's SSH configuration."""
         known = json.loads(connect(list(self.servers.values()), self.place / "ssh").read_text())["flask"]["hosts"]
         (inventory / "host_vars").mkdir()
         for name, container in self.servers.items():
@@ -76,13 +75,13 @@ class User:
             text=True,
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout}"
-        # Where facts are variables, as they are by default, Ansible warns of arguments that come in one piece.
+        # With facts as variables, which is the default, Ansible warns of arguments in one string.
         assert "unsafe in some situations" not in done.stdout, f"$ {command}\n{done.stdout}"
         return done.stdout
 
 
 @contextlib.contextmanager
-def servers(*images: str) -> Iterator[dict[str, str]]:
+def start_servers(*images: str) -> Iterator[dict[str, str]]:
     containers = [target.start(image) for image in images]
     try:
         yield {f"web{number}.example.org": container for number, container in enumerate(containers, 1)}
@@ -91,8 +90,8 @@ def servers(*images: str) -> Iterator[dict[str, str]]:
             target.remove(container)
 
 
-def steps(text: str) -> list[tuple[str, str]]:
-    """Commands, each with what the page shows of its output."""
+def parse_steps(text: str) -> list[tuple[str, str]]:
+    """Return the commands of a console block with their output in the documentation."""
     found: list[tuple[str, str]] = []
     for line in text.splitlines():
         if line.startswith("$ "):
@@ -102,8 +101,8 @@ def steps(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_the_first_page_works_as_it_is_written(tmp_path, installed):
-    with servers(image("debian13", ssh=True)) as names:
+def test_getting_started_works_as_written(tmp_path, installed):
+    with start_servers(image("debian13", ssh=True)) as names:
         user = User(tmp_path, installed, names)
         files = FILE.findall(PAGE)
         assert len(files) == 5
@@ -111,29 +110,29 @@ def test_the_first_page_works_as_it_is_written(tmp_path, installed):
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-        user.know_the_servers(tmp_path / "deploy")
+        user.write_connection_variables(tmp_path / "deploy")
         directory = tmp_path
-        # The tools are installed already, and the collection is.
+        # The tools and the collection are installed already.
         installing, *blocks = CONSOLE.findall(PAGE)
         assert "ansible-galaxy collection install" in installing
-        for command, shown in (step for block in blocks for step in steps(block)):
-            said = user.run(command, directory)
-            assert said.endswith(shown), f"$ {command}\n{said}"
+        for command, shown in (step for block in blocks for step in parse_steps(block)):
+            output = user.run(command, directory)
+            assert output.endswith(shown), f"$ {command}\n{output}"
             if command.startswith("cd "):
                 directory = directory / command.removeprefix("cd ")
             if command.endswith(" site.yml"):
-                (release,) = re.findall(r"hello: (\S+) is live on 1 host: web1\.example\.org", said)
+                (release,) = re.findall(r"hello: (\S+) is live on 1 host: web1\.example\.org", output)
                 assert " changed=0 " in user.run(command, directory)
             if command.endswith(".status"):
                 # After the rollback.
-                assert release in said
+                assert release in output
             if "echo" in command and "rejected" in shown:
-                assert "no such luck" in said
+                assert "no such luck" in output
 
 
 @pytest.mark.parametrize("example", ["quickstart", "existing-repo"])
-def test_an_example_is_whole(example, tmp_path, installed, repository):
-    with servers(snapshot("debian12", READY), snapshot("debian13", READY)) as names:
+def test_example_is_complete(example, tmp_path, installed, repository):
+    with start_servers(build_snapshot("debian12", READY), build_snapshot("debian13", READY)) as names:
         user = User(tmp_path, installed, names)
         copy = tmp_path / "copy"
         shutil.copytree(ROOT / "examples" / example, copy)

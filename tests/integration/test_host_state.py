@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One execution tells whether there is anything to do: whatever differs is seen, and mended. Faults: test_faults.py"""
+"""Test that one execution detects all differences, and that a run corrects them. Faults are in test_faults.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from environment import docker
 
 pytestmark = pytest.mark.xdist_group("site")
 
-# What is planted, and what the look says of it. All of them are told at once.
+# Changes on the host and the differences that are reported, all of them at once.
 PROVISIONED = {
     "chmod 0777 /srv/myapp/run": "/srv/myapp/run",
     "echo MORE=1 >> /srv/myapp/shared/.env": "/srv/myapp/shared/.env",
@@ -26,28 +26,28 @@ PROVISIONED = {
 }
 
 
-def looks(site, cases: dict[str, dict]) -> dict[str, list[str]]:
-    """What differs in each case, as one run in check mode says it."""
+def find_differences(site, cases: dict[str, dict]) -> dict[str, list[str]]:
+    """Return the differences of each case from one run in check mode."""
     played = site.play_cases("site", cases, "--check", "-v")
     found = re.findall(r"^ok: \[(.+?)\] => (\{(?!\"ansible_facts).*\"provisioned\".*\})$", played.output, re.MULTILINE)
-    # Each from the task itself, and not from the fact that is made of it.
+    # Use the results of the task, and not the facts derived from them.
     assert sorted(case for case, _result in found) == sorted(cases), played.output
     return {case: json.loads(result)["differs"] for case, result in found}
 
 
-def look(site) -> list[str]:
-    return looks(site, {"host": {}})["host"]
+def find_host_differences(site) -> list[str]:
+    return find_differences(site, {"host": {}})["host"]
 
 
 def on_host(site, script: str) -> None:
     docker("exec", site.container, "bash", "-euc", script)
 
 
-def missing(expected: Iterable[str], differs: list[str]) -> list[str]:
-    return [text for text in expected if not any(text in said for said in differs)]
+def find_missing(expected: Iterable[str], differs: list[str]) -> list[str]:
+    return [text for text in expected if not any(text in difference for difference in differs)]
 
 
-# What is set, and what the look says of it.
+# Changed settings and the differences that are reported.
 SETTINGS = {
     "nothing": ({}, []),
     "shared-paths": ({"release_shared_paths": ["instance/", "more/"]}, ["settings of "]),
@@ -63,18 +63,18 @@ SETTINGS = {
 }
 
 
-def test_settings_that_changed(site, converged):
-    differs = looks(site, {case: variables for case, (variables, _expected) in SETTINGS.items()})
+def test_changed_settings_are_detected(site, converged):
+    differs = find_differences(site, {case: variables for case, (variables, _expected) in SETTINGS.items()})
     assert differs.pop("nothing") == []
-    for case, said in differs.items():
-        assert not missing(SETTINGS[case][1], said), (case, said)
+    for case, found in differs.items():
+        assert not find_missing(SETTINGS[case][1], found), (case, found)
 
 
-def test_one_run_mends_all_that_differs(site, converged):
+def test_one_run_corrects_all_differences(site, converged):
     for plant in PROVISIONED:
         on_host(site, plant)
-    differs = look(site)
-    assert not missing(PROVISIONED.values(), differs), differs
+    differs = find_host_differences(site)
+    assert not find_missing(PROVISIONED.values(), differs), differs
     played = site.play("site")
     assert not played.failed, played.output
     assert played.changed > 0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What users have in their projects, in ansible.cfg and in the inventory, with hosts that can't be reached."""
+"""Test layouts of users' projects, settings in ansible.cfg and the inventory, with unreachable hosts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SITE = [{"import_playbook": "flaskops.production.site"}]
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A playbook of one's own beside the application, and the working directory elsewhere."""
+    """Create a playbook beside the application, and a separate working directory."""
     (tmp_path / "plays/app").mkdir(parents=True)
     (tmp_path / "plays/app/wsgi.py").write_text("app = None\n")
     (tmp_path / "plays/app/requirements.txt").write_text("")
@@ -28,7 +28,7 @@ def project(tmp_path) -> Path:
 
 @pytest.fixture
 def play(project):
-    """Run a playbook on two hosts with these variables of all hosts, which count for the controller, too."""
+    """Return a function that runs a playbook on two hosts with variables of the group all."""
 
     def run(playbook: str, cwd: Path, *options: str, **variables) -> str:
         variables = {"flask_app_name": "shop", "ansible_ssh_executable": "/bin/false", **variables}
@@ -48,28 +48,28 @@ def play(project):
     return run
 
 
-def was_accepted(output: str) -> bool:
-    """Whether the source was found, so that a host is asked next."""
+def is_source_accepted(output: str) -> bool:
+    """Return whether the source was accepted and a host was contacted."""
     return "compare | Compare the host with its description" in output and "FAILED!" not in output
 
 
 @pytest.mark.parametrize("directory", ["app", "{{ playbook_dir }}/app", "../plays/app"])
-def test_a_source_beside_the_playbook_that_imports_the_collections(project, play, directory):
+def test_source_beside_the_importing_playbook_is_found(project, play, directory):
     output = play(str(project / "plays/site.yml"), project / "elsewhere", release_directory=directory)
-    assert was_accepted(output), output
+    assert is_source_accepted(output), output
 
 
-def test_a_source_in_the_working_directory(project, play):
+def test_source_in_the_working_directory_is_found(project, play):
     output = play("flaskops.production.site", project / "plays/app", "-e", "release_directory=.")
-    assert was_accepted(output), output
+    assert is_source_accepted(output), output
 
 
-def test_a_source_that_is_missing_is_sought_where_users_keep_theirs(project, play):
+def test_missing_source_names_the_searched_directories(project, play):
     output = play(str(project / "plays/site.yml"), project / "elsewhere", release_directory="none")
     assert f"release_directory: {project}/plays/none does not exist (nor does {project}/elsewhere/none)" in output
 
 
-def test_variables_that_refer_to_the_application_and_to_one_another(project, play):
+def test_variables_can_refer_to_each_other(project, play):
     app = {
         "flask_app_name": "blog",
         "flask_app_root": "/opt/{{ flask_app_name }}",
@@ -79,18 +79,18 @@ def test_variables_that_refer_to_the_application_and_to_one_another(project, pla
         "release_shared_paths": ["instance/"],
     }
     output = play(str(project / "plays/site.yml"), project, flask_apps=[app, {**app, "flask_app_name": "shop"}])
-    assert was_accepted(output), output
+    assert is_source_accepted(output), output
 
 
-def test_the_sentence_comes_first(project, play):
+def test_message_begins_with_the_cause(project, play):
     output = play("flaskops.production.status", project, "-e", "flask_app_only=shpo")
-    (said,) = {line.partition(" => ")[2] for line in output.splitlines() if line.startswith("fatal: [web1]")}
-    assert json.loads(said)["msg"] == (
+    (result,) = {line.partition(" => ")[2] for line in output.splitlines() if line.startswith("fatal: [web1]")}
+    assert json.loads(result)["msg"] == (
         "flask_app_only is 'shpo', but must name one or more of the applications of these hosts: shop."
     )
 
 
-def test_reports_are_written_without_the_rights_that_hosts_need(project, play):
+def test_reports_are_written_without_become_on_the_controller(project, play):
     hosts = {"ansible_become": True, "ansible_become_exe": "/no/such/sudo"}
     for name in ("status_json", "doctor_json"):
         report = project / f"{name}.json"
@@ -99,7 +99,7 @@ def test_reports_are_written_without_the_rights_that_hosts_need(project, play):
 
 
 @pytest.mark.parametrize(("share", "goes_on"), [(0, False), ("0", False), (50, True), ("0.5", True), ("few", False)])
-def test_how_many_may_fail_is_known_from_the_inventory(project, play, share, goes_on):
+def test_max_fail_percentage_can_be_set_in_the_inventory(project, play, share, goes_on):
     tasks = [
         {"name": "Fail", "ansible.builtin.fail": {}, "when": "inventory_hostname == 'web1'"},
         {"name": "Go on", "ansible.builtin.debug": {"msg": "went on"}},

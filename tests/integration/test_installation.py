@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collection as its users get it: built, and installed from the tarball where nothing else is."""
+"""Test the built tarball and the collection installed from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 UNWANTED = re.compile(r"(tests|tools|molecule|benchmarks|noxfile[.]py|docs/site|changelogs/fragments|\.[a-z].*)(/|$)")
 
 
-def test_the_tarball_holds_what_users_need_and_nothing_else(tarball):
+def test_tarball_contains_only_files_for_users(tarball):
     with tarfile.open(tarball) as archive:
         names = archive.getnames()
     assert [name for name in names if UNWANTED.match(name) or name.endswith(".pyc")] == []
@@ -32,7 +32,7 @@ def test_the_tarball_holds_what_users_need_and_nothing_else(tarball):
         assert files - set(names) == set()
 
 
-def test_links_in_the_tarball_lead_to_its_files(tarball):
+def test_links_in_the_tarball_are_valid(tarball):
     broken = []
     with tarfile.open(tarball) as archive:
         names = set(archive.getnames())
@@ -46,7 +46,7 @@ def test_links_in_the_tarball_lead_to_its_files(tarball):
     assert broken == []
 
 
-def test_what_is_installed_is_whole_and_documented(installed):
+def test_installed_collection_is_complete_and_documented(installed):
     assert "flaskops.production" in installed("ansible-galaxy", "collection", "list")
     installed("ansible-galaxy", "collection", "verify", "--offline", "flaskops.production")
     modules = json.loads(installed("ansible-doc", "--type=module", "--list", "--json", "flaskops.production"))

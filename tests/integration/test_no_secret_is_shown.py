@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets are planted in every setting that may hold one, and looked for wherever somebody could read them.
+"""Test that no secret in a setting appears in output, logs, command lines or files that other users can read.
 
-Every place is also searched for something that is no secret and must be there, or finding nothing would prove nothing.
+Each search must also find a public value, to prove that it works.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import tarfile
 
 import pytest
 
-from ansible_collections.flaskops.production.tests.integration.waiting import without_waiting
+from ansible_collections.flaskops.production.tests.integration.waiting import copy_with_free_strategy
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs, reason
 
 pytestmark = pytest.mark.xdist_group("site")
 
-# As in conftest.py: how every secret starts, before what is a run's own.
+# The constant prefix of secrets, as in conftest.py.
 PLANTED = "plantedsecret"
 PLAIN = "plainlyvisible5e8a"
 TLS_KEY = "/etc/ssl/private/planted.key"
@@ -31,14 +31,14 @@ import json, os, subprocess, sys
 
 words = [word.encode() for word in json.load(sys.stdin)]
 files = []
-# The mounts that hold files; the container's own root is one of them.
+# Mounts with files, including the container's root.
 for top in ("/", "/run", "/tmp", "/dev/shm"):
     device = os.stat(top).st_dev
     for directory, below, names in os.walk(top):
         below[:] = [name for name in below if os.lstat(os.path.join(directory, name)).st_dev == device]
         for name in names:
             path = os.path.join(directory, name)
-            # The journal is read below, as a whole.
+            # The journal is read below.
             if not os.path.isfile(path) or os.path.islink(path) or path.endswith((".journal", ".journal~")):
                 continue
             with open(path, "rb") as file:
@@ -48,7 +48,7 @@ command = ["journalctl", "--no-pager", "--all", "--output=json"]
 journal = []
 for line in subprocess.run(command, capture_output=True, check=True).stdout.splitlines():
     entry = json.loads(line)
-    # What an application says of itself is its own to answer for.
+    # Ignore the application's own output.
     if entry.get("_TRANSPORT") != "stdout" or not entry.get("_SYSTEMD_UNIT", "").startswith("myapp"):
         journal += [word.decode() for word in words if word in line]
 print(json.dumps({"files": files, "journal": sorted(set(journal))}))
@@ -56,17 +56,19 @@ print(json.dumps({"files": files, "journal": sorted(set(journal))}))
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """A run, what is set for it, and a word of what it says; it fails unless `passes`. PORT is that of a server on the
-    controller, which wants the user and the password of the repository."""
+class SecretCase:
+    """A run with its variables and a fragment of its output. It fails unless `passes` is true.
+
+    PORT is the port of a server on the controller that requires the user and the password of the repository.
+    """
 
     title: str
     variables: dict
-    said: str
+    fragment: str
     playbook: str = "deploy"
     options: tuple[str, ...] = ("--diff",)
     passes: bool = False
-    # Whether it ends before the host is reached, so that one run of Ansible does for all such runs.
+    # Whether it ends before a host is contacted. One run of Ansible serves all such cases.
     early: bool = False
     programs: tuple[str, ...] = ()
 
@@ -77,47 +79,49 @@ ARCHIVE = {
     "release_archive": f"http://{CREDENTIALS}@127.0.0.1:PORT/app.tar.gz?token=plantedsecretQUERY",
 }
 
-RUNS = [
-    # Settings that are refused
-    Run(
+SECRET_CASES = [
+    # Refused settings
+    SecretCase(
         "An index without a scheme",
         {"venv_index_url": "plantedsecret:plantedsecret@pypi.example.org/simple"},
         "venv_index_url",
         early=True,
     ),
-    Run(
+    SecretCase(
         "An index list that is a string",
         {"venv_extra_index_urls": "https://plantedsecret@pypi.org/simple"},
         "venv_extra_index_urls",
         early=True,
     ),
-    Run(
+    SecretCase(
         "A value that is a list",
         {"flask_app_env": {"SECRET_KEY": ["plantedsecret"]}},
         "flask_app_env.SECRET_KEY",
         early=True,
     ),
-    Run("An environment that is a list", {"flask_app_env": ["SECRET_KEY=plantedsecret"]}, "flask_app_env", early=True),
-    Run(
+    SecretCase(
+        "An environment that is a list", {"flask_app_env": ["SECRET_KEY=plantedsecret"]}, "flask_app_env", early=True
+    ),
+    SecretCase(
         "Two sources",
         {"release_archive": "https://plantedsecret:plantedsecret@example.org/a.tar?plantedsecret"},
         "2 sources are set",
         early=True,
     ),
-    # Sources that can't be read
-    Run(
+    # Unreadable sources
+    SecretCase(
         "A repository whose password is wrong",
         {"release_git_repo": "http://plantedsecret:plantedsecret@127.0.0.1:PORT/app/.git"},
         "release_git_repo",
         early=True,
     ),
-    Run(
+    SecretCase(
         "A repository whose server is not there",
         {"release_git_repo": "https://plantedsecret:plantedsecret@127.0.0.1:1/app.git"},
         "127.0.0.1:1",
         early=True,
     ),
-    Run(
+    SecretCase(
         "An archive whose server is not there",
         {
             "release_git_repo": "",
@@ -127,13 +131,13 @@ RUNS = [
         "release_archive",
         early=True,
     ),
-    Run(
+    SecretCase(
         "An archive with another checksum",
         {**ARCHIVE, "release_archive_checksum": "0" * 64},
         "has the SHA-256",
         early=True,
     ),
-    Run(
+    SecretCase(
         "An archive whose signature is not there",
         {
             **ARCHIVE,
@@ -144,7 +148,7 @@ RUNS = [
         early=True,
         programs=("minisign",),
     ),
-    Run(
+    SecretCase(
         "An archive of another signer",
         {
             **ARCHIVE,
@@ -155,13 +159,13 @@ RUNS = [
         early=True,
         programs=("minisign",),
     ),
-    # Dependencies that can't be installed
-    Run(
+    # Dependencies that cannot be installed
+    SecretCase(
         "A package that nobody has",
         {"venv_packages": ["no-such-package-of-anybody==1"]},
         "no-such-package-of-anybody",
     ),
-    Run(
+    SecretCase(
         "An index whose server is not there",
         {
             "venv_index_url": "http://plantedsecretINDEXUSER:plantedsecretINDEXPASSWORD@127.0.0.1:1/simple",
@@ -170,40 +174,40 @@ RUNS = [
         },
         "127.0.0.1",
     ),
-    # Releases that say what they were given
-    Run(
+    # Releases that print their settings
+    SecretCase(
         "A build that prints its environment",
         {"release_git_ref": "next", "release_build_command": "env; exit 3"},
         "SECRET_KEY=********",
     ),
-    Run(
+    SecretCase(
         "A migration that prints its environment",
         {"release_git_ref": "next", "release_migrate_command": "env; exit 3"},
         "SECRET_KEY=********",
     ),
-    Run("An application that fails with a value", {"release_git_ref": "crash"}, "RuntimeError: ********"),
-    # A site that can't be
-    Run(
+    SecretCase("An application that fails with a value", {"release_git_ref": "crash"}, "RuntimeError: ********"),
+    # An invalid site
+    SecretCase(
         "A TLS key that is none",
         {"nginx_site_tls_certificate": "/etc/ssl/planted.pem", "nginx_site_tls_certificate_key": TLS_KEY},
         "/etc/ssl/planted.pem",
         playbook="site",
     ),
-    # What is right
-    Run("The second run", {}, "changed=0", playbook="site", passes=True),
-    Run(
+    # Successful runs
+    SecretCase("The second run", {}, "changed=0", playbook="site", passes=True),
+    SecretCase(
         "The live release out of a signed archive",
         {
             **ARCHIVE,
             "release_archive_signature": f"http://{CREDENTIALS}@127.0.0.1:PORT/app.minisig?token=plantedsecretQUERY",
             "release_archive_minisign_key": "PLACE/signer.pub",
         },
-        # The same bits are the same release, wherever they come from.
+        # The same content is the same release, for each kind of source.
         "changed=0",
         passes=True,
         programs=("minisign",),
     ),
-    Run(
+    SecretCase(
         "A secret that is replaced in check mode",
         {"flask_app_env": {"SECRET_KEY": "plantedsecretOTHER"}},
         "secret content, new",
@@ -214,13 +218,13 @@ RUNS = [
 ]
 
 
-def secrets_in(text: str) -> list[str]:
-    """The lines that hold a secret: what a failed test shows."""
+def find_secrets(text: str) -> list[str]:
+    """Return the lines with a secret."""
     return [line[:400] for line in text.splitlines() if PLANTED in line]
 
 
-def filled(variables: dict, site) -> dict:
-    """The variables with what is known only now."""
+def complete_variables(variables: dict, site) -> dict:
+    """Return the variables with the port and the secrets of this run."""
     text = json.dumps(variables).replace(PLANTED, site.planted)
     return json.loads(text.replace("PORT", str(site.port)).replace("PLACE", str(site.place)))
 
@@ -243,7 +247,7 @@ raise RuntimeError(os.environ["SECRET_KEY"])
 
 @pytest.fixture(scope="module")
 def sources(site, converged):
-    """A branch with another release, one that does not start, a signed archive, and on the host a key that is none."""
+    """Create another release, one that does not start, a signed archive, and an invalid key on the host."""
     repository, wsgi = site.repository, site.repository.path / "wsgi.py"
     good = wsgi.read_text()
     for branch, content in (("next", f"{good}\n# next\n"), ("crash", CRASH)):
@@ -261,83 +265,85 @@ def sources(site, converged):
     site.python(WRITE_KEY, [TLS_KEY, key])
 
 
-RUNNABLE = [run for run in RUNS if not reason(*run.programs)]
+RUNNABLE = [run for run in SECRET_CASES if not reason(*run.programs)]
 
 
-def case(run: Run) -> str:
-    """The name of a run among others of one run of Ansible."""
+def format_case(run: SecretCase) -> str:
+    """Return the host name of a case in the common run."""
     return run.title.lower().replace(" ", "-")
 
 
 @pytest.fixture(scope="module")
 def early(site, watch, sources):
-    """The runs that end before the host is reached, in one run of Ansible, and what was to be seen of it."""
-    cases = {case(run): filled(run.variables, site) for run in RUNNABLE if run.early}
-    with watch() as seen:
-        played = site.play_cases(without_waiting(site.place, "deploy"), cases, "--diff", "-vvvv")
-    return played, seen
+    """Run all early cases at once. Return the result and the public data of the run."""
+    cases = {format_case(run): complete_variables(run.variables, site) for run in RUNNABLE if run.early}
+    with watch() as public:
+        played = site.play_cases(copy_with_free_strategy(site.place, "deploy"), cases, "--diff", "-vvvv")
+    return played, public
 
 
 @pytest.fixture(scope="module")
 def watched(site, watch, sources, request):
-    """Watches a row run, once; what it said and whether it failed, and what was to be seen of all of the run."""
+    """Return a function that runs a case once and returns its output, its failure, the result and the public data."""
     done = {}
 
-    def play(run: Run):
+    def play(run: SecretCase):
         if run.early:
-            played, seen = request.getfixturevalue("early")
-            said = re.search(rf"^fatal: \[{case(run)}\]: FAILED! => \{{.*?^\}}", played.output, re.M | re.S)
-            return said.group() if said else "", bool(said), played, seen
+            played, public = request.getfixturevalue("early")
+            failure = re.search(rf"^fatal: \[{format_case(run)}\]: FAILED! => \{{.*?^\}}", played.output, re.M | re.S)
+            return failure.group() if failure else "", bool(failure), played, public
         if run.title not in done:
-            with watch() as seen:
-                played = site.play(run.playbook, *run.options, "-vvvv", **filled(run.variables, site))
-            done[run.title] = played.output, played.failed, played, seen
+            with watch() as public:
+                played = site.play(run.playbook, *run.options, "-vvvv", **complete_variables(run.variables, site))
+            done[run.title] = played.output, played.failed, played, public
         return done[run.title]
 
     return play
 
 
-def assert_silent(site, played, seen=None) -> None:
-    assert not secrets_in(played.output)
-    if seen:
-        # Others may test on this machine too.
-        lines = [*seen.command_lines(on_host=False), *seen.command_lines(on_host=True)]
+def assert_no_secret(site, played, public=None) -> None:
+    assert not find_secrets(played.output)
+    if public:
+        # Other processes on this host may run tests too.
+        lines = [*public.command_lines(on_host=False), *public.command_lines(on_host=True)]
         assert [line[:400] for line in lines if site.planted in line] == []
-        assert seen.temporary_files(with_secret=True) == []
+        assert public.temporary_files(with_secret=True) == []
 
 
-def test_check_mode_shows_no_secret_and_passes_on_an_empty_host(site, checked):
+def test_check_mode_on_an_empty_host_shows_no_secret(site, checked):
     assert not checked.failed, checked.output[-4000:]
-    assert PLAIN in checked.output, "The output does not even hold what is no secret."
-    assert_silent(site, checked)
+    assert PLAIN in checked.output, "The output lacks the public value."
+    assert_no_secret(site, checked)
 
 
-def test_the_first_run_shows_no_secret(site, converged):
-    played, seen = converged
-    assert PLAIN in played.output, "The output does not even hold what is no secret."
-    assert [line for line in seen.command_lines(True) if "pip" in line and "install" in line], "No installer was seen."
-    assert [line for line in seen.command_lines(False) if "git" in line and "fetch" in line], "No git was seen."
-    assert [path for path in seen.temporary_files(False) if path.endswith("release.tar.gz")], "No archive was seen."
-    assert_silent(site, played, seen)
+def test_first_run_shows_no_secret(site, converged):
+    played, public = converged
+    assert PLAIN in played.output, "The output lacks the public value."
+    assert [line for line in public.command_lines(True) if "pip" in line and "install" in line], (
+        "No installer was seen."
+    )
+    assert [line for line in public.command_lines(False) if "git" in line and "fetch" in line], "No git was seen."
+    assert [path for path in public.temporary_files(False) if path.endswith("release.tar.gz")], "No archive was seen."
+    assert_no_secret(site, played, public)
 
 
-@pytest.mark.parametrize("run", [pytest.param(run, id=run.title, marks=needs(*run.programs)) for run in RUNS])
-def test_a_run_shows_no_secret(site, watched, run):
-    said, failed, played, seen = watched(run)
-    assert run.said in said, played.output[-4000:]
+@pytest.mark.parametrize("run", [pytest.param(run, id=run.title, marks=needs(*run.programs)) for run in SECRET_CASES])
+def test_run_shows_no_secret(site, watched, run):
+    output, failed, played, public = watched(run)
+    assert run.fragment in output, played.output[-4000:]
     assert failed is not run.passes, played.output[-4000:]
-    assert_silent(site, played, seen)
+    assert_no_secret(site, played, public)
     assert [path for path in site.temporary.rglob("*") if path.is_file()] == [], "left behind on the controller"
 
 
-def test_nobody_reads_a_secret_on_the_host(site, watched):
-    """After all runs, those that failed too."""
+def test_other_users_cannot_read_secrets_on_the_host(site, watched):
+    """Checks the host after all runs, including failed ones."""
     for run in RUNNABLE:
         watched(run)
     found = site.python(SEARCH, [PLANTED, PLAIN, "systemd"])
     environment_file = f"{site.variables['flask_app_root']}/shared/.env"
     holders = {path: oct(mode) for path, mode, word in found["files"] if word == PLANTED}
-    # The environment file from before the last change.
+    # The environment file before the last change.
     kept = f"{site.variables['flask_app_root']}/.deploy/settings/previous/.env"
     assert holders.pop(kept, "0o600") == "0o600"
     assert holders == {environment_file: "0o640", TLS_KEY: "0o600"}

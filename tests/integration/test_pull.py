@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host fetches a release from a web server; the controller only says what it must be."""
+"""Test the transfer of releases by pull from a web server."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("site")
 
-# As in conftest.py: how every secret starts.
+# The constant prefix of secrets, as in conftest.py.
 PLANTED = "plantedsecret"
-# The live release, the releases that are there whole or half, whether the lock is held, and the page.
+# Print the live release, all complete and incomplete releases, the state of the deploy lock, and the page.
 STATE = """
 import json, os, urllib.request
 root = "/srv/myapp"
@@ -27,11 +27,11 @@ def change(site, text: str) -> None:
     site.repository.commit()
 
 
-def test_a_host_fetches_what_it_lacks(site, converged, releases, count, tmp_path):
+def test_host_fetches_a_missing_release(site, converged, releases, count, tmp_path):
     change(site, "Fetched by the host")
     counts = count("deploy", **releases.variables)
     assert not [task for task in counts if "put_file" in task], "the controller sent something"
-    # The lock is taken first and given back last; what the host fetches takes no execution of its own.
+    # Acquiring and releasing the deploy lock takes an execution each. The download takes none.
     assert sum(counts.values()) <= 5
     (archive,) = tmp_path.glob("*.tar.gz")
     assert releases.asked == [f"/{archive.name}"]
@@ -40,7 +40,7 @@ def test_a_host_fetches_what_it_lacks(site, converged, releases, count, tmp_path
     assert len(releases.asked) == 1, "a host that has the release fetches nothing"
 
 
-def test_other_bytes_are_refused_and_change_nothing(site, converged, releases):
+def test_archive_with_another_digest_is_refused(site, converged, releases):
     *before, __ = site.python(STATE, None)
     change(site, "Tampered with")
     releases.tampering = True

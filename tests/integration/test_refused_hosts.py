@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is not the application's, and a host that is not supported, is refused before anything is changed there."""
+"""Test that files of other owners and unsupported hosts are refused before any change."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ mkdir -p /srv/filled
 touch /srv/filled/notes.txt
 useradd --system --home-dir /var/lib/taken --no-create-home taken
 """
-# What is set beside the variables of the host's own application, and what the refusal says.
+# Variables in addition to those of the host's application, and the expected message.
 ROWS = {
     "by-hand": ({}, "/etc/systemd/system/by-hand.service exists and was not written by this collection"),
     "packaged": ({}, "packaged.service is a unit of the system (/usr/lib/systemd/system/packaged.service)"),
     "neighbour": ({}, "/etc/nginx/sites-available/neighbour.conf exists and was not written by this collection"),
     "filled": ({}, "/srv/filled holds files that are not part of the layout (notes.txt)"),
     "other": ({"flask_app_root": "/srv/myapp"}, "/srv/myapp belongs to the application myapp"),
-    # The default user; None leaves a variable out.
+    # The default user. None removes a variable.
     "taken": (
         {"flask_app_user": None},
         "the host has an account of that name that is not the application's (home /var/lib/",
@@ -34,7 +34,7 @@ ROWS = {
 
 
 def fingerprint(site) -> str:
-    """All that a run could change."""
+    """Return the state of everything that a run may change."""
     command = (
         "find /srv /etc/systemd /usr/lib/systemd/system /etc/nginx /etc/passwd /etc/group /etc/logrotate.d -printf "
         "'%p %T@ %m %u\\n' | sort; systemctl show --property=Id,LoadState,ActiveState,UnitFileState 'myapp*' 'by-*'"
@@ -43,7 +43,7 @@ def fingerprint(site) -> str:
 
 
 def play(site, cases: dict[str, dict]) -> dict[str, str]:
-    """Run site.yml for applications of these names on the host, all at once; what each is refused with."""
+    """Run site.yml once for several applications on the host. Return the error message of each."""
     played = site.play_cases("site", cases, environment={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
     assert played.changed == 0 and "changed=0" in played.output, played.output
     return played.failures
@@ -56,7 +56,7 @@ def refused(site, converged):
     own = {"flask_app_user": "www-data", "nginx_site_listen": 8098, "nginx_site_server_name": "x.example.org"}
     hosts = {
         name: {**own, "flask_app_name": name, "flask_app_root": f"/srv/{name}", **variables}
-        for name, (variables, _said) in ROWS.items()
+        for name, (variables, _message) in ROWS.items()
     }
     messages = play(site, hosts)
     assert fingerprint(site) == before
@@ -68,11 +68,11 @@ def refused(site, converged):
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_what_is_not_the_applications_is_refused_in_one_sentence(refused, name):
+def test_files_of_other_owners_are_refused(refused, name):
     assert ROWS[name][1] in refused.get(name, "not refused")
 
 
-def test_a_host_with_another_system_is_refused(site, converged):
+def test_unsupported_system_is_refused(site, converged):
     docker("exec", site.container, "bash", "-euc", "mv /etc/os-release /root/kept; echo ID=rocky > /etc/os-release")
     try:
         before = fingerprint(site)

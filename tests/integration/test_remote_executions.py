@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many remote executions a run takes; benchmarks/README.md says what counts as one."""
+"""Test the number of remote executions of each run, as defined in benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ PROBE = [
 ]
 
 
-def test_the_counter_counts_what_reaches_the_host_and_nothing_else(count, tmp_path):
+def test_counter_counts_only_remote_executions(count, tmp_path):
     (tmp_path / "probe.sh").write_text("true\n")
     (tmp_path / "probe.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": PROBE}]))
     counts = count(str(tmp_path / "probe.yml"))
     assert counts["Command (exec_command)"] == 1
     assert counts["Commands (exec_command)"] == 2
     assert counts["Script (put_file)"] == 1
-    # Its directory is made, the script is made executable and run, and the directory is removed.
+    # Creating the directory, making the script executable, running it, and removing the directory.
     assert counts["Script (exec_command)"] >= 4
     assert {task.split()[0] for task in counts} == {"Command", "Commands", "Script"}
 
 
-def test_a_site_that_is_right(count, converged):
+def test_unchanged_site_takes_one_execution(count, converged):
     assert sum(count("site").values()) == 1
 
 
-def test_a_release_that_is_live(count, converged):
+def test_live_release_takes_two_executions(count, converged):
     assert sum(count("deploy").values()) <= 2
 
 
@@ -46,16 +46,16 @@ def change(site, text):
     template.write_text(template.read_text().replace("</body>", f"<p>{text}</p></body>") + "\n")
 
 
-def test_a_new_release_with_known_dependencies(site, count, converged):
+def test_new_release_with_known_dependencies(site, count, converged):
     change(site, "Changed")
     site.repository.commit()
     counts = count("deploy")
     assert any("Activate the release after its health check" in task for task in counts), "Nothing was activated."
-    # One of them ends the rollout: it gives the lock back, and looks at what is live.
+    # One of them ends the rollout: it releases the deploy lock and reads the live release.
     assert sum(counts.values()) <= 5
 
 
-def test_a_new_release_that_is_too_large_to_go_with_the_module(site, count, converged):
+def test_new_release_too_large_for_the_module(site, count, converged):
     change(site, "Changed, with a film")
     (site.repository.path / "demo/film.bin").write_bytes(random.Random(1).randbytes(3 * 1024**2))
     site.repository.commit()
@@ -64,11 +64,11 @@ def test_a_new_release_that_is_too_large_to_go_with_the_module(site, count, conv
     assert sum(counts.values()) <= 9
 
 
-def test_a_rollback_to_the_release_before(count, converged):
+def test_rollback_to_the_previous_release(count, converged):
     counts = count("rollback")
     assert any("Activate the release after its health check" in task for task in counts), "Nothing was activated."
     assert sum(counts.values()) <= 3
 
 
-def test_an_examination(count, converged):
+def test_doctor(count, converged):
     assert sum(count("doctor").values()) == 1

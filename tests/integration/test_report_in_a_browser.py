@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor's page as a browser shows it, and its picture in docs/doctor.md."""
+"""Test the doctor's page in a browser, and its picture in docs/doctor.md."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def app(name: str, release: str, *findings, user: str = "", settings: str = "aa"
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    """A small fleet, with something of each severity, long paths, and a host that gave no answer."""
+    """Create the page of a small fleet with findings of each severity, long paths, and an unreachable host."""
     new, old = "2026-11-24-081500-7c1e0d2", "2026-11-20-163000-1a2b3c4"
     socket = "/srv/shop/run/gunicorn.sock"
     nginx = "/etc/nginx/sites-enabled/shop.conf"
@@ -108,7 +108,7 @@ def page() -> str:
 
 
 def browse(place: Path, html: str, size: tuple[int, int], *options: str) -> str:
-    """Let Chromium open a page; what it prints."""
+    """Open a page in Chromium and return its output."""
     (place / "page.html").write_text(html)
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
@@ -120,11 +120,11 @@ def browse(place: Path, html: str, size: tuple[int, int], *options: str) -> str:
     return done.stdout
 
 
-def scheme(dark: bool) -> str:
+def format_colour_scheme(dark: bool) -> str:
     return f"--blink-settings=preferredColorScheme={0 if dark else 1}"
 
 
-# What a page looks like, told by itself: to that end, a copy of it may run one script.
+# A script that measures a copy of the page.
 SCRIPT = """<script>
     const wide = [...document.querySelectorAll("body *")].filter(
         item => item.getBoundingClientRect().right > innerWidth + 1);
@@ -136,12 +136,12 @@ SCRIPT = """<script>
     </script></body>"""
 
 
-def measured(place: Path, html: str, *sizes: tuple[int, int], dark: bool = False) -> list[dict[str, str]]:
-    """What the page looks like in frames of these sizes: a window of Chromium is never as narrow as a phone."""
+def measure_page(place: Path, html: str, *sizes: tuple[int, int], dark: bool = False) -> list[dict[str, str]]:
+    """Measure the page in frames of several sizes. A window of Chromium cannot be as narrow as a phone."""
     copy = escape(re.sub(r"<meta http-equiv=[^>]*>", "", html).replace("</body>", SCRIPT))
     frames = [f'<iframe style="width: {w}px; height: {h}px; border: 0" srcdoc="{copy}"></iframe>' for w, h in sizes]
     text = f"<!DOCTYPE html><html><body>{''.join(frames)}</body></html>"
-    found = re.findall(r"<iframe[^>]*>", browse(place, text, WIDE, scheme(dark), "--dump-dom"))
+    found = re.findall(r"<iframe[^>]*>", browse(place, text, WIDE, format_colour_scheme(dark), "--dump-dom"))
     return [dict(re.findall(r'data-(\w+)="([^"]*)"', frame)) for frame in found]
 
 
@@ -153,24 +153,26 @@ def luminance(colour: str) -> float:
 
 @in_chromium
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_page_fits_and_can_be_read(tmp_path, page, dark):
+def test_page_fits_and_is_readable(tmp_path, page, dark):
     sizes = (WIDE, TABLET, PHONE)
-    for size, seen in zip(sizes, measured(tmp_path, page, *sizes, dark=dark), strict=True):
-        assert int(seen["inner"]) == size[0]
-        assert int(seen["scroll"]) <= size[0] and seen["wide"] == "0", f"something is wider than a window of {size[0]}"
-        assert (seen["head"] == "none") == (size == PHONE)
-        paper, ink = luminance(seen["paper"]), luminance(seen["ink"])
+    for size, measured in zip(sizes, measure_page(tmp_path, page, *sizes, dark=dark), strict=True):
+        assert int(measured["inner"]) == size[0]
+        assert int(measured["scroll"]) <= size[0] and measured["wide"] == "0", (
+            f"something is wider than a window of {size[0]}"
+        )
+        assert (measured["head"] == "none") == (size == PHONE)
+        paper, ink = luminance(measured["paper"]), luminance(measured["ink"])
         assert (paper < ink) == dark
         assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) >= 7
 
 
 @in_chromium
-def test_a_page_that_does_not_fit_is_found(tmp_path, page):
-    (seen,) = measured(tmp_path, re.sub("overflow-wrap: [a-z-]+", "white-space: nowrap", page), PHONE)
-    assert int(seen["scroll"]) > PHONE[0] and seen["wide"] != "0"
+def test_measurement_detects_a_page_that_does_not_fit(tmp_path, page):
+    (measured,) = measure_page(tmp_path, re.sub("overflow-wrap: [a-z-]+", "white-space: nowrap", page), PHONE)
+    assert int(measured["scroll"]) > PHONE[0] and measured["wide"] != "0"
 
 
-def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+def parse_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = 8
     while place < len(png):
         (length,) = struct.unpack(">I", png[place : place + 4])
@@ -178,27 +180,27 @@ def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         place += 12 + length
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
+def build_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def note(html: str) -> bytes:
-    """What a picture of this page carries in itself."""
+def build_note(html: str) -> bytes:
+    """Return the note in a picture of this page."""
     return b"Page\0" + hashlib.sha256(html.encode()).hexdigest().encode()
 
 
 @in_chromium
-def test_the_picture_in_the_documentation_is_of_this_page(tmp_path, page):
-    if PICTURE.exists() and (b"tEXt", note(page)) in chunks(PICTURE.read_bytes()):
+def test_picture_in_the_documentation_is_up_to_date(tmp_path, page):
+    if PICTURE.exists() and (b"tEXt", build_note(page)) in parse_chunks(PICTURE.read_bytes()):
         return
-    browse(tmp_path, page, WIDE, scheme(False), f"--screenshot={tmp_path / 'page.png'}")
+    browse(tmp_path, page, WIDE, format_colour_scheme(False), f"--screenshot={tmp_path / 'page.png'}")
     png = (tmp_path / "page.png").read_bytes()
-    end = chunk(b"IEND", b"")
+    end = build_chunk(b"IEND", b"")
     assert png.endswith(end)
     PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_bytes(png[: -len(end)] + chunk(b"tEXt", note(page)) + end)
+    PICTURE.write_bytes(png[: -len(end)] + build_chunk(b"tEXt", build_note(page)) + end)
     pytest.fail(f"{PICTURE} showed another page and has been made again: look at it, and commit it.")
 
 
-def test_the_picture_is_small():
+def test_picture_is_small():
     assert PICTURE.stat().st_size < 150_000

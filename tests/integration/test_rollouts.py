@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks on three hosts: what only Ansible shows, such as who cleans up where hosts are taken out of a play."""
+"""Test rollouts of the playbooks on three hosts, with failed and unreachable hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.tests.integration.played import Played
+from ansible_collections.flaskops.production.tests.integration.played import LocalFleet
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 pytestmark = needs("ssh")
@@ -25,47 +25,47 @@ V1 = "shop: v1 is live on 3 hosts: web1, web2, web3."
 
 @pytest.fixture
 def played():
-    """Three hosts that run v1 behind a balancer."""
+    """Create three hosts with v1 behind a load balancer."""
     if os.geteuid() != 0:
         pytest.skip("provisions trees, whose owner is root")
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     place = Path(tempfile.mkdtemp(prefix="played-", dir=memory))
     place.chmod(0o755)
-    found = Played(place)
-    code, said = found.run("deploy", "v1", hooks=True)
-    assert (code, found.live(), found.states()) == (0, "v1,v1,v1", "done,done,done"), said
+    found = LocalFleet(place)
+    code, output = found.run("deploy", "v1", hooks=True)
+    assert (code, found.live(), found.states()) == (0, "v1,v1,v1", "done,done,done"), output
     yield found
     shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("serial", [1, "100%"])
-def test_a_balancer_that_cannot_be_reached_leaves_no_lock_and_a_true_report(played, serial):
+def test_unreachable_balancer_leaves_no_lock_and_a_correct_report(played, serial):
     played.gone.add("balancer")
-    code, said = played.run("deploy", "v2", hooks=True, flask_app_serial=serial)
+    code, output = played.run("deploy", "v2", hooks=True, flask_app_serial=serial)
     assert code != 0
-    assert (played.live(), played.locks()) == ("v1,v1,v1", []), said
-    assert V1 in said and "drained on" in said and "web1" in played.drained()
+    assert (played.live(), played.locks()) == ("v1,v1,v1", []), output
+    assert V1 in output and "drained on" in output and "web1" in played.drained()
     played.gone.clear()
-    code, said = played.run("deploy", "v2", hooks=True)
-    assert (code, played.live(), played.out(), played.drained(), played.locks()) == (0, "v2,v2,v2", [], [], []), said
+    code, output = played.run("deploy", "v2", hooks=True)
+    assert (code, played.live(), played.out(), played.drained(), played.locks()) == (0, "v2,v2,v2", [], [], []), output
 
 
-def test_a_rollout_that_a_host_refuses_is_undone_once(played):
+def test_partly_failed_rollout_is_undone_once(played):
     played.rejects("web2", "v2")
-    code, said = played.run("deploy", "v2", hooks=True)
-    assert (code, played.live(), played.locks()) == (2, "v2,v1,v1", []), said
-    assert "activating v2 failed on web2" in said and "release_rollback_rollout=true --limit web1" in said
-    code, said = played.run("rollback", hooks=True)
-    assert (code, played.live(), played.locks()) == (2, "v2,v1,v1", []), said
-    assert "hosts differ" in said and "-e release_rollback_to=" in said
+    code, output = played.run("deploy", "v2", hooks=True)
+    assert (code, played.live(), played.locks()) == (2, "v2,v1,v1", []), output
+    assert "activating v2 failed on web2" in output and "release_rollback_rollout=true --limit web1" in output
+    code, output = played.run("rollback", hooks=True)
+    assert (code, played.live(), played.locks()) == (2, "v2,v1,v1", []), output
+    assert "hosts differ" in output and "-e release_rollback_to=" in output
     for words in ("of v2, is undone: web1 to v1", "is undone already"):
-        code, said = played.run("rollback", hooks=True, release_rollback_rollout=True)
-        assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "undone,undone,undone"), said
-        assert words in said and V1 in said
+        code, output = played.run("rollback", hooks=True, release_rollback_rollout=True)
+        assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "undone,undone,undone"), output
+        assert words in output and V1 in output
     assert (played.out(), played.locks()) == ([], [])
 
 
-def test_of_two_runs_at_the_same_moment_exactly_one_wins_and_the_other_one_does_nothing(played):
+def test_only_one_of_two_concurrent_runs_proceeds(played):
     runs = {release: played.start("deploy", release, hooks=True) for release in ("v2", "v3")}
     outputs = {release: re.sub(r"\s+", " ", run.communicate(timeout=300)[0]) for release, run in runs.items()}
     codes = {release: run.returncode for release, run in runs.items()}
@@ -78,7 +78,7 @@ def test_of_two_runs_at_the_same_moment_exactly_one_wins_and_the_other_one_does_
         assert not os.path.exists(played.home(host).release(loser))
 
 
-def test_a_controller_that_is_killed_while_a_host_is_drained(played):
+def test_rollback_after_the_controller_was_killed_joins_drained_hosts(played):
     run = played.start("deploy", "v2", hooks=True)
     until = time.monotonic() + 120
     while played.out() != ["web2"] and time.monotonic() < until:
@@ -87,30 +87,30 @@ def test_a_controller_that_is_killed_while_a_host_is_drained(played):
     run.communicate()
     assert played.live().startswith("v2,") and played.locks() == played.hosts
     assert played.out() == ["web2"] and "web2" in played.drained()
-    code, said = played.run("rollback", hooks=True, release_rollback_rollout=True)
-    assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "undone,undone,undone"), said
-    assert (played.out(), played.drained(), played.locks()) == ([], [], []), said
+    code, output = played.run("rollback", hooks=True, release_rollback_rollout=True)
+    assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "undone,undone,undone"), output
+    assert (played.out(), played.drained(), played.locks()) == ([], [], []), output
 
 
-def test_a_join_that_fails_is_completed_by_the_next_run(played):
+def test_failed_join_is_completed_by_the_next_run(played):
     join = played.place / "join.yml"
     works = join.read_text()
     join.write_text("---\n- name: Join\n  ansible.builtin.fail:\n    msg: no balancer today\n")
-    code, said = played.run("deploy", "v2", hooks=True, flask_app_max_fail_percentage=50)
-    assert code == 2 and played.out() and played.drained() == played.out(), said
-    assert "hooks of release_on_failure failed as well" in said and played.locks() == []
+    code, output = played.run("deploy", "v2", hooks=True, flask_app_max_fail_percentage=50)
+    assert code == 2 and played.out() and played.drained() == played.out(), output
+    assert "hooks of release_on_failure failed as well" in output and played.locks() == []
     join.write_text(works)
-    code, said = played.run("deploy", "v2", hooks=True)
-    assert (code, played.live(), played.out(), played.drained()) == (0, "v2,v2,v2", [], []), said
+    code, output = played.run("deploy", "v2", hooks=True)
+    assert (code, played.live(), played.out(), played.drained()) == (0, "v2,v2,v2", [], []), output
 
 
-def test_a_host_that_cannot_be_reached_is_left_out_of_a_rollback_that_is_completed_later(played):
+def test_rollback_is_completed_on_a_host_that_was_unreachable(played):
     assert played.run("deploy", "v2")[0] == 0
     played.gone.add("web3")
     for _time in range(2):
-        code, said = played.run("rollback", flask_app_max_fail_percentage=40)
-        assert (code, played.live(), played.locks()) == (2, "v1,v1,v2", []), said
+        code, output = played.run("rollback", flask_app_max_fail_percentage=40)
+        assert (code, played.live(), played.locks()) == (2, "v1,v1,v2", []), output
     played.gone.clear()
-    code, said = played.run("rollback")
-    assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "done,done,done"), said
-    assert "the rollback that has begun is completed" in said
+    code, output = played.run("rollback")
+    assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "done,done,done"), output
+    assert "the rollback that has begun is completed" in output

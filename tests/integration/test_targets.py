@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ansible-test's integration tests, each target of targets/, on a host of each platform.
+"""Run ansible-test's integration tests, each target of targets/, on a host of each platform.
 
 One call of ansible-test runs all targets of a platform: its start takes longer than many a target.
 """
@@ -17,23 +17,23 @@ import target
 from build import PULLED, SUITES, build_images, missing
 from environment import ROOT, docker
 
-from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL, snapshot
+from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL_SCRIPT, build_snapshot
 from ansible_collections.flaskops.production.tests.unit.programs import require
 
 TARGETS = Path(__file__).parent / "targets"
-# What a target depends on is no test of its own.
+# Dependencies of targets are not tests.
 NAMES = sorted(path.name for path in TARGETS.iterdir() if not path.name.startswith("setup_"))
 TREE = "/root/ansible_collections/flaskops/production"
-# The newest ansible-core that the host's own Python runs: on Debian 12, and on 13.
+# The newest ansible-core for the Python of Debian 12 and of Debian 13.
 ANSIBLE = f"""\
-{INSTALL.format("python3-venv")}
+{INSTALL_SCRIPT.format("python3-venv")}
 python3 -m venv /opt/ansible
 /opt/ansible/bin/pip -qq --no-cache-dir --disable-pip-version-check install \\
     'ansible-core~=2.19.0; python_version < "3.12"' 'ansible-core~=2.21.0; python_version >= "3.12"'
-# A target begins on a host without Nginx.
-{INSTALL.format("--download-only nginx")}
+# Targets start on a host without Nginx.
+{INSTALL_SCRIPT.format("--download-only nginx")}
 """
-# ansible-test passes no variable on: what pip is told on this network has to stand in a file.
+# ansible-test does not pass environment variables on. Write pip's settings for this network to a file.
 PREPARE = f"""\
 mkdir -p {TREE}
 [ -z "${{PIP_CERT:-}}" ] || printf '[global]\\ncert = %s\\n' "$PIP_CERT" > /etc/pip.conf
@@ -43,7 +43,7 @@ FAILED = re.compile(r"integration test\(s\) listed below.*?:\n(.*)", re.DOTALL)
 
 
 def test_each_module_has_a_target():
-    # ansible-test takes the name of a role of the collection for the role, not for a target.
+    # ansible-test resolves the name of a role in the collection to the role, not to a target.
     modules = [name.removeprefix("module_") for name in NAMES if not name.startswith("role_")]
     assert sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py")) == sorted(modules)
 
@@ -60,13 +60,13 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def host(docker_answers, platform):
-    """A host with ansible-test and the collection: it is its own controller. ansible-test asks for ssh-keygen, too."""
+    """Start a host with ansible-test, ssh-keygen and the collection, as its own controller."""
     require("docker", "git")
     if platform in PULLED:
         if missing(platform):
             pytest.skip(missing(platform))
         build_images(platform)
-    container = target.start(snapshot(platform, ANSIBLE))
+    container = target.start(build_snapshot(platform, ANSIBLE))
     docker("exec", container, "sh", "-euc", PREPARE)
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "galaxy.yml", "meta", "plugins",
@@ -82,10 +82,10 @@ def host(docker_answers, platform):
 
 
 class Report:
-    """What ansible-test said of each target, and which of them it says have failed."""
+    """The output of each target, and the failed targets."""
 
     def __init__(self, output: str, passed: bool) -> None:
-        # The text before the first target, then a name and a text in turn.
+        # The text before the first target, followed by pairs of a name and a text.
         self.before, *parts = STARTS.split(output)
         self.texts = dict(zip(parts[::2], parts[1::2], strict=True))
         listed = FAILED.search(output)
@@ -95,7 +95,7 @@ class Report:
 
 @pytest.fixture(scope="module")
 def report(request, platform, host):
-    """The report on those targets that are asked for on this platform."""
+    """Run the selected targets on this platform and return the report."""
     asked = [getattr(item, "callspec", None) for item in request.session.items if item.module is request.module]
     names = [call.params["name"] for call in asked if call and call.params["platform"] == platform]
     options = ["--local", "--allow-root", "--allow-destructive", "--color=no", "--diff", "--continue-on-error"]
@@ -112,6 +112,6 @@ def report(request, platform, host):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_target(report, name):
+def test_target_passes(report, name):
     assert name in report.texts, f"ansible-test did not run {name}.\n{report.before}"
     assert name not in report.failed, report.texts[name]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playbooks that look at a fleet, where nobody answers."""
+"""Test read-only playbooks with unreachable hosts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ansible_collections.flaskops.production.tests.unit.programs import needs
 pytestmark = needs("ssh")
 
 
-def look(place: Path, playbook: str, report: Path, *options: str) -> subprocess.CompletedProcess:
-    """Run the playbook on a host at whose port nothing listens."""
+def run_playbook(place: Path, playbook: str, report: Path, *options: str) -> subprocess.CompletedProcess:
+    """Run a playbook on a host without a listening port."""
     ghost = {"ansible_host": "127.0.0.1", "ansible_port": 1, "flask_app_name": "myapp"}
     (place / "inventory.json").write_text(json.dumps({"flask": {"hosts": {"ghost": ghost}}}))
     named = f"flaskops.production.{playbook}"
@@ -36,17 +36,17 @@ def look(place: Path, playbook: str, report: Path, *options: str) -> subprocess.
     ("playbook", "ends", "says"),
     [("status", 0, "ghost"), ("doctor", 2, "ghost returned no result")],
 )
-def test_a_host_that_can_not_be_reached_is_told(tmp_path, playbook, ends, says):
+def test_unreachable_host_is_reported(tmp_path, playbook, ends, says):
     report = tmp_path / "report.json"
-    done = look(tmp_path, playbook, report)
+    done = run_playbook(tmp_path, playbook, report)
     assert done.returncode == ends, done.stdout + done.stderr
     assert says in done.stdout
     assert "ghost" in report.read_text()
 
 
 @pytest.mark.parametrize("playbook", ["status", "doctor"])
-def test_a_report_that_can_not_be_written_is_a_failure(tmp_path, playbook):
+def test_unwritable_report_is_a_failure(tmp_path, playbook):
     report = tmp_path / "missing" / "report.json"
-    done = look(tmp_path, playbook, report, "-edoctor_fail_on=never")
+    done = run_playbook(tmp_path, playbook, report, "-edoctor_fail_on=never")
     assert done.returncode == 2, done.stdout + done.stderr
     assert str(report.parent) in done.stdout + done.stderr

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playbooks of the collection in which a host that fails stops no other, so that one run serves many cases."""
+"""Copy playbooks of the collection with the strategy free, so that one run serves many cases."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from environment import ROOT
 
 
-def without_waiting(place: Path, name: str) -> str:
-    """The path of a copy of a playbook that is as it is but for its strategy."""
+def copy_with_free_strategy(place: Path, name: str) -> str:
+    """Return the path of a copy of a playbook in which a failed host does not stop others."""
     for directory in ("plugins", "roles", "playbooks/tasks"):
         link = place / "free" / directory
         link.parent.mkdir(parents=True, exist_ok=True)
