@@ -13,14 +13,14 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._rollouts impo
     find_returns,
     next_rollout,
 )
-from ansible_collections.flaskops.production.plugins.plugin_utils._run import this_run
+from ansible_collections.flaskops.production.plugins.plugin_utils._run import describe_run
 
 
 def release_rollout(looks: Mapping[str, Mapping[str, Any]], action: str = "deploy") -> dict[str, Any]:
     """The rollout of an application, from what each host has recorded and which release it is to run."""
     records = {host: look["rollout"] for host, look in looks.items()}
     releases = {host: look["release"] for host, look in looks.items()}
-    return next_rollout(records, releases, action, this_run()["run"])
+    return next_rollout(records, releases, action, describe_run()["run"])
 
 
 def release_returns(
@@ -38,7 +38,7 @@ def release_returns(
         last = max((record for record in records.values() if record), key=lambda record: record["number"])
         rollout = {key: last[key] for key in ("id", "number", "action", "hosts")}
     else:
-        rollout = next_rollout(records, found.targets, "rollback", this_run()["run"])
+        rollout = next_rollout(records, found.targets, "rollback", describe_run()["run"])
     return {
         **nothing,
         "targets": found.targets,

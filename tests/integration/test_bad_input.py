@@ -360,7 +360,7 @@ ROWS = [
             release_archive_signature="SOURCES/changed.tar.minisig",
             release_archive_minisign_key="SOURCES/signer.pub",
         ),
-        *("release_archive_signature", "SOURCES/changed.tar", "the signature of something else", "correct the key"),
+        *("release_archive_signature", "SOURCES/changed.tar", "it signs other content", "correct the key"),
         programs=("minisign",),
     ),
     row(

@@ -142,7 +142,7 @@ class Run:
             return self.fleet.run_module(MODULES[module], module_args)
 
         action = SimpleNamespace(_task=SimpleNamespace(resolved_action=module, action=module), _execute_module=on_host)
-        return _run.execute(action, given, {})
+        return _run.execute_module(action, given, {})
 
     def active(self, app: str = "") -> list[str]:
         return [host for host in self.hosts if host not in self.failed and host not in self.gone]
