@@ -144,7 +144,7 @@ ROWS = [
     row(
         "Setting that the units decide",
         {"gunicorn_systemd_settings": {"bind": "0.0.0.0:80"}},
-        *("gunicorn_systemd_settings", "bind", "leave out"),
+        *("gunicorn_systemd_settings", "bind", "remove"),
     ),
     row(
         "Settings that have variables of their own",

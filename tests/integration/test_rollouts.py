@@ -57,8 +57,8 @@ def test_a_rollout_that_a_host_refuses_is_undone_once(played):
     assert "activating v2 failed on web2" in said and "release_rollback_rollout=true --limit web1" in said
     code, said = played.run("rollback", hooks=True)
     assert (code, played.live(), played.locks()) == (2, "v2,v1,v1", []), said
-    assert "hosts differ" in said and "-e release_rollback_to=" in said
-    for words in ("of v2, is undone: web1 to v1", "is undone already"):
+    assert "the live releases of the hosts differ" in said and "-e release_rollback_to=" in said
+    for words in ("undoing the last rollout, of v2: web1 to v1", "is already undone"):
         code, said = played.run("rollback", hooks=True, release_rollback_rollout=True)
         assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "undone,undone,undone"), said
         assert words in said and V1 in said
@@ -113,4 +113,4 @@ def test_a_host_that_cannot_be_reached_is_left_out_of_a_rollback_that_is_complet
     played.gone.clear()
     code, said = played.run("rollback")
     assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "done,done,done"), said
-    assert "the rollback that has begun is completed" in said
+    assert "completing the unfinished rollback" in said

@@ -248,11 +248,11 @@ class Run:
 
     def decide(self, app: str) -> None:
         returns = release_returns(self.looked(app), app, self.to, self.undo)
-        if returns["refused"]:
+        if returns["error"]:
             for host in self.active():
-                self.fail(host, app, {"msg": returns["refused"]})
+                self.fail(host, app, {"msg": returns["error"]})
             raise Stopped
-        self.said.append(returns["said"])
+        self.said.append(returns["message"])
         for host, target in returns["targets"].items():
             live = self.looks[app][host]["live"]
             self.prepared[app][host] = {"release": target, "needed": target != live, "action": "rollback"}
