@@ -18,9 +18,9 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session")
-def docker_answers():
-    """Docker, for tests on hosts."""
+def requires_docker():
+    """Skip tests on hosts if Docker does not run."""
     import packages
 
-    if not packages.docker_answers():
-        pytest.skip("Docker does not answer")
+    if not packages.is_docker_running():
+        pytest.skip("Docker does not run")

@@ -19,8 +19,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import containers
 import pytest
-import target
 from build import image
 from environment import ROOT, VENV, docker, tool_environment
 
@@ -216,16 +216,16 @@ def serving(directory: Path, address: str = "127.0.0.1", handler: type[Guarded] 
 
 
 @pytest.fixture(scope="session")
-def site(docker_answers, tmp_path_factory):
+def site(requires_docker, tmp_path_factory):
     """A host as an installer leaves it."""
     require("docker", "git")
     place = tmp_path_factory.mktemp("site")
     with serving(place) as port:
-        container = target.start(image("debian12"))
+        container = containers.start(image("debian12"))
         try:
             yield Site(container, place, port)
         finally:
-            target.remove(container)
+            containers.remove(container)
 
 
 @pytest.fixture(scope="session")

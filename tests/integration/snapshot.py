@@ -10,7 +10,7 @@ import hashlib
 import subprocess
 
 from build import RECIPE, exists, image
-from environment import CACHE, docker, target_environment, target_volumes
+from environment import CACHE, container_environment, docker, list_container_volumes
 
 # No service starts while its package is installed.
 INSTALL = """\
@@ -33,9 +33,9 @@ def snapshot(platform: str, script: str) -> str:
 
 
 def _build(base: str, script: str, tag: str) -> None:
-    volumes = [f"--volume={volume}" for volume in target_volumes()]
+    volumes = [f"--volume={volume}" for volume in list_container_volumes()]
     # Not as variables of the container, which the image would keep.
-    settings = "".join(f"export {name}={value}\n" for name, value in target_environment().items())
+    settings = "".join(f"export {name}={value}\n" for name, value in container_environment().items())
     container = docker("create", *volumes, base, "sh", "-c", settings + script)
     try:
         done = subprocess.run(["docker", "start", "--attach", container], check=False, capture_output=True, text=True)

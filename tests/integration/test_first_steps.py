@@ -15,18 +15,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import containers
 import pytest
-import target
 from build import image
 from environment import ROOT
-from ssh_hosts import address, connect
+from ssh_hosts import connect_hosts, get_address
 
 from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL, snapshot
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 pytestmark = [
     pytest.mark.xdist_group("tarball"),
-    pytest.mark.usefixtures("docker_answers"),
+    pytest.mark.usefixtures("requires_docker"),
     needs("docker", "ssh", "ssh-keygen", "curl", "git"),
 ]
 
@@ -49,7 +49,7 @@ class User:
         self.home = tempfile.TemporaryDirectory()
         home = Path(self.home.name)
         # In the place of a name server.
-        names = "".join(f'resolve = "{name}:80:{address(container)}"\n' for name, container in servers.items())
+        names = "".join(f'resolve = "{name}:80:{get_address(container)}"\n' for name, container in servers.items())
         (home / ".curlrc").write_text(f'{names}noproxy = "*"\nsilent\nshow-error\nfail\n')
         self.environment = {
             **installed.environment,
@@ -60,7 +60,7 @@ class User:
 
     def know_the_servers(self, inventory: Path) -> None:
         """What a user's own SSH configuration says of a server."""
-        known = json.loads(connect(list(self.servers.values()), self.place / "ssh").read_text())["flask"]["hosts"]
+        known = json.loads(connect_hosts(list(self.servers.values()), self.place / "ssh").read_text())["flask"]["hosts"]
         (inventory / "host_vars").mkdir()
         for name, container in self.servers.items():
             (inventory / "host_vars" / f"{name}.json").write_text(json.dumps(known[container]))
@@ -83,12 +83,12 @@ class User:
 
 @contextlib.contextmanager
 def servers(*images: str) -> Iterator[dict[str, str]]:
-    containers = [target.start(image) for image in images]
+    containers = [containers.start(image) for image in images]
     try:
         yield {f"web{number}.example.org": container for number, container in enumerate(containers, 1)}
     finally:
         for container in containers:
-            target.remove(container)
+            containers.remove(container)
 
 
 def steps(text: str) -> list[tuple[str, str]]:

@@ -39,7 +39,7 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*)\n(?P<text>.*?)^(?P=inde
 SPEC = {
     name: option
     for role in generate_docs.ROLES
-    for name, option in generate_docs.argument_spec(role)["options"].items()
+    for name, option in generate_docs.read_argument_spec(role)["options"].items()
 }
 # What describes a run or several applications, and what is asked for by a playbook alone.
 OF_THE_RUN = {

@@ -35,7 +35,7 @@ OTHER_VARIABLES = {
 
 
 def options(role: str) -> dict:
-    return generate_docs.argument_spec(role)["options"]
+    return generate_docs.read_argument_spec(role)["options"]
 
 
 def load(path: Path) -> dict:
@@ -50,11 +50,11 @@ def test_every_role_is_documented():
     assert sorted(generate_docs.ROLES) == ROLES
 
 
-@pytest.mark.parametrize("document", generate_docs.documents(), ids=name)
+@pytest.mark.parametrize("document", generate_docs.list_documents(), ids=name)
 def test_tables_are_fresh(document):
     text = document.read_text()
     assert ":begin" in text, "the document has no place for a table"
-    assert generate_docs.generate(document) == text, "run: python3 tools/generate_docs.py"
+    assert generate_docs.generate_document(document) == text, "run: python3 tools/generate_docs.py"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -192,4 +192,4 @@ def test_there_are_examples():
     ],
 )
 def test_markup_becomes_markdown(text, expected):
-    assert generate_docs.markdown(text, ROOT / "roles/release/README.md") == expected
+    assert generate_docs.format_markdown(text, ROOT / "roles/release/README.md") == expected

@@ -51,7 +51,7 @@ MESSAGES = {
         "molecule/fleet/tasks/failing.yml",
         "release_rollback_rollout",
     ),
-    "-e release_rollback_rollout=true. To return all hosts to one release": (
+    "-e release_rollback_rollout=true. To roll back all hosts to one release": (
         "tests/integration/test_rollouts.py",
         "release_rollback_rollout=True",
     ),
