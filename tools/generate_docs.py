@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
 KINDS = "roles|variables|findings|sandbox"
 BLOCK = re.compile(rf"(<!-- ({KINDS}):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
-# Ansible's semantic markup: a letter, and what is in parentheses, in which a backslash keeps the next character.
+# Ansible's semantic markup: a letter and an argument in parentheses, in which a backslash escapes the next character.
 MARKUP = re.compile(r"\b([BCEIMOPUV]|RV)\(((?:\\.|[^\\)])*)\)")
 
 

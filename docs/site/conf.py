@@ -21,7 +21,7 @@ pygments_dark_style = "monokai"
 html_theme_options = {"source_repository": "https://github.com/flaskops/production/"}
 # A command is copied without its prompt and its output.
 copybutton_exclude = ".linenos, .gp, .go"
-# The reference has a page for each plugin, in a table of contents of its own.
+# The reference has a page for each plugin, in a separate table of contents.
 suppress_warnings = ["myst.header"]
 
 ANSIBLE = "https://docs.ansible.com/ansible/latest"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A release's files as one checked tree, whatever they came from, and the one archive that is written from it."""
+"""The files of a release as one checked tree, and the archive that is written from it."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_module_reports_that_it_is_an_action_plugin(run_module):
 
 
 PLAYBOOK = """
-- name: Three hosts in batches that nobody can reach
+- name: Three unreachable hosts in batches
   hosts: all
   gather_facts: false
   serial: 2
