@@ -10,7 +10,7 @@ import sys
 import nox
 
 sys.path.insert(0, "tools")
-from packages import docker_answers, may_install
+from packages import can_install, is_docker_running
 
 nox.needs_version = ">=2025.5.1"
 # nox itself runs in the environment that holds all tools.
@@ -42,7 +42,7 @@ def pytest(session, *arguments, workers=WORKERS):
 
 def images(session):
     # Where there is no Docker, the tests on hosts are skipped.
-    if docker_answers() or may_install():
+    if is_docker_running() or can_install():
         session.run("python", "molecule/shared/image/build.py")
 
 

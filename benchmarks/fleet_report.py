@@ -1,21 +1,21 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The figures of a fleet as tables, and beside what is asked of this collection."""
+"""Format the figures of a fleet as tables, and compare them with the aims of this collection."""
 
 from __future__ import annotations
 
-from fleet_results import DONE_BY, FLOOR, JOBS, WAYS, Results, Run, capital, hosts
-from page import markdown
+from fleet_results import FLOOR, JOBS, METHODS, METHODS_BY_JOB, FleetResults, Measurement, capitalize, format_hosts
+from page import format_table
 
 
-def times(value: float, floor: float) -> str:
+def format_ratio(value: float, floor: float) -> str:
     return f"{value / floor:.1f} ×"
 
 
-def row(name: str, way: str, run: Run, floor: Run) -> list[str]:
+def format_row(name: str, way: str, run: Measurement, floor: Measurement) -> list[str]:
     def cell(text: str, attribute: str) -> str:
-        ratio = times(getattr(run, attribute), getattr(floor, attribute))
+        ratio = format_ratio(getattr(run, attribute), getattr(floor, attribute))
         return text if run is floor else f"{text} ({ratio})"
 
     sent = "–" if run.sent is None else cell(f"{run.sent / 1000:,.0f} kB", "sent")
@@ -23,29 +23,29 @@ def row(name: str, way: str, run: Run, floor: Run) -> list[str]:
     return [name, way, executions, cell(f"{run.wall:.1f} s", "wall"), cell(f"{run.cpu:.1f} s", "cpu"), sent]
 
 
-def table(runs: dict[str, Run]) -> str:
+def tabulate_runs(runs: dict[str, Measurement]) -> str:
     floor = runs[FLOOR]
     rows = [["job", "done by", "executions per host", "wall time", "controller CPU", "sent to each host"]]
-    rows.append(row("one `ping`", "the floor", floor, floor))
+    rows.append(format_row("one `ping`", "the floor", floor, floor))
     for job, name in JOBS.items():
-        for way in DONE_BY[job]:
+        for way in METHODS_BY_JOB[job]:
             run = runs.get(f"{job}/{way}")
             if run:
-                rows.append(row(name, WAYS[way], run, floor))
+                rows.append(format_row(name, METHODS[way], run, floor))
             elif job != "first":
-                rows.append([name, WAYS[way], *["not measured"] * 4])
-    return markdown(rows)
+                rows.append([name, METHODS[way], *["not measured"] * 4])
+    return format_table(rows)
 
 
-def verdicts(sizes: dict[int, dict[str, Run]]) -> list[str]:
-    """What is asked of this collection, beside what was measured."""
+def format_verdicts(sizes: dict[int, dict[str, Measurement]]) -> list[str]:
+    """Compare the figures with the aims of this collection."""
     count = 10 if 10 in sizes else max(sizes)
     runs = sizes[count]
-    asked = [("noop", FLOOR, 5.0), ("noop", "noop/stock", 0.4), ("deploy", "deploy/ansistrano", 0.7)]
+    aims = [("noop", FLOOR, 5.0), ("noop", "noop/stock", 0.4), ("deploy", "deploy/ansistrano", 0.7)]
     against = {FLOOR: "a play of one `ping`", "noop/stock": "stock modules", "deploy/ansistrano": "Ansistrano"}
     lines = []
-    for job, other, limit in asked:
-        subject = f"{capital(JOBS[job])}, {hosts(count)}"
+    for job, other, limit in aims:
+        subject = f"{capitalize(JOBS[job])}, {format_hosts(count)}"
         if other not in runs:
             lines.append(f"{subject}: not measured against {against[other]}.")
             continue
@@ -55,8 +55,8 @@ def verdicts(sizes: dict[int, dict[str, Run]]) -> list[str]:
     return lines
 
 
-def report(results: Results) -> str:
-    parts = [results.machine, "\n".join(f"- {line}" for line in verdicts(results.sizes)), "![](fleet.svg)"]
+def format_report(results: FleetResults) -> str:
+    parts = [results.machine, "\n".join(f"- {line}" for line in format_verdicts(results.sizes)), "![](fleet.svg)"]
     for count, runs in sorted(results.sizes.items()):
-        parts.append(f"### {capital(hosts(count))}\n\n{table(runs)}")
+        parts.append(f"### {capitalize(format_hosts(count))}\n\n{tabulate_runs(runs)}")
     return "\n\n".join(parts)

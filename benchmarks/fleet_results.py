@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is measured of a fleet: the jobs, who does them, and what each run took."""
+"""The jobs and methods of the fleet benchmark, and the figures of each run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import statistics
 from dataclasses import asdict, dataclass, fields
 
-# In the order in which one round goes through them, after the first run of all.
+# In the order of a round, after the first run.
 JOBS = {
     "first": "first run on a bare host",
     "deploy": "new release, known dependencies",
@@ -18,9 +18,9 @@ JOBS = {
     "rollback": "rollback",
 }
 ROUND = tuple(job for job in JOBS if job != "first")
-WAYS = {"ours": "this collection", "stock": "stock modules", "ansistrano": "Ansistrano"}
-# Ansistrano has no site, and neither it nor a guide has a deploy that knows that its release is live.
-DONE_BY = {
+METHODS = {"ours": "this collection", "stock": "stock modules", "ansistrano": "Ansistrano"}
+# Ansistrano does not provision sites. Neither it nor stock modules detect that a release is live.
+METHODS_BY_JOB = {
     "first": ("ours", "stock"),
     "deploy": ("ours", "stock", "ansistrano"),
     "live": ("ours",),
@@ -31,40 +31,42 @@ FLOOR = "floor"
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one run of a playbook took: for each host, or of the controller."""
+class Measurement:
+    """The figures of a playbook run: executions and received bytes per host, time and CPU time of the controller."""
 
     executions: float
     wall: float
     cpu: float
-    # Bytes that each host received; None where packages are among them.
+    # Bytes that each host received; None if they include packages.
     sent: float | None
 
 
 @dataclass(frozen=True)
-class Results:
+class FleetResults:
     machine: str
     processors: int
-    # Of each number of hosts: the medians by job and way, "deploy/ours", and of the floor.
-    sizes: dict[int, dict[str, Run]]
+    # By number of hosts: the medians by job and method, such as "deploy/ours", and of the floor.
+    sizes: dict[int, dict[str, Measurement]]
 
     @classmethod
-    def read(cls, text: str) -> Results:
+    def read(cls, text: str) -> FleetResults:
         data = json.loads(text)
-        sizes = {int(count): {key: Run(**run) for key, run in runs.items()} for count, runs in data["sizes"].items()}
+        sizes = {
+            int(count): {key: Measurement(**run) for key, run in runs.items()} for count, runs in data["sizes"].items()
+        }
         return cls(data["machine"], data["processors"], sizes)
 
     def text(self) -> str:
         return json.dumps(asdict(self), indent=2)
 
 
-def median(runs: list[Run]) -> Run:
-    return Run(*(statistics.median(getattr(run, field.name) for run in runs) for field in fields(Run)))
+def compute_median(runs: list[Measurement]) -> Measurement:
+    return Measurement(*(statistics.median(getattr(run, field.name) for run in runs) for field in fields(Measurement)))
 
 
-def hosts(count: int) -> str:
+def format_hosts(count: int) -> str:
     return f"{count} host{'s' if count > 1 else ''}"
 
 
-def capital(text: str) -> str:
+def capitalize(text: str) -> str:
     return text[0].upper() + text[1:]

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Swap a link many times while another process reads through it without a pause, and count the reads that failed.
+"""Swap a link many times while another process continuously reads through it, and count the failed reads.
 
-The same reader then runs against removing and making the link, as `rm; ln -s` does. It must miss there, or the first
-result would prove nothing. Exits 1 when a read failed during the swaps, and 2 when the reader can't see a failure.
+As a control, the same reader then runs while the link is removed and created, as `rm; ln -s` does. Some of its reads
+must fail. Exits with 1 if a read failed during the swaps, and with 2 if no read failed during the control.
 
     PYTHONPATH=<collections> python3 benchmarks/symlink_swap.py [--swaps 20000] [--sync] [--directory DIR]
 """
@@ -25,7 +25,7 @@ RELEASES = ("releases/1", "releases/2")
 
 
 def read_until(link: str, ready, stop, counts) -> None:
-    """Open a file through the link until told to stop; counts are reads, misses, and reads of each release."""
+    """Read a file through the link until `stop` is set. Store reads, failures, and reads per release in `counts`."""
     page = os.path.join(link, "page")
     reads = missed = 0
     seen = [0, 0]
@@ -43,13 +43,13 @@ def read_until(link: str, ready, stop, counts) -> None:
     counts[:] = [reads, missed, *seen]
 
 
-def remove_and_make(link: str, target: str) -> None:
+def remove_and_create(link: str, target: str) -> None:
     os.unlink(link)
     os.symlink(target, link)
 
 
 def measure(name: str, change: Callable[[str, str], object], root: str, swaps: int) -> tuple[int, int]:
-    """Run the swaps against a reader, print a line, and return reads and misses."""
+    """Run the swaps against a reader, print a line, and return the numbers of reads and failures."""
     link = os.path.join(root, "app")
     context = multiprocessing.get_context("fork")
     ready, stop, counts = context.Event(), context.Event(), context.Array("q", 4)
@@ -85,7 +85,7 @@ def main() -> int:
                 page.write(str(number))
         os.symlink(RELEASES[1], os.path.join(root, "app"))
         _reads, missed = measure("symlink_swap", lambda path, to: swap(path, to, options.sync), root, options.swaps)
-        _reads, control = measure("rm; ln -s (control)", remove_and_make, root, options.swaps)
+        _reads, control = measure("rm; ln -s (control)", remove_and_create, root, options.swaps)
         left = sorted(set(os.listdir(root)) - {"app", "releases"})
     if left:
         print(f"Temporary names were left behind: {', '.join(left)}")
@@ -94,7 +94,7 @@ def main() -> int:
         print(f"{missed:,} reads found no release during the swaps.")
         return 1
     if not control:
-        print("The control missed no read, so this run can't show that a failure would be seen. Run it again.")
+        print("No read failed during the control, so this run cannot detect failures. Run it again.")
         return 2
     return 0
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests share."""
+"""Options and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session")
-def docker_answers():
-    """Docker, for tests on hosts."""
+def requires_docker():
+    """Skip tests on hosts if Docker does not run."""
     import packages
 
-    if not packages.docker_answers():
-        pytest.skip("Docker does not answer")
+    if not packages.is_docker_running():
+        pytest.skip("Docker does not run")

@@ -12,9 +12,9 @@ import time
 import urllib.error
 import urllib.request
 
-import target
-from docker_up import docker_up
-from environment import ROOT, docker, fail, say, tool_environment
+import containers
+from docker_up import start_docker
+from environment import ROOT, docker, fail, print_progress, tool_environment
 from setup import setup
 
 sys.path.insert(0, str(ROOT / "molecule/shared/image"))
@@ -25,7 +25,7 @@ PLATFORM = "debian13"
 CONFIGURATION = ROOT / "tools/demo/ansible.cfg"
 
 ANSWERS = """
-The application answers:   {url}
+The application answers:   {url()=url=get_url()}
 
 On the host ({host}, Debian 13), under /srv/demo:
   app -> releases/…        the live release; a deploy replaces this one link
@@ -42,13 +42,13 @@ Try next:
 """
 
 
-def inspect() -> dict:
+def inspect_container() -> dict:
     done = subprocess.run(["docker", "inspect", HOST], check=False, capture_output=True, text=True)
     return json.loads(done.stdout)[0] if done.returncode == 0 else {}
 
 
-def free_port(wanted: int = 8080) -> int:
-    """The port that is wanted, or any free one where something else listens there."""
+def find_free_port(wanted: int = 8080) -> int:
+    """Return the wanted port, or any free port if the wanted one is in use."""
     for port in (wanted, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -61,35 +61,37 @@ def free_port(wanted: int = 8080) -> int:
 
 
 def start_host() -> None:
-    container = inspect()
+    container = inspect_container()
     if not container:
         build_images(PLATFORM)
-        say(f"Starting the host {HOST} …")
-        target.start(image(PLATFORM), f"--name={HOST}", f"--hostname={HOST}", f"--publish=127.0.0.1:{free_port()}:80")
+        print_progress(f"Starting the host {HOST} …")
+        containers.start(
+            image(PLATFORM), f"--name={HOST}", f"--hostname={HOST}", f"--publish=127.0.0.1:{find_free_port()}:80"
+        )
     elif not container["State"]["Running"]:
         docker("start", HOST)
-        target.wait_for_boot(HOST)
+        containers.wait_for_boot(HOST)
 
 
-def url() -> str:
+def get_url() -> str:
     return f"http://{docker('port', HOST, '80/tcp').splitlines()[0]}/"
 
 
-def wait_until_it_answers(address: str) -> None:
-    trouble = ""
+def wait_for_answer(address: str) -> None:
+    last_error = ""
     for __ in range(60):
         try:
             with urllib.request.urlopen(address, timeout=5) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError) as error:
-            trouble = str(error)
+            last_error = str(error)
         time.sleep(0.5)
-    fail(f"{address} does not answer with 200: {trouble}\nThe log: docker exec {HOST} journalctl -u demo -n 50")
+    fail(f"{address} does not answer with 200: {last_error}\nThe log: docker exec {HOST} journalctl -u demo -n 50")
 
 
 def deploy() -> None:
-    docker_up()
+    start_docker()
     setup()
     start_host()
     playbook = ["ansible-playbook", str(ROOT / "playbooks/site.yml")]
@@ -97,14 +99,14 @@ def deploy() -> None:
         playbook, check=False, cwd=ROOT, env=tool_environment(ANSIBLE_CONFIG=str(CONFIGURATION))
     ).returncode:
         fail("The playbook failed; see the message above. `make demo` continues from there.")
-    wait_until_it_answers(url())
-    print(ANSWERS.format(url=url(), host=HOST))
+    wait_for_answer(get_url())
+    print(ANSWERS.format(url=get_url(), host=HOST))
 
 
 def destroy() -> None:
-    if shutil.which("docker") and inspect():
-        target.remove(HOST)
-        say(f"Removed {HOST}.")
+    if shutil.which("docker") and inspect_container():
+        containers.remove(HOST)
+        print_progress(f"Removed {HOST}.")
 
 
 if __name__ == "__main__":

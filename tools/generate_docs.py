@@ -23,18 +23,18 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs/site"))
 
-from terminal_picture import terminal_picture
+from terminal_picture import draw_terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
 KINDS = "roles|variables|findings|sandbox"
 BLOCK = re.compile(rf"(<!-- ({KINDS}):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
-# Ansible's semantic markup: a letter, and what is in parentheses, in which a backslash keeps the next character.
+# Ansible's semantic markup: a letter and an argument in parentheses, in which a backslash escapes the next character.
 MARKUP = re.compile(r"\b([BCEIMOPUV]|RV)\(((?:\\.|[^\\)])*)\)")
 
 
-def argument_spec(role: str) -> dict:
-    """The specification, with defaults that only defaults/main.yml has, because they follow from other variables."""
+def read_argument_spec(role: str) -> dict:
+    """Read a role's specification. Add defaults that depend on other variables, which only defaults/main.yml has."""
     directory = ROOT / "roles" / role
     spec = yaml.safe_load((directory / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]
     defaults = yaml.safe_load((directory / "defaults/main.yml").read_text()) or {}
@@ -44,101 +44,110 @@ def argument_spec(role: str) -> dict:
     return spec
 
 
-def documents() -> list[Path]:
+def list_documents() -> list[Path]:
     readmes = [ROOT / "roles" / role / "README.md" for role in ROLES]
     return [*readmes, *(ROOT / "docs" / name for name in ("settings.md", "doctor.md", "security.md"))]
 
 
-def pictures() -> dict[Path, str]:
-    """The pictures of terminals. A recording is the output of a real run; its first line is the picture's title."""
+def draw_pictures() -> dict[Path, str]:
+    """Draw the pictures of terminals from recordings. The first line of a recording is the title."""
     found = {}
     for recording in (ROOT / "docs/site").glob("*.txt"):
         title, __, text = recording.read_text().partition("\n\n")
-        found[ROOT / f"docs/images/{recording.stem}.svg"] = terminal_picture(title, text)
+        found[ROOT / f"docs/images/{recording.stem}.svg"] = draw_terminal(title, text)
     return found
 
 
-def role_link(role: str, document: Path) -> str:
-    """A link to the role's README."""
+def format_role_link(role: str, document: Path) -> str:
+    """Return a link to the role's README."""
     return f"[{role}]({os.path.relpath(ROOT / 'roles' / role / 'README.md', document.parent)})"
 
 
-def code(text: str) -> str:
-    """Text as Markdown code. A pipe would end the table's cell, in code too."""
+def format_code(text: str) -> str:
+    """Format text as Markdown code in a table, where pipes must be escaped."""
     fence = "``" if "`" in text else "`"
     return f"{fence}{text}{fence}".replace("|", "\\|")
 
 
-def markdown(text: str, document: Path) -> str:
-    """A description in Ansible's markup as one line of Markdown."""
+def format_markdown(text: str, document: Path) -> str:
+    """Convert a description in Ansible's markup to one line of Markdown."""
 
     def render(match: re.Match) -> str:
         kind, value = match[1], re.sub(r"\\(.)", r"\1", match[2])
         if kind == "P" and value.startswith("flaskops.production.") and value.endswith("#role"):
-            return role_link(value.split(".")[2].removesuffix("#role"), document)
+            return format_role_link(value.split(".")[2].removesuffix("#role"), document)
         if kind in ("B", "I"):
             return f"**{value}**" if kind == "B" else f"*{value}*"
         if kind in ("O", "RV"):
-            # Another role's option is named with the role in front of it.
+            # The name of another role's option has the role as a prefix.
             value = value.rpartition(":")[2].replace("=", ": ", 1)
-        return code(value.split("#")[0] if kind in ("M", "P") else value)
+        return format_code(value.split("#")[0] if kind in ("M", "P") else value)
 
     return MARKUP.sub(render, " ".join(text.split()))
 
 
-def description(option: dict) -> list[str]:
+def get_description(option: dict) -> list[str]:
     found = option["description"]
     return [found] if isinstance(found, str) else found
 
 
-def default(option: dict) -> str:
+def format_default(option: dict) -> str:
     if option.get("required"):
         return "required"
     if "default" not in option:
         return "none"
     value = option["default"]
     plain = isinstance(value, str) and value and not value.isdigit()
-    return code(value if plain else json.dumps(value, ensure_ascii=False))
+    return format_code(value if plain else json.dumps(value, ensure_ascii=False))
 
 
-def kind(option: dict) -> str:
+def format_type(option: dict) -> str:
     return f"list of {option['elements']}" if "elements" in option else option["type"]
 
 
-def choices(option: dict) -> str:
-    return f" One of {', '.join(code(choice) for choice in option['choices'])}." if "choices" in option else ""
+def format_choices(option: dict) -> str:
+    return f" One of {', '.join(format_code(choice) for choice in option['choices'])}." if "choices" in option else ""
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def format_table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def role_table(document: Path) -> str:
-    rows = [[role_link(role, document), markdown(argument_spec(role)["short_description"], document)] for role in ROLES]
-    return table(["Role", "Purpose"], rows)
+    rows = [
+        [format_role_link(role, document), format_markdown(read_argument_spec(role)["short_description"], document)]
+        for role in ROLES
+    ]
+    return format_table(["Role", "Purpose"], rows)
 
 
 def variable_table(document: Path, names: list[str]) -> str:
-    """All variables of the document's role, or the named ones of all roles, in brief."""
+    """Return the table of all variables of the document's role, or a short table of the named variables."""
     if not names:
         rows = []
-        for name, option in argument_spec(document.parent.name)["options"].items():
-            text = " ".join(markdown(sentence, document) for sentence in description(option))
-            rows.append([code(name), kind(option), default(option), text + choices(option)])
-        return table(["Variable", "Type", "Default", "Description"], rows)
-    options = {name: option for role in ROLES for name, option in argument_spec(role)["options"].items()}
+        for name, option in read_argument_spec(document.parent.name)["options"].items():
+            text = " ".join(format_markdown(sentence, document) for sentence in get_description(option))
+            rows.append([format_code(name), format_type(option), format_default(option), text + format_choices(option)])
+        return format_table(["Variable", "Type", "Default", "Description"], rows)
+    options = {name: option for role in ROLES for name, option in read_argument_spec(role)["options"].items()}
     rows = []
     for name in names:
         if name not in options:
-            sys.exit(f"{document}: {name} is no variable of a role.")
-        first = re.split(r"(?<=[.]) (?=[A-Z])", " ".join(description(options[name])[0].split()))[0]
-        rows.append([code(name), default(options[name]), markdown(first, document) + choices(options[name])])
-    return table(["Variable", "Default", "Meaning"], rows)
+            sys.exit(f"{document}: {name} is not a variable of a role.")
+        first = re.split(r"(?<=[.]) (?=[A-Z])", " ".join(get_description(options[name])[0].split()))[0]
+        rows.append(
+            [
+                format_code(name),
+                format_default(options[name]),
+                format_markdown(first, document) + format_choices(options[name]),
+            ]
+        )
+    return format_table(["Variable", "Default", "Meaning"], rows)
 
 
-def finding_sections() -> str:
-    """A section for each finding, by theme."""
+def format_findings() -> str:
+    """Return a section for each finding, grouped by theme."""
     spec = importlib.util.spec_from_file_location("catalog", ROOT / "plugins/module_utils/_doctor_catalog.py")
     catalog = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(catalog)
@@ -147,12 +156,14 @@ def finding_sections() -> str:
         parts.append(f"## {theme}\n")
         for name, kind in kinds.items():
             remedy = re.sub(r"\{(\w+)\}", r"<\1>", kind.remedy.replace("{{", "{").replace("}}", "}"))
-            parts.append(f"### {name}\n\n**{kind.title}** ({kind.severity}). {kind.reason}\n\nRemedy: {code(remedy)}\n")
+            parts.append(
+                f"### {name}\n\n**{kind.title}** ({kind.severity}). {kind.reason}\n\nRemedy: {format_code(remedy)}\n"
+            )
     return "\n" + "\n".join(parts) + "\n"
 
 
 def sandbox_table() -> str:
-    """The directives of the sandbox. The comment above a group of them is its reason."""
+    """Return the table of sandbox directives. The comment above a group of directives is its reason."""
     text = (ROOT / "roles/gunicorn_systemd/vars/main.yml").read_text()
     block = re.search(r"^__gunicorn_systemd_sandbox:\n((?: .*\n)+)", text, re.MULTILINE)[1]
     values = yaml.safe_load(block)
@@ -161,33 +172,38 @@ def sandbox_table() -> str:
         names = [line.split(":")[0] for line in directives.split("\n  ")]
         reason = " ".join(line.removeprefix("  # ") for line in comment.splitlines())
         rows.append(
-            [", ".join(shown for name in names for shown in directive(name.strip(), values.pop(name.strip()))), reason]
+            [
+                ", ".join(
+                    shown for name in names for shown in format_directive(name.strip(), values.pop(name.strip()))
+                ),
+                reason,
+            ]
         )
     if values:
         sys.exit(f"These directives of the sandbox have no reason: {', '.join(values)}.")
-    return table(["Directive", "Reason"], rows)
+    return format_table(["Directive", "Reason"], rows)
 
 
-def directive(name: str, value: object) -> list[str]:
-    """A directive as it stands in a unit, once for each of its values."""
+def format_directive(name: str, value: object) -> list[str]:
+    """Format a directive as in a unit, once for each value."""
     if value is True:
-        return [code(name)]
-    return [code(f"{name}={one}") for one in (value or [""] if isinstance(value, list) else [value])]
+        return [format_code(name)]
+    return [format_code(f"{name}={one}") for one in (value or [""] if isinstance(value, list) else [value])]
 
 
-def content(kind: str, document: Path, names: list[str]) -> str:
+def generate_table(kind: str, document: Path, names: list[str]) -> str:
     if kind == "roles":
         return role_table(document)
     if kind == "sandbox":
         return sandbox_table()
-    return finding_sections() if kind == "findings" else variable_table(document, names)
+    return format_findings() if kind == "findings" else variable_table(document, names)
 
 
-def generate(document: Path) -> str:
-    """The document's text with its tables as they should be."""
+def generate_document(document: Path) -> str:
+    """Return the document's text with newly generated tables."""
 
     def fill(match: re.Match) -> str:
-        return f"{match[1]}{content(match[2], document, match[3].split())}{match[5]}"
+        return f"{match[1]}{generate_table(match[2], document, match[3].split())}{match[5]}"
 
     return BLOCK.sub(fill, document.read_text())
 
@@ -196,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a table is stale")
     check = parser.parse_args().check
-    wanted = {document: generate(document) for document in documents()} | pictures()
+    wanted = {document: generate_document(document) for document in list_documents()} | draw_pictures()
     stale = {path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text}
     for document, text in stale.items():
         print(f"{document.relative_to(ROOT)} {'is stale' if check else 'written'}")

@@ -1,4 +1,4 @@
-"""The programs that the tests call: installed as root on Debian or Ubuntu, named with their packages elsewhere."""
+"""Install the programs that the tests call, as root on Debian or Ubuntu. Otherwise print the missing packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 
-from environment import fail, say
+from environment import fail, print_progress
 
 # Each program, its Debian package, and the tests that are skipped without it.
 PROGRAMS = {
@@ -26,34 +26,34 @@ PROGRAMS = {
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-def present(program: str) -> bool:
-    # A daemon that answers need not be this machine's, and one that does not can be started by root only.
-    if program in ("dockerd", "iptables") and (docker_answers() or not may_install()):
-        return docker_answers()
+def is_installed(program: str) -> bool:
+    # The daemon may run on another machine. Without root, these programs do not help to start it.
+    if program in ("dockerd", "iptables") and (is_docker_running() or not can_install()):
+        return is_docker_running()
     return bool(shutil.which(program))
 
 
-def docker_answers() -> bool:
+def is_docker_running() -> bool:
     command = ["docker", "info"]
     return bool(shutil.which("docker")) and subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def missing() -> dict[str, str]:
-    """The packages to install, each with the tests that are skipped without it."""
-    packages = {package: tests for program, (package, tests) in PROGRAMS.items() if not present(program)}
+def list_missing_packages() -> dict[str, str]:
+    """Return the missing packages, each with the tests that are skipped without it."""
+    packages = {package: tests for program, (package, tests) in PROGRAMS.items() if not is_installed(program)}
     if "debootstrap" in packages or not os.path.exists(KEYRING):
         packages["debian-archive-keyring"] = PROGRAMS["debootstrap"][1]
     return packages
 
 
-def may_install() -> bool:
+def can_install() -> bool:
     return os.geteuid() == 0 and bool(shutil.which("apt-get"))
 
 
-def install(*packages: str) -> None:
-    """Install Debian packages, which takes root and Debian."""
-    say(f"Installing {', '.join(packages)} …")
-    # RUNLEVEL keeps Nginx from being started.
+def install_packages(*packages: str) -> None:
+    """Install Debian packages. This requires root on Debian or Ubuntu."""
+    print_progress(f"Installing {', '.join(packages)} …")
+    # RUNLEVEL prevents the start of Nginx.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         command = ["apt-get", "-qq", *arguments]
@@ -63,21 +63,23 @@ def install(*packages: str) -> None:
 
 
 def install_venv() -> None:
-    """Debian has the module venv in a package of its own."""
+    """Install the module venv, which is a separate package on Debian."""
     if importlib.util.find_spec("ensurepip") is None:
-        if not may_install():
+        if not can_install():
             fail("This Python cannot create virtual environments. On Debian or Ubuntu: apt-get install python3-venv")
-        install("python3-venv")
+        install_packages("python3-venv")
 
 
 def install_programs() -> None:
-    packages = missing()
-    if packages and may_install():
-        install(*packages)
-        packages = missing()
+    packages = list_missing_packages()
+    if packages and can_install():
+        install_packages(*packages)
+        packages = list_missing_packages()
     if packages:
         tests = ", ".join(dict.fromkeys(packages.values()))
-        say(f"Skipped for want of programs: {tests}. To run them, install: apt-get install {' '.join(packages)}")
+        print_progress(
+            f"Skipped because programs are missing: {tests}. To run them, install: apt-get install {' '.join(packages)}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run nox sessions on a machine as it is: run.py <session> … [-- <arguments>]. The last line sums their tests up."""
+"""Install the tools and run nox sessions: run.py <session> … [-- <arguments>]. The last line counts the tests."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ REPORTS = CACHE / "reports"
 SESSIONS = CACHE / "sessions.json"
 
 
-def counts(session: dict) -> tuple[int, int, int]:
-    """Tests passed, failed and skipped; a session without a report of its tests is one test."""
+def count_tests(session: dict) -> tuple[int, int, int]:
+    """Return the numbers of passed, failed and skipped tests. A session without a test report counts as one test."""
     passed = failed = skipped = 0
     report = REPORTS / f"{session['name']}.xml"
     for suite in ElementTree.parse(report).getroot().iter("testsuite") if report.exists() else ():
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     path = os.pathsep.join([str(VENV / "bin"), tool_environment()["PATH"]])
     done = subprocess.run(command, check=False, cwd=ROOT, env=tool_environment(PATH=path))
     ended = json.loads(SESSIONS.read_text())["sessions"] if SESSIONS.exists() else []
-    passed, failed, skipped = (sum(column) for column in zip((0, 0, 0), *map(counts, ended), strict=True))
+    passed, failed, skipped = (sum(column) for column in zip((0, 0, 0), *map(count_tests, ended), strict=True))
     failed = failed or int(done.returncode != 0)
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     return int(failed > 0)

@@ -11,24 +11,24 @@ from environment import CACHE, ROOT, VENV, tool_environment
 sys.path.insert(0, str(ROOT / "molecule/shared/image"))
 from build import PULLED, SUITES, build_images
 
-# Their hosts are compared, so that there are two of them in any case.
-TWO = ("doctor", "fleet")
+# Scenarios that compare hosts, so they always have two.
+TWO_HOST_SCENARIOS = ("doctor", "fleet")
 NAMES = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
 
-def command(name: str, action: str, platform: str = "") -> tuple[list[str], dict[str, str]]:
-    """The command and its environment. FLASKOPS_MATRIX tells the hosts of one run from those of another beside it."""
+def build_command(name: str, action: str, platform: str = "") -> tuple[list[str], dict[str, str]]:
+    """Return the command and its environment. FLASKOPS_MATRIX distinguishes the hosts of concurrent runs."""
     suffix = os.environ.get("FLASKOPS_MATRIX", "")
-    # Molecule does not find it by itself in a linked work tree.
+    # Molecule does not find this file in a linked work tree.
     options = ["--base-config", ".config/molecule/config.yml"]
     words = [str(VENV / "bin/molecule"), *options, action, "--scenario-name", name]
-    if platform and not (platform in PULLED and name in TWO):
+    if platform and not (platform in PULLED and name in TWO_HOST_SCENARIOS):
         words += ["--platform-name", f"flaskops-{name}{suffix}-{platform}"]
-    # Runs of one scenario beside each other keep their notes apart.
-    notes = CACHE / "molecule" / "-".join(filter(None, (f"{name}{suffix}", platform)))
-    settings = {"MOLECULE_EPHEMERAL_DIRECTORY": str(notes), "FLASKOPS_MATRIX": suffix, "COLUMNS": "160"}
+    # Concurrent runs of a scenario have separate state directories.
+    state = CACHE / "molecule" / "-".join(filter(None, (f"{name}{suffix}", platform)))
+    settings = {"MOLECULE_EPHEMERAL_DIRECTORY": str(state), "FLASKOPS_MATRIX": suffix, "COLUMNS": "160"}
     if platform in PULLED:
-        # In the place of Debian 12, so that the names of hosts and images follow.
+        # The platform replaces Debian 12 in the names of hosts and images.
         settings["FLASKOPS_PLATFORM"] = platform
     return words, tool_environment(**settings)
 
@@ -39,7 +39,9 @@ if __name__ == "__main__":
     parser.add_argument("--action", default="test", help="Molecule's: test, converge, verify, login, destroy …")
     parser.add_argument("--platform", default="", choices=["", *SUITES, *PULLED], help="default: all of the scenario's")
     arguments = parser.parse_args()
-    build_images(*([arguments.platform] if arguments.platform else []), *(SUITES if arguments.name in TWO else []))
-    words, environment = command(arguments.name, arguments.action, arguments.platform)
+    build_images(
+        *([arguments.platform] if arguments.platform else []), *(SUITES if arguments.name in TWO_HOST_SCENARIOS else [])
+    )
+    words, environment = build_command(arguments.name, arguments.action, arguments.platform)
     os.chdir(ROOT)
     os.execvpe(words[0], words, environment)

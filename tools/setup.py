@@ -1,6 +1,6 @@
-"""Put the tools and the collections that the tests need under .cache/. Done already: nothing happens.
+"""Install the tools and the collections that the tests need in .cache/, unless they are installed.
 
-Interrupted at any point, the next run starts the missing part again.
+After an interruption, the next run installs the missing parts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from environment import CACHE, COLLECTIONS, ROOT, fail, say, tool_environment
+from environment import CACHE, COLLECTIONS, ROOT, fail, print_progress, tool_environment
 from packages import install_venv
 
 VENV = CACHE / "venv"
@@ -24,16 +24,16 @@ TOOLS = ROOT / "tools/requirements.txt"
 NEEDED = ("ansible/posix", "community/docker", "community/library_inventory_filtering_v1")
 REQUIREMENTS = ROOT / "tools/collections.yml"
 GALAXY = "https://galaxy.ansible.com/api/"
-# The `ansible` package on PyPI carries the same collections: the way to them where Galaxy does not answer.
+# The `ansible` package on PyPI holds the same collections. It is used if Galaxy is unreachable.
 WHEEL = "ansible==12.3.0" if sys.version_info < (3, 12) else "ansible==14.5.0"
 
 
-def digest(*parts: bytes | str) -> str:
+def compute_digest(*parts: bytes | str) -> str:
     return hashlib.sha256(b"\0".join(p.encode() if isinstance(p, str) else p for p in parts)).hexdigest()[:12]
 
 
-def point(link: Path, target: str | Path) -> None:
-    """Make `link` a link to `target` in one step, whatever link it was."""
+def replace_link(link: Path, target: str | Path) -> None:
+    """Replace `link` atomically with a link to `target`."""
     if not (link.is_symlink() and os.readlink(link) == str(target)):
         beside = link.with_name(f"{link.name}.new")
         beside.unlink(missing_ok=True)
@@ -41,12 +41,12 @@ def point(link: Path, target: str | Path) -> None:
         beside.replace(link)
 
 
-def tools() -> None:
-    """The environment that holds all tools, made once for each content of its requirements and each Python."""
-    # A virtual environment cannot be moved: it is made at its final path and counts once it is marked complete.
-    home = CACHE / f"venv-{digest(TOOLS.read_bytes(), sys.version, sys.executable)}"
+def install_tools() -> None:
+    """Create the virtual environment of the tools, once for each version of the requirements and each Python."""
+    # A virtual environment cannot be moved, so it is created at its final path and marked as complete at the end.
+    home = CACHE / f"venv-{compute_digest(TOOLS.read_bytes(), sys.version, sys.executable)}"
     if not (home / "complete").exists():
-        say("Installing the tools (a minute, once) …")
+        print_progress("Installing the tools (a minute, once) …")
         install_venv()
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
         pip = [home / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
@@ -57,10 +57,10 @@ def tools() -> None:
         if subprocess.run(quick, check=False, capture_output=True).returncode:
             subprocess.run([*pip, "-r", TOOLS], check=True)
         (home / "complete").touch()
-    point(VENV, home.name)
+    replace_link(VENV, home.name)
 
 
-def from_galaxy(path: Path) -> bool:
+def install_from_galaxy(path: Path) -> bool:
     try:
         urllib.request.urlopen(GALAXY, timeout=5).close()
     except OSError:
@@ -70,7 +70,7 @@ def from_galaxy(path: Path) -> bool:
     return done.returncode == 0
 
 
-def from_wheel(path: Path) -> None:
+def install_from_wheel(path: Path) -> None:
     pip = [VENV / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "download", "--no-deps"]
     subprocess.run([*pip, "-d", path, WHEEL], check=True)
     (wheel,) = path.glob("ansible-*.whl")
@@ -80,33 +80,33 @@ def from_wheel(path: Path) -> None:
     wheel.unlink()
 
 
-def collections() -> None:
-    """Collections beside a link to the work tree, so that what is tested is what is being edited."""
-    home = CACHE / f"collections-{digest(REQUIREMENTS.read_bytes(), WHEEL)}"
+def install_collections() -> None:
+    """Install the collections beside a link to the work tree, so that the tests use the edited files."""
+    home = CACHE / f"collections-{compute_digest(REQUIREMENTS.read_bytes(), WHEEL)}"
     if not home.exists():
-        say("Fetching the collections that the tests need …")
+        print_progress("Fetching the collections that the tests need …")
         with tempfile.TemporaryDirectory(dir=CACHE, prefix="collections-new-") as beside:
             path = Path(beside) / "path"
-            if not from_galaxy(path):
+            if not install_from_galaxy(path):
                 shutil.rmtree(path, ignore_errors=True)
                 path.mkdir()
-                from_wheel(path)
+                install_from_wheel(path)
             path.rename(home)
     namespace = home / "ansible_collections/flaskops"
     namespace.mkdir(exist_ok=True)
-    point(namespace / "production", ROOT)
-    point(COLLECTIONS, home.name)
+    replace_link(namespace / "production", ROOT)
+    replace_link(COLLECTIONS, home.name)
 
 
 def setup() -> None:
-    if sys.version_info < (3, 11):  # noqa: UP036 - this file is what says so
+    if sys.version_info < (3, 11):  # noqa: UP036 - this is the check of the version
         fail(f"The tools need Python 3.11 or newer, not {sys.version.split()[0]}. Name one: make PYTHON=python3.12")
     CACHE.mkdir(exist_ok=True)
-    # One process at a time puts things under .cache/.
+    # Only one process at a time changes .cache/.
     with open(CACHE / "setup.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        tools()
-        collections()
+        install_tools()
+        install_collections()
 
 
 if __name__ == "__main__":

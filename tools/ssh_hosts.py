@@ -1,7 +1,7 @@
 """Make containers reachable over SSH, and write the inventory: ssh_hosts.py <directory> <container> ...
 
-The containers come from the images with an SSH server. Each gets a host key of its own, which the inventory has
-checked, and lets the user `deploy` in with a key that is made in the directory. Run again, it corrects addresses.
+The images of the containers have an SSH server. Each container gets its own host key, which is checked. The user
+`deploy` logs in with a key that is generated in the directory. A second run updates the addresses.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from pathlib import Path
 from environment import docker
 
 USER = "deploy"
-LET_IN = f"""set -eu
+AUTHORIZE_SCRIPT = f"""set -eu
 [ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 install -d -o {USER} -g {USER} -m 700 /home/{USER}/.ssh
 install -o {USER} -g {USER} -m 600 /dev/stdin /home/{USER}/.ssh/authorized_keys
-# What the tools on this host are told by its environment holds for a session over SSH, too.
+# Pass these variables of the container to SSH sessions, too.
 printenv | grep -E '^(PIP_CERT|SSL_CERT_FILE)=' > /etc/environment || true
 systemctl restart ssh
 cat /etc/ssh/ssh_host_ed25519_key.pub
 """
 
 
-def address(container: str) -> str:
+def get_address(container: str) -> str:
     return docker("inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
 
 
-def let_in(container: str, public_key: str) -> str:
-    """Let the key in; the host's own public key."""
-    command = ["docker", "exec", "--interactive", container, "sh", "-c", LET_IN]
+def authorize_key(container: str, public_key: str) -> str:
+    """Authorize the key for the user `deploy`, and return the host's public key."""
+    command = ["docker", "exec", "--interactive", container, "sh", "-c", AUTHORIZE_SCRIPT]
     done = subprocess.run(command, input=public_key, capture_output=True, text=True, check=True)
     return " ".join(done.stdout.split()[:2])
 
 
-def connect(containers: list[str], directory: Path) -> Path:
-    """Make the containers a fleet; the path of its inventory, with all of them in the group flask."""
+def connect_hosts(containers: list[str], directory: Path) -> Path:
+    """Make the containers reachable over SSH. Return the path of an inventory with all of them in the group flask."""
     directory.mkdir(parents=True, exist_ok=True)
     key, known, inventory = (directory / name for name in ("key", "known_hosts", "fleet.json"))
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     public = key.with_suffix(".pub").read_text()
-    known.write_text("".join(f"{name} {let_in(name, public)}\n" for name in containers))
+    known.write_text("".join(f"{name} {authorize_key(name, public)}\n" for name in containers))
     options = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes -o ConnectTimeout=30"
-    # As variables of the hosts, because those win over what another inventory says of how to reach them.
+    # Host variables take precedence over connection variables of other inventories.
     hosts = {
         name: {
             "ansible_connection": "ssh",
-            "ansible_host": address(name),
+            "ansible_host": get_address(name),
             "ansible_user": USER,
             "ansible_ssh_private_key_file": str(key),
             "ansible_ssh_common_args": f"{options} -o HostKeyAlias={name}",
@@ -62,4 +62,4 @@ def connect(containers: list[str], directory: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(connect(sys.argv[2:], Path(sys.argv[1]).resolve()))
+    print(connect_hosts(sys.argv[2:], Path(sys.argv[1]).resolve()))

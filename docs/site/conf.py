@@ -1,4 +1,4 @@
-"""Sphinx's settings. docs_site.py copies this file beside the pages; it reads nothing from the network."""
+"""Settings of Sphinx. docs_site.py copies this file beside the pages. The build does not use the network."""
 
 import re
 
@@ -8,7 +8,7 @@ project = "flaskops.production"
 author = "The flaskops.production contributors"
 html_title = "flaskops.production"
 extensions = ["myst_parser", "sphinx_antsibull_ext", "sphinx_copybutton"]
-# Links between Markdown files name headings as GitHub does.
+# Links between Markdown files use GitHub's names of headings.
 myst_heading_anchors = 4
 html_theme = "furo"
 html_static_path = ["_static"]
@@ -19,9 +19,9 @@ html_show_sphinx = False
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 html_theme_options = {"source_repository": "https://github.com/flaskops/production/"}
-# A command is copied without its prompt and without what it prints.
+# A command is copied without its prompt and its output.
 copybutton_exclude = ".linenos, .gp, .go"
-# The reference has a page for each plugin, in a table of contents of its own.
+# The reference has a page for each plugin, in a separate table of contents.
 suppress_warnings = ["myst.header"]
 
 ANSIBLE = "https://docs.ansible.com/ansible/latest"
@@ -33,8 +33,8 @@ LABELS = {
 PLUGIN = re.compile(r"ansible_collections\.(\w+)\.(\w+)\.(\w+_\w+)\Z")
 
 
-def ansible_documentation(app, environment, node, content):
-    """Lead to Ansible's own documentation, whose addresses follow from the names, without asking it for a list."""
+def resolve_ansible_reference(app, environment, node, content):
+    """Link to Ansible's documentation, whose URLs follow from the names, without downloading an inventory."""
     target = node.get("reftarget", "")
     plugin = PLUGIN.match(target)
     if target in LABELS:
@@ -47,4 +47,4 @@ def ansible_documentation(app, environment, node, content):
 
 
 def setup(app):
-    app.connect("missing-reference", ansible_documentation)
+    app.connect("missing-reference", resolve_ansible_reference)

@@ -1,7 +1,7 @@
-"""Record the deploy of a broken release for README.md: docs/site/rejected.txt, from a run in a container.
+"""Record the deploy of a broken release in a container, for README.md. Writes docs/site/rejected.txt.
 
-The files are those of docs/getting-started.md. Tasks without a change and the details of errors are left out, which
-the recording marks with "…"; long lines are wrapped. `make docs-tables` draws the picture.
+The files are those of docs/getting-started.md. Tasks without a change and details of errors are replaced by "…", and
+long lines are wrapped. `make docs-tables` draws the picture.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule/shared/image"))
 
-import target
+import containers
 from build import build_images, image
-from environment import ROOT, fail, say, tool_environment
+from environment import ROOT, fail, print_progress, tool_environment
 
 PAGE = ROOT / "docs/getting-started.md"
 RECORDING = ROOT / "docs/site/rejected.txt"
@@ -31,8 +31,8 @@ READ = "import urllib.request; print(urllib.request.urlopen('http://localhost/')
 DEPLOY = "ansible-playbook -i inventory.yml flaskops.production.deploy"
 
 
-def excerpt(output: str) -> list[str]:
-    """The lines of a run with its plays, changes, errors and recap."""
+def extract_excerpt(output: str) -> list[str]:
+    """Return the lines of a run's output with its plays, changes, errors and recap."""
     lines: list[str] = []
     for block in re.split(r"\n\n+", output.strip("\n")):
         shown = [line.rstrip() for line in block.splitlines() if not line.startswith("included: ")]
@@ -44,11 +44,11 @@ def excerpt(output: str) -> list[str]:
     return lines
 
 
-def wrapped(line: str) -> list[str]:
+def wrap_line(line: str) -> list[str]:
     return textwrap.wrap(line, WIDTH, break_on_hyphens=False) if len(line) > WIDTH else [line]
 
 
-def record(place: Path, container: str) -> list[str]:
+def record_deploys(place: Path, container: str) -> list[str]:
     for name, content in FILE.findall(PAGE.read_text()):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(content)
@@ -66,7 +66,7 @@ def record(place: Path, container: str) -> list[str]:
             fail(f"$ {command}\n{done.stdout}")
         return done.stdout
 
-    say("Deploying three releases …")
+    print_progress("Deploying three releases …")
     run("ansible-playbook -i inventory.yml site.yml")
     run("sed -i 's/first/second/' ../hello/wsgi.py")
     run(DEPLOY)
@@ -75,19 +75,19 @@ def record(place: Path, container: str) -> list[str]:
     answer = subprocess.run(
         ["docker", "exec", container, "python3", "-c", READ], check=True, capture_output=True, text=True
     ).stdout
-    return [f"$ {BREAK}", f"$ {DEPLOY}", "", *excerpt(rejected), f"$ curl http://{HOST}/", *answer.splitlines()]
+    return [f"$ {BREAK}", f"$ {DEPLOY}", "", *extract_excerpt(rejected), f"$ curl http://{HOST}/", *answer.splitlines()]
 
 
 def main() -> None:
     build_images("debian13")
-    container = target.start(image("debian13"))
+    container = containers.start(image("debian13"))
     try:
         with tempfile.TemporaryDirectory() as place:
-            lines = record(Path(place), container)
+            lines = record_deploys(Path(place), container)
     finally:
-        target.remove(container)
-    RECORDING.write_text("\n".join([TITLE, "", *(part for line in lines for part in wrapped(line))]) + "\n")
-    say(f"Wrote {RECORDING.relative_to(ROOT)}.")
+        containers.remove(container)
+    RECORDING.write_text("\n".join([TITLE, "", *(part for line in lines for part in wrap_line(line))]) + "\n")
+    print_progress(f"Wrote {RECORDING.relative_to(ROOT)}.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the text of a terminal as an SVG that follows the reader's light or dark theme."""
+"""Draw terminal output as an SVG that follows the reader's light or dark theme."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from html import escape
 
 SIZE, LEADING, MARGIN = 13, 19, 18
-# The advance of a monospace character; the text is stretched to it, whatever font the reader has.
+# The width of a monospace character. The text is stretched to it in all fonts.
 ADVANCE = SIZE * 0.6
 # The first pattern that matches a line decides its colour.
 KINDS = {
@@ -29,12 +29,12 @@ STYLE = """
 """
 
 
-def line_kind(line: str) -> str:
+def classify_line(line: str) -> str:
     return next((kind for kind, pattern in KINDS.items() if pattern.match(line)), "plain")
 
 
-def terminal_picture(title: str, text: str) -> str:
-    """The SVG of a recording."""
+def draw_terminal(title: str, text: str) -> str:
+    """Return the SVG of a recording."""
     lines = text.splitlines()
     width = round(max(map(len, lines)) * ADVANCE + 2 * MARGIN)
     height = round(len(lines) * LEADING + 2 * MARGIN)
@@ -48,5 +48,5 @@ def terminal_picture(title: str, text: str) -> str:
         if line:
             y = MARGIN + number * LEADING + SIZE
             place = f'x="{MARGIN}" y="{y}" textLength="{len(line) * ADVANCE:.1f}" lengthAdjust="spacingAndGlyphs"'
-            parts.append(f'  <text class="{line_kind(line)}" {place}>{escape(line, quote=False)}</text>')
+            parts.append(f'  <text class="{classify_line(line)}" {place}>{escape(line, quote=False)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resolve a release's source on the controller; the documentation is in plugins/modules/release_source.py."""
+"""Resolve the source of a release on the controller. plugins/modules/release_source.py documents it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ansible.utils.display import Display
 from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
 from ansible_collections.flaskops.production.plugins.module_utils._text import printable
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
-from ansible_collections.flaskops.production.plugins.plugin_utils._paths import places
+from ansible_collections.flaskops.production.plugins.plugin_utils._paths import list_possible_paths
 from ansible_collections.flaskops.production.plugins.plugin_utils._signature import MINISIGN_KEY
-from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
+from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve_source
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
 display = Display()
 
-# Which options may name a file or directory of the controller, and when it is something else.
+# Options that name a file or directory on the controller, each with a check for other kinds of values.
 PATHS: dict[str, Callable[[str], bool]] = {
     "directory": lambda _: False,
     "archive": is_url,
@@ -38,47 +38,51 @@ PATHS: dict[str, Callable[[str], bool]] = {
     "git_gpg_keyring": lambda _: False,
     "git_allowed_signers": lambda _: False,
 }
-# The roles' variables that these arguments carry: what a user has set, so what a message names.
-OF_VENV = ("requirements", "packages", "require_hashes", "only_binary")
+# Arguments that carry variables of the role venv.
+VENV_ARGUMENTS = ("requirements", "packages", "require_hashes", "only_binary")
 
 
-def variable(argument: str) -> str:
+def get_variable(argument: str) -> str:
+    """Return the role variable that an argument carries. Messages name the variable, because users set that."""
     if argument == "wsgi":
         return "flask_app_wsgi"
-    return f"venv_{argument}" if argument in OF_VENV else f"release_{argument}"
+    return f"venv_{argument}" if argument in VENV_ARGUMENTS else f"release_{argument}"
 
 
-def in_variables(message: str) -> str:
-    """A message of the argument check with the arguments' names replaced by those of the variables."""
-    return re.sub(r"'([a-z_]+)'", lambda match: f"'{variable(match[1])}'" if match[1] in SOURCE else match[0], message)
+def replace_arguments(message: str) -> str:
+    """Replace the names of arguments in a message with the names of variables."""
+    return re.sub(
+        r"'([a-z_]+)'", lambda match: f"'{get_variable(match[1])}'" if match[1] in SOURCE else match[0], message
+    )
 
 
-def check_texts(arguments: dict[str, Any]) -> None:
-    """1.10 without quotes has become 1.1 before anyone could see it: refuse numbers where YAML loses digits."""
+def check_strings(arguments: dict[str, Any]) -> None:
+    """Raise AnsibleActionFail if a string is a number. Without quotes, YAML reads 1.10 as 1.1."""
     for name in ("name", "git_ref", "archive_checksum"):
         if isinstance(arguments.get(name), (float, bool)):
             raise AnsibleActionFail(
-                f"{variable(name)}: {arguments[name]!r} is not a text; put the value in quotes, so that YAML keeps it."
+                f"{get_variable(name)}: {arguments[name]!r} is not a string; put the value in quotes, so that YAML "
+                "does not change it."
             )
 
 
 class ActionModule(ActionBase):
-    """Resolves the source once per run, for every host, batch and play that asks for the same."""
+    """Resolve the source once per run, for all hosts, batches and plays with the same arguments."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        check_texts(self._task.args)
+        check_strings(self._task.args)
         try:
             arguments = self.validate_argument_spec(argument_spec=SOURCE)[1]
         except AnsibleActionFail as error:
-            raise AnsibleActionFail(in_variables(str(error))) from None
-        # Made by the main process, inherited by its workers, removed at its end: exactly one run long.
+            raise AnsibleActionFail(replace_arguments(str(error))) from None
+        # The main process creates this directory, its workers inherit it, and it is removed at the end of the run.
         base = Path(C.DEFAULT_LOCAL_TMP, "flaskops-release-source")
         try:
-            release = resolve(self._request(arguments, (task_vars or {}).get("playbook_dir")), base)
+            release = resolve_source(self._build_request(arguments, (task_vars or {}).get("playbook_dir")), base)
         except SourceError as error:
             raise AnsibleActionFail(printable(str(error))) from None
         for warning in release.pop("warnings"):
@@ -86,9 +90,9 @@ class ActionModule(ActionBase):
         result.update(release, changed=False)
         return result
 
-    def _request(self, arguments: dict[str, Any], playbook_directory: str | None) -> Request:
+    def _build_request(self, arguments: dict[str, Any], playbook_directory: str | None) -> SourceRequest:
         playbook_directory = playbook_directory or self._loader.get_basedir()
-        sought: list[tuple[str, str]] = []
+        tried_paths: list[tuple[str, str]] = []
         values: dict[str, Any] = {}
         for name in SOURCE:
             value = arguments.get(name)
@@ -99,9 +103,9 @@ class ActionModule(ActionBase):
             else:
                 values[name] = value
         values["git_ref"] = values["git_ref"] or "HEAD"
-        for name, elsewhere in PATHS.items():
-            if values[name] and not elsewhere(values[name]) and not values[name].startswith("-"):
-                tried = places(values[name], playbook_directory)
+        for name, is_other in PATHS.items():
+            if values[name] and not is_other(values[name]) and not values[name].startswith("-"):
+                tried = list_possible_paths(values[name], playbook_directory)
                 values[name] = next((place for place in tried if os.path.lexists(place)), tried[0])
-                sought += [(name, place) for place in tried if place != values[name]]
-        return Request(**values, sought=tuple(sought))
+                tried_paths += [(name, place) for place in tried if place != values[name]]
+        return SourceRequest(**values, tried_paths=tuple(tried_paths))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of Gunicorn: what can't stand in its configuration file."""
+"""A filter that checks settings of Gunicorn."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
-# Those that a value can be written for, of Gunicorn 21 to 27: gunicorn.config.KNOWN_SETTINGS without hooks, which are
-# functions, and without those of the command line.
+# The settings of Gunicorn 21 to 27 that have a value: gunicorn.config.KNOWN_SETTINGS without hooks, which are
+# functions, and without settings of the command line.
 KNOWN_NAMES = """
     access_log_format accesslog asgi_disconnect_grace_period asgi_lifespan asgi_loop backlog bind ca_certs
     capture_output casefold_http_method cert_reqs certfile chdir ciphers control_socket control_socket_disable
@@ -29,7 +29,7 @@ KNOWN_NAMES = """
     tolerate_dangerous_framing umask user uwsgi_allow_ips websocket_max_message_size worker_class
     worker_connections worker_tmp_dir workers wsgi_app
 """
-# Functions, which no value in YAML is.
+# Settings that must be functions, which YAML cannot express.
 HOOK_NAMES = """
     child_exit dirty_post_fork dirty_worker_exit dirty_worker_init nworkers_changed on_dirty_starting on_exit
     on_reload on_starting post_fork post_request post_worker_init pre_exec pre_fork pre_request ssl_context
@@ -37,8 +37,8 @@ HOOK_NAMES = """
 """
 KNOWN = frozenset(KNOWN_NAMES.split())
 HOOKS = frozenset(HOOK_NAMES.split())
-# What options of the command line are named otherwise than their settings.
-ON_COMMAND_LINE = {
+# Options of the command line whose names differ from their settings.
+COMMAND_LINE_NAMES = {
     "access_logfile": "accesslog",
     "access_logformat": "access_log_format",
     "env": "raw_env",
@@ -60,48 +60,48 @@ ON_COMMAND_LINE = {
 def gunicorn_settings_faults(
     settings: object, variable: str, reserved: Sequence[str] = (), variables: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Sentences on what can't be a setting here. They name settings, never values.
+    """Return a sentence for each invalid setting. Sentences name settings, never values.
 
-    reserved: the settings that the units decide. variables: those that a variable of the role sets, with its name.
+    reserved: the settings that the units decide. variables: the settings that have a role variable, with its name.
     """
     if not isinstance(settings, Mapping):
         return [f"{variable} is '{settings}', but must be a mapping of settings to values."]
     names, owned = list(settings), variables or {}
-    faults = []
+    errors = []
     if any(name in reserved for name in names):
         found = ", ".join(name for name in names if name in reserved)
-        faults.append(f"{variable} has {found}, which the units decide: leave out {', '.join(reserved)}.")
+        errors.append(f"{variable} has {found}, which the units decide: remove {', '.join(reserved)}.")
     if any(name in owned for name in names):
         found = [name for name in names if name in owned]
         use = ", ".join(owned[name] for name in found)
-        faults.append(f"{variable} has {', '.join(found)}, which a variable of its own sets: use {use}.")
+        errors.append(f"{variable} has {', '.join(found)}, which has its own variable: use {use}.")
     unknown = [name for name in names if name not in KNOWN and name not in reserved and name not in owned]
-    return faults + [_unknown(name, variable, owned) for name in unknown]
+    return errors + [_describe_unknown(name, variable, owned) for name in unknown]
 
 
-def _unknown(name: object, variable: str, owned: Mapping[str, str]) -> str:
+def _describe_unknown(name: object, variable: str, owned: Mapping[str, str]) -> str:
     if not isinstance(name, str) or not NAME.match(name.replace("-", "_")):
-        return f"{variable} has '{name}', but a setting of Gunicorn is named in lower-case letters, digits and '_'."
+        return f"{variable} has '{name}', but names of Gunicorn's settings have lower-case letters, digits and '_'."
     if name in HOOKS:
-        return f"{variable} has {name}, which has to be a function in Gunicorn's configuration file: leave it out."
-    meant = _meant(name)
-    if not meant:
-        return f"{variable} has {name}, which is no setting of Gunicorn and would be ignored: leave it out."
-    return f"{variable} has {name}, but Gunicorn's setting is {meant}: use {owned.get(meant, meant)}."
+        return f"{variable} has {name}, which must be a function in Gunicorn's configuration file: remove it."
+    similar = _find_similar(name)
+    if not similar:
+        return f"{variable} has {name}, which is not a setting of Gunicorn and would be ignored: remove it."
+    return f"{variable} has {name}, but Gunicorn's setting is {similar}: use {owned.get(similar, similar)}."
 
 
-def _meant(name: str) -> str:
-    """The setting that is meant by a name, or nothing."""
+def _find_similar(name: str) -> str:
+    """Return the setting with a similar name, or an empty string."""
     plain = name.replace("-", "_")
-    if plain in KNOWN or plain in ON_COMMAND_LINE:
-        return ON_COMMAND_LINE.get(plain, plain)
+    if plain in KNOWN or plain in COMMAND_LINE_NAMES:
+        return COMMAND_LINE_NAMES.get(plain, plain)
     joined = {setting.replace("_", ""): setting for setting in KNOWN}
     near = difflib.get_close_matches(plain.replace("_", ""), sorted(joined), n=1, cutoff=0.85)
     return joined[near[0]] if near else ""
 
 
 class FilterModule:
-    """Filters for Gunicorn's settings."""
+    """The filter for Gunicorn's settings."""
 
     def filters(self) -> dict:
         return {"gunicorn_settings_faults": gunicorn_settings_faults}

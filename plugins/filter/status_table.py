@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs where, as a table."""
+"""A table of the applications and releases on each host."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._text import p
 COLUMNS = ("HOST", "APP", "LIVE", "REVISION", "SINCE", "BY", "HEALTHY", "PREVIOUS", "KEPT")
 
 
-def row(host: str, app: str, status: Mapping) -> tuple[str, ...]:
-    """One line of the table."""
+def format_row(host: str, app: str, status: Mapping) -> tuple[str, ...]:
     releases, live = status["releases"], status["live"]
     revision = (releases.get(live, {}).get("source") or {}).get("revision") or ""
     healthy = "-" if not live else "no" if status["outdated"] else "yes"
@@ -21,8 +20,8 @@ def row(host: str, app: str, status: Mapping) -> tuple[str, ...]:
     return (host, app, *(cell or "-" for cell in cells))
 
 
-def remarks(fleet: Mapping) -> list[str]:
-    """What an operator has to know beyond the table: what is wrong, and where hosts differ."""
+def list_remarks(fleet: Mapping) -> list[str]:
+    """Return sentences on faults and on differences between hosts."""
     found = []
     apps = sorted({app for statuses in fleet.values() for app in statuses})
     for host, statuses in fleet.items():
@@ -30,7 +29,7 @@ def remarks(fleet: Mapping) -> list[str]:
             found.append(f"{host}: could not be read.")
         for app, status in statuses.items():
             if status["outdated"]:
-                found.append(f"{host}: {app} is not well: {status['outdated']}.")
+                found.append(f"{host}: {app} is not healthy: {status['outdated']}.")
             if status.get("drained"):
                 found.append(
                     f"{host}: {app} is drained since {status['drained']['time']}: hooks after the activation have not "
@@ -45,22 +44,22 @@ def remarks(fleet: Mapping) -> list[str]:
             if status.get("replaced"):
                 found.append(
                     f"{host}: {app} runs with {len(status['replaced'])} programs or libraries that were replaced or "
-                    f"removed since it was started, such as {status['replaced'][0]}: restart it."
+                    f"removed after its start, such as {status['replaced'][0]}: restart it."
                 )
             if status["lock"]:
                 found.append(f"{host}: {app} is locked by {status['lock']['by']} since {status['lock']['time']}.")
     for app in apps:
-        having = {host: statuses[app] for host, statuses in fleet.items() if app in statuses}
+        by_host = {host: statuses[app] for host, statuses in fleet.items() if app in statuses}
         live = {
             host: (status["live"], status["releases"].get(status["live"], {}).get("environment"))
-            for host, status in having.items()
+            for host, status in by_host.items()
         }
-        # The same packages are another environment on another system.
-        kinds = {(live[host], status.get("system", "")) for host, status in having.items()}
+        # The same packages have another virtual environment on another system.
+        kinds = {(live[host], status.get("system", "")) for host, status in by_host.items()}
         systems = {system for _live, system in kinds}
         if len({release for release, _environment in live.values()}) > 1 or len(kinds) > len(systems):
             parts = [
-                f"{release or 'nothing'} ({environment or 'no environment'}) on "
+                f"{release or 'nothing'} ({environment or 'no virtual environment'}) on "
                 + ", ".join(host for host in live if live[host] == (release, environment))
                 for release, environment in sorted(set(live.values()), key=str)
             ]
@@ -69,13 +68,13 @@ def remarks(fleet: Mapping) -> list[str]:
 
 
 def status_table(fleet: Mapping) -> list[str]:
-    """The table's lines, and what differs below it."""
+    """Return the lines of the table and the remarks below it."""
     fleet = printable_data(fleet)
     rows = [COLUMNS]
-    rows += [row(host, app, status) for host, statuses in fleet.items() for app, status in statuses.items()]
+    rows += [format_row(host, app, status) for host, statuses in fleet.items() for app, status in statuses.items()]
     widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in rows]
-    return lines + remarks(fleet)
+    return lines + list_remarks(fleet)
 
 
 class FilterModule:

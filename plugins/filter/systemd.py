@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of systemd's units: from a mapping to the lines of a unit, and what is wrong with such a mapping."""
+"""Filters that write and check directives and drop-ins of systemd units."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ SECTIONS = ("Unit", "Service")
 
 
 def systemd_settings(settings: Mapping) -> str:
-    """The lines of a unit, one for each value, in the order of the mapping.
+    """Return the lines of a unit, one for each value, in the order of the mapping.
 
-    true is written as yes; false, nothing and an empty text leave the directive out. A list is one line for each value,
-    and an empty one a directive without a value, which systemd reads as an empty set.
+    true is written as yes. false, null and an empty string omit the directive. A list is written as one line for each
+    value. An empty list is written as a directive without a value, which systemd reads as an empty set.
+    Raises AnsibleFilterError for invalid directives.
     """
-    faults = systemd_settings_faults(settings, "The mapping")
-    if faults:
-        raise AnsibleFilterError(" ".join(faults))
-    return "".join(f"{name}={value}\n" for name in settings for value in _values(settings[name]))
+    errors = systemd_settings_faults(settings, "The mapping")
+    if errors:
+        raise AnsibleFilterError(" ".join(errors))
+    return "".join(f"{name}={value}\n" for name in settings for value in _format_values(settings[name]))
 
 
-def _values(value: object) -> list[str]:
+def _format_values(value: object) -> list[str]:
     if value is None or value is False or value == "":
         return []
     if value is True:
@@ -38,27 +39,27 @@ def _values(value: object) -> list[str]:
 
 
 def systemd_settings_faults(settings: object, variable: str, known: Sequence[str] = ()) -> list[str]:
-    """Sentences on what can't be written to a unit, in the words of the variable that holds it."""
+    """Return a sentence for each invalid directive. Sentences name the variable that holds the directives."""
     if not isinstance(settings, Mapping):
         return [f"{variable} is '{settings}', but must be a mapping of directives to values."]
-    faults = []
+    errors = []
     for name, value in settings.items():
         if not isinstance(name, str) or not DIRECTIVE.match(name):
-            faults.append(f"{variable} has '{name}', but a directive of systemd is named like ProtectHome.")
+            errors.append(f"{variable} has '{name}', but names of directives are written like ProtectHome.")
         elif known and name not in known:
-            faults.append(
+            errors.append(
                 f"{variable} has {name}, but must have directives of the sandbox only: {', '.join(known)}. "
-                "Everything else goes into gunicorn_systemd_unit_overrides."
+                "Set other directives in gunicorn_systemd_unit_overrides."
             )
-        elif not _is_writable(value):
-            faults.append(
+        elif not _is_valid_value(value):
+            errors.append(
                 f"{variable}.{name} is {str(value)!r}, but must be true, false, a number, one line of text or a list "
                 "of such lines."
             )
-    return faults
+    return errors
 
 
-def _is_writable(value: object) -> bool:
+def _is_valid_value(value: object) -> bool:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return all(
             isinstance(item, (str, int, float)) and not isinstance(item, bool) and _is_line(item) for item in value
@@ -67,22 +68,22 @@ def _is_writable(value: object) -> bool:
 
 
 def _is_line(value: object) -> bool:
-    # A backslash at the end would swallow the line below.
+    # A backslash at the end would join the next line.
     return "\n" not in str(value) and "\r" not in str(value) and not str(value).endswith("\\")
 
 
 def systemd_drop_in(overrides: object) -> str:
-    """The text of a drop-in, without a header: a text as it is, a mapping of sections as their lines."""
-    faults = systemd_drop_in_faults(overrides, "The drop-in")
-    if faults:
-        raise AnsibleFilterError(" ".join(faults))
+    """Return the text of a drop-in from a text or a mapping of sections. Raises AnsibleFilterError if it is invalid."""
+    errors = systemd_drop_in_faults(overrides, "The drop-in")
+    if errors:
+        raise AnsibleFilterError(" ".join(errors))
     if isinstance(overrides, str):
         return overrides.strip("\n") + "\n" if overrides.strip() else ""
     return "\n".join(f"[{section}]\n{systemd_settings(overrides[section])}" for section in overrides or {})
 
 
 def systemd_drop_in_faults(overrides: object, variable: str) -> list[str]:
-    """Sentences on what can't be a drop-in of both services."""
+    """Return a sentence for each error in a drop-in for both services."""
     if not overrides:
         return []
     accepted = "a text that begins with [Service] or [Unit], or a mapping of these two to directives and values"
@@ -98,7 +99,7 @@ def systemd_drop_in_faults(overrides: object, variable: str) -> list[str]:
     if unknown:
         return [f"{variable} has {', '.join(unknown)}, but must be {accepted}."]
     return [
-        fault for section in overrides for fault in systemd_settings_faults(overrides[section], f"{variable}.{section}")
+        error for section in overrides for error in systemd_settings_faults(overrides[section], f"{variable}.{section}")
     ]
 
 

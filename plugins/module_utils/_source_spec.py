@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of release_source, for the module, which documents them, and the action, which does the work. Private."""
+"""The options of release_source, shared by the module, which documents them, and the action plugin. Private."""
 
 from __future__ import annotations
 
-# Version control, caches, environments and a developer's own secrets: never part of a release.
+# Version control, caches, virtual environments and a developer's own secrets are never part of a release.
 EXCLUDE = (
     ".git",
     ".hg",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text of other users, such as names of files and logs, as a person may see it or paste it. Private."""
+"""Make text of other users, such as file names and logs, safe to show and to paste. Private."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-# What moves the cursor, starts an escape sequence or turns the direction of writing, and bytes that are no UTF-8, which
-# Python keeps as surrogates. Newlines and tabs stay.
+# Control characters, which move the cursor or start an escape sequence, characters that change the direction of text,
+# and surrogates, with which Python represents bytes that are not UTF-8. Newlines and tabs are printable.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00  # the byte itself
@@ -26,12 +26,12 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without characters that a terminal or a page would obey instead of showing them."""
-    return _UNPRINTABLE.sub(_escaped, text.replace("\r\n", "\n"))
+    """Escape characters that a terminal or a browser would interpret instead of showing them."""
+    return _UNPRINTABLE.sub(_escape, text.replace("\r\n", "\n"))
 
 
 def printable_data(data: Any) -> Any:
-    """The same for every text in what is shown or written as JSON."""
+    """Escape all strings in a data structure as `printable` does."""
     if isinstance(data, str):
         return printable(data)
     if isinstance(data, Mapping):
@@ -42,10 +42,10 @@ def printable_data(data: Any) -> Any:
 
 
 def shell_quoted(text: str) -> str:
-    """The text as one word of a command that a person may paste into a shell."""
+    """Quote the text as one word of a shell command that users may paste."""
     if not _UNPRINTABLE.search(text) and "\n" not in text and "\t" not in text:
         return shlex.quote(text)
-    # bash and zsh read the escapes; another shell finds no such file.
+    # bash and zsh interpret these escapes. Other shells do not find the file.
     safe = re.compile(rb"[A-Za-z0-9_@%+=:,./-]")
     parts = (bytes([byte]) for byte in os.fsencode(text))
     return "$'" + "".join(part.decode() if safe.match(part) else f"\\x{part[0]:02x}" for part in parts) + "'"

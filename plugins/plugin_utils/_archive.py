@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read a tar or zip archive as a release's files. Nothing is ever extracted by name."""
+"""Read the entries of a tar or zip archive. Nothing is extracted by name."""
 
 from __future__ import annotations
 
@@ -26,30 +26,35 @@ from typing import BinaryIO
 from ansible.module_utils.urls import open_url
 
 from ansible_collections.flaskops.production.plugins.plugin_utils import _tree
-from ansible_collections.flaskops.production.plugins.plugin_utils._location import public, scrub
-from ansible_collections.flaskops.production.plugins.plugin_utils._tree import Entry, SourceError, member_path, quote
+from ansible_collections.flaskops.production.plugins.plugin_utils._location import redact_location, redact_text
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
+    SourceEntry,
+    SourceError,
+    check_member_path,
+    quote,
+)
 
 try:  # Python 3.14
     from compression import zstd
 except ImportError:
     zstd = None
 
-ACCEPTED = "a tar (plain, gzip, bzip2, xz" + (", zstd" if zstd else "") + ") or a zip archive"
+ACCEPTED_FORMATS = "a tar (plain, gzip, bzip2, xz" + (", zstd" if zstd else "") + ") or a zip archive"
 CHUNK = 1024 * 1024
-# The most that a header of a tar may take: tarfile reads a long name, or the attributes of a file, into memory.
+# Bytes that a header of a tar may have. tarfile reads long names and attributes into memory.
 MAX_HEADER = 1024 * 1024
-HEADERS = (
+HEADER_TYPES = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-# The end of the year 9999: no calendar has a later time.
-LATEST = 253402300799
+# The end of the year 9999 in seconds since the epoch, the last time that Python can format.
+MAX_TIME = 253402300799
 SPECIAL = "a device, pipe or other special file; only files, directories and links are accepted."
-# What the standard library raises on damaged input.
-DAMAGED = (
+# Exceptions of the standard library for damaged input.
+DAMAGE_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -58,25 +63,25 @@ DAMAGED = (
     NotImplementedError,
     struct.error,
 )
-DAMAGED += (zstd.ZstdError,) if zstd else ()
+DAMAGE_ERRORS += (zstd.ZstdError,) if zstd else ()
 
 
 @contextlib.contextmanager
-def damage_reported(label: str) -> Iterator[None]:
-    """Turns whatever a damaged archive raises into one sentence."""
+def report_damage(label: str) -> Iterator[None]:
+    """Raise SourceError in place of the exceptions for damaged archives."""
     try:
         yield
-    except DAMAGED as error:
-        raise SourceError(f"{label} is damaged or cut short ({error}); accepted is {ACCEPTED}.") from error
+    except DAMAGE_ERRORS as error:
+        raise SourceError(f"{label} is damaged or cut short ({error}); accepted is {ACCEPTED_FORMATS}.") from error
     except OSError as error:
         # gzip and bz2 report bad data as OSError without a number.
         if error.errno is not None:
             raise SourceError(f"{label}: {error.strerror} ({error.filename or 'while it was read'}).") from error
-        raise SourceError(f"{label} is damaged or cut short ({error}); accepted is {ACCEPTED}.") from error
+        raise SourceError(f"{label} is damaged or cut short ({error}); accepted is {ACCEPTED_FORMATS}.") from error
 
 
-def wanted_checksum(value: str) -> str:
-    """The hexadecimal part of release_archive_checksum."""
+def parse_checksum(value: str) -> str:
+    """Return the hexadecimal part of release_archive_checksum. Raises SourceError for other formats than SHA-256."""
     match = re.fullmatch(r"(?:sha256:)?([0-9a-f]{64})", value.strip().lower())
     if not match:
         raise SourceError(
@@ -86,7 +91,7 @@ def wanted_checksum(value: str) -> str:
     return match.group(1)
 
 
-def check_sum(label: str, found: str, wanted: str) -> None:
+def verify_checksum(label: str, found: str, wanted: str) -> None:
     if found != wanted:
         raise SourceError(
             f"release_archive_checksum: {label} has the SHA-256 {found}, not {wanted}; "
@@ -94,13 +99,16 @@ def check_sum(label: str, found: str, wanted: str) -> None:
         )
 
 
-def download(variable: str, url: str, destination: Path, most: int) -> str:
-    """Fetch a URL into a file; its SHA-256. More than `most` bytes are refused."""
-    label = f"{variable}: {public(url)}"
+def download_file(variable: str, url: str, destination: Path, most: int) -> str:
+    """Download a URL into a file, and return its SHA-256.
+
+    Raises SourceError if the URL cannot be fetched, or if its content has more than `most` bytes.
+    """
+    label = f"{variable}: {redact_location(url)}"
     total = hashlib.sha256()
     size = 0
     try:
-        # As it is: a server that labels a .tar.gz "Content-Encoding: gzip" must not change the bytes.
+        # If a server labels a .tar.gz as "Content-Encoding: gzip", decompression would change the checksum.
         with contextlib.closing(open_url(url, timeout=60, decompress=False)) as response, destination.open("wb") as out:
             while chunk := response.read(CHUNK):
                 size += len(chunk)
@@ -110,35 +118,38 @@ def download(variable: str, url: str, destination: Path, most: int) -> str:
                 out.write(chunk)
     except SourceError:
         raise
-    except Exception as error:  # open_url raises half a dozen unrelated kinds
-        raise SourceError(f"{label} cannot be fetched: {scrub(str(error), url)}.") from None
+    except Exception as error:  # open_url raises exceptions of unrelated classes
+        raise SourceError(f"{label} cannot be fetched: {redact_text(str(error), url)}.") from None
     return total.hexdigest()
 
 
 @contextlib.contextmanager
-def read_archive(label: str, path: Path, work: Path) -> Iterator[Iterator[Entry]]:
-    """The archive's entries, readable while the context lasts. `work` takes the unpacked stream of a compressed tar."""
+def read_archive(label: str, path: Path, work: Path) -> Iterator[Iterator[SourceEntry]]:
+    """Open an archive and provide its entries, which are readable within the context.
+
+    A compressed tar is decompressed to a file in `work`. Raises SourceError if the archive is damaged.
+    """
     with path.open("rb") as stream:
         magic = stream.read(6)
     if magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        with damage_reported(label), zipfile.ZipFile(path) as archive:
-            yield _zip_entries(label, archive)
+        with report_damage(label), zipfile.ZipFile(path) as archive:
+            yield _read_zip(label, archive)
         return
-    opener = _decompressor(magic)
+    opener = _find_opener(magic)
     plain = path
     if opener:
         plain = work / "plain.tar"
-        with damage_reported(label), opener(path) as stream, plain.open("wb") as out:
-            _unpack(label, stream, out)
+        with report_damage(label), opener(path) as stream, plain.open("wb") as out:
+            _decompress(label, stream, out)
     try:
-        with damage_reported(label), _open_tar(label, plain) as archive:
-            yield _tar_entries(label, archive, plain)
+        with report_damage(label), _open_tar(label, plain) as archive:
+            yield _read_tar(label, archive, plain)
     finally:
         if opener:
             plain.unlink()
 
 
-def _decompressor(magic: bytes) -> Callable[[Path], BinaryIO] | None:
+def _find_opener(magic: bytes) -> Callable[[Path], BinaryIO] | None:
     if magic.startswith(b"\x1f\x8b"):
         return lambda path: gzip.open(path, "rb")
     if magic.startswith(b"BZh"):
@@ -150,10 +161,10 @@ def _decompressor(magic: bytes) -> Callable[[Path], BinaryIO] | None:
     return None
 
 
-def _unpack(label: str, stream: BinaryIO, out: BinaryIO) -> None:
-    """Random access needs the plain tar; a bomb is stopped on the way."""
+def _decompress(label: str, stream: BinaryIO, out: BinaryIO) -> None:
+    """Decompress a tar, for random access. Raises SourceError if it is larger than a release may be."""
     size = 0
-    # Headers and padding come on top of the files' own bytes.
+    # Allow for the headers and the padding of each file.
     limit = _tree.MAX_BYTES + _tree.MAX_FILES * 1024
     while chunk := stream.read(CHUNK):
         size += len(chunk)
@@ -166,9 +177,9 @@ def _unpack(label: str, stream: BinaryIO, out: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def _open_tar(label: str, path: Path) -> Iterator[tarfile.TarFile]:
-    class Header(tarfile.TarInfo):
+    class LimitedHeader(tarfile.TarInfo):
         def _proc_member(self, tarfile: object) -> tarfile.TarInfo:
-            if self.type in HEADERS and self.size > MAX_HEADER:
+            if self.type in HEADER_TYPES and self.size > MAX_HEADER:
                 raise SourceError(
                     f"{label} holds a header of {self.size} bytes; {MAX_HEADER} are accepted for the name and the "
                     "attributes of a file."
@@ -176,48 +187,50 @@ def _open_tar(label: str, path: Path) -> Iterator[tarfile.TarFile]:
             return super()._proc_member(tarfile)
 
     try:
-        archive = tarfile.open(path, "r:", tarinfo=Header, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+        archive = tarfile.open(path, "r:", tarinfo=LimitedHeader, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
     except tarfile.TarError as error:
-        raise SourceError(f"{label} is not an archive; accepted is {ACCEPTED}.") from error
+        raise SourceError(f"{label} is not an archive; accepted is {ACCEPTED_FORMATS}.") from error
     with archive:
         yield archive
 
 
-def _tar_entries(label: str, archive: tarfile.TarFile, path: Path) -> Iterator[Entry]:
-    seen: dict[str, Entry] = {}
+def _read_tar(label: str, archive: tarfile.TarFile, path: Path) -> Iterator[SourceEntry]:
+    seen: dict[str, SourceEntry] = {}
     for member in archive:
-        name = member_path(label, member.name)
-        mtime = _tar_mtime(label, name, member.mtime)
+        name = check_member_path(label, member.name)
+        mtime = _parse_tar_mtime(label, name, member.mtime)
         if member.isdir():
-            entry = Entry(name, "directory", mtime)
+            entry = SourceEntry(name, "directory", mtime)
         elif member.issym():
-            entry = Entry(name, "link", mtime, target=member.linkname)
+            entry = SourceEntry(name, "link", mtime, target=member.linkname)
         elif member.islnk():
-            entry = _hard_link(label, name, member, seen)
+            entry = _resolve_hard_link(label, name, member, seen)
         elif member.isreg() or member.type == tarfile.GNUTYPE_SPARSE:
             executable = bool(member.mode & stat.S_IXUSR)
-            entry = Entry(name, "file", mtime, member.size, executable, open=lambda m=member: archive.extractfile(m))
+            entry = SourceEntry(
+                name, "file", mtime, member.size, executable, open=lambda m=member: archive.extractfile(m)
+            )
         else:
             raise SourceError(f"{label} holds {quote(member.name)}, {SPECIAL}")
         if name:
             if entry.kind != "directory":
                 seen.setdefault(name, entry)
             yield entry
-    _complete(archive, path)
+    _check_end_of_tar(archive, path)
 
 
-def _tar_mtime(label: str, name: str, seconds: float) -> int:
-    # Neither infinity nor what is no number is less than or equal to a number.
-    if not -LATEST <= seconds <= LATEST:
+def _parse_tar_mtime(label: str, name: str, seconds: float) -> int:
+    # The comparison is false for NaN, too.
+    if not -MAX_TIME <= seconds <= MAX_TIME:
         raise SourceError(
             f"{label} holds {quote(name)} with the time {seconds}; accepted are seconds since 1970 up to the year 9999."
         )
     return max(int(seconds), 0)
 
 
-def _hard_link(label: str, name: str, member: tarfile.TarInfo, seen: dict[str, Entry]) -> Entry:
-    """A hard link becomes the file that it names, which comes before it in every archive that tar writes."""
-    other = seen.get(member_path(label, member.linkname))
+def _resolve_hard_link(label: str, name: str, member: tarfile.TarInfo, seen: dict[str, SourceEntry]) -> SourceEntry:
+    """Return a copy of the file that a hard link names. tar writes the file before its links."""
+    other = seen.get(check_member_path(label, member.linkname))
     if other is None:
         raise SourceError(
             f"{label} holds {quote(name)}, a hard link to {quote(member.linkname)}, which the archive does not hold; "
@@ -226,8 +239,8 @@ def _hard_link(label: str, name: str, member: tarfile.TarInfo, seen: dict[str, E
     return dataclasses.replace(other, path=name)
 
 
-def _complete(archive: tarfile.TarFile, path: Path) -> None:
-    """tarfile takes a damaged header for the end: insist on the zero block that ends a tar."""
+def _check_end_of_tar(archive: tarfile.TarFile, path: Path) -> None:
+    """Raise ReadError if the archive does not end with a zero block. tarfile reads a damaged header as the end."""
     with path.open("rb") as stream:
         stream.seek(archive.offset)
         block = stream.read(512)
@@ -235,40 +248,41 @@ def _complete(archive: tarfile.TarFile, path: Path) -> None:
         raise tarfile.ReadError("the end of the archive is missing")
 
 
-def _zip_entries(label: str, archive: zipfile.ZipFile) -> Iterator[Entry]:
+def _read_zip(label: str, archive: zipfile.ZipFile) -> Iterator[SourceEntry]:
     for info in archive.infolist():
         if "\\" in info.orig_filename:
             raise SourceError(
                 f"{label} holds {quote(info.orig_filename)}; a zip's paths are separated by '/', not by a backslash."
             )
-        path = member_path(label, info.filename)
+        path = check_member_path(label, info.filename)
         if not path:
             continue
         if info.flag_bits & 0x1:
             raise SourceError(f"{label} holds {quote(path)} encrypted; only archives without a password are accepted.")
-        yield _zip_entry(label, archive, info, path)
+        yield _build_zip_entry(label, archive, info, path)
 
 
-def _zip_entry(label: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> Entry:
+def _build_zip_entry(label: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> SourceEntry:
     mode = info.external_attr >> 16 if info.create_system == 3 else 0
-    mtime = _zip_mtime(info)
+    mtime = _read_zip_mtime(info)
     if info.is_dir():
-        return Entry(path, "directory", mtime)
+        return SourceEntry(path, "directory", mtime)
     if stat.S_ISLNK(mode):
         if info.file_size > 4096:
             raise SourceError(
                 f"{label} holds the link {quote(path)} with a target of {info.file_size} bytes; 4096 are accepted."
             )
-        return Entry(path, "link", mtime, target=os.fsdecode(archive.read(info)))
+        return SourceEntry(path, "link", mtime, target=os.fsdecode(archive.read(info)))
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         raise SourceError(f"{label} holds {quote(path)}, {SPECIAL}")
-    return Entry(path, "file", mtime, info.file_size, bool(mode & stat.S_IXUSR), open=lambda: archive.open(info))
+    return SourceEntry(path, "file", mtime, info.file_size, bool(mode & stat.S_IXUSR), open=lambda: archive.open(info))
 
 
-def _zip_mtime(info: zipfile.ZipInfo) -> int:
-    """The exact time where the zip holds it, else the DOS time, read as UTC so that every controller tells the same.
+def _read_zip_mtime(info: zipfile.ZipInfo) -> int:
+    """Return the modification time of a member in seconds since the epoch.
 
-    Programs that keep no time write zeros, which are no date: that is the earliest time.
+    Without an extended timestamp, the DOS time is read as UTC, so that the result does not depend on the controller's
+    time zone. Programs that store no time write zeros, which count as 0.
     """
     extra = info.extra
     while len(extra) >= 4:

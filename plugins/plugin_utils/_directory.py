@@ -12,12 +12,20 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._tree import Entry, SourceError, member_path, quote
+from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
+    SourceEntry,
+    SourceError,
+    check_member_path,
+    quote,
+)
 
 
-def excluded(path: str, patterns: Sequence[str], is_directory: bool) -> bool:
-    """Whether a pattern names this path: one without a slash by its last component at any depth, one with a slash from
-    the source's root. A trailing slash means directories only."""
+def matches_patterns(path: str, patterns: Sequence[str], is_directory: bool) -> bool:
+    """Return whether a pattern matches this path.
+
+    A pattern without a slash matches the last component of the path at any depth. A pattern with a slash matches from
+    the source's root. A trailing slash restricts a pattern to directories.
+    """
     name = path.rpartition("/")[2]
     for pattern in patterns:
         if pattern.endswith("/") and not is_directory:
@@ -31,25 +39,25 @@ def excluded(path: str, patterns: Sequence[str], is_directory: bool) -> bool:
     return False
 
 
-def excluded_within(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a file is left out because of its own name or of a directory above it."""
+def is_excluded(path: str, patterns: Sequence[str]) -> bool:
+    """Return whether a pattern matches a path or one of its parents. The path of a directory ends with a slash."""
     parts = path.rstrip("/").split("/")
     parents = ("/".join(parts[:n]) for n in range(1, len(parts)))
-    return any(excluded(parent, patterns, True) for parent in parents) or excluded(
+    return any(matches_patterns(parent, patterns, True) for parent in parents) or matches_patterns(
         "/".join(parts), patterns, path.endswith("/")
     )
 
 
-def _opener(path: str) -> BinaryIO:
+def _open_file(path: str) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
-def read_directory(label: str, root: Path, patterns: Sequence[str]) -> Iterator[Entry]:
-    """The entries below `root` without those of the patterns. Links are listed, not followed."""
-    yield from _walk(label, str(root), "", patterns)
+def read_directory(label: str, root: Path, patterns: Sequence[str]) -> Iterator[SourceEntry]:
+    """Yield the entries below `root` that no pattern matches. Links are listed, not followed."""
+    yield from _walk_directory(label, str(root), "", patterns)
 
 
-def _walk(label: str, root: str, above: str, patterns: Sequence[str]) -> Iterator[Entry]:
+def _walk_directory(label: str, root: str, above: str, patterns: Sequence[str]) -> Iterator[SourceEntry]:
     try:
         with os.scandir(os.path.join(root, above)) as scan:
             children = sorted(scan, key=lambda child: child.name)
@@ -60,32 +68,32 @@ def _walk(label: str, root: str, above: str, patterns: Sequence[str]) -> Iterato
         raw = f"{above}/{child.name}" if above else child.name
         info = child.stat(follow_symlinks=False)
         is_directory = stat.S_ISDIR(info.st_mode)
-        if excluded(raw, patterns, is_directory):
+        if matches_patterns(raw, patterns, is_directory):
             continue
         kept += 1
-        path = member_path(label, raw)
+        path = check_member_path(label, raw)
         if is_directory:
-            yield from _walk(label, root, raw, patterns)
+            yield from _walk_directory(label, root, raw, patterns)
         elif stat.S_ISLNK(info.st_mode):
-            yield Entry(path, "link", int(info.st_mtime), target=os.readlink(child.path))
+            yield SourceEntry(path, "link", int(info.st_mtime), target=os.readlink(child.path))
         elif stat.S_ISREG(info.st_mode):
             if not os.access(child.path, os.R_OK):
                 raise SourceError(
                     f"{label}: cannot read {quote(path)}; make it readable or leave it out (release_exclude)."
                 )
-            yield Entry(
+            yield SourceEntry(
                 path,
                 "file",
                 max(int(info.st_mtime), 0),
                 info.st_size,
                 bool(info.st_mode & stat.S_IXUSR),
-                open=lambda where=child.path: _opener(where),
+                open=lambda where=child.path: _open_file(where),
             )
         else:
             raise SourceError(
                 f"{label} holds {quote(path)}, a socket, pipe or device; only files, directories and links are "
                 "accepted (release_exclude leaves it out)."
             )
-    # A directory that holds nothing but caches is a left-over, not an empty directory of the source.
+    # A directory that holds only excluded files, such as caches, is not an empty directory of the source.
     if above and not kept and not children:
-        yield Entry(member_path(label, above), "directory")
+        yield SourceEntry(check_member_path(label, above), "directory")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a source lies, told without its credentials."""
+"""Parse the location of a source, and keep its credentials out of messages and command lines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from urllib.parse import unquote
 URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 # host:path, as git reads it: the colon comes before the first slash.
 SCP = re.compile(r"^[^/:\s]+:(?!//)")
-# A user name is a secret in https (a token), not in ssh (git@…).
-USER_IS_PUBLIC = ("ssh", "git+ssh", "ssh+git")
+# With https, a user name may be a secret token. With ssh, it is not (git@…).
+PUBLIC_USER_SCHEMES = ("ssh", "git+ssh", "ssh+git")
 
 
 def is_url(location: str) -> bool:
@@ -21,12 +21,12 @@ def is_url(location: str) -> bool:
 
 
 def is_remote(repository: str) -> bool:
-    """True for a repository that git reaches over a transport; False for a path on this machine."""
+    """Return True if git reaches the repository over a transport, False if it is a path on the controller."""
     return is_url(repository) or bool(SCP.match(repository))
 
 
-def _authority(location: str) -> tuple[str, str, str]:
-    """(scheme, user part, everything behind it) of a URL; a password with a raw slash or question mark is caught."""
+def _split_authority(location: str) -> tuple[str, str, str]:
+    """Split a URL into (scheme, user and password, the rest). A password may hold unquoted slashes."""
     scheme, rest = location.split("://", 1)
     host = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in host:
@@ -38,52 +38,56 @@ def _authority(location: str) -> tuple[str, str, str]:
     return scheme, user, rest[len(user) + 1 :]
 
 
-def public(location: str) -> str:
-    """A location that may be shown: no user and password, no query (presigned URLs carry their key there)."""
+def redact_location(location: str) -> str:
+    """Return a location without user, password and query. The query of a presigned URL holds its key."""
     if not is_url(location):
         return location
-    scheme, user, rest = _authority(location)
+    scheme, user, rest = _split_authority(location)
     rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     name = user.partition(":")[0]
-    if name and scheme.lower() in USER_IS_PUBLIC:
+    if name and scheme.lower() in PUBLIC_USER_SCHEMES:
         rest = f"{name}@{rest}"
     return f"{scheme}://{rest}"
 
 
-def scrub(text: str, location: str) -> str:
-    """Somebody else's message about a location, with the location's secrets taken out."""
+def redact_text(text: str, location: str) -> str:
+    """Remove the secrets of a location from the message of another program."""
     if not is_url(location):
         return text
-    scheme, user, rest = _authority(location)
-    text = text.replace(location, public(location))
+    scheme, user, rest = _split_authority(location)
+    text = text.replace(location, redact_location(location))
     secrets = {user, user.partition(":")[2], rest.partition("?")[2]}
-    if scheme.lower() not in USER_IS_PUBLIC:
+    if scheme.lower() not in PUBLIC_USER_SCHEMES:
         secrets.add(user.partition(":")[0])
     for secret in sorted(secrets, key=len, reverse=True):
-        # Below four characters it is no secret, and blanking it would garble the message.
+        # Text of fewer than four characters is not a secret; replacing it would garble the message.
         if len(secret) > 3 or (secret and secret == user):
             text = text.replace(secret, "***")
     return re.sub(r"(https?://)[^/@\s]+@", r"\1", text)
 
 
-def user_and_password(location: str) -> tuple[str, str]:
-    """Both as they are sent to the server; empty if the URL has none."""
-    user, __, password = _authority(location)[1].partition(":")
+def parse_credentials(location: str) -> tuple[str, str]:
+    """Return the decoded user and password of a URL, each empty if missing."""
+    user, __, password = _split_authority(location)[1].partition(":")
     return unquote(user), unquote(password)
 
 
-def credentials(location: str) -> str:
-    """User and password of a URL as `user:password` in base64, for its host alone; empty when there are none."""
-    user, password = user_and_password(location)
+def encode_credentials(location: str) -> str:
+    """Return `user:password` of a URL in base64, empty if the URL has neither."""
+    user, password = parse_credentials(location)
     return base64.b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
 
 
-def without_user(location: str) -> tuple[str, str]:
-    """(the URL without user and password, its server alone)."""
-    scheme, __, rest = _authority(location)
+def strip_credentials(location: str) -> tuple[str, str]:
+    """Return (the URL without user and password, the URL of its server)."""
+    scheme, __, rest = _split_authority(location)
     return f"{scheme}://{rest}", f"{scheme}://{re.split(r'[/?#]', rest, maxsplit=1)[0]}"
 
 
-def has_secret_user(location: str) -> bool:
-    """Whether a URL holds a user and perhaps a password which nobody else may see."""
-    return is_url(location) and location.split("://")[0].lower() in ("https", "http") and bool(_authority(location)[1])
+def has_credentials(location: str) -> bool:
+    """Return whether an http or https URL holds a user name, which may be a token."""
+    return (
+        is_url(location)
+        and location.split("://")[0].lower() in ("https", "http")
+        and bool(_split_authority(location)[1])
+    )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Do a piece of work once per run, whichever host, batch or play asks for it."""
+"""Do work once per run, and share its result between hosts, batches and plays."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from typing import Any
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
-RESULT = "result.json"
-FAULT = "fault.json"
+RESULT_FILE = "result.json"
+ERROR_FILE = "error.json"
 
 
-def key_of(question: Any) -> str:
-    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:24]
+def hash_key(key: Any) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def once(base: Path, question: Any, work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """The answer to a question, worked out by the first that asks, in a directory of its own below `base`.
+def run_once(base: Path, key: Any, work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of `work` for this key. The first process to ask does the work in a directory below `base`.
 
-    Those who wait meanwhile share the answer, or the fault: fifty hosts don't each wait for a dead server. Who asks
-    after a fault tries again.
+    Processes that wait for it share the result or the error, so fifty hosts do not each wait for a server that is
+    down. A process that asks after an error does the work again. Raises SourceError if the work did.
     """
-    place = base / key_of(question)
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = base / hash_key(key)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     asked = time.time()
-    with (place / "lock").open("a", encoding="ascii") as lock:
+    with (directory / "lock").open("a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result, fault = place / RESULT, place / FAULT
-        if result.exists():
-            return json.loads(result.read_text(encoding="utf-8"))
-        if fault.exists() and (told := json.loads(fault.read_text(encoding="utf-8")))["time"] >= asked:
-            raise SourceError(told["fault"])
-        inside = place / "work"
+        result_file, error_file = directory / RESULT_FILE, directory / ERROR_FILE
+        if result_file.exists():
+            return json.loads(result_file.read_text(encoding="utf-8"))
+        if error_file.exists() and (data := json.loads(error_file.read_text(encoding="utf-8")))["time"] >= asked:
+            raise SourceError(data["error"])
+        inside = directory / "work"
         shutil.rmtree(inside, ignore_errors=True)
         inside.mkdir(mode=0o700)
         try:
-            answer = work(inside)
+            result = work(inside)
         except SourceError as error:
             shutil.rmtree(inside, ignore_errors=True)
-            _write(fault, {"fault": str(error), "time": time.time()})
+            _write_json(error_file, {"error": str(error), "time": time.time()})
             raise
-        _write(result, answer)
-        return answer
+        _write_json(result_file, result)
+        return result
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
+def _write_json(path: Path, data: dict[str, Any]) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(data), encoding="utf-8")
     os.replace(temporary, path)

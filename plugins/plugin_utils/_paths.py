@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths of the controller, as a user writes them."""
+"""Resolve paths on the controller that users write into settings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from ansible import context
 
-# Once its playbook runs, Ansible takes this directory for that of the playbook. Nobody keeps sources in it.
+# Ansible's playbook directory while a playbook of this collection runs. Users keep no sources there.
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 
 
-def places(path: str, playbook_directory: str) -> list[str]:
-    """The absolute paths that are meant, the likeliest first.
+def list_possible_paths(path: str, playbook_directory: str) -> list[str]:
+    """Return the absolute paths that a path may stand for, in order of precedence.
 
-    A relative path is one beside the playbook that runs, as everywhere in Ansible, beside the first playbook of the
-    command line, or in the working directory. Where one of this collection's playbooks runs, its own directory does not
-    count, also not where `playbook_dir` has made a relative path absolute.
+    A relative path is relative to the directory of the playbook that runs, to that of the first playbook on the command
+    line, or to the working directory. While a playbook of this collection runs, the collection's own directory is
+    skipped, even if `playbook_dir` has made the path absolute.
     """
     path = os.path.expanduser(path)
     own = os.path.realpath(playbook_directory) == os.path.realpath(PLAYBOOKS)
@@ -29,14 +29,14 @@ def places(path: str, playbook_directory: str) -> list[str]:
     if os.path.isabs(path):
         return [os.path.normpath(path)]
     bases = [] if own else [playbook_directory]
-    first = first_playbook()
+    first = find_first_playbook()
     bases += [os.path.dirname(os.path.abspath(first))] if first else []
     found = [os.path.normpath(os.path.join(base, path)) for base in [*bases, os.getcwd()]]
     return list(dict.fromkeys(found))
 
 
-def first_playbook() -> str:
-    """The file of the first playbook of the command line; empty where that is the name of a collection's playbook."""
+def find_first_playbook() -> str:
+    """Return the file of the first playbook on the command line, empty if that is a playbook of a collection."""
     arguments = context.CLIARGS.get("args") if isinstance(context.CLIARGS, Mapping) else None
     name = str(arguments[0]) if isinstance(arguments, (list, tuple)) and arguments else ""
     return name if os.path.isfile(name) else ""

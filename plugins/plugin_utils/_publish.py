@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put a release's archive where a web server serves it to the hosts."""
+"""Publish the archive of a release in the directory of a web server, from which the hosts fetch it."""
 
 from __future__ import annotations
 
@@ -21,33 +21,36 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._tree import S
 PREFIX = ".flaskops-publish-"
 
 
-def publish(archive: str, directory: str, name: str) -> None:
-    """Put the archive into the directory by one rename, readable by the server, unless that name is there already."""
+def publish_archive(archive: str, directory: str, name: str) -> None:
+    """Publish an archive unless its name exists: copy it, make it world-readable, and rename it into directory_fd.
+
+    Raises SourceError if the directory cannot be written.
+    """
     try:
         if not os.path.lexists(os.path.join(directory, name)):
-            _publish(archive, directory, name)
+            _copy_archive(archive, directory, name)
     except OSError as error:
         raise SourceError(
-            f"release_pull_directory: {directory} can't take {name} ({error.strerror or error}); name a directory that "
-            "the user who runs Ansible may write to, with room for the archive."
+            f"release_pull_directory: {name} cannot be written to {directory} ({error.strerror or error}); name a "
+            "directory with room for the archive that the user who runs Ansible may write to."
         ) from error
 
 
-def _publish(archive: str, directory: str, name: str) -> None:
-    place = open_directory(directory)
+def _copy_archive(archive: str, directory: str, name: str) -> None:
+    directory_fd = open_directory(directory)
     temporary = temporary_name(PREFIX)
     try:
-        sweep(place, PREFIX)
+        sweep(directory_fd, PREFIX)
         with open(Path(directory, temporary), "xb") as file:
             with open(archive, "rb") as source:
                 shutil.copyfileobj(source, file)
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
-        sync_directory(place)
+        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        sync_directory(directory_fd)
     except BaseException:
-        discard(temporary, place)
+        discard(temporary, directory_fd)
         raise
     finally:
-        os.close(place)
+        os.close(directory_fd)

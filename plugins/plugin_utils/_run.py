@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who deploys: the run that a lock names, and whether that run is still alive."""
+"""Identify the runs that hold deploy locks, and replace the locks of runs that have ended."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
-# Seconds for which a lock counts as taken at the same moment: longer than it takes to ask all hosts for theirs.
-AT_THE_SAME_MOMENT = 20
+# Seconds for which two locks count as taken at the same time. Taking the locks of all hosts is faster.
+LOCK_RACE_SECONDS = 20
 
 
-def this_run() -> dict[str, str]:
-    """This run of Ansible. Its temporary directory is made once, by the main process, and tells runs apart."""
+def describe_run() -> dict[str, str]:
+    """Describe this run of Ansible. The main process creates one temporary directory per run, which identifies it."""
     return {
         "run": Path(constants.DEFAULT_LOCAL_TMP).name.removeprefix("ansible-local-"),
-        "by": os.environ.get("SUDO_USER") or _user(),
+        "by": os.environ.get("SUDO_USER") or _find_user(),
         "controller": socket.gethostname(),
-        "process": f"{_machine()} {os.getppid()}",
+        "process": f"{_read_boot_id()} {os.getppid()}",
     }
 
 
-def _user() -> str:
-    """The user who runs Ansible. In a container that is started with any number, this number has no name."""
+def _find_user() -> str:
+    """Return the name of the user who runs Ansible, or the number if a container was started with an unknown one."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -38,12 +38,12 @@ def _user() -> str:
 
 
 def is_dead(run: dict[str, str]) -> bool:
-    """Whether a run is known to be over: it was started on this very machine, and its process is gone."""
+    """Return whether a run is known to have ended: it was started on this controller, and its process is gone."""
     machine, __, pid = run.get("process", "").rpartition(" ")
-    if not machine or machine != _machine() or not pid.isdecimal():
+    if not machine or machine != _read_boot_id() or not pid.isdecimal():
         return False
     try:
-        # /proc may hide the processes of others; a signal tells the truth.
+        # /proc may hide processes of other users, so send a null signal.
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
@@ -53,7 +53,7 @@ def is_dead(run: dict[str, str]) -> bool:
 
 
 def _is_zombie(pid: str) -> bool:
-    """Whether nobody has asked yet how the process ended, as under a job runner that does not."""
+    """Return whether the process has ended, but its parent has not waited for it, as some job runners do not."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -61,8 +61,8 @@ def _is_zombie(pid: str) -> bool:
     return status.rpartition(") ")[2].startswith(("Z", "X"))
 
 
-def _machine() -> str:
-    """This boot of this machine, or container on it; empty where the system does not tell."""
+def _read_boot_id() -> str:
+    """Return an identifier of this boot and PID namespace, empty if the system does not provide it."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() + os.readlink(
             "/proc/self/ns/pid"
@@ -71,15 +71,15 @@ def _machine() -> str:
         return ""
 
 
-def execute(action: ActionBase, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-    """Execute the task's module on the host as this run. A lock whose run is known to be dead is taken over.
+def execute_module(action: ActionBase, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+    """Execute the task's module on the host with the description of this run, and replace the lock of a dead run.
 
-    Of two runs that take their locks at the same moment, one gives way at once and the other one waits for it, by the
-    order of their names: whichever hosts each of them got first, exactly one goes on.
+    If two runs take their locks at the same time, the run with the later name fails at once, and the other one waits
+    for its locks, so exactly one of them continues.
     """
     name = action._task.resolved_action or action._task.action
-    run = this_run()
-    until = time.monotonic() + 2 * AT_THE_SAME_MOMENT
+    run = describe_run()
+    until = time.monotonic() + 2 * LOCK_RACE_SECONDS
     while True:
         result = action._execute_module(name, module_args={**arguments, "run": run}, task_vars=task_vars)
         holder = result.get("lock_holder")
@@ -87,23 +87,23 @@ def execute(action: ActionBase, arguments: dict[str, Any], task_vars: dict[str, 
             return result
         if is_dead(holder) and run.get("replaces") != holder["run"]:
             run["replaces"] = holder["run"]
-        elif goes_first(run, holder, result.get("lock_age", 0)) and time.monotonic() < until:
+        elif has_priority(run, holder, result.get("lock_age", 0)) and time.monotonic() < until:
             time.sleep(1)
         else:
             return result
 
 
-def goes_first(run: dict[str, str], holder: dict[str, str], age: float) -> bool:
-    """Whether this run is to wait for a lock that another run has just taken, because that one will give way."""
-    return age < AT_THE_SAME_MOMENT and run["run"] < holder["run"]
+def has_priority(run: dict[str, str], holder: dict[str, str], age: float) -> bool:
+    """Return whether this run waits for a lock that another run has just taken, because the other run will fail."""
+    return age < LOCK_RACE_SECONDS and run["run"] < holder["run"]
 
 
-class OfThisRun(ActionBase):
-    """Executes the module as this run, so that a lock names its holder and a dead holder is replaced."""
+class LockingAction(ActionBase):
+    """Execute the module with the description of this run, so that a lock names its holder."""
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        result.update(execute(self, self._task.args, task_vars or {}))
+        result.update(execute_module(self, self._task.args, task_vars or {}))
         return result

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resolve the one source of a release to one verified, normalised archive and a name that follows from its content."""
+"""Resolve the source of a release to a verified, normalized archive, and derive the release's name from its content."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from typing import Any
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
 from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _sensitive, _signature, _tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import (
-    excluded_within,
+    is_excluded,
     read_directory,
 )
-from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url, public
-from ansible_collections.flaskops.production.plugins.plugin_utils._once import once
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_content import check_found, check_tree
+from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url, redact_location
+from ansible_collections.flaskops.production.plugins.plugin_utils._once import run_once
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_content import check_selection, check_tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import (
-    Request,
+    SourceRequest,
     check_request,
-    sought,
+    format_tried_paths,
 )
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
-    Entry,
+    SourceEntry,
     SourceError,
-    Tree,
-    limited,
-    listing,
-    pack,
-    plant,
+    SourceTree,
+    build_tree,
+    check_limits,
+    format_list,
+    pack_tree,
     quote,
-    rebase,
+    rebase_entries,
 )
 
-# A copy of an archive that is verified.
+# The name of the copy of an archive that is verified.
 COPY = "archive"
-# Far above any detached signature.
+# Bytes that a detached signature may have.
 SIGNATURE_BYTES = 1024**2
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
-    """Where a tree came from: what the result tells about it, and its time where the content has none of its own."""
+class SourceOrigin:
+    """The origin of a tree, as the result reports it. `time` overrides the time of the newest file."""
 
     kind: str
     location: str
@@ -58,40 +58,40 @@ class Origin:
     warnings: tuple[str, ...] = ()
 
 
-def resolve(request: Request, base: Path) -> dict[str, Any]:
-    """The release that a request asks for, resolved once for everyone who shares `base`."""
+def resolve_source(request: SourceRequest, base: Path) -> dict[str, Any]:
+    """Resolve a request to a release, once for all processes that share `base`. Raises SourceError."""
     check_request(request)
-    return once(base, {"release": dataclasses.asdict(request)}, lambda work: _resolve(request, base, work))
+    return run_once(base, {"release": dataclasses.asdict(request)}, lambda work: _build_release(request, base, work))
 
 
-def _resolve(request: Request, base: Path, work: Path) -> dict[str, Any]:
-    with _tree_of(request, base, work) as (found, origin):
-        tree, dropped, warning = _sensitive.treat(found, request.sensitive_files)
+def _build_release(request: SourceRequest, base: Path, work: Path) -> dict[str, Any]:
+    with _open_source(request, base, work) as (found, origin):
+        tree, dropped, warning = _sensitive.apply_policy(found, request.sensitive_files)
         check_tree(tree, request)
-        moment = tree.newest() if origin.time is None else origin.time
-        packed_in = work / "release.tar.gz"
-        packed = pack(tree, packed_in, moment)
+        seconds = tree.find_newest_time() if origin.time is None else origin.time
+        archive = work / "release.tar.gz"
+        packed = pack_tree(tree, archive, seconds)
     warnings = [*origin.warnings, *([warning] if warning else [])]
     if packed.pointers:
         warnings.append(
-            f"{tree.label} holds Git LFS pointers instead of files ({listing(packed.pointers)}): LFS objects are not "
-            "fetched. Build an archive that holds them if the application needs them."
+            f"{tree.label} holds Git LFS pointers instead of files ({format_list(packed.pointers)}): LFS objects are "
+            "not fetched. If the application needs them, build an archive that holds them."
         )
     if packed.encrypted:
         warnings.append(
-            f"{tree.label} holds files that git-crypt has encrypted ({listing(packed.encrypted)}): the hosts get them "
-            "encrypted. Set release_directory to a work tree that is unlocked if the application needs them."
+            f"{tree.label} holds files that git-crypt has encrypted ({format_list(packed.encrypted)}): the hosts get "
+            "them encrypted. If the application needs them, set release_directory to an unlocked work tree."
         )
     return {
-        "name": request.name or release_name(moment, packed.digest),
+        "name": request.name or format_release_name(seconds, packed.digest),
         "named": bool(request.name),
         "digest": packed.digest,
-        "archive": str(packed_in),
+        "archive": str(archive),
         "sha256": packed.sha256,
         "size": packed.size,
         "files": packed.files,
         "dropped": dropped,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)),
         "source": {
             "kind": origin.kind,
             "location": origin.location,
@@ -102,37 +102,38 @@ def _resolve(request: Request, base: Path, work: Path) -> dict[str, Any]:
     }
 
 
-def release_name(moment: int, digest: str) -> str:
-    return f"{time.strftime('%Y-%m-%d-%H%M%S', time.gmtime(moment))}-{digest[:7]}"
+def format_release_name(seconds: int, digest: str) -> str:
+    return f"{time.strftime('%Y-%m-%d-%H%M%S', time.gmtime(seconds))}-{digest[:7]}"
 
 
 @contextlib.contextmanager
-def _tree_of(request: Request, base: Path, work: Path) -> Iterator[tuple[Tree, Origin]]:
-    """The tree of the request's source, readable while the context lasts."""
+def _open_source(request: SourceRequest, base: Path, work: Path) -> Iterator[tuple[SourceTree, SourceOrigin]]:
+    """Open the source of a request. Its tree is readable within the context."""
     if request.directory:
-        yield _directory(request)
+        yield _read_directory_source(request)
         return
     if request.archive:
-        label, path, location = _local_archive(request, base, work)
+        label, path, location = _fetch_archive(request, base, work)
         with _archive.read_archive(label, path, work) as entries:
-            found = list(limited(label, entries))
-            warnings = _strip_warnings(request, found)
-            tree = plant(label, rebase(found, request.strip_components, request.subdirectory.strip("/")))
-            check_found(tree, request, found)
-            yield tree, Origin("archive", location, warnings=warnings)
+            found = list(check_limits(label, entries))
+            warnings = _warn_about_merged_folders(request, found)
+            tree = build_tree(label, rebase_entries(found, request.strip_components, request.subdirectory.strip("/")))
+            check_selection(tree, request, found)
+            yield tree, SourceOrigin("archive", location, warnings=warnings)
         (work / COPY).unlink(missing_ok=True)
         return
-    origin, plain, label = _commit(request, base, work)
+    origin, plain, label = _export_commit(request, base, work)
     with _archive.read_archive(label, plain, work) as entries:
-        yield plant(label, rebase(limited(label, entries), 0, request.subdirectory.strip("/"))), origin
+        selected = rebase_entries(check_limits(label, entries), 0, request.subdirectory.strip("/"))
+        yield build_tree(label, selected), origin
     plain.unlink()
 
 
-def _directory(request: Request) -> tuple[Tree, Origin]:
+def _read_directory_source(request: SourceRequest) -> tuple[SourceTree, SourceOrigin]:
     root = Path(request.directory, request.subdirectory.strip("/"))
     if not os.path.lexists(request.directory):
         raise SourceError(
-            f"release_directory: {request.directory} does not exist{sought(request, 'directory')}; "
+            f"release_directory: {request.directory} does not exist{format_tried_paths(request, 'directory')}; "
             "name a directory on the controller."
         )
     if not Path(request.directory).is_dir():
@@ -145,49 +146,49 @@ def _directory(request: Request) -> tuple[Tree, Origin]:
             f"release_subdirectory: {quote(request.subdirectory)} is not a directory in {request.directory}."
         )
     label = f"release_directory: {root}"
-    tree = plant(label, limited(label, read_directory(label, root, request.exclude)))
-    state = _git.work_tree(root, lambda path: excluded_within(path, request.exclude))
+    tree = build_tree(label, check_limits(label, read_directory(label, root, request.exclude)))
+    state = _git.read_work_tree(root, lambda path: is_excluded(path, request.exclude))
     warnings = ()
-    if state.fault:
+    if state.error:
         warnings = (
-            f"{label}: git does not read this work tree ({state.fault}), "
-            "so the release is named after its newest file.",
+            f"{label}: git cannot read this work tree ({state.error}), so the release is named after its newest file.",
         )
-    return tree, Origin("directory", str(root), state.commit, time=state.time, warnings=warnings)
+    return tree, SourceOrigin("directory", str(root), state.commit, time=state.time, warnings=warnings)
 
 
-def _local_archive(request: Request, base: Path, work: Path) -> tuple[str, Path, str]:
-    """(how refusals begin, the verified file, where it came from)."""
-    shown = public(request.archive)
-    path = _downloaded(request, base) if is_url(request.archive) else _copied(request, work)
+def _fetch_archive(request: SourceRequest, base: Path, work: Path) -> tuple[str, Path, str]:
+    """Return (the label for messages, the verified file, the location to show)."""
+    shown = redact_location(request.archive)
+    path = _download_archive(request, base) if is_url(request.archive) else _copy_archive(request, work)
     if request.archive_signature:
-        _check_signed(request, path, work)
+        _verify_signature(request, path, work)
     return f"release_archive: {shown}", path, shown
 
 
-def _downloaded(request: Request, base: Path) -> Path:
-    wanted = _archive.wanted_checksum(request.archive_checksum) if request.archive_checksum else ""
+def _download_archive(request: SourceRequest, base: Path) -> Path:
+    wanted = _archive.parse_checksum(request.archive_checksum) if request.archive_checksum else ""
 
     def get(inside: Path) -> dict[str, Any]:
-        found = _archive.download("release_archive", request.archive, inside / "download", _tree.MAX_BYTES)
+        found = _archive.download_file("release_archive", request.archive, inside / "download", _tree.MAX_BYTES)
         if wanted:
-            _archive.check_sum(public(request.archive), found, wanted)
+            _archive.verify_checksum(redact_location(request.archive), found, wanted)
         return {"path": str(inside / "download")}
 
-    return Path(once(base, {"download": request.archive, "sha256": wanted}, get)["path"])
+    return Path(run_once(base, {"download": request.archive, "sha256": wanted}, get)["path"])
 
 
-def _copied(request: Request, work: Path) -> Path:
-    """The archive itself, or a copy where it is verified, so that nobody changes it between the check and its use."""
+def _copy_archive(request: SourceRequest, work: Path) -> Path:
+    """Return the archive, or a copy if it is verified, because other users may replace the archive after the check."""
     path = Path(request.archive)
     label = f"release_archive: {path}"
     if not path.exists():
         raise SourceError(
-            f"{label} does not exist{sought(request, 'archive')}; name {_archive.ACCEPTED} on the controller."
+            f"{label} does not exist{format_tried_paths(request, 'archive')}; name {_archive.ACCEPTED_FORMATS} on the "
+            "controller."
         )
     if not path.is_file():
-        told = "set release_directory instead" if path.is_dir() else "it is not a file"
-        raise SourceError(f"{label} is not an archive; accepted is {_archive.ACCEPTED} ({told}).")
+        advice = "set release_directory instead" if path.is_dir() else "it is not a file"
+        raise SourceError(f"{label} is not an archive; accepted is {_archive.ACCEPTED_FORMATS} ({advice}).")
     if not os.access(path, os.R_OK):
         raise SourceError(f"{label} cannot be read by the user who runs Ansible; correct its mode.")
     if not request.archive_checksum and not request.archive_signature:
@@ -195,54 +196,58 @@ def _copied(request: Request, work: Path) -> Path:
     copy = work / COPY
     shutil.copyfile(path, copy)
     if request.archive_checksum:
-        _archive.check_sum(str(path), file_sha256(copy), _archive.wanted_checksum(request.archive_checksum))
+        _archive.verify_checksum(str(path), file_sha256(copy), _archive.parse_checksum(request.archive_checksum))
     return copy
 
 
-def _check_signed(request: Request, archive: Path, work: Path) -> None:
-    """Refuse an archive that is not what the owner of the key has signed."""
+def _verify_signature(request: SourceRequest, archive: Path, work: Path) -> None:
+    """Raise SourceError unless the key accepts the signature of the archive."""
     signature = Path(request.archive_signature)
     if is_url(request.archive_signature):
         signature = work / "signature"
-        _archive.download("release_archive_signature", request.archive_signature, signature, SIGNATURE_BYTES)
+        _archive.download_file("release_archive_signature", request.archive_signature, signature, SIGNATURE_BYTES)
     if request.archive_minisign_key:
         variable, key = "release_archive_minisign_key", request.archive_minisign_key
-        why = _signature.check_minisign(archive, signature, key)
+        reason = _signature.verify_minisign(archive, signature, key)
     else:
         variable, key = "release_archive_gpg_keyring", request.archive_gpg_keyring
-        why = _signature.check_openpgp(archive, signature, key, work)
-    if why:
+        reason = _signature.verify_openpgp(archive, signature, key, work)
+    if reason:
         raise SourceError(
-            f"release_archive_signature: {public(request.archive_signature)} is no signature of "
-            f"{public(request.archive)} that {variable} ({key}) accepts ({why}); name the archive and the signature "
-            "that belong together, or correct the key."
+            f"release_archive_signature: {redact_location(request.archive_signature)} is not a signature of "
+            f"{redact_location(request.archive)} that {variable} ({key}) accepts ({reason}); name the signature of "
+            "this archive, or correct the key."
         )
 
 
-def _strip_warnings(request: Request, entries: list[Entry]) -> tuple[str, ...]:
-    """Stripping is meant for one enclosing folder; several are merged, which nobody should learn from a broken site."""
+def _warn_about_merged_folders(request: SourceRequest, entries: list[SourceEntry]) -> tuple[str, ...]:
+    """Return a warning if stripping merges several folders. It is meant for one enclosing folder."""
     strip = request.strip_components
     stripped = sorted({"/".join(entry.path.split("/")[:strip]) for entry in entries if entry.path.count("/") >= strip})
     if not strip or len(stripped) < 2:
         return ()
     return (
-        f"release_strip_components: {strip} merges {len(stripped)} different folders into one ({listing(stripped)}).",
+        f"release_strip_components: {strip} merges {len(stripped)} different folders into one "
+        f"({format_list(stripped)}).",
     )
 
 
-def _commit(request: Request, base: Path, work: Path) -> tuple[Origin, Path, str]:
-    """(origin, the commit as a plain tar, how refusals begin). Apps of one run that share a ref share its commit."""
-    shown = public(request.git_repo)
+def _export_commit(request: SourceRequest, base: Path, work: Path) -> tuple[SourceOrigin, Path, str]:
+    """Fetch the commit of a request. Return (its origin, its files as a plain tar, the label for messages).
+
+    Within a run, all applications with the same repository and ref get the same commit.
+    """
+    shown = redact_location(request.git_repo)
     if not is_remote(request.git_repo) and not os.path.lexists(request.git_repo):
         raise SourceError(
-            f"release_git_repo: {shown} does not exist{sought(request, 'git_repo')}; name a repository on the "
-            "controller, or an https or ssh address."
+            f"release_git_repo: {shown} does not exist{format_tried_paths(request, 'git_repo')}; name a repository on "
+            "the controller, or an https or ssh address."
         )
 
     def get(inside: Path) -> dict[str, Any]:
-        return {"bare": str(inside / "git"), **_git.fetch(request.git_repo, request.git_ref, inside / "git")}
+        return {"bare": str(inside / "git"), **_git.fetch_commit(request.git_repo, request.git_ref, inside / "git")}
 
-    fetched = once(base, {"git": request.git_repo, "ref": request.git_ref}, get)
+    fetched = run_once(base, {"git": request.git_repo, "ref": request.git_ref}, get)
     bare, commit, below = Path(fetched["bare"]), fetched["commit"], request.subdirectory.strip("/")
     label = f"release_git_repo: {shown} at {request.git_ref} ({commit[:7]})"
     if request.git_verify:
@@ -250,10 +255,10 @@ def _commit(request: Request, base: Path, work: Path) -> tuple[Origin, Path, str
         _signature.verify_git(bare, fetched, request.git_verify, (shown, request.git_ref), keys, work)
     if below and not _git.has_directory(bare, commit, below):
         raise SourceError(f"release_subdirectory: {quote(below)} is not a directory in {shown} at {request.git_ref}.")
-    _git.archive(bare, commit, below, work / "commit.tar")
-    missing = _git.submodules(bare, commit, below)
+    _git.export_commit(bare, commit, below, work / "commit.tar")
+    missing = _git.list_submodules(bare, commit, below)
     warnings = ()
     if missing:
-        warnings = (f"{label} has submodules, which are not included in a release: {listing(missing)}.",)
-    origin = Origin("git", shown, commit, request.git_ref, fetched["time"], warnings)
+        warnings = (f"{label} has submodules, which are not included in a release: {format_list(missing)}.",)
+    origin = SourceOrigin("git", shown, commit, request.git_ref, fetched["time"], warnings)
     return origin, work / "commit.tar", label

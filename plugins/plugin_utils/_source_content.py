@@ -12,20 +12,20 @@ from ansible_collections.flaskops.production.plugins.module_utils import _depend
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import contradictions
 from ansible_collections.flaskops.production.plugins.module_utils._staged import check_static_paths
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import RESERVED, Request
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import VENV_LINK, SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
-    Entry,
+    SourceEntry,
     SourceError,
-    Tree,
-    follow,
-    listing,
+    SourceTree,
+    format_list,
     quote,
+    resolve_links,
 )
 from ansible_collections.flaskops.production.plugins.plugin_utils._wsgi import check_wsgi
 
 
-def check_found(tree: Tree, request: Request, found: list[Entry]) -> None:
-    """An archive with files of which strip_components or subdirectory leave none: say what to set instead."""
+def check_selection(tree: SourceTree, request: SourceRequest, found: list[SourceEntry]) -> None:
+    """Raise SourceError if strip_components or subdirectory exclude all files of an archive."""
     if tree.entries or not found:
         return
     top = sorted({entry.path.split("/")[0] for entry in found})
@@ -33,44 +33,45 @@ def check_found(tree: Tree, request: Request, found: list[Entry]) -> None:
     if request.subdirectory:
         variable, value = "release_subdirectory", quote(request.subdirectory)
     raise SourceError(
-        f"{variable}: {value} leaves nothing of {tree.label.split(': ', 1)[1]}; at its top are {listing(top)}."
+        f"{variable}: {value} excludes all files of {tree.label.split(': ', 1)[1]}; its top level holds "
+        f"{format_list(top)}."
     )
 
 
-def check_tree(tree: Tree, request: Request) -> None:
-    """Refuse a source that can't become a release of this application."""
+def check_tree(tree: SourceTree, request: SourceRequest) -> None:
+    """Raise SourceError if a source cannot be a release of this application."""
     if not any(entry.kind != "directory" for entry in tree.entries.values()):
         raise SourceError(f"{tree.label} is empty; a release needs at least one file.")
-    if RESERVED in tree.entries:
+    if VENV_LINK in tree.entries:
         raise SourceError(
-            f"{tree.label} holds {quote(RESERVED)} at its top, the name of the release's link to its virtual "
-            "environment; leave it out of the source."
+            f"{tree.label} holds {quote(VENV_LINK)} at its top level, which is the name of the release's link to its "
+            "virtual environment; remove it from the source."
         )
-    texts = required_texts(tree, request.requirements)
+    texts = read_requirements(tree, request.requirements)
     if request.require_hashes:
-        faults = _dependencies.check_hashes(texts, request.packages)
-        if faults:
+        errors = _dependencies.check_hashes(texts, request.packages)
+        if errors:
             raise SourceError(
-                f"venv_require_hashes: true, but {tree.label} has requirements without one: {' '.join(faults[:5])} "
+                f"venv_require_hashes: true, but {tree.label} has requirements without hashes: {' '.join(errors[:5])} "
                 "Accepted are requirements pinned with == and --hash (pip-compile --generate-hashes writes them)."
             )
-    faults = contradictions(texts, request.packages, request.only_binary, request.index)
-    if faults:
-        raise SourceError(f"{tree.label} has requirements that contradict the settings: {' '.join(faults[:5])}")
+    errors = contradictions(texts, request.packages, request.only_binary, request.index)
+    if errors:
+        raise SourceError(f"{tree.label} has requirements that contradict the settings: {' '.join(errors[:5])}")
     check_wsgi(tree, request, texts)
     for path in request.static_paths:
-        entry = tree.find(path)
+        entry = tree.find_entry(path)
         if entry is not None and entry.kind != "directory":
             raise SourceError(
                 f"release_static_paths: {quote(path)} is a {entry.kind} in the release; name a directory."
             )
     for path in request.shared_paths:
-        _check_shared_in(tree, path)
-    _check_static(tree, request)
+        _check_shared_path(tree, path)
+    _check_static_links(tree, request)
 
 
-def _check_static(tree: Tree, request: Request) -> None:
-    """Refuse static files that would come from shared data, which the application may write to."""
+def _check_static_links(tree: SourceTree, request: SourceRequest) -> None:
+    """Raise SourceError if static files lie in shared data, which the application may write to."""
     shared = [path.rstrip("/") for path in request.shared_paths]
     try:
         check_static_paths(list(request.static_paths), list(request.shared_paths))
@@ -80,16 +81,16 @@ def _check_static(tree: Tree, request: Request) -> None:
     for entry in tree.entries.values():
         if entry.kind != "link" or not entry.path.startswith(tops) or entry.path in shared:
             continue
-        leads = follow(tree.label, tree.entries, entry.path) or ""
-        over = [path for path in shared if leads == path or leads.startswith(path + "/")]
-        if over:
+        target = resolve_links(tree.label, tree.entries, entry.path) or ""
+        parents = [path for path in shared if target == path or target.startswith(path + "/")]
+        if parents:
             raise SourceError(
-                f"release_static_paths: {quote(entry.path)} is a link to {quote(leads)} in {quote(over[0])} of "
-                "release_shared_paths, which the application may write to; replace it by a file of the release."
+                f"release_static_paths: {quote(entry.path)} is a link to {quote(target)} in {quote(parents[0])} of "
+                "release_shared_paths, which the application may write to; replace the link with a file."
             )
 
 
-def _check_shared_in(tree: Tree, path: str) -> None:
+def _check_shared_path(tree: SourceTree, path: str) -> None:
     bare = path.rstrip("/")
     parents = [bare[: match.start()] for match in re.finditer("/", bare)]
     for parent in parents:
@@ -112,8 +113,11 @@ def _check_shared_in(tree: Tree, path: str) -> None:
         )
 
 
-def required_texts(tree: Tree, names: tuple[str, ...]) -> dict[str, str]:
-    """The requirement files that were named and all that they include, by name; refuses one that is not there."""
+def read_requirements(tree: SourceTree, names: tuple[str, ...]) -> dict[str, str]:
+    """Read requirement files and the files that they include. Return their texts by name.
+
+    Raises SourceError if a file is missing or lies outside the source.
+    """
     texts: dict[str, str] = {}
     waiting = [(posixpath.normpath(name), "") for name in names]
     while waiting:
@@ -125,28 +129,28 @@ def required_texts(tree: Tree, names: tuple[str, ...]) -> dict[str, str]:
                 f"venv_requirements: {includer} of {tree.label} includes {quote(name)}, which lies outside "
                 "the release; only files inside it are accepted."
             )
-        content = tree.read(name)
+        content = tree.read_file(name)
         if content is None:
-            raise _missing(tree, name, includer)
+            raise _build_missing_error(tree, name, includer)
         texts[name] = content.decode("utf-8", "replace")
         if _dependencies.kind(name) == _dependencies.REQUIREMENTS:
-            # pip puts environment variables in; what they say is known on the host only.
+            # pip expands environment variables. Their values are known on the host only.
             found = [other for other in _dependencies.includes(texts[name]) if "${" not in other]
             waiting += [(_dependencies.include_name(name, other), name) for other in found]
     return texts
 
 
-def _missing(tree: Tree, name: str, includer: str) -> SourceError:
-    top = tree.top()
-    why = f"which {includer} includes, " if includer else ""
-    told = f"venv_requirements: {quote(name)}, {why}is not in {tree.label.partition(': ')[2]}"
-    hint = f"at its top are {listing(top)}."
+def _build_missing_error(tree: SourceTree, name: str, includer: str) -> SourceError:
+    top = tree.list_top()
+    included = f", which {includer} includes," if includer else ""
+    cause = f"venv_requirements: {quote(name)}{included} is not in {tree.label.partition(': ')[2]}"
+    hint = f"its top level holds {format_list(top)}."
     folders = [item for item in top if item.endswith("/")]
-    if len(top) == 1 and folders and tree.find(folders[0] + name):
+    if len(top) == 1 and folders and tree.find_entry(folders[0] + name):
         option = f"release_subdirectory: {folders[0].rstrip('/')}"
         if tree.label.startswith("release_archive"):
             option = "release_strip_components: 1"
-        hint = f"everything lies under {folders[0]}: set {option}."
-    elif elsewhere := [e.path for e in tree.files() if e.path.endswith("/" + posixpath.basename(name))]:
-        hint = f"{hint[:-1]}; it holds {listing(elsewhere, 3)}."
-    return SourceError(f"{told}; {hint}")
+        hint = f"all files are in {folders[0]}: set {option}."
+    elif elsewhere := [e.path for e in tree.list_files() if e.path.endswith("/" + posixpath.basename(name))]:
+        hint = f"{hint[:-1]}; files of that name are {format_list(elsewhere, 3)}."
+    return SourceError(f"{cause}; {hint}")

@@ -13,24 +13,26 @@ from pathlib import Path
 from ansible_collections.flaskops.production.plugins.module_utils._source_spec import EXCLUDE
 from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _sensitive, _signature
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import (
-    has_secret_user,
+    has_credentials,
     is_url,
-    public,
-    user_and_password,
+    parse_credentials,
+    redact_location,
 )
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError, quote
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_ACCEPTED = "1 to 64 letters, digits, dots, underscores and hyphens, the first a letter or digit"
 ONE_SOURCE = "set exactly one of release_directory, release_archive and release_git_repo"
-# The release's own link to its environment.
-RESERVED = ".venv"
+# The release's link to its virtual environment.
+VENV_LINK = ".venv"
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
-    """What a release is made of, as its user said it. Paths of this machine are absolute; `sought` is, for each of the
-    arguments, where else it was looked for."""
+class SourceRequest:
+    """The settings for the source of a release. Paths on the controller are absolute.
+
+    `tried_paths` holds pairs of an argument and another path at which it was looked up.
+    """
 
     directory: str = ""
     archive: str = ""
@@ -56,11 +58,11 @@ class Request:
     shared_paths: tuple[str, ...] = ()
     wsgi: str = ""
     sensitive_files: str = "warn"
-    sought: tuple[tuple[str, str], ...] = ()
+    tried_paths: tuple[tuple[str, str], ...] = ()
 
 
-def check_request(request: Request) -> None:
-    """Refuse what can be refused without a look at the source."""
+def check_request(request: SourceRequest) -> None:
+    """Raise SourceError if the settings are wrong, without reading the source."""
     sources = {
         "release_directory": request.directory,
         "release_archive": request.archive,
@@ -70,8 +72,8 @@ def check_request(request: Request) -> None:
     if not given:
         raise SourceError(f"release_directory, release_archive, release_git_repo: no source is set; {ONE_SOURCE}.")
     if len(given) > 1:
-        told = ", ".join(f"{variable} ({public(sources[variable])})" for variable in given)
-        raise SourceError(f"{told}: {len(given)} sources are set; {ONE_SOURCE}.")
+        settings = ", ".join(f"{variable} ({redact_location(sources[variable])})" for variable in given)
+        raise SourceError(f"{settings}: {len(given)} sources are set; {ONE_SOURCE}.")
     if request.name and not NAME.fullmatch(request.name):
         raise SourceError(f"release_name: {quote(request.name)} is not accepted; accepted are {NAME_ACCEPTED}.")
     _check_archive(request)
@@ -79,10 +81,10 @@ def check_request(request: Request) -> None:
     if request.git_repo:
         if request.git_repo.startswith("-"):
             raise SourceError(f"release_git_repo: {quote(request.git_repo)} is not accepted; name a path or a URL.")
-        if has_secret_user(request.git_repo) and not "".join(user_and_password(request.git_repo)).isprintable():
+        if has_credentials(request.git_repo) and not "".join(parse_credentials(request.git_repo)).isprintable():
             raise SourceError(
-                f"release_git_repo: {public(request.git_repo)} is given with a user or a password that holds a line "
-                "break or another control character; correct them."
+                f"release_git_repo: {redact_location(request.git_repo)} has a user or a password with a line break or "
+                "another control character; correct them."
             )
         _git.check_ref(request.git_ref)
     _check_git_verify(request)
@@ -92,7 +94,7 @@ def check_request(request: Request) -> None:
         _check_relative("venv_requirements", name, "file names inside the release")
     for name in request.static_paths:
         _check_relative("release_static_paths", name, "directories inside the release")
-    check_shared(request.shared_paths)
+    check_shared_paths(request.shared_paths)
     if request.sensitive_files not in _sensitive.CHOICES:
         raise SourceError(
             f"release_sensitive_files: {quote(request.sensitive_files)} is not accepted; set warn, drop, refuse or "
@@ -100,7 +102,7 @@ def check_request(request: Request) -> None:
         )
 
 
-def _check_archive(request: Request) -> None:
+def _check_archive(request: SourceRequest) -> None:
     if request.strip_components < 0:
         raise SourceError(f"release_strip_components: {request.strip_components} is not accepted; set 0 or more.")
     if request.strip_components and not request.archive:
@@ -111,44 +113,46 @@ def _check_archive(request: Request) -> None:
     if not request.archive:
         return
     if request.archive_checksum:
-        _archive.wanted_checksum(request.archive_checksum)
+        _archive.parse_checksum(request.archive_checksum)
     if not is_url(request.archive):
         return
     _check_scheme("release_archive", request.archive)
     if not request.archive_checksum and not request.archive_signature:
         raise SourceError(
-            f"release_archive_checksum: not set, and {public(request.archive)} is a URL; "
+            f"release_archive_checksum: not set, and {redact_location(request.archive)} is a URL; "
             "write sha256:<64 hexadecimal digits> of the archive, or set release_archive_signature."
         )
 
 
 def _check_scheme(variable: str, url: str) -> None:
     if url.split("://")[0].lower() not in ("https", "http"):
-        raise SourceError(f"{variable}: {public(url)} is not accepted; give a path on the controller or an https URL.")
+        raise SourceError(
+            f"{variable}: {redact_location(url)} is not accepted; give a path on the controller or an https URL."
+        )
 
 
-def _check_signature(request: Request) -> None:
-    """A signature needs an archive and exactly one key, and a key that nothing is checked with is a false promise."""
-    shown = public(request.archive_signature)
+def _check_signature(request: SourceRequest) -> None:
+    """Raise SourceError unless a signature comes with an archive and exactly one key, and a key with a signature."""
+    shown = redact_location(request.archive_signature)
     keys = [name for name in ("archive_minisign_key", "archive_gpg_keyring") if getattr(request, name)]
     if not request.archive_signature:
         if keys and request.archive:
             raise SourceError(
-                f"release_archive_signature: not set, but release_{keys[0]} is, so that no archive is accepted without "
-                f"a signature; name its file or URL, such as {public(request.archive)}"
+                f"release_archive_signature: not set, but release_{keys[0]} is, which requires a signature; "
+                f"name its file or URL, such as {redact_location(request.archive)}"
                 f"{'.minisig' if 'minisign' in keys[0] else '.asc'}."
             )
         return
     if not request.archive:
         raise SourceError(
-            f"release_archive_signature: {shown} is set, but only release_archive has a signature of its own; for "
+            f"release_archive_signature: {shown} is set, but only release_archive has a signature; for "
             "release_git_repo set release_git_verify."
         )
     if len(keys) != 1:
-        told = "both of them are set" if keys else "none of them is set"
+        state = "both of them are set" if keys else "neither of them is set"
         raise SourceError(
             f"release_archive_signature: {shown} is checked with release_archive_minisign_key or "
-            f"release_archive_gpg_keyring, but {told}; set exactly one."
+            f"release_archive_gpg_keyring, but {state}; set exactly one."
         )
     if is_url(request.archive_signature):
         _check_scheme("release_archive_signature", request.archive_signature)
@@ -160,13 +164,16 @@ def _check_signature(request: Request) -> None:
         _check_file(request, "archive_minisign_key", _signature.MINISIGN_ACCEPTED)
 
 
-def _check_git_verify(request: Request) -> None:
-    """Keys without a demand, or a demand without keys or a repository, would leave everybody thinking of a check."""
+def _check_git_verify(request: SourceRequest) -> None:
+    """Raise SourceError for keys without release_git_verify, and for release_git_verify without keys or a repository.
+
+    Otherwise users would rely on a verification that does not take place.
+    """
     keys = [name for name in ("git_gpg_keyring", "git_allowed_signers") if getattr(request, name)]
     if not request.git_verify:
         if keys and request.git_repo:
             raise SourceError(
-                f"release_git_verify: not set, but release_{keys[0]} is, which says whose signatures count; set "
+                f"release_git_verify: not set, but release_{keys[0]} is, which names the accepted keys; set "
                 "release_git_verify to commit or tag."
             )
         return
@@ -179,7 +186,7 @@ def _check_git_verify(request: Request) -> None:
         )
     if not keys:
         raise SourceError(
-            f"release_git_verify: {request.git_verify} is set, but nothing says whose signatures count; set "
+            f"release_git_verify: {request.git_verify} is set, but no accepted keys are; set "
             "release_git_gpg_keyring or release_git_allowed_signers."
         )
     if request.git_gpg_keyring:
@@ -188,17 +195,17 @@ def _check_git_verify(request: Request) -> None:
         _check_file(request, "git_allowed_signers", _signature.SIGNERS_ACCEPTED)
 
 
-def _check_file(request: Request, argument: str, accepted: str) -> None:
+def _check_file(request: SourceRequest, argument: str, accepted: str) -> None:
     path = Path(getattr(request, argument))
-    fault = ""
+    error = ""
     if not path.exists():
-        fault = f"does not exist{sought(request, argument)}"
+        error = f"does not exist{format_tried_paths(request, argument)}"
     elif not path.is_file():
-        fault = "is not a file"
+        error = "is not a file"
     elif not os.access(path, os.R_OK):
-        fault = "cannot be read by the user who runs Ansible"
-    if fault:
-        raise SourceError(f"release_{argument}: {path} {fault}; accepted is {accepted}.")
+        error = "cannot be read by the user who runs Ansible"
+    if error:
+        raise SourceError(f"release_{argument}: {path} {error}; accepted is {accepted}.")
 
 
 def _check_relative(variable: str, name: str, accepted: str) -> None:
@@ -209,30 +216,30 @@ def _check_relative(variable: str, name: str, accepted: str) -> None:
         )
 
 
-def check_shared(paths: tuple[str, ...]) -> None:
-    """Shared paths are links of their own: none may be named twice, as file and directory, or lie below another."""
+def check_shared_paths(paths: tuple[str, ...]) -> None:
+    """Raise SourceError if a shared path occurs twice, as a file and as a directory, or lies inside another one."""
     seen: dict[str, str] = {}
     for path in paths:
         _check_relative("release_shared_paths", path, "paths inside the release (a trailing slash means a directory)")
         bare = path.rstrip("/")
-        if bare.split("/")[0] == RESERVED:
+        if bare.split("/")[0] == VENV_LINK:
             raise SourceError(
-                f"release_shared_paths: {quote(path)} is not accepted; {RESERVED} leads to the virtual environment."
+                f"release_shared_paths: {quote(path)} is not accepted; {VENV_LINK} is the link to the venv."
             )
         for other, spelled in seen.items():
             if bare == other:
                 raise SourceError(
-                    f"release_shared_paths: {quote(spelled)} and {quote(path)} are one path; name it once, with a "
-                    "trailing slash for a directory and without for a file."
+                    f"release_shared_paths: {quote(spelled)} and {quote(path)} are the same path; name it once, with a "
+                    "trailing slash if it is a directory."
                 )
             if bare.startswith(other + "/") or other.startswith(bare + "/"):
                 raise SourceError(
-                    f"release_shared_paths: {quote(spelled)} and {quote(path)} lie inside each other; "
+                    f"release_shared_paths: one of {quote(spelled)} and {quote(path)} lies inside the other; "
                     "name the outer one only."
                 )
         seen[bare] = path
 
 
-def sought(request: Request, argument: str) -> str:
-    others = [path for name, path in request.sought if name == argument]
+def format_tried_paths(request: SourceRequest, argument: str) -> str:
+    others = [path for name, path in request.tried_paths if name == argument]
     return f" (nor does {', '.join(others)})" if others else ""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A release's files as one checked tree, whatever they came from, and the one archive that is written from it."""
+"""The files of a release as one checked tree, and the archive that is written from it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-# Far above any application, far below what fills a disk: what exceeds it is a mistake or a bomb.
+# Limits of a release. A source that exceeds them is a mistake or a decompression bomb.
 MAX_FILES = 250_000
 MAX_BYTES = 4 * 1024**3
 MAX_LINKS = 40
-# Bytes. Linux accepts names of 255 and paths of 4095, of which a host needs some for what is above a release.
+# Bytes. Linux accepts names of 255 and paths of 4095, of which the directories above a release need some.
 MAX_NAME, MAX_PATH = 255, 3072
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 GIT_CRYPT = b"\0GITCRYPT\0"
-LATEST = 253_402_300_799  # 9999-12-31, the last second that a release name can tell
+MAX_TIME = 253_402_300_799  # 9999-12-31, the last time that a release name can hold
 
 
 class SourceError(Exception):
-    """A refusal: one sentence with the variable, the value, and what is accepted."""
+    """The source of a release is not accepted. The message names the setting, its value and the accepted values."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class SourceEntry:
     """One file, link or directory of a source. `path` is relative, with single slashes."""
 
     path: str
@@ -46,37 +46,40 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tree:
-    """Checked entries, sorted by the bytes of their paths, every parent directory present. `label` opens a refusal."""
+class SourceTree:
+    """The checked entries of a source, with all parent directories, sorted by the bytes of their paths.
+
+    Error messages begin with `label`.
+    """
 
     label: str
-    entries: dict[str, Entry]
+    entries: dict[str, SourceEntry]
 
-    def top(self) -> list[str]:
+    def list_top(self) -> list[str]:
         return [e.path + ("/" if e.kind == "directory" else "") for e in self.entries.values() if "/" not in e.path]
 
-    def files(self) -> list[Entry]:
+    def list_files(self) -> list[SourceEntry]:
         return [entry for entry in self.entries.values() if entry.kind == "file"]
 
-    def find(self, path: str) -> Entry | None:
-        """The entry that a path leads to, links followed."""
-        return self.entries.get(follow(self.label, self.entries, path) or "")
+    def find_entry(self, path: str) -> SourceEntry | None:
+        """Return the entry that a path leads to after links are resolved, or None if it is missing."""
+        return self.entries.get(resolve_links(self.label, self.entries, path) or "")
 
-    def read(self, path: str) -> bytes | None:
-        entry = self.find(path)
+    def read_file(self, path: str) -> bytes | None:
+        entry = self.find_entry(path)
         if entry is None or entry.kind != "file":
             return None
         with entry.open() as stream:
             return stream.read()
 
-    def newest(self) -> int:
-        """The time of the newest file (of the newest entry where there are only links)."""
-        entries = self.files() or [entry for entry in self.entries.values() if entry.kind == "link"]
-        return min(max([entry.mtime for entry in entries], default=0), LATEST)
+    def find_newest_time(self) -> int:
+        """Return the time of the newest file, or of the newest link if there are no files (seconds since the epoch)."""
+        entries = self.list_files() or [entry for entry in self.entries.values() if entry.kind == "link"]
+        return min(max([entry.mtime for entry in entries], default=0), MAX_TIME)
 
 
 @dataclasses.dataclass(frozen=True)
-class Packed:
+class PackedArchive:
     digest: str
     sha256: str
     size: int
@@ -86,17 +89,20 @@ class Packed:
 
 
 def quote(text: str) -> str:
-    """A name in a message: in quotes, with control characters and broken encodings made visible."""
+    """Quote a name for a message, and escape control characters and invalid encodings."""
     return json.dumps(text, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def listing(names: Sequence[str], limit: int = 8) -> str:
+def format_list(names: Sequence[str], limit: int = 8) -> str:
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
-def member_path(label: str, raw: str) -> str:
-    """A member's name as a clean relative path; '' for the root itself."""
+def check_member_path(label: str, raw: str) -> str:
+    """Return the name of a member as a normalized relative path, empty for the root.
+
+    Raises SourceError for absolute paths, '..', control characters, invalid UTF-8 and paths that are too long.
+    """
     if raw.startswith("/") or re.match(r"^[A-Za-z]:[\\/]", raw):
         raise SourceError(f"{label} holds {quote(raw)}, an absolute path; only relative paths are accepted.")
     parts = [part for part in raw.split("/") if part not in ("", ".")]
@@ -118,8 +124,11 @@ def member_path(label: str, raw: str) -> str:
     return path
 
 
-def follow(label: str, entries: dict[str, Entry], path: str) -> str | None:
-    """Where a path leads once every link in it is followed, as the kernel would; None when it leaves the tree."""
+def resolve_links(label: str, entries: dict[str, SourceEntry], path: str) -> str | None:
+    """Resolve the links in a path as the kernel does. Return None if the path leads out of the tree.
+
+    Raises SourceError if a link leads to itself.
+    """
     waiting = path.split("/")[::-1]
     done: list[str] = []
     links = 0
@@ -145,8 +154,8 @@ def follow(label: str, entries: dict[str, Entry], path: str) -> str | None:
     return "/".join(done)
 
 
-def rebase(entries: Iterable[Entry], strip: int = 0, subdirectory: str = "") -> Iterator[Entry]:
-    """Entries without their first `strip` components, then only those below `subdirectory`, relative to it."""
+def rebase_entries(entries: Iterable[SourceEntry], strip: int = 0, subdirectory: str = "") -> Iterator[SourceEntry]:
+    """Strip the first `strip` components of the paths, and yield the entries below `subdirectory`, relative to it."""
     below = subdirectory.split("/") if subdirectory else []
     for entry in entries:
         parts = entry.path.split("/")[strip:]
@@ -155,18 +164,18 @@ def rebase(entries: Iterable[Entry], strip: int = 0, subdirectory: str = "") -> 
         yield dataclasses.replace(entry, path="/".join(parts[len(below) :]))
 
 
-def without_metadata(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The same entries without what macOS adds to directories and archives: it is no part of the source."""
+def remove_macos_metadata(entries: Iterable[SourceEntry]) -> Iterator[SourceEntry]:
+    """Yield the entries without the metadata that macOS adds to directories and archives."""
     for entry in entries:
         parts = entry.path.split("/")
         if "__MACOSX" not in parts and not any(part.startswith("._") or part == ".DS_Store" for part in parts):
             yield entry
 
 
-def limited(label: str, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries that belong to the source; refuses once they are too many or too large in total."""
+def check_limits(label: str, entries: Iterable[SourceEntry]) -> Iterator[SourceEntry]:
+    """Yield the entries of the source. Raises SourceError if they exceed MAX_FILES or MAX_BYTES."""
     total = 0
-    for count, entry in enumerate(without_metadata(entries), 1):
+    for count, entry in enumerate(remove_macos_metadata(entries), 1):
         total += entry.size
         if count > MAX_FILES:
             raise SourceError(f"{label} holds more than {MAX_FILES} files; a release may hold {MAX_FILES} at most.")
@@ -177,9 +186,12 @@ def limited(label: str, entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-def plant(label: str, entries: Iterable[Entry]) -> Tree:
-    """The checked tree of these entries. Refuses duplicates, files used as directories, and links that leave it."""
-    found: dict[str, Entry] = {}
+def build_tree(label: str, entries: Iterable[SourceEntry]) -> SourceTree:
+    """Build a checked tree from entries.
+
+    Raises SourceError for duplicates, files that are used as directories, and links that lead out of the tree.
+    """
+    found: dict[str, SourceEntry] = {}
     for entry in entries:
         known = found.get(entry.path)
         if known is not None and not known.kind == entry.kind == "directory":
@@ -188,14 +200,14 @@ def plant(label: str, entries: Iterable[Entry]) -> Tree:
     for path in list(found):
         parent = path.rpartition("/")[0]
         while parent and parent not in found:
-            found[parent] = Entry(parent, "directory")
+            found[parent] = SourceEntry(parent, "directory")
             parent = parent.rpartition("/")[0]
         if parent and found[parent].kind != "directory":
             kind = found[parent].kind
             raise SourceError(f"{label} holds {quote(path)} below {quote(parent)}, which is a {kind}, not a directory.")
-    tree = Tree(label, dict(sorted(found.items(), key=lambda item: item[0].encode("utf-8"))))
+    tree = SourceTree(label, dict(sorted(found.items(), key=lambda item: item[0].encode("utf-8"))))
     for entry in tree.entries.values():
-        if entry.kind == "link" and (not entry.target or follow(label, tree.entries, entry.path) is None):
+        if entry.kind == "link" and (not entry.target or resolve_links(label, tree.entries, entry.path) is None):
             raise SourceError(
                 f"{label} holds the link {quote(entry.path)} to {quote(entry.target)}, which leads out of the release; "
                 "only relative links inside it are accepted (data that outlives a release: release_shared_paths)."
@@ -203,8 +215,8 @@ def plant(label: str, entries: Iterable[Entry]) -> Tree:
     return tree
 
 
-class _Hashing:
-    """A stream to read from or write to that hashes and counts what passes."""
+class _HashingStream:
+    """A stream that hashes and counts the bytes that are read from it or written to it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
@@ -212,7 +224,7 @@ class _Hashing:
         self.size = 0
         self.head = b""
 
-    def _pass(self, data: bytes) -> None:
+    def _update(self, data: bytes) -> None:
         if not self.size:
             self.head = bytes(data[:64])
         self.size += len(data)
@@ -220,19 +232,19 @@ class _Hashing:
 
     def read(self, size: int = -1) -> bytes:
         data = self.stream.read(size)
-        self._pass(data)
+        self._update(data)
         return data
 
     def write(self, data: bytes) -> int:
-        self._pass(data)
+        self._update(data)
         return self.stream.write(data)
 
     def flush(self) -> None:
         self.stream.flush()
 
 
-def _header(entry: Entry, mtime: int) -> tarfile.TarInfo:
-    """A member's header: owner, mode and time say nothing about the machine that the release was made on."""
+def _build_header(entry: SourceEntry, mtime: int) -> tarfile.TarInfo:
+    """Build the header of a member. Its owner, mode and time do not depend on the controller."""
     info = tarfile.TarInfo(entry.path)
     info.mtime = mtime
     info.mode = 0o644
@@ -247,16 +259,16 @@ def _header(entry: Entry, mtime: int) -> tarfile.TarInfo:
     return info
 
 
-def _fingerprint(entry: Entry, content: str) -> bytes:
+def _encode_digest_record(entry: SourceEntry, content: str) -> bytes:
     kind = "executable" if entry.executable else entry.kind
     return f"{kind} {content} {entry.path}\0".encode()
 
 
-def _add_file(label: str, tar: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> tuple[str, bytes]:
-    """Write one file to the archive; (SHA-256 of its bytes, the first of them)."""
+def _pack_file(label: str, tar: tarfile.TarFile, info: tarfile.TarInfo, entry: SourceEntry) -> tuple[str, bytes]:
+    """Write one file to the archive. Return (the SHA-256 of its content, its first 64 bytes)."""
     try:
         with entry.open() as stream:
-            source = _Hashing(stream)
+            source = _HashingStream(stream)
             tar.addfile(info, source)
             grown = bool(stream.read(1))
     except OSError as error:
@@ -266,12 +278,12 @@ def _add_file(label: str, tar: tarfile.TarFile, info: tarfile.TarInfo, entry: En
     return source.hash.hexdigest(), source.head
 
 
-def pack(tree: Tree, destination: Path, mtime: int) -> Packed:
-    """Write the tree's archive, reading every file once. The same files and time give the same bytes.
+def pack_tree(tree: SourceTree, destination: Path, mtime: int) -> PackedArchive:
+    """Write a tree as an archive. The same files and time give the same bytes.
 
-    The digest is SHA-256 over one record per path, sorted: kind, SHA-256 of the bytes or of the link's target,
-    path, NUL.
-    A directory counts only when it is empty, so that an archive without directory members gives the same digest.
+    The digest is the SHA-256 of one record per path, sorted: kind, SHA-256 of the content or of the link's target,
+    path, NUL. It includes a directory only if it is empty, so that an archive without directory members gives the same
+    digest. Raises SourceError if a file cannot be read or changes while it is read.
     """
     total = hashlib.sha256()
     parents = {path.rpartition("/")[0] for path in tree.entries}
@@ -279,13 +291,13 @@ def pack(tree: Tree, destination: Path, mtime: int) -> Packed:
     encrypted: list[str] = []
     count = 0
     with contextlib.ExitStack() as stack:
-        out = _Hashing(stack.enter_context(destination.open("wb")))
+        out = _HashingStream(stack.enter_context(destination.open("wb")))
         packed = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=out, mtime=0))
         tar = stack.enter_context(tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8"))
         for entry in tree.entries.values():
-            info = _header(entry, mtime)
+            info = _build_header(entry, mtime)
             if entry.kind == "file":
-                content, head = _add_file(tree.label, tar, info, entry)
+                content, head = _pack_file(tree.label, tar, info, entry)
                 if entry.size < 1024 and head.startswith(LFS_POINTER):
                     pointers.append(entry.path)
                 if head.startswith(GIT_CRYPT):
@@ -296,5 +308,5 @@ def pack(tree: Tree, destination: Path, mtime: int) -> Packed:
             if entry.kind != "directory":
                 count += 1
             if entry.kind != "directory" or entry.path not in parents:
-                total.update(_fingerprint(entry, content))
-    return Packed(total.hexdigest(), out.hash.hexdigest(), out.size, count, pointers, encrypted)
+                total.update(_encode_digest_record(entry, content))
+    return PackedArchive(total.hexdigest(), out.hash.hexdigest(), out.size, count, pointers, encrypted)

@@ -12,7 +12,7 @@ from environment import ROOT
 
 
 def test_sanity():
-    tree, environment = ansible_test.prepare("sanity")
+    tree, environment = ansible_test.prepare_copy("sanity")
     command = [*ansible_test.COMMAND, "sanity", "--color", "no"]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(command, check=False, cwd=tree, env=environment, **output)

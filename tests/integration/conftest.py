@@ -19,8 +19,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import containers
 import pytest
-import target
 from build import image
 from environment import ROOT, VENV, docker, tool_environment
 
@@ -218,16 +218,16 @@ def serve_directory(
 
 
 @pytest.fixture(scope="session")
-def site(docker_answers, tmp_path_factory):
+def site(requires_docker, tmp_path_factory):
     """Start a host without an application."""
     require("docker", "git")
     place = tmp_path_factory.mktemp("site")
     with serve_directory(place) as port:
-        container = target.start(image("debian12"))
+        container = containers.start(image("debian12"))
         try:
             yield ApplicationHost(container, place, port)
         finally:
-            target.remove(container)
+            containers.remove(container)
 
 
 @pytest.fixture(scope="session")

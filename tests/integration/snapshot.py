@@ -10,7 +10,7 @@ import hashlib
 import subprocess
 
 from build import RECIPE, exists, image
-from environment import CACHE, docker, target_environment, target_volumes
+from environment import CACHE, container_environment, docker, list_container_volumes
 
 # Do not start services during the installation of packages.
 INSTALL_SCRIPT = """\
@@ -33,9 +33,9 @@ def build_snapshot(platform: str, script: str) -> str:
 
 
 def _build_image(base: str, script: str, tag: str) -> None:
-    volumes = [f"--volume={volume}" for volume in target_volumes()]
+    volumes = [f"--volume={volume}" for volume in list_container_volumes()]
     # Variables of the container would become part of the image.
-    settings = "".join(f"export {name}={value}\n" for name, value in target_environment().items())
+    settings = "".join(f"export {name}={value}\n" for name, value in container_environment().items())
     container = docker("create", *volumes, base, "sh", "-c", settings + script)
     try:
         done = subprocess.run(["docker", "start", "--attach", container], check=False, capture_output=True, text=True)

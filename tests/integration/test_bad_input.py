@@ -156,7 +156,7 @@ BAD_INPUTS = [
     bad_input(
         "Setting that the units decide",
         {"gunicorn_systemd_settings": {"bind": "0.0.0.0:80"}},
-        *("gunicorn_systemd_settings", "bind", "leave out"),
+        *("gunicorn_systemd_settings", "bind", "remove"),
     ),
     bad_input(
         "Settings that have variables of their own",
@@ -382,7 +382,7 @@ BAD_INPUTS = [
             release_archive_signature="SOURCES/changed.tar.minisig",
             release_archive_minisign_key="SOURCES/signer.pub",
         ),
-        *("release_archive_signature", "SOURCES/changed.tar", "the signature of something else", "correct the key"),
+        *("release_archive_signature", "SOURCES/changed.tar", "it signs other content", "correct the key"),
         programs=("minisign",),
     ),
     bad_input(

@@ -11,10 +11,10 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import containers
 import pytest
-import target
 from build import image
-from environment import TARGET_UV, docker, own_uv
+from environment import CONTAINER_UV, docker, find_uv
 
 from ansible_collections.flaskops.production.tests.integration.conftest import Host, PlaybookResult
 from ansible_collections.flaskops.production.tests.unit.programs import require
@@ -235,7 +235,7 @@ class FaultyHost(Host):
             "release_health_attempts": 2,
             "release_shared_paths": ["instance/"],
             "gunicorn_systemd_workers": 1,
-            **({"venv_installer": "uv", "venv_uv": TARGET_UV} if own_uv() else {}),
+            **({"venv_installer": "uv", "venv_uv": CONTAINER_UV} if find_uv() else {}),
         }
         super().__init__(container, place, variables)
         for name in RELEASES:
@@ -273,9 +273,9 @@ class FaultyHost(Host):
 
 
 @pytest.fixture(scope="module")
-def faulty(docker_answers, tmp_path_factory):
+def faulty(requires_docker, tmp_path_factory):
     require("docker")
-    container = target.start(image("debian13", ready=True))
+    container = containers.start(image("debian13", ready=True))
     try:
         host = FaultyHost(container, tmp_path_factory.mktemp("faults"))
         for playbook, release in (("site", "one"), ("deploy", "two")):
@@ -283,7 +283,7 @@ def faulty(docker_answers, tmp_path_factory):
             assert not played.failed, played.output
         yield host
     finally:
-        target.remove(container)
+        containers.remove(container)
 
 
 def normalise_output(played: PlaybookResult) -> str:

@@ -14,18 +14,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import containers
 import pytest
-import target
 from build import image
 from environment import ROOT
-from ssh_hosts import address, connect
+from ssh_hosts import connect_hosts, get_address
 
 from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL_SCRIPT, build_snapshot
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 pytestmark = [
     pytest.mark.xdist_group("tarball"),
-    pytest.mark.usefixtures("docker_answers"),
+    pytest.mark.usefixtures("requires_docker"),
     needs("docker", "ssh", "ssh-keygen", "curl", "git"),
 ]
 
@@ -48,7 +48,7 @@ class User:
         self.home = tempfile.TemporaryDirectory()
         home = Path(self.home.name)
         # Replaces a name server.
-        names = "".join(f'resolve = "{name}:80:{address(container)}"\n' for name, container in servers.items())
+        names = "".join(f'resolve = "{name}:80:{get_address(container)}"\n' for name, container in servers.items())
         (home / ".curlrc").write_text(f'{names}noproxy = "*"\nsilent\nshow-error\nfail\n')
         self.environment = {
             **installed.environment,
@@ -59,7 +59,7 @@ class User:
 
     def write_connection_variables(self, inventory: Path) -> None:
         """Write the connection variables of each server, in place of a user's SSH configuration."""
-        known = json.loads(connect(list(self.servers.values()), self.place / "ssh").read_text())["flask"]["hosts"]
+        known = json.loads(connect_hosts(list(self.servers.values()), self.place / "ssh").read_text())["flask"]["hosts"]
         (inventory / "host_vars").mkdir()
         for name, container in self.servers.items():
             (inventory / "host_vars" / f"{name}.json").write_text(json.dumps(known[container]))
@@ -82,12 +82,12 @@ class User:
 
 @contextlib.contextmanager
 def start_servers(*images: str) -> Iterator[dict[str, str]]:
-    containers = [target.start(image) for image in images]
+    started = [containers.start(image) for image in images]
     try:
-        yield {f"web{number}.example.org": container for number, container in enumerate(containers, 1)}
+        yield {f"web{number}.example.org": container for number, container in enumerate(started, 1)}
     finally:
-        for container in containers:
-            target.remove(container)
+        for container in started:
+            containers.remove(container)
 
 
 def parse_steps(text: str) -> list[tuple[str, str]]:
@@ -136,7 +136,7 @@ def test_example_is_complete(example, tmp_path, installed, repository):
         user = User(tmp_path, installed, names)
         copy = tmp_path / "copy"
         shutil.copytree(ROOT / "examples" / example, copy)
-        user.know_the_servers(copy)
+        user.write_connection_variables(copy)
         (variables,) = copy.glob("group_vars/*.yml")
         text = variables.read_text()
         assert "git@github.com:example/myapp.git" in text

@@ -13,7 +13,7 @@ import tarfile
 import pytest
 from environment import ROOT
 
-pytestmark = [pytest.mark.xdist_group("tarball"), pytest.mark.usefixtures("docker_answers")]
+pytestmark = [pytest.mark.xdist_group("tarball"), pytest.mark.usefixtures("requires_docker")]
 
 # Relative links in Markdown, without the name of a heading.
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")

@@ -57,8 +57,8 @@ def test_partly_failed_rollout_is_undone_once(played):
     assert "activating v2 failed on web2" in output and "release_rollback_rollout=true --limit web1" in output
     code, output = played.run("rollback", hooks=True)
     assert (code, played.live(), played.locks()) == (2, "v2,v1,v1", []), output
-    assert "hosts differ" in output and "-e release_rollback_to=" in output
-    for words in ("of v2, is undone: web1 to v1", "is undone already"):
+    assert "the live releases of the hosts differ" in output and "-e release_rollback_to=" in output
+    for words in ("undoing the last rollout, of v2: web1 to v1", "is already undone"):
         code, output = played.run("rollback", hooks=True, release_rollback_rollout=True)
         assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "undone,undone,undone"), output
         assert words in output and V1 in output
@@ -113,4 +113,4 @@ def test_rollback_is_completed_on_a_host_that_was_unreachable(played):
     played.gone.clear()
     code, output = played.run("rollback")
     assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "done,done,done"), output
-    assert "the rollback that has begun is completed" in output
+    assert "completing the unfinished rollback" in output

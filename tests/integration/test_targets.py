@@ -12,8 +12,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import containers
 import pytest
-import target
 from build import PULLED, SUITES, build_images, missing
 from environment import ROOT, docker
 
@@ -59,14 +59,14 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(scope="module")
-def host(docker_answers, platform):
+def host(requires_docker, platform):
     """Start a host with ansible-test, ssh-keygen and the collection, as its own controller."""
     require("docker", "git")
     if platform in PULLED:
         if missing(platform):
             pytest.skip(missing(platform))
         build_images(platform)
-    container = target.start(build_snapshot(platform, ANSIBLE))
+    container = containers.start(build_snapshot(platform, ANSIBLE))
     docker("exec", container, "sh", "-euc", PREPARE)
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "galaxy.yml", "meta", "plugins",
@@ -78,7 +78,7 @@ def host(docker_answers, platform):
     unpack = ["docker", "exec", "--interactive", container, "tar", "--extract", f"--directory={TREE}"]
     subprocess.run(unpack, input=tar.stdout, check=True)
     yield container
-    target.remove(container)
+    containers.remove(container)
 
 
 class Report:

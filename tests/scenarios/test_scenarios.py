@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from build import PULLED, SUITES, build_images, missing
 from environment import CACHE, ROOT
-from scenario import NAMES, command
+from scenario import NAMES, build_command
 
 # The scenarios that take longest begin first, so that none of them is left over at the end.
 LONGEST = ("interrupted", "fleet", "adopt", "default", "lifecycle", "doctor")
@@ -35,12 +35,12 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize(("name", "platform"), cases, ids=["-".join(filter(None, case)) for case in cases])
 
 
-def test_scenario(docker_answers, name, platform):
+def test_scenario(requires_docker, name, platform):
     if platform in PULLED:
         if missing(platform):
             pytest.skip(missing(platform))
         build_images(platform)
-    words, environment = command(name, "test", platform)
+    words, environment = build_command(name, "test", platform)
     # Where it can be followed while it runs.
     log = CACHE / "reports" / f"{'-'.join([name, platform] if platform in PULLED else [name])}.log"
     log.parent.mkdir(parents=True, exist_ok=True)

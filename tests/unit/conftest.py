@@ -43,7 +43,7 @@ with patch_module_args(), contextlib.redirect_stdout(io.StringIO()), contextlib.
 
 @pytest.fixture(scope="session")
 def os_release():
-    """Says that this is Debian 12. Beside pytest's own directories, which are closed to the users that tests become."""
+    """Create an os-release file of Debian 12. Other users, as which tests run, cannot read pytest's directories."""
     with tempfile.NamedTemporaryFile("w", prefix="os-release-") as file:
         file.write("ID=debian\nVERSION_ID=12\n")
         file.flush()
@@ -53,15 +53,15 @@ def os_release():
 
 @pytest.fixture
 def run_module(os_release, monkeypatch):
-    """Run a module's main() as a task does, and return what it prints, which is after hiding secrets.
+    """Return a function that runs a module's main() as a task does, and returns its printed result.
 
     `run_module(tree, {"entries": […]}, check=True, diff=True)`; a failed module has `failed` in its result.
     """
 
-    # Not above: ansible-test knows the collection only after it has read this file.
+    # ansible-test can import the collection only after it has loaded this file.
     from ansible_collections.flaskops.production.plugins.module_utils import _platform
 
-    # Whatever the developer's machine runs, modules find a system that is supported.
+    # Modules detect a supported system on all machines.
     monkeypatch.setattr(_platform, "FILES", (os_release,))
 
     def run(module, args, check=False, diff=False):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ports for programs that listen where they are told to."""
+"""Free ports for programs that listen on a given port."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import socket
 
 
 def hold_port() -> socket.socket:
-    """A socket on a free port of 127.0.0.1, which the system gives to nobody else until it is closed.
+    """Return a socket that is bound to a free port of 127.0.0.1 and reserves it until the socket is closed.
 
-    It does not listen: a program that sets SO_REUSEADDR, as Nginx does, can listen on the port meanwhile.
+    The socket does not listen, so a program that sets SO_REUSEADDR, such as Nginx, can listen on the port.
     """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The programs that tests call. A test whose program is not installed is skipped, and no other one."""
+"""Skip tests that call programs that are not installed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def find(name: str) -> str | None:
 
 
 def reason(*names: str) -> str:
-    """Why a test cannot run; empty where it can."""
+    """Return the reason to skip a test, or an empty string."""
     missing = [name for name in names if not find(name)]
     return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed" if missing else ""
 
 
 def needs(*names: str) -> pytest.MarkDecorator:
-    """A mark of tests that call these programs."""
+    """Return a mark for tests that call these programs."""
     return pytest.mark.skipif(bool(reason(*names)), reason=reason(*names))
 
 
 def require(*names: str) -> None:
-    """Skip the test that runs, where it is known only now which programs it calls."""
+    """Skip the running test if programs are missing. Use this if a test determines its programs at run time."""
     if reason(*names):
         pytest.skip(reason(*names))

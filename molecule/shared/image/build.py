@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
 
-import target
-from docker_up import docker_up, install
-from environment import docker, fail, say
+import containers
+from docker_up import install_packages, start_docker
+from environment import docker, fail, print_progress
 
 HERE = Path(__file__).resolve().parent
 # The platforms that each machine can have, and those that a registry has to give.
@@ -101,10 +101,10 @@ def build_stage(name: str, stage: str) -> str:
 
 def build(name: str) -> None:
     if not built(name):
-        say(f"Building the images of a {name} host (a minute or two, once) …")
+        print_progress(f"Building the images of a {name} host (a minute or two, once) …")
         identity = build_stage(name, "target")
         # A target that does not boot is told here, not by the first role that needs systemd.
-        target.remove(target.start(identity))
+        containers.remove(containers.start(identity))
         docker("tag", identity, tag(name, "target"))
         for stage in STAGES[1:]:
             docker("tag", build_stage(name, stage), tag(name, stage))
@@ -117,7 +117,7 @@ def built(name: str) -> bool:
 
 
 def build_images(*names: str) -> None:
-    docker_up()
+    start_docker()
     wanted = names or tuple(SUITES)
     if (
         any(name in SUITES and not built(name) for name in wanted)
@@ -125,7 +125,7 @@ def build_images(*names: str) -> None:
         and shutil.which("apt-get")
         and not shutil.which("debootstrap")
     ):
-        install("debootstrap", "debian-archive-keyring")
+        install_packages("debootstrap", "debian-archive-keyring")
     with ThreadPoolExecutor() as pool:
         list(pool.map(build, wanted))
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the documentation says is what the roles, the playbooks and the examples are."""
+"""The documentation matches the roles, playbooks and examples."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DOCUMENTS = sorted(
 )
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/site.yml"))
 REPOSITORY = "https://github.com/flaskops/production"
-# Links to files of the repository, relative or by address.
+# Links to files of the repository, relative or as URLs.
 LINK = re.compile(rf"\]\((?={REPOSITORY}/(?:blob|tree)/main/|(?![a-z]+:))([^)#\s]*)(?:#([^)\s]*))?\)")
-# What the playbooks and hooks offer beside the roles' own settings.
+# Variables of playbooks and hooks.
 OTHER_VARIABLES = {
     "flask_apps",
     "flask_app_hosts",
@@ -34,54 +34,54 @@ OTHER_VARIABLES = {
 }
 
 
-def options(role: str) -> dict:
-    return generate_docs.argument_spec(role)["options"]
+def read_options(role: str) -> dict:
+    return generate_docs.read_argument_spec(role)["options"]
 
 
-def load(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
     return yaml.safe_load(path.read_text()) or {}
 
 
-def name(path: Path) -> str:
+def relative_name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_every_role_is_documented():
+def test_all_roles_are_documented():
     assert sorted(generate_docs.ROLES) == ROLES
 
 
-@pytest.mark.parametrize("document", generate_docs.documents(), ids=name)
-def test_tables_are_fresh(document):
+@pytest.mark.parametrize("document", generate_docs.list_documents(), ids=relative_name)
+def test_tables_are_up_to_date(document):
     text = document.read_text()
     assert ":begin" in text, "the document has no place for a table"
-    assert generate_docs.generate(document) == text, "run: python3 tools/generate_docs.py"
+    assert generate_docs.generate_document(document) == text, "run: python3 tools/generate_docs.py"
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_are_those_of_the_specification(role):
-    defaults = load(ROOT / "roles" / role / "defaults/main.yml")
-    specified = {key: option["default"] for key, option in options(role).items() if "default" in option}
+    defaults = read_yaml(ROOT / "roles" / role / "defaults/main.yml")
+    specified = {key: option["default"] for key, option in read_options(role).items() if "default" in option}
     if role == "flask_app":
         assert "undef(" in defaults.pop("flask_app_name")
-        assert set(options(role)) - set(specified) == {"flask_app_name", "flask_app_env"}
+        assert set(read_options(role)) - set(specified) == {"flask_app_name", "flask_app_env"}
     else:
-        assert set(specified) == set(options(role))
+        assert set(specified) == set(read_options(role))
     assert defaults == specified
     types = {key: type(value) for key, value in defaults.items()}
     assert types == {key: type(value) for key, value in specified.items()}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_variables_carry_the_name_of_their_role(role):
-    assert [key for key in options(role) if not key.startswith(f"{role}_")] == []
+def test_variables_have_the_prefix_of_their_role(role):
+    assert [key for key in read_options(role) if not key.startswith(f"{role}_")] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_name)
 def test_variables_in_the_text_exist(document):
     known = (
         OTHER_VARIABLES
-        | {key for role in ROLES for key in options(role)}
-        | set(load(ROOT / "roles/flask_app/vars/main.yml"))
+        | {key for role in ROLES for key in read_options(role)}
+        | set(read_yaml(ROOT / "roles/flask_app/vars/main.yml"))
     )
     words = re.findall(rf"\b(?:{'|'.join(ROLES)})_[a-z0-9_]+", document.read_text())
     assert sorted(set(words) - known - modules()) == []
@@ -91,20 +91,20 @@ def modules() -> set[str]:
     return {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_name)
 def test_names_in_the_collection_exist(document):
     playbooks = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
     words = re.findall(r"\bflaskops\.production\.([a-z_]+)", document.read_text())
     assert sorted(set(words) - playbooks - set(ROLES) - modules()) == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_name)
 def test_tests_named_in_the_text_exist(document):
     tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert sorted(set(re.findall(r"`(test_\w+\.py)`", document.read_text())) - tests) == []
 
 
-def test_scenarios_and_targets_that_show_a_promise_exist():
+def test_scenarios_and_targets_in_the_security_page_exist():
     text = (ROOT / "docs/security.md").read_text()
     for words, pattern in (
         ("scenarios?", "molecule/*/molecule.yml"),
@@ -116,55 +116,55 @@ def test_scenarios_and_targets_that_show_a_promise_exist():
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/playbooks.md"])
-def test_every_playbook_is_listed(page):
+def test_all_playbooks_are_listed(page):
     text = (ROOT / page).read_text()
     playbooks = [path.stem for path in (ROOT / "playbooks").glob("*.yml")]
     assert [playbook for playbook in playbooks if f"| `flaskops.production.{playbook}` |" not in text] == []
 
 
-def test_every_setting_has_a_task():
+def test_all_settings_are_listed_by_task():
     text = (ROOT / "docs/settings.md").read_text()
-    assert [key for role in ROLES for key in options(role) if f"| `{key}` |" not in text] == []
+    assert [key for role in ROLES for key in read_options(role) if f"| `{key}` |" not in text] == []
 
 
 def test_the_front_page_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_links_lead_somewhere(document):
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_name)
+def test_links_are_not_broken(document):
     missing = []
     for target, fragment in LINK.findall(document.read_text()):
         within = re.sub(rf"{REPOSITORY}/(blob|tree)/main/", "", target)
         path = ROOT / within if within != target else document.parent / target if target else document
-        if not path.exists() or (fragment and fragment not in anchors(path)):
+        if not path.exists() or (fragment and fragment not in list_anchors(path)):
             missing.append(f"{target}#{fragment}" if fragment else target)
     assert missing == []
 
 
-def anchors(document: Path) -> list[str]:
+def list_anchors(document: Path) -> list[str]:
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return [re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative_name)
 def test_yaml_in_the_text_parses(document):
     for block in re.findall(r"```yaml\n(.*?)```", document.read_text(), re.DOTALL):
         assert yaml.safe_load(block)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/*.yml")), ids=name)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/*.yml")), ids=relative_name)
 def test_examples_parse(path):
-    assert load(path)
+    assert read_yaml(path)
 
 
-@pytest.mark.parametrize("variables", sorted(ROOT.glob("examples/*/group_vars/*.yml")), ids=name)
+@pytest.mark.parametrize("variables", sorted(ROOT.glob("examples/*/group_vars/*.yml")), ids=relative_name)
 def test_examples_set_variables_that_exist(variables):
-    known = {key for role in ROLES for key in options(role)} | OTHER_VARIABLES
-    assert sorted(set(load(variables)) - known) == []
+    known = {key for role in ROLES for key in read_options(role)} | OTHER_VARIABLES
+    assert sorted(set(read_yaml(variables)) - known) == []
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=name)
+@pytest.mark.parametrize("example", EXAMPLES, ids=relative_name)
 def test_examples_are_playbooks(example, tmp_path):
     collection = tmp_path / "ansible_collections/flaskops/production"
     collection.parent.mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_examples_are_playbooks(example, tmp_path):
     assert "playbook: site.yml" in done.stdout
 
 
-def test_there_are_examples():
+def test_examples_are_complete():
     assert [path.name for path in EXAMPLES] == ["existing-repo", "fleet", "quickstart"]
 
 
@@ -191,5 +191,5 @@ def test_there_are_examples():
         ("B(before) a\n  line ends", "**before** a line ends"),
     ],
 )
-def test_markup_becomes_markdown(text, expected):
-    assert generate_docs.markdown(text, ROOT / "roles/release/README.md") == expected
+def test_markup_is_converted_to_markdown(text, expected):
+    assert generate_docs.format_markdown(text, ROOT / "roles/release/README.md") == expected

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No message recommends a command that no test has run.
+"""All commands that messages recommend are run by a test.
 
-The commands are gathered from the code. A new one has to be run by a test, in the state in which it is recommended.
+The commands are collected from the code. A test must run a new command in the state in which it is recommended.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ PROGRAMS = (
     *("ln", "mkdir", "mount", "mv", "namei", "nginx", "openssl", "pip", "rm", "setfacl", "ssh", "ssh-keygen", "sudo"),
     *("systemctl", "umount", "useradd", "usermod", "userdel", "uv"),
 )
-# A program with what it is called with, which tells it from a word of a sentence; and the collection's own settings, as
-# they are given on a command line.
+# A program with an argument, which distinguishes it from a word in a sentence, and settings on a command line.
 COMMAND = re.compile(
     rf"(?<![\w/.-])(?:(?:{'|'.join(PROGRAMS)}) (?:-{{1,2}}[\w]|/|[\w.]+\.production\.)"
     r"|systemctl [a-z]|find -P |git config|-e [a-z_]+=)[^\"',;:]*"
 )
 
-# Where each command of a message is run in the state in which the message recommends it: a file, and what it has.
-# What follows from variables is shown as ….
+# For each command, the file that runs it in the state in which the message recommends it, and a text in that file.
+# Values of variables are shown as ….
 MESSAGES = {
     # release_activate: the log of what failed
     "journalctl --unit=… --since=@…": ("molecule/rejected/tasks/reject.yml", "Read the log that the message names"),
-    # What a run leaves to the user
+    # Commands for the user after a run
     "-e release_adopt=true to keep it beside the releases": (
         "molecule/lifecycle/tasks/adoption.yml",
         "--extra-vars=release_adopt=true",
@@ -51,14 +50,14 @@ MESSAGES = {
         "molecule/fleet/tasks/failing.yml",
         "release_rollback_rollout",
     ),
-    "-e release_rollback_rollout=true. To return all hosts to one release": (
+    "-e release_rollback_rollout=true. To roll back all hosts to one release": (
         "tests/integration/test_rollouts.py",
         "release_rollback_rollout=True",
     ),
     "-e release_rollback_to=<release>.": ("molecule/lifecycle/tasks/status.yml", "release_rollback_to: v1"),
     "-e release_rollback_to=<release>.…": ("molecule/lifecycle/tasks/status.yml", "release_rollback_to: v1"),
     "nginx -t": ("molecule/doctor/vars/faults.yml", "id: nginx-config-invalid"),
-    # Files of others
+    # Files of other users
     "find -P … -exec chown -h root": (
         "tests/unit/plugins/module_utils/test_static_files.py",
         "What the message recommends.",
@@ -69,8 +68,8 @@ MESSAGES = {
     ),
     "chown -h … PATH.": ("tests/unit/plugins/modules/test_runtime_user.py", "The command of the warning"),
 }
-# What is said of commands, and recommends none.
-OTHERS = {
+# Commands in messages that do not recommend them.
+NOT_RECOMMENDED = {
     "nginx -T did not end within … s",
     "nginx -t without an error",
     "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=15",
@@ -83,7 +82,7 @@ OTHERS = {
 # The doctor's remedies
 
 
-def table(name: str) -> list[dict]:
+def load_table(name: str) -> list[dict]:
     return yaml.safe_load((DOCTOR / "vars/faults.yml").read_text())[name]
 
 
@@ -91,7 +90,7 @@ def is_command(remedy: str) -> bool:
     return remedy.split()[0] in PROGRAMS or remedy.startswith("find -P")
 
 
-def remedies() -> dict[str, str]:
+def format_remedies() -> dict[str, str]:
     values = ("name", "user", "group", "unit", "live", "file", "location", "own", "listen")
     given = dict.fromkeys(values, "x")
     return {
@@ -100,45 +99,43 @@ def remedies() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_remedy_is_a_command_to_paste_or_has_none(kind):
-    remedy = remedies()[kind]
+def test_remedies_are_valid_commands_or_contain_none(kind):
+    remedy = format_remedies()[kind]
     if not is_command(remedy):
-        assert not COMMAND.search(remedy), (
-            "Begin with the command; what is to be read follows it after two blanks and #."
-        )
+        assert not COMMAND.search(remedy), "Begin with the command, and write the explanation after two spaces and #."
         return
     command = remedy.partition("  # ")[0]
     assert not re.search(r"[.,:]$| then | or |, ", command), command
     subprocess.run(["/bin/bash", "-n"], input=remedy, text=True, check=True)
 
 
-def test_every_remedy_that_is_a_command_is_followed_by_the_scenario():
+def test_scenario_runs_all_remedies_that_are_commands():
     on_hosts = re.search(r"__doctor_programs: (\(.*)", (DOCTOR / "converge.yml").read_text())[1]
-    faults = {fault["id"]: fault for fault in table("__doctor_faults")}
-    repairs = {kind for repair in table("__doctor_repairs") for kind in repair["ids"]}
+    faults = {fault["id"]: fault for fault in load_table("__doctor_faults")}
+    repairs = {kind for repair in load_table("__doctor_repairs") for kind in repair["ids"]}
     reports = set(re.findall(r"drift-\w+", (DOCTOR / "tasks/reports.yml").read_text()))
-    for kind, remedy in remedies().items():
+    for kind, remedy in format_remedies().items():
         if re.match(on_hosts, remedy) and "ansible-playbook" not in remedy:
             assert kind in faults, f"{kind} is not planted, so that its remedy is never run: {remedy}"
         elif is_command(remedy):
             # The hosts of the scenario have different distributions, whose packages are not compared.
             kind = "drift-release" if kind == "drift-venv" else kind
-            assert remedies()[kind] == remedy
+            assert format_remedies()[kind] == remedy
             assert kind in repairs | reports, f"{kind} is not planted, so that its remedy is never run: {remedy}"
 
 
-@pytest.mark.parametrize("fault", table("__doctor_faults"), ids=lambda fault: fault["id"])
-def test_what_a_fault_of_the_scenario_says_about_its_remedy_counts(fault):
-    """Such as a manual step that is never made, because the remedy is no command."""
+@pytest.mark.parametrize("fault", load_table("__doctor_faults"), ids=lambda fault: fault["id"])
+def test_faults_of_the_scenario_have_known_keys(fault):
+    """A manual step, for example, is useless if the remedy is not a command."""
     assert set(fault) <= {"id", "plant", "heal", "follows", "first", "leaves", "proves"}
-    assert is_command(remedies()[fault["id"]]) or not {"first", "leaves", "proves"} & set(fault)
+    assert is_command(format_remedies()[fault["id"]]) or not {"first", "leaves", "proves"} & set(fault)
 
 
 # All other messages
 
 
-def texts_of_python(path: Path) -> Iterator[str]:
-    """The texts of a module that are no documentation, with … in place of values."""
+def find_python_strings(path: Path) -> Iterator[str]:
+    """Yield the strings of a module except documentation, with … in place of values."""
     tree = ast.parse(path.read_text())
     skipped = {
         id(node.value)
@@ -159,8 +156,8 @@ def texts_of_python(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def texts_of_yaml(path: Path) -> Iterator[str]:
-    """The texts that tasks and rules show, and those inside their expressions."""
+def find_yaml_strings(path: Path) -> Iterator[str]:
+    """Yield the strings of tasks and rules, including those in their expressions."""
 
     def below(value: object) -> Iterator[str]:
         if isinstance(value, dict):
@@ -178,30 +175,30 @@ def texts_of_yaml(path: Path) -> Iterator[str]:
     yield from below(yaml.safe_load(path.read_text()))
 
 
-def recommended() -> dict[str, str]:
-    """Every command of a message, and the file that has it."""
+def find_commands() -> dict[str, str]:
+    """Return all commands in messages, each with its file."""
     found = {}
     for path in sorted((COLLECTION / "plugins").rglob("*.py")):
         if path.name == "_doctor_catalog.py":
             continue
-        for text in texts_of_python(path):
+        for text in find_python_strings(path):
             for match in COMMAND.finditer(text):
                 found[" ".join(match[0].split()).strip(" (")] = path.name
     for path in sorted([*COLLECTION.glob("roles/*/tasks/*.yml"), *COLLECTION.glob("roles/*/vars/*.yml")]):
-        for text in texts_of_yaml(path):
+        for text in find_yaml_strings(path):
             for match in COMMAND.finditer(text):
                 found[" ".join(match[0].split())] = str(path.relative_to(COLLECTION))
     for path in sorted(COLLECTION.glob("playbooks/**/*.yml")):
-        for text in texts_of_yaml(path):
+        for text in find_yaml_strings(path):
             for match in COMMAND.finditer(text):
                 found[" ".join(match[0].split())] = path.name
     return found
 
 
-def test_every_command_of_a_message_is_run_by_a_test():
-    assert sorted(set(recommended()) - OTHERS) == sorted(MESSAGES)
+def test_commands_in_messages_are_run_by_a_test():
+    assert sorted(set(find_commands()) - NOT_RECOMMENDED) == sorted(MESSAGES)
 
 
 @pytest.mark.parametrize(("file", "text"), MESSAGES.values(), ids=[place for place, _text in MESSAGES.values()])
-def test_the_test_is_there(file, text):
+def test_named_tests_exist(file, text):
     assert text in (COLLECTION / file).read_text()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the files of the repository become pages of the site. Sphinx itself fails on a link that leads nowhere."""
+"""Conversion of the repository's files to pages of the site. Sphinx itself fails on broken links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import docs_site
 import generate_docs
 import pytest
 
-PLACES = docs_site.pages()
+PLACES = docs_site.map_pages()
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ PLACES = docs_site.pages()
     ],
 )
 def test_links_lead_to_the_page_or_to_the_repository(page, link, expected):
-    assert docs_site.resolved(link, page, PLACES) == expected
+    assert docs_site.resolve_link(link, page, PLACES) == expected
 
 
 @pytest.mark.parametrize("link", ["missing.md", f"{docs_site.REPOSITORY}/blob/main/docs/missing.md"])
-def test_a_link_that_leads_nowhere_is_reported(link):
-    with pytest.raises(SystemExit, match=f"docs/doctor.md: the link {link} leads nowhere"):
-        docs_site.resolved(link, "docs/doctor.md", PLACES)
+def test_broken_link_is_reported(link):
+    with pytest.raises(SystemExit, match=f"docs/doctor.md: the link {link} is broken"):
+        docs_site.resolve_link(link, "docs/doctor.md", PLACES)
 
 
 def test_broken_links_of_built_pages_are_reported(tmp_path):
@@ -50,7 +50,7 @@ def test_broken_links_of_built_pages_are_reported(tmp_path):
         '<h1 id="top"></h1><a href="roles/a.html#b">a</a><a href="https://a.example/">b</a>'
     )
     (tmp_path / "roles/a.html").write_text('<h1 id="a"></h1><a href="../index.html#top">c</a><img src="none.svg">')
-    assert docs_site.broken_links(tmp_path) == ["index.html: roles/a.html#b", "roles/a.html: none.svg"]
+    assert docs_site.find_broken_links(tmp_path) == ["index.html: roles/a.html#b", "roles/a.html: none.svg"]
 
 
 def test_public_plugins_come_first():
@@ -64,12 +64,12 @@ def test_public_plugins_come_first():
     a_module
     z_module
 """
-    text = docs_site.reference(index)
+    text = docs_site.convert_reference(index)
     assert text.index("`z module") < text.index("`a module")
     assert text.index("<z_module>") < text.index("<a_module>")
 
 
-def test_internal_plugins_say_so():
+def test_internal_plugins_are_marked():
     documents = [*docs_site.ROOT.glob("plugins/*/*.yml"), *docs_site.ROOT.glob("plugins/*/*.py")]
     short = {
         path.stem: line
@@ -80,33 +80,34 @@ def test_internal_plugins_say_so():
     assert public == {"release_source", "symlink_swap"}
 
 
-def test_pictures_of_terminals_are_fresh():
-    pictures = generate_docs.pictures()
+def test_pictures_of_terminals_are_up_to_date():
+    pictures = generate_docs.draw_pictures()
     assert pictures
     assert [path.name for path, text in pictures.items() if path.read_text() != text] == [], "run: make docs-tables"
 
 
-def test_code_is_left_as_it_is():
+def test_code_blocks_are_not_changed():
     text = "See [a](b).\n\n```yaml\nlist: [a](b)\n```\n\n  ```text\n  [a](b)\n  ```\nand [a](b)\n"
-    changed = docs_site.outside_code(text, lambda part: part.replace("(b)", "(c)"))
+    changed = docs_site.change_outside_code(text, lambda part: part.replace("(b)", "(c)"))
     assert changed == "See [a](c).\n\n```yaml\nlist: [a](b)\n```\n\n  ```text\n  [a](b)\n  ```\nand [a](c)\n"
 
 
-def test_every_page_is_in_the_navigation_once():
+def test_navigation_has_each_page_once():
     listed = re.findall(
-        r"<([^>]+)>", docs_site.navigation((docs_site.ROOT / "docs/README.md").read_text(), "docs/README.md", PLACES)
+        r"<([^>]+)>",
+        docs_site.build_navigation((docs_site.ROOT / "docs/README.md").read_text(), "docs/README.md", PLACES),
     )
     assert sorted(listed) == sorted({*PLACES.values(), "reference/index"} - {"index.md"})
 
 
 def test_variables_of_a_role_are_in_the_reference_only():
-    text = docs_site.staged("roles/layout/README.md", PLACES)
+    text = docs_site.convert_page("roles/layout/README.md", PLACES)
     assert "(../reference/layout_role.rst)" in text
     assert "| `layout_create_account`" not in text
     assert "| `layout_create_account`" in (docs_site.ROOT / "roles/layout/README.md").read_text()
 
 
-def test_a_page_of_the_reference_says_nothing_twice():
+def test_repeated_parts_of_the_reference_are_removed():
     page = """Title
 +++++
 
@@ -134,7 +135,7 @@ the same again
 
 links
 """
-    text = docs_site.reference(page)
+    text = docs_site.convert_reference(page)
     assert "contents::" not in text and "the same again" not in text
     assert "\nmain\n" in text and ".. Extra links\n\nlinks\n" in text
     assert "    venv module <venv_module>\n    venv role <venv_role>\n" in text
@@ -150,7 +151,7 @@ def test_tasks_in_a_recording_exist():
 
 
 @pytest.mark.parametrize("image", sorted(docs_site.ROOT.glob("docs/images/*.svg")), ids=lambda image: image.name)
-def test_images_have_a_title_and_a_dark_theme_and_fetch_nothing(image):
+def test_images_have_a_title_and_a_dark_theme_and_no_external_resources(image):
     root = ElementTree.parse(image).getroot()
     assert root.find("{http://www.w3.org/2000/svg}title").text
     assert "prefers-color-scheme: dark" in image.read_text()

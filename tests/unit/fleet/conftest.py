@@ -29,7 +29,7 @@ def fleet(run_module, monkeypatch):
     me = pwd.getpwuid(os.geteuid())
     found = Fleet(place, run_module)
 
-    def this_run() -> dict[str, str]:
+    def describe_run() -> dict[str, str]:
         return {"run": os.environ["THIS_RUN"], "by": "ada", "controller": "ci", "process": ""}
 
     def observe(home, _name, _health):
@@ -49,8 +49,8 @@ def fleet(run_module, monkeypatch):
             record()
 
     monkeypatch.setenv("THIS_RUN", "")
-    monkeypatch.setattr(_run, "this_run", this_run)
-    monkeypatch.setattr(rollout_filters, "this_run", this_run)
+    monkeypatch.setattr(_run, "describe_run", describe_run)
+    monkeypatch.setattr(rollout_filters, "describe_run", describe_run)
     monkeypatch.setattr(_run, "is_dead", lambda run: run["run"] in found.dead)
     monkeypatch.setattr(_run.time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(_status, "read_live_state", observe)

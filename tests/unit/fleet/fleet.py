@@ -142,7 +142,7 @@ class Run:
             return self.fleet.run_module(MODULES[module], module_args)
 
         action = SimpleNamespace(_task=SimpleNamespace(resolved_action=module, action=module), _execute_module=on_host)
-        return _run.execute(action, given, {})
+        return _run.execute_module(action, given, {})
 
     def active(self, app: str = "") -> list[str]:
         return [host for host in self.hosts if host not in self.failed and host not in self.gone]
@@ -248,11 +248,11 @@ class Run:
 
     def decide(self, app: str) -> None:
         returns = release_returns(self.looked(app), app, self.to, self.undo)
-        if returns["refused"]:
+        if returns["error"]:
             for host in self.active():
-                self.fail(host, app, {"msg": returns["refused"]})
+                self.fail(host, app, {"msg": returns["error"]})
             raise Stopped
-        self.said.append(returns["said"])
+        self.said.append(returns["message"])
         for host, target in returns["targets"].items():
             live = self.looks[app][host]["live"]
             self.prepared[app][host] = {"release": target, "needed": target != live, "action": "rollback"}

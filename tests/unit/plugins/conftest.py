@@ -40,7 +40,7 @@ echo 'x.service: Main process exited, code=exited, status=226/NAMESPACE'
 
 @pytest.fixture
 def build_unit(tmp_path_factory, monkeypatch):
-    """Transient units that are no units, run by whoever runs the test; the directory of what stands in for systemd."""
+    """Replace systemd by scripts that run commands of transient units directly. Return the scripts' directory."""
     place = tmp_path_factory.mktemp("systemd")
     for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
         (place / name).write_text(text)

@@ -24,7 +24,7 @@ from ansible_collections.flaskops.production.tests.unit.roles.playing import mes
 # One run checks all settings.
 pytestmark = pytest.mark.xdist_group("nginx_site_rules")
 
-SPECIFICATION = generate_docs.argument_spec("nginx_site")["options"]
+SPECIFICATION = generate_docs.read_argument_spec("nginx_site")["options"]
 GOOD = [
     {"nginx_site_server_name": "example.org *.example.org .example.net www.example.* _"},
     {"nginx_site_server_name": "192.0.2.1"},

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sum of a run's tests, and the programs that a machine lacks."""
+"""Counts of tests, and missing programs."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ def test_tests_of_a_session_are_counted(report, result, expected, tmp_path, monk
     monkeypatch.setattr(run, "REPORTS", tmp_path)
     if report:
         (tmp_path / "unit.xml").write_text(report)
-    assert run.counts({"name": "unit", "result": result}) == expected
+    assert run.count_tests({"name": "unit", "result": result}) == expected
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with the given programs, and whether packages may be installed on it."""
+    """Return a function that simulates a machine with the given programs, and records installed packages."""
 
     def prepare(*programs: str, root: bool) -> list[str]:
         installed = []
         monkeypatch.setattr(packages.shutil, "which", lambda name: name if name in programs else None)
-        monkeypatch.setattr(packages, "docker_answers", lambda: "dockerd" in programs)
-        monkeypatch.setattr(packages, "may_install", lambda: root)
+        monkeypatch.setattr(packages, "is_docker_running", lambda: "dockerd" in programs)
+        monkeypatch.setattr(packages, "can_install", lambda: root)
         monkeypatch.setattr(packages.os.path, "exists", lambda path: True)
-        monkeypatch.setattr(packages, "install", lambda *names: installed.extend(names))
+        monkeypatch.setattr(packages, "install_packages", lambda *names: installed.extend(names))
         return installed
 
     return prepare
 
 
-def test_what_is_missing_is_named_with_its_tests_where_it_cannot_be_installed(machine, capsys):
+def test_missing_programs_are_listed_with_their_tests_without_root(machine, capsys):
     installed = machine(*(set(packages.PROGRAMS) - {"minisign", "nginx"}), root=False)
     packages.install_programs()
     assert installed == []
     assert capsys.readouterr().err == (
-        "Skipped for want of programs: minisign signatures, Nginx sites as Nginx reads them. "
+        "Skipped because programs are missing: minisign signatures, Nginx sites as Nginx reads them. "
         "To run them, install: apt-get install minisign nginx-light\n"
     )
 
 
-def test_what_is_missing_is_installed_by_root(machine):
+def test_missing_programs_are_installed_as_root(machine):
     installed = machine(*(set(packages.PROGRAMS) - {"minisign", "gpg", "gpg-agent"}), root=True)
     packages.install_programs()
     assert installed == ["gpg", "gpg-agent", "minisign"]
 
 
-def test_nothing_is_said_where_nothing_is_missing(machine, capsys):
+def test_nothing_is_printed_if_no_program_is_missing(machine, capsys):
     installed = machine(*packages.PROGRAMS, root=False)
     packages.install_programs()
     assert installed == []

@@ -31,7 +31,7 @@ def app(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, app):
-    """Run the action as a task of a playbook in tmp_path/playbooks does."""
+    """Return a function that runs the action as a task of a playbook in tmp_path/playbooks does."""
     monkeypatch.setattr(C, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
     loader = DataLoader()
     loader.set_basedir(str(app.parent))
@@ -46,23 +46,23 @@ def run(tmp_path, monkeypatch, app):
     return call
 
 
-def test_result(run, app):
+def test_result_describes_the_release(run, app):
     result = run(directory="app")
-    told = {"name", "named", "digest", "archive", "sha256", "size", "files", "dropped", "time", "source"}
-    assert set(result) == {"changed", *told}
+    keys = {"name", "named", "digest", "archive", "sha256", "size", "files", "dropped", "time", "source"}
+    assert set(result) == {"changed", *keys}
     assert result["changed"] is False
     assert result["source"]["location"] == str(app)
     assert result["name"].startswith("2026-04-21-120000-")
     assert Path(result["archive"]).is_relative_to(C.DEFAULT_LOCAL_TMP)
 
 
-def test_unset_values_count_as_not_given(run, app):
+def test_empty_arguments_count_as_unset(run, app):
     result = run(directory="app", archive="", archive_checksum=None, git_repo="", git_ref="", name="", subdirectory="")
     assert result["files"] == 1
 
 
-def test_relative_paths(run, app, tmp_path, monkeypatch):
-    """Beside the playbook first, then in the working directory, then a refusal that names both."""
+def test_relative_paths_are_resolved_in_order(run, app, tmp_path, monkeypatch):
+    """Paths are relative to the playbook, then to the working directory. The error names both."""
     (tmp_path / "elsewhere/other").mkdir(parents=True)
     (tmp_path / "elsewhere/other/x").write_text("")
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -79,7 +79,7 @@ def test_relative_paths(run, app, tmp_path, monkeypatch):
         assert f"nor does {tmp_path}/elsewhere/nowhere" in message
 
 
-REFUSED = {
+REJECTED_ARGUMENTS = {
     "no source": ({}, ["release_directory", "exactly one"]),
     "two sources": ({"directory": "app", "archive": "app.tgz"}, ["release_directory", "release_archive", "2 sources"]),
     "name": ({"directory": "app", "name": "a b"}, ["release_name", '"a b"']),
@@ -96,11 +96,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), REFUSED.values(), ids=REFUSED)
-def test_refused(run, arguments, said):
+@pytest.mark.parametrize(("arguments", "expected"), REJECTED_ARGUMENTS.values(), ids=REJECTED_ARGUMENTS)
+def test_invalid_arguments_are_rejected(run, arguments, expected):
     with pytest.raises(AnsibleActionFail) as refusal:
         run(**arguments)
-    assert [word for word in said if word not in str(refusal.value)] == []
+    assert [word for word in expected if word not in str(refusal.value)] == []
 
 
 def test_warnings_are_shown(run, app, monkeypatch):
@@ -112,24 +112,24 @@ def test_warnings_are_shown(run, app, monkeypatch):
     assert "LFS" in shown[0]
 
 
-def test_documentation_states_the_arguments():
+def test_documentation_and_code_have_the_same_options():
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
     facts = ("type", "elements", "default", "choices")
     stated = {name: {key: value[key] for key in facts if key in value} for name, value in options.items()}
-    # Names of keys are no secrets, which only the code has to say.
+    # Only the code sets no_log for the names of keys.
     assert stated == {
         name: {key: value for key, value in option.items() if key != "no_log"}
         for name, option in release_source.SOURCE.items()
     }
 
 
-def test_the_module_itself_says_where_it_runs(run_module):
+def test_module_reports_that_it_is_an_action_plugin(run_module):
     result = run_module(documented, {"directory": "/app"})
     assert "runs as an action plugin" in result["msg"]
 
 
 PLAYBOOK = """
-- name: Three hosts in batches that nobody can reach
+- name: Three unreachable hosts in batches
   hosts: all
   gather_facts: false
   serial: 2
@@ -164,7 +164,7 @@ PLAYBOOK = """
 
 
 @pytest.mark.parametrize("options", [[], ["--check"]], ids=["run", "check"])
-def test_a_run_resolves_once(app, tmp_path, options):
+def test_source_is_resolved_once_per_run(app, tmp_path, options):
     (app.parent / "site.yml").write_text(PLAYBOOK)
     collections = str(Path(release_source.__file__).parents[5])
     env = {
@@ -178,12 +178,12 @@ def test_a_run_resolves_once(app, tmp_path, options):
     command = ["ansible-playbook", "-i", "a.invalid,b.invalid,c.invalid", *options, "site.yml"]
     done = subprocess.run(command, cwd=app.parent, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    said = re.findall(r'^    "msg": ("RELEASE .*")$', done.stdout, re.MULTILINE)
-    found = [json.loads(json.loads(text).removeprefix("RELEASE ")) for text in said]
+    expected = re.findall(r'^    "msg": ("RELEASE .*")$', done.stdout, re.MULTILINE)
+    found = [json.loads(json.loads(text).removeprefix("RELEASE ")) for text in expected]
     assert len(found) == 6, done.stdout
     assert (app / "wsgi.py").read_text().startswith("second-")
     assert [source for source in found if source != found[0]] == []
     assert found[0]["name"].startswith("2026-04-21-120000-")
     assert found[0]["changed"] is False
-    # Nothing is left behind when the run ends.
+    # The archive is removed at the end of the run.
     assert not Path(found[0]["archive"]).exists()

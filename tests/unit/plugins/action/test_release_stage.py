@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's half of staging: what is sent, what is published, and what the module is told."""
+"""The controller's part of staging: sending and publishing archives, and the module's arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHA256 = "ab" * 32
 
 
 class Action(release_stage.ActionModule):
-    """The action with a host whose module answers that the release is absent, then that it has been staged."""
+    """The action with a host that lacks the release."""
 
     def __init__(self, arguments, check):
         task = SimpleNamespace(args=arguments, check_mode=check, async_val=0, action="release_stage")
@@ -59,22 +59,22 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-def test_push_looks_and_then_sends_a_small_archive_with_the_module(run, tmp_path):
+def test_small_archive_is_sent_with_the_module(run, tmp_path):
     __, action = run(pull_url="", pull_directory=str(tmp_path / "www"))
     assert action.sent == []
     assert [base64.b64decode(call.get("archive_content", "")) for call in action.calls] == [b"", b"bits"]
     assert list((tmp_path / "www").iterdir()) == []
 
 
-def test_push_sends_a_large_archive_as_a_file(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(release_stage, "SMALL", 3)
+def test_large_archive_is_sent_as_a_file(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(release_stage, "MAX_INLINE_BYTES", 3)
     __, action = run(pull_url="", pull_directory=str(tmp_path / "www"))
     assert action.sent == [(str(tmp_path / "release.tar.gz"), "/tmp/x/release.tar.gz")]
     assert [call.get("archive") for call in action.calls] == [None, "/tmp/x/release.tar.gz"]
     assert list((tmp_path / "www").iterdir()) == []
 
 
-def test_pull_publishes_the_archive_and_is_one_call(run, tmp_path):
+def test_pull_publishes_the_archive_and_executes_the_module_once(run, tmp_path):
     result, action = run(pull_url="https://example.org/", pull_directory=str(tmp_path / "www"))
     assert result["changed"] and action.sent == []
     (arguments,) = action.calls
@@ -96,12 +96,12 @@ def test_check_mode_publishes_nothing(run, tmp_path):
 @pytest.mark.parametrize(
     ("user", "credentials"), [("ada:p%40ss", b"ada:p@ss"), ("token", b"token:"), ("ada:a:b", b"ada:a:b")]
 )
-def test_user_and_password_are_kept_out_of_the_url(run, user, credentials):
+def test_credentials_are_removed_from_the_url(run, user, credentials):
     (arguments,) = run(pull_url=f"https://{user}@example.org:8443/x")[1].calls
     assert arguments["pull_url"] == "https://example.org:8443/x"
     assert base64.b64decode(arguments["pull_credentials"]) == credentials
 
 
-def test_a_directory_that_takes_nothing_is_named(run, tmp_path):
+def test_unwritable_directory_is_reported(run, tmp_path):
     with pytest.raises(AnsibleActionFail, match="release_pull_directory: .*nowhere"):
         run(pull_url="https://example.org/", pull_directory=str(tmp_path / "nowhere"))

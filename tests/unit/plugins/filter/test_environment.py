@@ -35,7 +35,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
-def test_a_shell_reads_the_value_as_it_was_written(tmp_path, value):
+def test_shell_reads_the_original_value(tmp_path, value):
     file = tmp_path / ".env"
     file.write_text(environment_file({"VALUE": value}), encoding="utf-8")
     script = f'. {file}; printf "%s" "$VALUE"'
@@ -43,20 +43,20 @@ def test_a_shell_reads_the_value_as_it_was_written(tmp_path, value):
     assert [(name, unquoted(raw)) for name, raw in ASSIGNMENT.findall(file.read_text())] == [("VALUE", value)]
 
 
-def test_one_variable_a_line_sorted_by_name():
+def test_variables_are_sorted_by_name():
     assert environment_file({"B": 'Say "hi" for $5', "A": 1, "C": 0.5}) == 'A="1"\nB="Say \\"hi\\" for \\$5"\nC="0.5"\n'
     assert environment_file({}) == ""
 
 
 @pytest.mark.parametrize("name", ["1ST", "MY-KEY", "MY KEY", "", "KEY\n", "KÄY", "A.B", 1, None])
-def test_a_bad_name_is_told(name):
-    (fault,) = environment_faults({name: "value"})
-    assert f"'{name}'" in fault
-    assert "letters, digits and '_', no digit first" in fault
+def test_invalid_name_is_reported(name):
+    (error,) = environment_faults({name: "value"})
+    assert f"'{name}'" in error
+    assert "letters, digits and '_', no digit first" in error
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         ("secret\r\n", "a control character"),
         ("secret\0", "a control character"),
@@ -67,45 +67,46 @@ def test_a_bad_name_is_told(name):
         ({"secret": "secret"}, "a mapping"),
     ],
 )
-def test_a_bad_value_is_told_without_showing_it(value, told):
-    (fault,) = environment_faults({"KEY": value})
-    assert "flask_app_env.KEY" in fault
-    assert told in fault
-    assert "secret" not in fault
+def test_invalid_value_is_reported_but_not_shown(value, expected):
+    (error,) = environment_faults({"KEY": value})
+    assert "flask_app_env.KEY" in error
+    assert expected in error
+    assert "secret" not in error
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"), [(["KEY=secret"], "a list"), ("KEY=secret", "a text"), (1, "a number"), (None, "nothing")]
+    ("environment", "expected"),
+    [(["KEY=secret"], "a list"), ("KEY=secret", "a string"), (1, "a number"), (None, "nothing")],
 )
-def test_what_is_no_mapping_is_told_without_showing_it(environment, told):
-    (fault,) = environment_faults(environment)
-    assert fault.startswith(f"flask_app_env is {told}, but")
-    assert "a mapping of names to values" in fault
-    assert "secret" not in fault
+def test_value_that_is_not_a_mapping_is_reported_but_not_shown(environment, expected):
+    (error,) = environment_faults(environment)
+    assert error.startswith(f"flask_app_env is {expected}, but")
+    assert "a mapping of names to values" in error
+    assert "secret" not in error
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [
         ("WEB_CONCURRENCY", "set gunicorn_systemd_workers"),
         ("GUNICORN_CMD_ARGS", "set gunicorn_systemd_settings"),
-        ("LISTEN_FDS", "leave it out"),
-        ("RELEASE_HEALTH", "leave it out"),
+        ("LISTEN_FDS", "remove it"),
+        ("RELEASE_HEALTH", "remove it"),
     ],
 )
-def test_what_gunicorn_and_systemd_read_is_refused(name, said):
-    (fault,) = environment_faults({name: "secret"})
-    assert fault.startswith(f"flask_app_env has {name}, ") and said in fault and "secret" not in fault
+def test_variables_of_gunicorn_and_systemd_are_rejected(name, expected):
+    (error,) = environment_faults({name: "secret"})
+    assert error.startswith(f"flask_app_env has {name}, ") and expected in error and "secret" not in error
     assert environment_faults({name: "secret"}, "venv_environment") == []
 
 
-def test_the_setting_is_named():
-    (fault,) = environment_faults({"PROXY": ["secret"]}, "venv_environment")
-    assert fault == "venv_environment.PROXY is a list, but must be a string or a number."
+def test_error_names_the_setting():
+    (error,) = environment_faults({"PROXY": ["secret"]}, "venv_environment")
+    assert error == "venv_environment.PROXY is a list, but must be a string or a number."
 
 
-class Encrypted(Sequence):
-    """What ansible-core 2.17 and 2.18 have for a text that is encrypted in place."""
+class VaultValue(Sequence):
+    """The type of an inline vault value in ansible-core 2.17 and 2.18."""
 
     __ENCRYPTED__ = True
 
@@ -119,23 +120,23 @@ class Encrypted(Sequence):
         return "clear"
 
 
-def test_a_text_that_is_encrypted_in_place_is_a_text():
-    assert environment_faults({"KEY": Encrypted()}) == []
-    assert environment_file({"KEY": Encrypted()}) == 'KEY="clear"\n'
+def test_inline_vault_value_is_a_string():
+    assert environment_faults({"KEY": VaultValue()}) == []
+    assert environment_file({"KEY": VaultValue()}) == 'KEY="clear"\n'
 
 
-def test_every_fault_is_told():
+def test_all_errors_are_reported():
     assert len(environment_faults({"A-B": "x", "GOOD": "x", "BAD": "a\rb"})) == 2
     assert environment_faults({"GOOD": "x", "_GOOD2": 2}) == []
 
 
-def test_what_is_faulty_is_not_written():
-    with pytest.raises(AnsibleFilterError) as refused:
+def test_invalid_variables_are_not_written():
+    with pytest.raises(AnsibleFilterError) as error_info:
         environment_file({"KEY": "secret\rsecret", "A-B": "x"})
-    assert "flask_app_env.KEY" in str(refused.value)
-    assert "'A-B'" in str(refused.value)
-    assert "secret" not in str(refused.value)
+    assert "flask_app_env.KEY" in str(error_info.value)
+    assert "'A-B'" in str(error_info.value)
+    assert "secret" not in str(error_info.value)
 
 
-def test_both_filters_are_offered():
+def test_filters_are_registered():
     assert FilterModule().filters() == {"environment_faults": environment_faults, "environment_file": environment_file}

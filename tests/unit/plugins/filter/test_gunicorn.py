@@ -11,7 +11,7 @@ VARIABLE = "gunicorn_systemd_settings"
 OWNED = {"accesslog": "gunicorn_systemd_access_log", "workers": "gunicorn_systemd_workers"}
 
 
-def faults(settings) -> list[str]:
+def find_errors(settings) -> list[str]:
     return gunicorn_settings_faults(settings, VARIABLE, ["bind", "umask"], OWNED)
 
 
@@ -29,40 +29,40 @@ def faults(settings) -> list[str]:
         ("forwarded_allow_ip", "forwarded_allow_ips: use forwarded_allow_ips."),
     ],
 )
-def test_a_name_that_gunicorn_would_ignore_is_refused_with_the_real_one(name, use):
-    assert faults({name: "a secret"}) == [f"{VARIABLE} has {name}, but Gunicorn's setting is {use}"]
+def test_misspelt_name_is_rejected_with_the_correct_one(name, use):
+    assert find_errors({name: "a secret"}) == [f"{VARIABLE} has {name}, but Gunicorn's setting is {use}"]
 
 
-def test_a_name_that_is_near_to_none():
-    assert faults({"autoscale": 5}) == [
-        f"{VARIABLE} has autoscale, which is no setting of Gunicorn and would be ignored: leave it out."
+def test_unknown_name_without_a_similar_one_is_rejected():
+    assert find_errors({"autoscale": 5}) == [
+        f"{VARIABLE} has autoscale, which is not a setting of Gunicorn and would be ignored: remove it."
     ]
 
 
-def test_a_hook_is_a_function():
-    (fault,) = faults({"post_fork": "shop.hooks:post_fork"})
-    assert fault.startswith(f"{VARIABLE} has post_fork, which has to be a function")
+def test_hooks_are_rejected():
+    (error,) = find_errors({"post_fork": "shop.hooks:post_fork"})
+    assert error.startswith(f"{VARIABLE} has post_fork, which must be a function")
 
 
-def test_what_the_units_and_variables_decide():
-    assert faults({"bind": "x", "workers": 5, "keepalive": 2}) == [
-        f"{VARIABLE} has bind, which the units decide: leave out bind, umask.",
-        f"{VARIABLE} has workers, which a variable of its own sets: use gunicorn_systemd_workers.",
+def test_settings_of_units_and_variables_are_rejected():
+    assert find_errors({"bind": "x", "workers": 5, "keepalive": 2}) == [
+        f"{VARIABLE} has bind, which the units decide: remove bind, umask.",
+        f"{VARIABLE} has workers, which has its own variable: use gunicorn_systemd_workers.",
     ]
 
 
 @pytest.mark.parametrize("name", ["keepalive\n", "Keepalive", "keep alive", 5])
-def test_what_is_no_name(name):
-    (fault,) = faults({name: 5})
-    assert f"has '{name}', but a setting of Gunicorn is named in lower-case letters" in fault
+def test_invalid_names_are_rejected(name):
+    (error,) = find_errors({name: 5})
+    assert f"has '{name}', but names of Gunicorn's settings have lower-case letters" in error
 
 
 @pytest.mark.parametrize("settings", ["keepalive", ["keepalive"], None])
-def test_what_is_no_mapping(settings):
-    (fault,) = faults(settings)
-    assert "must be a mapping" in fault
+def test_value_that_is_not_a_mapping_is_rejected(settings):
+    (error,) = find_errors(settings)
+    assert "must be a mapping" in error
 
 
-def test_what_gunicorn_knows_is_accepted():
+def test_all_known_settings_are_accepted():
     assert gunicorn_settings_faults(dict.fromkeys(KNOWN, 1), VARIABLE) == []
     assert not KNOWN & HOOKS

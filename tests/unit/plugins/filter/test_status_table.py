@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.flaskops.production.plugins.filter.status_table import status_table
 
 
-def shop(live: str = "v1", environment: str = "a", **more: Any) -> dict[str, Any]:
+def make_status(live: str = "v1", environment: str = "a", **more: Any) -> dict[str, Any]:
     common = {"since": "", "by": "", "outdated": "", "previous": "", "lock": {}}
     return {"shop": {**common, "live": live, "releases": {live: {"environment": environment}}, **more}}
 
@@ -19,18 +19,25 @@ def shop(live: str = "v1", environment: str = "a", **more: Any) -> dict[str, Any
 @pytest.mark.parametrize(
     ("hosts", "differs"),
     [
-        ([shop(), shop()], False),
-        ([shop(), shop(live="v2")], True),
-        ([shop(), shop(environment="b")], True),
-        # The same packages are another environment on another system.
-        ([shop(system="debian 12"), shop(environment="b", system="debian 13")], False),
-        ([shop(system="debian 12"), shop(environment="b", system="debian 12"), shop(system="debian 13")], True),
-        ([shop(system="debian 12"), shop(live="v2", environment="b", system="debian 13")], True),
+        ([make_status(), make_status()], False),
+        ([make_status(), make_status(live="v2")], True),
+        ([make_status(), make_status(environment="b")], True),
+        # The same packages have another virtual environment on another system.
+        ([make_status(system="debian 12"), make_status(environment="b", system="debian 13")], False),
+        (
+            [
+                make_status(system="debian 12"),
+                make_status(environment="b", system="debian 12"),
+                make_status(system="debian 13"),
+            ],
+            True,
+        ),
+        ([make_status(system="debian 12"), make_status(live="v2", environment="b", system="debian 13")], True),
     ],
 )
-def test_hosts_differ_where_releases_do_or_environments_of_one_system(hosts, differs):
-    said = status_table({f"web{number}": status for number, status in enumerate(hosts)})
-    assert any("differs between hosts" in line for line in said) is differs
+def test_different_releases_and_virtual_environments_are_reported(hosts, differs):
+    lines = status_table({f"web{number}": status for number, status in enumerate(hosts)})
+    assert any("differs between hosts" in line for line in lines) is differs
 
 
 @pytest.mark.parametrize(
@@ -42,6 +49,6 @@ def test_hosts_differ_where_releases_do_or_environments_of_one_system(hosts, dif
         ({"rollout": {"id": "7-x", "release": "v2", "state": "done"}}, None),
     ],
 )
-def test_what_is_left_to_do_is_told(more, words):
-    _head, _row, *remarks = status_table({"web1": shop(**more)})
+def test_remarks_report_unfinished_work(more, words):
+    _head, _row, *remarks = status_table({"web1": make_status(**more)})
     assert remarks == [] if words is None else words in remarks[0]

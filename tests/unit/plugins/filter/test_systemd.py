@@ -29,7 +29,7 @@ from ansible_collections.flaskops.production.plugins.filter.systemd import (
         (["@system-service", "~@privileged"], "Directive=@system-service\nDirective=~@privileged\n"),
     ],
 )
-def test_a_value_is_written_as_systemd_reads_it(value, lines):
+def test_values_are_written_in_systemd_syntax(value, lines):
     assert systemd_settings({"Directive": value}) == lines
 
 
@@ -38,29 +38,29 @@ def test_lines_keep_the_order_of_the_mapping():
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [True], [["a"]], "a\nb", ["a\nb"], "a\r", "ends in \\"])
-def test_a_value_that_is_not_a_line_is_refused_by_name(value):
-    (fault,) = systemd_settings_faults({"ProtectHome": value}, "hardening")
-    assert fault.startswith("hardening.ProtectHome is ") and "true, false, a number, one line of text" in fault
+def test_invalid_values_are_rejected(value):
+    (error,) = systemd_settings_faults({"ProtectHome": value}, "hardening")
+    assert error.startswith("hardening.ProtectHome is ") and "true, false, a number, one line of text" in error
     with pytest.raises(AnsibleFilterError, match="ProtectHome"):
         systemd_settings({"ProtectHome": value})
 
 
 @pytest.mark.parametrize("name", ["protectHome", "Protect Home", "A=B", "A\n", "", 7])
-def test_a_name_that_is_no_directive_is_refused(name):
-    (fault,) = systemd_settings_faults({name: True}, "hardening")
-    assert fault == f"hardening has '{name}', but a directive of systemd is named like ProtectHome."
+def test_invalid_names_are_rejected(name):
+    (error,) = systemd_settings_faults({name: True}, "hardening")
+    assert error == f"hardening has '{name}', but names of directives are written like ProtectHome."
 
 
-def test_a_directive_that_is_not_of_the_sandbox_is_named_with_those_that_are():
-    (fault,) = systemd_settings_faults({"PrivateTMP": False, "PrivateTmp": False}, "hardening", ["PrivateTmp", "UMask"])
-    assert "hardening has PrivateTMP," in fault and ": PrivateTmp, UMask." in fault
-    assert "gunicorn_systemd_unit_overrides" in fault
+def test_unknown_sandbox_directive_is_reported_with_the_known_ones():
+    (error,) = systemd_settings_faults({"PrivateTMP": False, "PrivateTmp": False}, "hardening", ["PrivateTmp", "UMask"])
+    assert "hardening has PrivateTMP," in error and ": PrivateTmp, UMask." in error
+    assert "gunicorn_systemd_unit_overrides" in error
 
 
 @pytest.mark.parametrize("settings", [["PrivateTmp"], "PrivateTmp=yes", None, 1])
-def test_settings_are_a_mapping(settings):
-    (fault,) = systemd_settings_faults(settings, "hardening")
-    assert "hardening is" in fault and "a mapping of directives to values" in fault
+def test_value_that_is_not_a_mapping_is_rejected(settings):
+    (error,) = systemd_settings_faults(settings, "hardening")
+    assert "hardening is" in error and "a mapping of directives to values" in error
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_settings_are_a_mapping(settings):
         ("\n# why\n[Service]\nNice=5\n\n[Unit]\nAfter=a\n\n", "# why\n[Service]\nNice=5\n\n[Unit]\nAfter=a\n"),
     ],
 )
-def test_a_drop_in_is_a_text_or_sections(overrides, text):
+def test_drop_in_is_a_text_or_a_mapping_of_sections(overrides, text):
     assert systemd_drop_in_faults(overrides, "overrides") == []
     assert systemd_drop_in(overrides) == text
 
@@ -93,19 +93,19 @@ def test_a_drop_in_is_a_text_or_sections(overrides, text):
         (7, "7"),
     ],
 )
-def test_a_drop_in_without_a_section_is_refused(overrides, shown):
-    (fault,) = systemd_drop_in_faults(overrides, "overrides")
-    assert fault.startswith("overrides ") and shown in fault and "[Service] or [Unit]" in fault
+def test_drop_in_without_a_valid_section_is_rejected(overrides, shown):
+    (error,) = systemd_drop_in_faults(overrides, "overrides")
+    assert error.startswith("overrides ") and shown in error and "[Service] or [Unit]" in error
     with pytest.raises(AnsibleFilterError):
         systemd_drop_in(overrides)
 
 
-def test_a_directive_within_a_section_is_checked():
-    (fault,) = systemd_drop_in_faults({"Service": {"nice": 5}}, "overrides")
-    assert "overrides.Service has 'nice'" in fault
+def test_directives_in_sections_are_checked():
+    (error,) = systemd_drop_in_faults({"Service": {"nice": 5}}, "overrides")
+    assert "overrides.Service has 'nice'" in error
 
 
-def test_the_filters_have_their_names():
+def test_filters_are_registered():
     assert set(FilterModule().filters()) == {
         "systemd_drop_in",
         "systemd_drop_in_faults",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What reaches a person is shown, and obeyed by no terminal."""
+"""Control characters in results and messages are escaped."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_control_characters_are_escaped(text, shown):
     assert printable(shown) == shown
 
 
-def test_all_texts_of_a_result_are_escaped():
+def test_all_strings_in_data_are_escaped():
     data = {"\x1b": ["\x1b", {"a": ("\x1b", 1, None, True)}]}
     assert printable_data(data) == {r"\x1b": [r"\x1b", {"a": [r"\x1b", 1, None, True]}]}
 
 
 @pytest.mark.parametrize("end", ["exit_json", "fail_json"])
-def test_a_module_sends_no_control_character_and_no_broken_text(run_module, monkeypatch, end):
+def test_modules_escape_their_results_and_warnings(run_module, monkeypatch, end):
     warnings = []
     monkeypatch.setattr(_module.basic.AnsibleModule, "warn", lambda _self, text: warnings.append(text))
 
@@ -59,7 +59,7 @@ def test_a_module_sends_no_control_character_and_no_broken_text(run_module, monk
 
 
 @pytest.mark.parametrize("end", ["exit_json", "fail_json"])
-def test_a_secret_with_a_control_character_stays_hidden(run_module, end):
+def test_secret_with_a_control_character_is_hidden(run_module, end):
     class Module:
         @staticmethod
         def main():
@@ -69,7 +69,7 @@ def test_a_secret_with_a_control_character_stays_hidden(run_module, end):
     assert "correct" not in str(run_module(Module, {"key": "correct\x1bhorse"}))
 
 
-def test_every_module_uses_the_class_that_escapes():
+def test_all_modules_use_the_class_that_escapes():
     for path in (PLUGINS / "modules").glob("*.py"):
         text = path.read_text()
         assert not re.search(r"ansible\.module_utils\.basic import .*AnsibleModule", text), path

@@ -30,7 +30,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import SourceRequest
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -63,8 +63,8 @@ class Host:
             (directory / path).symlink_to(target)
         if (directory / "bin/tool").exists():
             (directory / "bin/tool").chmod(0o700)
-        request = Request(directory=str(directory), name=name)
-        return _source.resolve(request, self.tmp_path / f"run-{self.resolved}")
+        request = SourceRequest(directory=str(directory), name=name)
+        return _source.resolve_source(request, self.tmp_path / f"run-{self.resolved}")
 
     def stage(self, source, archive=True, check=False, diff=False, **params):
         args = {"root": str(self.root), "app": "myapp", "user": ME, "group": MY_GROUP, "owner": ME}

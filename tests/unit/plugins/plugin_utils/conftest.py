@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real sources in tmp_path: directories, archives and git repositories."""
+"""Create sources in tmp_path: directories, archives and git repositories."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import SourceRequest
 from ansible_collections.flaskops.production.tests.unit.programs import require
 
 NOON = 1_776_772_800  # 2026-04-21 12:00:00 UTC
 
 
-def plant(root: Path, files: dict, mtime: int = NOON) -> Path:
-    """Write files: bytes or text, ("link", target), or None for an empty directory."""
+def write_files(root: Path, files: dict, mtime: int = NOON) -> Path:
+    """Write files from a mapping of paths to bytes, text, ("link", target), or None for an empty directory."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ class Repository:
         return done.stdout.decode().strip()
 
     def commit(self, files: dict, time: int = NOON) -> str:
-        plant(self.path, files)
+        write_files(self.path, files)
         self.run("add", "--all", "--force")
         self.run("commit", "--quiet", "--allow-empty", "--message=change", time=time)
         return self.run("rev-parse", "HEAD")
@@ -58,7 +58,7 @@ class Repository:
 
 @pytest.fixture(autouse=True)
 def plain_git(monkeypatch, tmp_path):
-    """No configuration of whoever runs the tests."""
+    """Ignore the git configuration of the user who runs the tests."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -71,17 +71,17 @@ def repository(tmp_path):
 
 @pytest.fixture
 def files():
-    return plant
+    return write_files
 
 
 @pytest.fixture
 def resolve(tmp_path):
-    """Resolve a request as one run would; another `run` is another run."""
+    """Return a function that resolves a request. Each `run` has its own temporary directory."""
 
     def call(run: str = "run", **values):
         for name in ("directory", "archive", "git_repo"):
             if name in values:
                 values[name] = str(values[name])
-        return _source.resolve(Request(**values), tmp_path / run)
+        return _source.resolve_source(SourceRequest(**values), tmp_path / run)
 
     return call

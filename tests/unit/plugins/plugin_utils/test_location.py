@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, public, scrub
+from ansible_collections.flaskops.production.plugins.plugin_utils._location import (
+    is_remote,
+    redact_location,
+    redact_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,8 +30,8 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._location impo
         ("/srv/git/x.git", "/srv/git/x.git"),
     ],
 )
-def test_public(location, shown):
-    assert public(location) == shown
+def test_credentials_and_query_are_removed_from_locations(location, shown):
+    assert redact_location(location) == shown
 
 
 @pytest.mark.parametrize(
@@ -43,13 +47,13 @@ def test_public(location, shown):
         ("x", False),
     ],
 )
-def test_is_remote(repository, remote):
+def test_paths_are_not_remote(repository, remote):
     assert is_remote(repository) is remote
 
 
-def test_scrub():
+def test_secrets_are_removed_from_messages():
     url = "https://bob:hunter22@example.com/x.git?token=s3cret"
     text = f"fatal: unable to access '{url}': hunter22, token=s3cret; see https://bob@example.com/"
-    clean = scrub(text, url)
+    clean = redact_text(text, url)
     assert [secret for secret in ("bob", "hunter22", "s3cret") if secret in clean] == []
     assert "https://example.com/x.git" in clean

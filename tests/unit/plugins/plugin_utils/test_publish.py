@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An archive is published whole or not at all, readable by the server, and never replaced."""
+"""Archives are published atomically, readable by the server, and never replaced."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def served(tmp_path):
 
 
 @pytest.mark.parametrize("umask", [0o077, 0])
-def test_it_is_published_for_the_server_to_read(archive, served, umask):
+def test_published_archive_is_world_readable(archive, served, umask):
     before = os.umask(umask)
     try:
-        _publish.publish(archive, str(served), "a.tar.gz")
+        _publish.publish_archive(archive, str(served), "a.tar.gz")
     finally:
         os.umask(before)
     assert os.listdir(served) == ["a.tar.gz"]
@@ -41,30 +41,30 @@ def test_it_is_published_for_the_server_to_read(archive, served, umask):
     assert (served / "a.tar.gz").stat().st_mode & 0o7777 == 0o644
 
 
-def test_what_is_there_is_left_alone(archive, served):
+def test_existing_archive_is_not_replaced(archive, served):
     (served / "a.tar.gz").write_bytes(b"others")
-    _publish.publish(archive, str(served), "a.tar.gz")
+    _publish.publish_archive(archive, str(served), "a.tar.gz")
     assert (served / "a.tar.gz").read_bytes() == b"others"
 
 
-def test_what_can_not_be_written_leaves_nothing(archive, served, monkeypatch):
+def test_failed_write_leaves_no_file(archive, served, monkeypatch):
     def full(_source, file):
         file.write(b"b")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(SourceError, match="release_pull_directory: .*www.*No space left on device"):
-        _publish.publish(archive, str(served), "a.tar.gz")
+        _publish.publish_archive(archive, str(served), "a.tar.gz")
     assert os.listdir(served) == []
 
 
-def test_a_directory_that_is_not_there_is_named(archive, tmp_path):
+def test_missing_directory_is_reported(archive, tmp_path):
     with pytest.raises(SourceError, match="release_pull_directory: .*nowhere.*No such file"):
-        _publish.publish(archive, str(tmp_path / "nowhere"), "a.tar.gz")
+        _publish.publish_archive(archive, str(tmp_path / "nowhere"), "a.tar.gz")
 
 
-def test_what_a_killed_run_left_is_removed(archive, served):
+def test_file_of_a_killed_run_is_removed(archive, served):
     left = served / f"{_publish.PREFIX}999999999-0123456789abcdef"
     left.write_bytes(b"b")
-    _publish.publish(archive, str(served), "a.tar.gz")
+    _publish.publish_archive(archive, str(served), "a.tar.gz")
     assert os.listdir(served) == ["a.tar.gz"]

@@ -21,15 +21,15 @@ def run_directory(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def ended() -> str:
-    """The id of a process that has been, and is no more."""
+def ended_process() -> str:
+    """Return the id of a process that has ended_process."""
     process = subprocess.Popen(["true"])
     process.wait()
     return str(process.pid)
 
 
-class Action:
-    """An action whose module answers what it is told to."""
+class FakeAction:
+    """An action whose module returns the given results."""
 
     def __init__(self, *answers: dict) -> None:
         self._task = types.SimpleNamespace(resolved_action="flaskops.production.release_stage", action="release_stage")
@@ -41,13 +41,13 @@ class Action:
         return self.answers.pop(0)
 
 
-def locked(process: str) -> dict:
+def locked_result(process: str) -> dict:
     return {"failed": True, "msg": "locked", "lock_holder": {"run": "other-run", "process": process}}
 
 
-def test_a_run_says_who_and_where_it_is(monkeypatch):
+def test_run_names_user_controller_and_process(monkeypatch):
     monkeypatch.setenv("SUDO_USER", "admin")
-    run = _run.this_run()
+    run = _run.describe_run()
     assert run["run"] == THIS
     assert run["by"] == "admin"
     assert run["controller"]
@@ -55,8 +55,8 @@ def test_a_run_says_who_and_where_it_is(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [KeyError, OSError])
-def test_a_user_without_a_name_is_a_number(monkeypatch, error):
-    """Python before 3.13 raises the first of them."""
+def test_user_without_a_name_is_a_number(monkeypatch, error):
+    """Python before 3.13 raises KeyError, later versions raise OSError."""
 
     def no_entry(uid):
         raise error(f"getpwuid(): uid not found: {uid}")
@@ -64,47 +64,47 @@ def test_a_user_without_a_name_is_a_number(monkeypatch, error):
     for name in ("SUDO_USER", "LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", no_entry)
-    assert _run.this_run()["by"] == f"user {os.getuid()}"
+    assert _run.describe_run()["by"] == f"user {os.getuid()}"
 
 
-def test_without_sudo_it_is_the_user_of_the_process(monkeypatch):
+def test_user_of_the_process_is_named_without_sudo(monkeypatch):
     monkeypatch.delenv("SUDO_USER", raising=False)
     monkeypatch.setenv("LOGNAME", "deployer")
-    assert _run.this_run()["by"] == "deployer"
+    assert _run.describe_run()["by"] == "deployer"
 
 
-def test_a_run_whose_process_lives_is_not_dead():
-    assert not _run.is_dead(_run.this_run())
+def test_run_with_a_live_process_is_not_dead():
+    assert not _run.is_dead(_run.describe_run())
 
 
-def test_a_run_whose_process_is_gone_is_dead(ended):
-    assert _run.is_dead({"process": f"{_run._machine()} {ended}"})
+def test_run_with_an_ended_process_is_dead(ended_process):
+    assert _run.is_dead({"process": f"{_run._read_boot_id()} {ended_process}"})
 
 
-def test_a_run_that_nobody_has_collected_yet_is_dead():
+def test_run_with_a_zombie_process_is_dead():
     with subprocess.Popen(["true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert _run.is_dead({"process": f"{_run._machine()} {process.pid}"})
+        assert _run.is_dead({"process": f"{_run._read_boot_id()} {process.pid}"})
 
 
 @pytest.mark.parametrize("machine", ["another-machine", ""])
-def test_nothing_is_known_of_other_machines(ended, machine):
-    assert not _run.is_dead({"process": f"{machine} {ended}"})
+def test_runs_of_other_controllers_are_not_dead(ended_process, machine):
+    assert not _run.is_dead({"process": f"{machine} {ended_process}"})
 
 
 @pytest.mark.parametrize("run", [{}, {"process": ""}, {"run": "other-run"}])
-def test_nothing_is_known_of_a_run_that_does_not_say(run):
+def test_runs_without_a_process_are_not_dead(run):
     assert not _run.is_dead(run)
 
 
-def test_where_the_system_does_not_tell_no_run_is_dead(monkeypatch, ended):
-    monkeypatch.setattr(_run, "_machine", lambda: "")
-    assert not _run.is_dead({"process": f" {ended}"})
+def test_no_run_is_dead_without_a_boot_id(monkeypatch, ended_process):
+    monkeypatch.setattr(_run, "_read_boot_id", lambda: "")
+    assert not _run.is_dead({"process": f" {ended_process}"})
 
 
-def test_the_module_is_told_which_run_it_serves():
-    action = Action({"changed": True})
-    assert _run.execute(action, {"root": "/srv/myapp"}, {}) == {"changed": True}
+def test_module_receives_the_description_of_the_run():
+    action = FakeAction({"changed": True})
+    assert _run.execute_module(action, {"root": "/srv/myapp"}, {}) == {"changed": True}
     ((name, arguments),) = action.calls
     assert name == "flaskops.production.release_stage"
     assert arguments["root"] == "/srv/myapp"
@@ -112,56 +112,56 @@ def test_the_module_is_told_which_run_it_serves():
     assert "replaces" not in arguments["run"]
 
 
-def test_the_lock_of_a_dead_run_is_taken_over(ended):
-    action = Action(locked(f"{_run._machine()} {ended}"), {"changed": True})
-    assert _run.execute(action, {}, {}) == {"changed": True}
+def test_lock_of_a_dead_run_is_replaced(ended_process):
+    action = FakeAction(locked_result(f"{_run._read_boot_id()} {ended_process}"), {"changed": True})
+    assert _run.execute_module(action, {}, {}) == {"changed": True}
     assert [arguments["run"].get("replaces") for __, arguments in action.calls] == [None, "other-run"]
 
 
-def test_the_lock_of_a_living_run_is_respected():
-    action = Action(locked(f"{_run._machine()} {os.getpid()}"))
-    assert _run.execute(action, {}, {})["msg"] == "locked"
+def test_lock_of_a_live_run_is_not_replaced():
+    action = FakeAction(locked_result(f"{_run._read_boot_id()} {os.getpid()}"))
+    assert _run.execute_module(action, {}, {})["msg"] == "locked"
     assert len(action.calls) == 1
 
 
-def test_the_lock_of_another_controller_is_respected(ended):
-    action = Action(locked(f"another-machine {ended}"))
-    assert _run.execute(action, {}, {})["failed"]
+def test_lock_of_another_controller_is_not_replaced(ended_process):
+    action = FakeAction(locked_result(f"another-machine {ended_process}"))
+    assert _run.execute_module(action, {}, {})["failed"]
     assert len(action.calls) == 1
 
 
-def test_another_failure_is_no_reason_to_try_again():
-    action = Action({"failed": True, "msg": "no space left"})
-    assert _run.execute(action, {}, {})["msg"] == "no space left"
+def test_other_failures_are_not_retried():
+    action = FakeAction({"failed": True, "msg": "no space left"})
+    assert _run.execute_module(action, {}, {})["msg"] == "no space left"
     assert len(action.calls) == 1
 
 
-def held(run: str, age: float) -> dict:
-    return {**locked(""), "lock_holder": {"run": run, "process": ""}, "lock_age": age}
+def held_lock(run: str, age: float) -> dict:
+    return {**locked_result(""), "lock_holder": {"run": run, "process": ""}, "lock_age": age}
 
 
 @pytest.mark.parametrize(
     ("holder", "age", "calls"),
     [
-        # Its name comes later: it is about to give way on a lock that this run has.
+        # Its name is later, so it fails at a lock of this run.
         ("~later", 1, 2),
         ("~later", 3600, 1),
         ("a-run-before", 1, 1),
     ],
 )
-def test_of_two_runs_at_the_same_moment_one_waits_and_one_gives_way(monkeypatch, holder, age, calls):
+def test_of_two_simultaneous_runs_one_waits_and_the_other_fails(monkeypatch, holder, age, calls):
     waits: list[float] = []
     monkeypatch.setattr(_run.time, "sleep", waits.append)
-    action = Action(held(holder, age), {"changed": True})
-    result = _run.execute(action, {}, {})
+    action = FakeAction(held_lock(holder, age), {"changed": True})
+    result = _run.execute_module(action, {}, {})
     assert (len(action.calls), len(waits)) == (calls, calls - 1)
     assert bool(result.get("failed")) is (calls == 1)
 
 
-def test_a_run_that_does_not_give_way_is_waited_for_no_longer_than_a_while(monkeypatch):
+def test_waiting_for_another_run_ends(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(_run.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(_run.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    action = Action(*[held("~later", 1) for _time in range(100)])
-    assert _run.execute(action, {}, {})["failed"]
-    assert now[0] <= 2 * _run.AT_THE_SAME_MOMENT + 1
+    action = FakeAction(*[held_lock("~later", 1) for _time in range(100)])
+    assert _run.execute_module(action, {}, {})["failed"]
+    assert now[0] <= 2 * _run.LOCK_RACE_SECONDS + 1

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.plugin_utils import _source
-from ansible_collections.flaskops.production.plugins.plugin_utils._once import once
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import Request
+from ansible_collections.flaskops.production.plugins.plugin_utils._once import run_once
+from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
 FORK = multiprocessing.get_context("fork")  # as Ansible's workers
 
 
-def together(work, count: int = 8) -> list:
-    """The answers of `count` processes that all start at once."""
+def run_in_processes(work, count: int = 8) -> list:
+    """Start `count` processes at the same time, and return their results."""
     start, answers = FORK.Event(), FORK.Queue()
 
     def one():
@@ -44,7 +44,7 @@ def together(work, count: int = 8) -> list:
     return found
 
 
-def test_eight_processes_do_the_work_once(tmp_path):
+def test_concurrent_processes_do_the_work_once(tmp_path):
     log = tmp_path / "log"
 
     def work(inside: Path) -> dict:
@@ -52,47 +52,47 @@ def test_eight_processes_do_the_work_once(tmp_path):
             out.write("x")
         return {"inside": str(inside)}
 
-    answers = together(lambda: once(tmp_path / "run", "question", work))
+    answers = run_in_processes(lambda: run_once(tmp_path / "run", "key", work))
     assert len({str(answer) for answer in answers}) == 1
     assert log.read_text() == "x"
-    assert once(tmp_path / "run", "another question", work) != answers[0]
+    assert run_once(tmp_path / "run", "another key", work) != answers[0]
 
 
-def test_those_who_wait_share_a_fault_and_the_next_tries_again(tmp_path):
+def test_waiting_processes_share_an_error_and_later_ones_try_again(tmp_path):
     log = tmp_path / "log"
 
     def work(inside: Path) -> dict:
         with log.open("a") as out:
             out.write("x")
-        # The others wait before it fails: one that came later would try again.
+        # Wait until the other processes wait for the lock. A later process would try again.
         lock = f":{(inside.parent / 'lock').stat().st_ino} "
         while sum("->" in line and lock in line for line in Path("/proc/locks").read_text().splitlines()) < 7:
             time.sleep(0.01)
-        raise SourceError("the server is away")
+        raise SourceError("the server is down")
 
-    assert together(lambda: once(tmp_path / "run", "question", work)) == ["the server is away"] * 8
+    assert run_in_processes(lambda: run_once(tmp_path / "run", "key", work)) == ["the server is down"] * 8
     assert log.read_text() == "x"
-    assert once(tmp_path / "run", "question", lambda _: {"now": "it works"}) == {"now": "it works"}
+    assert run_once(tmp_path / "run", "key", lambda _: {"now": "it works"}) == {"now": "it works"}
 
 
-def test_an_interrupted_attempt_leaves_nothing_behind(tmp_path):
+def test_interrupted_work_leaves_no_files(tmp_path):
     def interrupted(inside: Path) -> dict:
         (inside / "half").write_text("")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        once(tmp_path, "question", interrupted)
-    assert once(tmp_path, "question", lambda inside: {"there": [p.name for p in inside.iterdir()]}) == {"there": []}
+        run_once(tmp_path, "key", interrupted)
+    assert run_once(tmp_path, "key", lambda inside: {"there": [p.name for p in inside.iterdir()]}) == {"there": []}
 
 
-def test_eight_processes_resolve_a_directory_once(files, tmp_path):
+def test_concurrent_processes_resolve_a_directory_once(files, tmp_path):
     root = files(tmp_path / "app", {"wsgi.py": "app = 1\n"})
-    request = Request(directory=str(root))
-    releases = together(lambda: _source.resolve(request, tmp_path / "run"))
+    request = SourceRequest(directory=str(root))
+    releases = run_in_processes(lambda: _source.resolve_source(request, tmp_path / "run"))
     assert [release for release in releases if release != releases[0]] == []
     assert len(list((tmp_path / "run").glob("*/work/release.tar.gz"))) == 1
     (root / "wsgi.py").write_text("app = 2\n")
-    assert _source.resolve(request, tmp_path / "run") == releases[0]
+    assert _source.resolve_source(request, tmp_path / "run") == releases[0]
 
 
 # URLs
@@ -100,7 +100,7 @@ def test_eight_processes_resolve_a_directory_once(files, tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    """A server that counts its requests; /redirect leads to the archive, /encoded labels it as compressed."""
+    """Serve an archive and record requests. /redirect redirects to the archive, /encoded labels it as compressed."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         info = tarfile.TarInfo("app/wsgi.py")
@@ -140,7 +140,7 @@ def server(tmp_path):
 @pytest.mark.parametrize(
     ("path", "spelling"), [("/app.tar.gz", "{}"), ("/redirect", "sha256:{}"), ("/encoded", "SHA256:{}")]
 )
-def test_url(resolve, server, path, spelling):
+def test_archive_is_fetched_from_a_url(resolve, server, path, spelling):
     release = resolve(
         archive=f"{server.url}{path}", archive_checksum=spelling.format(server.sha256), strip_components=1
     )
@@ -157,7 +157,7 @@ def test_url_is_fetched_once_per_run(resolve, server):
     assert server.requests == ["/app.tar.gz"]
 
 
-def test_url_keeps_its_credentials_to_itself(resolve, server):
+def test_result_does_not_show_credentials_of_a_url(resolve, server):
     url = server.url.replace("//", "//bob:hunter22@") + "/app.tar.gz?signature=abcdef"
     release = resolve(archive=url, archive_checksum=server.sha256)
     assert release["source"]["location"] == f"{server.url}/app.tar.gz"
@@ -165,22 +165,22 @@ def test_url_keeps_its_credentials_to_itself(resolve, server):
     assert "hunter22" not in str(release)
 
 
-FAULTS = {
+REJECTED_URLS = {
     "wrong checksum": ("/app.tar.gz", ["release_archive_checksum", "/app.tar.gz has the SHA-256", "not " + "0" * 64]),
     "no such file": ("/nope", ["release_archive: ", "/nope cannot be fetched", "404"]),
 }
 
 
-@pytest.mark.parametrize(("path", "said"), FAULTS.values(), ids=FAULTS)
-def test_refused_url(resolve, server, path, said):
+@pytest.mark.parametrize(("path", "expected"), REJECTED_URLS.values(), ids=REJECTED_URLS)
+def test_rejected_url_is_reported_without_credentials(resolve, server, path, expected):
     url = server.url.replace("//", "//bob:hunter22@") + path + "?signature=abcdef"
     with pytest.raises(SourceError) as refusal:
         resolve(archive=url, archive_checksum="0" * 64)
     message = str(refusal.value)
-    assert [word for word in said if word not in message] == []
+    assert [word for word in expected if word not in message] == []
     assert [secret for secret in ("bob", "hunter22", "abcdef") if secret in message] == []
 
 
-def test_refused_url_that_does_not_answer(resolve):
+def test_unreachable_url_is_rejected(resolve):
     with pytest.raises(SourceError, match=r"release_archive: https://127.0.0.1:1/a.tgz cannot be fetched"):
         resolve(archive="https://127.0.0.1:1/a.tgz", archive_checksum="0" * 64)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a release should not hold: found, told, left out or refused, whatever the source."""
+"""Sensitive files in all kinds of sources: warn, drop, refuse and ignore."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._tree import S
 
 SECRET = "plantedsecret"
 APP = {"wsgi.py": "app = 1\n", "README": "read me\n"}
-# Split, so that this file is no key itself.
+# Split, so that this file does not look like a key.
 KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nx\n"
 
-FOUND = {
+SENSITIVE = {
     ".env": SECRET,
     ".env.production": SECRET,
     "config/.env": SECRET,
@@ -34,7 +34,7 @@ FOUND = {
     "keys/signing.key": f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n{SECRET}\n",
     "keys/putty.ppk": f"PuTTY-User-Key-File-3: ssh-ed25519\n{SECRET}\n",
 }
-LEFT = {
+HARMLESS = {
     ".env.example": "SECRET_KEY=change me",
     ".env.production.sample": "",
     ".flaskenv": "FLASK_APP=wsgi",
@@ -43,88 +43,88 @@ LEFT = {
     "tls/public.key": "-----BEGIN PUBLIC KEY-----\nx\n",
     "keys/id_ed25519.pub": "ssh-ed25519 AAAA",
     "id_generator.py": "def make(): ...\n",
-    # A text about keys is no key.
+    # A text about keys is not a key.
     "docs/keys.md": KEY,
     "env": "",
 }
 
 
-@pytest.mark.parametrize("path", FOUND)
-def test_found(resolve, files, tmp_path, path):
-    app = files(tmp_path / "app", {**APP, path: FOUND[path]})
+@pytest.mark.parametrize("path", SENSITIVE)
+def test_sensitive_files_cause_a_warning(resolve, files, tmp_path, path):
+    app = files(tmp_path / "app", {**APP, path: SENSITIVE[path]})
     (warning,) = resolve(directory=app, exclude=())["warnings"]
-    assert warning.startswith(f"release_directory: {app} holds what looks like secrets or a history ({path})")
+    assert warning.startswith(f"release_directory: {app} holds files that look like secrets or a history ({path})")
     assert "release_sensitive_files to drop, refuse or ignore" in warning
     assert SECRET not in warning
 
 
-@pytest.mark.parametrize("path", LEFT)
-def test_left_alone(resolve, files, tmp_path, path):
-    app = files(tmp_path / "app", {**APP, path: LEFT[path]})
+@pytest.mark.parametrize("path", HARMLESS)
+def test_harmless_files_are_accepted(resolve, files, tmp_path, path):
+    app = files(tmp_path / "app", {**APP, path: HARMLESS[path]})
     assert resolve(directory=app, exclude=(), sensitive_files="refuse")["warnings"] == []
 
 
 HISTORY = {".git/config": f"url = https://u:{SECRET}@example.com", ".git/objects/aa/bb": "x", "lib/.git/HEAD": "x"}
 
 
-def as_directory(files, tmp_path: Path, content: dict, repository) -> dict:
+def make_directory(files, tmp_path: Path, content: dict, repository) -> dict:
     return {"directory": files(tmp_path / "app", content), "exclude": ()}
 
 
-def as_tar(files, tmp_path: Path, content: dict, repository) -> dict:
+def make_tar(files, tmp_path: Path, content: dict, repository) -> dict:
     root = files(tmp_path / "tree", content)
     with tarfile.open(tmp_path / "app.tar.gz", "w:gz") as archive:
         archive.add(root, ".")
     return {"archive": tmp_path / "app.tar.gz"}
 
 
-def as_zip(files, tmp_path: Path, content: dict, repository) -> dict:
+def make_zip(files, tmp_path: Path, content: dict, repository) -> dict:
     with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
         for name, text in content.items():
             archive.writestr(zipfile.ZipInfo(name, (2026, 4, 21, 12, 0, 0)), text)
     return {"archive": tmp_path / "app.zip"}
 
 
-def as_git(files, tmp_path: Path, content: dict, repository) -> dict:
+def make_repository(files, tmp_path: Path, content: dict, repository) -> dict:
     repository.commit(content)
     return {"git_repo": repository.path}
 
 
-SOURCES = {"directory": as_directory, "tar": as_tar, "zip": as_zip, "git": as_git}
-by_source = pytest.mark.parametrize("source", SOURCES)
+SOURCES = {"directory": make_directory, "tar": make_tar, "zip": make_zip, "git": make_repository}
+for_each_source = pytest.mark.parametrize("source", SOURCES)
 
 
-def content(source: str) -> dict:
-    # Git itself takes no .git into a commit.
-    return {**APP, **FOUND, **({} if source == "git" else HISTORY)}
+def make_content(source: str) -> dict:
+    # git does not add .git to a commit.
+    return {**APP, **SENSITIVE, **({} if source == "git" else HISTORY)}
 
 
-def names(release: dict) -> list[str]:
+def list_names(release: dict) -> list[str]:
     with tarfile.open(release["archive"]) as archive:
         return [info.name for info in archive if not info.isdir()]
 
 
-@by_source
-def test_default_is_a_warning_with_a_handful_of_names(resolve, files, tmp_path, repository, source):
-    given = SOURCES[source](files, tmp_path, content(source), repository)
+@for_each_source
+def test_warning_names_five_paths_by_default(resolve, files, tmp_path, repository, source):
+    given = SOURCES[source](files, tmp_path, make_content(source), repository)
     release = resolve(**given)
-    assert ".env" in names(release)
+    assert ".env" in list_names(release)
     assert release["dropped"] == []
     (warning,) = release["warnings"]
-    count = len(FOUND) + (0 if source == "git" else 2)
+    count = len(SENSITIVE) + (0 if source == "git" else 2)
     assert warning.count(", ") == 4 + 2, "five names, and two commas of the sentence"
     assert f"and {count - 5} more)" in warning
     assert SECRET not in warning
 
 
-@by_source
-def test_drop_leaves_them_out_and_gives_the_same_release_each_time(resolve, files, tmp_path, repository, source):
-    given = SOURCES[source](files, tmp_path, content(source), repository)
+@for_each_source
+def test_drop_removes_files_and_gives_a_reproducible_release(resolve, files, tmp_path, repository, source):
+    given = SOURCES[source](files, tmp_path, make_content(source), repository)
     whole = resolve(**given, sensitive_files="ignore")
     release = resolve(**given, sensitive_files="drop")
     assert release["warnings"] == whole["warnings"] == []
-    assert release["dropped"] == sorted([*FOUND, *([] if source == "git" else [".git/", "lib/.git/"])])
-    assert names(release) == sorted(APP)
+    assert release["dropped"] == sorted([*SENSITIVE, *([] if source == "git" else [".git/", "lib/.git/"])])
+    assert list_names(release) == sorted(APP)
     assert release["digest"] != whole["digest"]
     assert release["name"] != whole["name"]
     again = resolve("another run", **given, sensitive_files="drop")
@@ -133,43 +133,43 @@ def test_drop_leaves_them_out_and_gives_the_same_release_each_time(resolve, file
     ]
 
 
-@by_source
-def test_refuse(resolve, files, tmp_path, repository, source):
-    given = SOURCES[source](files, tmp_path, content(source), repository)
+@for_each_source
+def test_refuse_rejects_the_source(resolve, files, tmp_path, repository, source):
+    given = SOURCES[source](files, tmp_path, make_content(source), repository)
     with pytest.raises(SourceError) as refusal:
         resolve(**given, sensitive_files="refuse")
     message = str(refusal.value)
-    said = ["release_sensitive_files: refuse is set", ".env, .env.production", " more)", "set drop"]
-    assert [word for word in said if word not in message] == []
+    expected = ["release_sensitive_files: refuse is set", ".env, .env.production", " more)", "set drop"]
+    assert [word for word in expected if word not in message] == []
     assert SECRET not in message
 
 
-def test_by_default_a_directory_leaves_env_and_git_out_before(resolve, files, tmp_path):
+def test_default_exclude_removes_env_and_git_first(resolve, files, tmp_path):
     app = files(tmp_path / "app", {**APP, ".env": SECRET, ".git/config": SECRET})
     release = resolve(directory=app, sensitive_files="refuse")
-    assert names(release) == sorted(APP)
+    assert list_names(release) == sorted(APP)
 
 
-def test_a_source_of_nothing_else_is_empty(resolve, files, tmp_path):
+def test_source_of_sensitive_files_only_is_empty(resolve, files, tmp_path):
     app = files(tmp_path / "app", {".env.production": SECRET})
     with pytest.raises(SourceError, match="is empty; a release needs at least one file"):
         resolve(directory=app, sensitive_files="drop")
 
 
-def test_a_requirement_file_is_not_dropped_silently(resolve, files, tmp_path):
+def test_dropped_requirement_file_is_reported(resolve, files, tmp_path):
     app = files(tmp_path / "app", {**APP, ".env.txt": "flask\n"})
-    with pytest.raises(SourceError, match=r'venv_requirements: ".env.txt", is not in'):
+    with pytest.raises(SourceError, match=r'venv_requirements: ".env.txt" is not in'):
         resolve(directory=app, sensitive_files="drop", requirements=(".env.txt",))
 
 
-def test_refused_choice(resolve):
+def test_unknown_choice_is_rejected(resolve):
     with pytest.raises(
         SourceError, match='release_sensitive_files: "allow" is not accepted; set warn, drop, refuse or'
     ):
         resolve(directory="/nowhere", sensitive_files="allow")
 
 
-def test_links_are_left_alone(resolve, files, tmp_path):
-    """A link holds no secret; what it leads to inside the release is looked at under its own name."""
+def test_links_are_accepted(resolve, files, tmp_path):
+    """A link holds no secret. Its target in the release is checked under its own name."""
     app = files(tmp_path / "app", {**APP, ".env": ("link", "README")})
     assert resolve(directory=app, exclude=(), sensitive_files="refuse")["files"] == 3

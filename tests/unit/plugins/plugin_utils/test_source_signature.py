@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signatures of archives, commits and tags: real keys, and the tools that a controller has."""
+"""Signatures of archives, commits and tags, with generated keys and the controller's tools."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ansible_collections.flaskops.production.plugins.plugin_utils import _archiv
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 from ansible_collections.flaskops.production.tests.unit.programs import require
 
-# Their keys take seconds.
+# The keys take seconds to generate.
 pytestmark = pytest.mark.xdist_group("signatures")
 
 TOOLS = ("minisign", "gpg", "gpgv", "ssh-keygen", "git")
 APP = {"wsgi.py": "app = 1\n"}
 
 
-def call(*command, **environment) -> bytes:
+def run_tool(*command, **environment) -> bytes:
     require(command[0])
     done = subprocess.run(
         command, check=False, env={**os.environ, **environment}, capture_output=True, stdin=subprocess.DEVNULL
@@ -39,9 +39,9 @@ def call(*command, **environment) -> bytes:
 
 
 class Keys:
-    """Of each kind a signer whom we know and a stranger, and in OpenPGP one whose key is expired and one revoked.
+    """Keys of each kind for a known signer and a stranger, and for OpenPGP an expired and a revoked key.
 
-    The keys of a kind are made when a test asks for one of them, so that only this test needs their program.
+    The keys of a kind are generated on first use, so that only tests that use them need their program.
     """
 
     def __init__(self, place: Path) -> None:
@@ -53,14 +53,14 @@ class Keys:
     def minisign(self) -> Path:
         """The directory of <name>.pub and <name>.key."""
         for name in ("signer", "stranger"):
-            call("minisign", "-G", "-W", "-p", self.place / f"{name}.pub", "-s", self.place / f"{name}.key")
+            run_tool("minisign", "-G", "-W", "-p", self.place / f"{name}.pub", "-s", self.place / f"{name}.key")
         return self.place
 
     @functools.cached_property
     def ssh(self) -> Path:
         """The directory of <name>.ssh and <name>.signers."""
         for name in ("signer", "stranger"):
-            call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.place / f"{name}.ssh")
+            run_tool("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.place / f"{name}.ssh")
             public = (self.place / f"{name}.ssh.pub").read_text()
             (self.place / f"{name}.signers").write_text(f'{name}@example.org namespaces="git" {public}')
         return self.place
@@ -76,14 +76,14 @@ class Keys:
 
     def gpg(self, *arguments) -> bytes:
         options = ("--batch", "--yes", "--no-tty", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback")
-        return call("gpg", *options, *arguments, GNUPGHOME=str(self.gnupg))
+        return run_tool("gpg", *options, *arguments, GNUPGHOME=str(self.gnupg))
 
     def export(self, name: str) -> None:
         for suffix, option in (("gpg", "--no-armor"), ("asc", "--armor")):
             (self.place / f"{name}.{suffix}").write_bytes(self.gpg(option, "--export", f"{name}@example.org"))
 
-    def withdraw(self, name: str) -> None:
-        """Let a key expire, or revoke it, after it has signed what it was to sign."""
+    def invalidate(self, name: str) -> None:
+        """Expire or revoke a key after it was used for signing."""
         listed = self.gpg("--with-colons", "--list-keys", f"{name}@example.org").decode()
         fingerprint = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
         if name == "expired":
@@ -100,7 +100,7 @@ class Keys:
     def sign(self, tool: str, name: str, path: Path) -> Path:
         signature = path.with_name(f"{path.name}.{name}.{tool}")
         if tool == "minisign":
-            call("minisign", "-S", "-s", self.minisign / f"{name}.key", "-m", path, "-x", signature)
+            run_tool("minisign", "-S", "-s", self.minisign / f"{name}.key", "-m", path, "-x", signature)
         else:
             armor = "--armor" if tool == "asc" else "--no-armor"
             assert self.openpgp
@@ -108,7 +108,7 @@ class Keys:
         return signature
 
     def git(self, tool: str, name: str) -> list[str]:
-        """Options of git that sign."""
+        """Return options of git for signing."""
         if tool == "ssh":
             return ["-c", "gpg.format=ssh", "-c", f"user.signingkey={self.ssh / name}.ssh"]
         assert self.openpgp
@@ -117,14 +117,14 @@ class Keys:
 
 @pytest.fixture(scope="session")
 def keys():
-    # The agent's socket needs a short path.
+    # The path of the agent's socket must be short.
     with tempfile.TemporaryDirectory(prefix="keys-", dir="/tmp") as place:
         made = Keys(Path(place))
         try:
             yield made
         finally:
             if "openpgp" in vars(made):
-                call("gpgconf", "--kill", "all", GNUPGHOME=str(made.gnupg))
+                run_tool("gpgconf", "--kill", "all", GNUPGHOME=str(made.gnupg))
 
 
 @pytest.fixture
@@ -137,22 +137,22 @@ def archive(tmp_path):
 
 
 @pytest.fixture
-def opened(monkeypatch):
-    """The archives that were opened."""
+def opened_archives(monkeypatch):
+    """Record the archives that are opened."""
     seen = []
 
     def read(label, path, work):
         seen.append(path)
-        return reading(label, path, work)
+        return original(label, path, work)
 
-    reading = _archive.read_archive
+    original = _archive.read_archive
     monkeypatch.setattr(_archive, "read_archive", read)
     return seen
 
 
 @pytest.fixture
 def served(tmp_path):
-    """The URL of tmp_path."""
+    """Serve tmp_path, and return its URL."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -166,8 +166,8 @@ def served(tmp_path):
 
 
 @pytest.fixture
-def alone(monkeypatch, tmp_path):
-    """A user whose own GnuPG and git accept the stranger, whom nobody else has asked to sign."""
+def trust_stranger(monkeypatch, tmp_path):
+    """Return a function that makes the user's own GnuPG and git configuration accept the stranger's key."""
 
     def befriend(keys: Keys, tool: str) -> None:
         home = tmp_path / "home"
@@ -179,7 +179,7 @@ def alone(monkeypatch, tmp_path):
         elif tool != "minisign":
             (home / ".gnupg").mkdir(mode=0o700)
             options = ("--batch", "--quiet", "--no-autostart")
-            call("gpg", *options, "--import", keys.openpgp / "stranger.asc", GNUPGHOME=str(home / ".gnupg"))
+            run_tool("gpg", *options, "--import", keys.openpgp / "stranger.asc", GNUPGHOME=str(home / ".gnupg"))
             shutil.copy(keys.openpgp / "stranger.gpg", home / ".gnupg/trustedkeys.gpg")
         monkeypatch.setenv("HOME", str(home))
         monkeypatch.delenv("GNUPGHOME", raising=False)
@@ -194,8 +194,8 @@ def alone(monkeypatch, tmp_path):
 # Archives
 
 
-def key_of(keys: Keys, tool: str, name: str) -> dict:
-    """The settings that make `name` the signer whom we know."""
+def archive_settings(keys: Keys, tool: str, name: str) -> dict:
+    """Return the settings that accept the key of `name`."""
     if tool == "key text":
         return {"archive_minisign_key": (keys.minisign / f"{name}.pub").read_text().splitlines()[1]}
     if tool == "minisign":
@@ -209,13 +209,13 @@ by_tool = pytest.mark.parametrize(("accepted", "tool"), ARCHIVE_TOOLS.items(), i
 
 @by_tool
 @pytest.mark.parametrize("remote", [False, True], ids=["path", "URL"])
-def test_a_signed_archive_is_accepted(resolve, keys, archive, served, alone, accepted, tool, remote):
+def test_signed_archive_is_accepted(resolve, keys, archive, served, trust_stranger, accepted, tool, remote):
     signature = keys.sign(tool, "signer", archive)
-    alone(keys, tool)
-    wanted = key_of(keys, accepted, "signer")
+    trust_stranger(keys, tool)
+    wanted = archive_settings(keys, accepted, "signer")
     plain = resolve(archive=archive)
     if remote:
-        # What signs needs no checksum.
+        # A signed archive needs no checksum.
         release = resolve(
             archive=f"{served}/{archive.name}", archive_signature=f"{served}/{signature.name}?token=x", **wanted
         )
@@ -224,22 +224,22 @@ def test_a_signed_archive_is_accepted(resolve, keys, archive, served, alone, acc
     assert (release["name"], release["sha256"]) == (plain["name"], plain["sha256"])
 
 
-def changed(path: Path) -> None:
-    """One bit of a file's content, such that the archive still can be read."""
+def change_one_bit(path: Path) -> None:
+    """Change one bit of a file's content, so that the archive remains readable."""
     content = bytearray(path.read_bytes())
     place = content.index(b"app = 1") if b"app = 1" in content else len(content) * 2 // 3
     content[place] ^= 1
     path.write_bytes(content)
 
 
-def garbage(path: Path) -> None:
+def write_garbage(path: Path) -> None:
     path.write_text("no signature\n")
 
 
-ARCHIVE_FAULTS = {
-    "archive changed": (lambda archive, signature: changed(archive), "signer", "signer"),
-    "signature changed": (lambda archive, signature: changed(signature), "signer", "signer"),
-    "no signature": (lambda archive, signature: garbage(signature), "signer", "signer"),
+REJECTED_ARCHIVES = {
+    "archive changed": (lambda archive, signature: change_one_bit(archive), "signer", "signer"),
+    "signature changed": (lambda archive, signature: change_one_bit(signature), "signer", "signer"),
+    "no signature": (lambda archive, signature: write_garbage(signature), "signer", "signer"),
     "empty signature": (lambda archive, signature: signature.write_bytes(b""), "signer", "signer"),
     "signed by a stranger": (lambda archive, signature: None, "stranger", "signer"),
     "another key": (lambda archive, signature: None, "signer", "stranger"),
@@ -247,86 +247,88 @@ ARCHIVE_FAULTS = {
 
 
 @by_tool
-@pytest.mark.parametrize(("change", "signer", "known"), ARCHIVE_FAULTS.values(), ids=ARCHIVE_FAULTS)
-def test_refused_archive(resolve, keys, archive, alone, opened, accepted, tool, change, signer, known):
+@pytest.mark.parametrize(("change", "signer", "known"), REJECTED_ARCHIVES.values(), ids=REJECTED_ARCHIVES)
+def test_archives_with_wrong_signatures_are_rejected(
+    resolve, keys, archive, trust_stranger, opened_archives, accepted, tool, change, signer, known
+):
     signature = keys.sign(tool, signer, archive)
     change(archive, signature)
     if known == "signer":
-        # With the signer's key as the user's own, "another key" could not fail.
-        alone(keys, tool)
+        # The case "another key" must not pass because the user's own keyring holds the signer's key.
+        trust_stranger(keys, tool)
     with pytest.raises(SourceError) as refusal:
-        resolve(archive=archive, archive_signature=str(signature), **key_of(keys, accepted, known))
+        resolve(archive=archive, archive_signature=str(signature), **archive_settings(keys, accepted, known))
     message = str(refusal.value)
-    said = [f"release_archive_signature: {signature}", str(archive), "accepts (", "correct the key"]
-    said.append("release_archive_minisign_key" if tool == "minisign" else "release_archive_gpg_keyring")
-    assert [word for word in said if word not in message] == []
-    assert opened == []
+    expected = [f"release_archive_signature: {signature}", str(archive), "accepts (", "correct the key"]
+    expected.append("release_archive_minisign_key" if tool == "minisign" else "release_archive_gpg_keyring")
+    assert [word for word in expected if word not in message] == []
+    assert opened_archives == []
 
 
-def test_refused_archive_behind_a_url(resolve, keys, archive, served, opened):
-    """What the server gives out is checked, whatever it says, and the key of its URL is not shown."""
+def test_downloaded_archive_is_verified_and_credentials_are_not_shown(resolve, keys, archive, served, opened_archives):
+    """The downloaded archive is verified, and the credentials of its URL are not shown."""
     signature = keys.sign("minisign", "signer", archive)
-    changed(archive)
+    change_one_bit(archive)
     url = served.replace("//", "//bob:hunter22@")
     with pytest.raises(SourceError) as refusal:
         resolve(
             archive=f"{url}/{archive.name}?key=abcdef",
             archive_signature=f"{url}/{signature.name}?key=abcdef",
-            **key_of(keys, "minisign", "signer"),
+            **archive_settings(keys, "minisign", "signer"),
         )
     message = str(refusal.value)
-    assert f"{served}/{signature.name} is no signature of {served}/{archive.name}" in message
+    assert f"{served}/{signature.name} is not a signature of {served}/{archive.name}" in message
     assert [secret for secret in ("bob", "hunter22", "abcdef") if secret in message] == []
-    assert opened == []
+    assert opened_archives == []
 
 
-def test_an_archive_with_another_checksum_is_not_opened(resolve, archive, opened):
+def test_archive_with_a_wrong_checksum_is_not_opened(resolve, archive, opened_archives):
     with pytest.raises(SourceError, match="release_archive_checksum"):
         resolve(archive=archive, archive_checksum="0" * 64)
-    assert opened == []
+    assert opened_archives == []
 
 
-def test_the_archive_that_was_checked_is_the_one_that_is_read(resolve, keys, archive, monkeypatch):
-    """Somebody who may write to its directory replaces it after the check."""
+def test_archive_is_not_read_again_after_its_verification(resolve, keys, archive, monkeypatch):
+    """Another user replaces the archive after its verification."""
     signature = keys.sign("minisign", "signer", archive)
     plain = resolve(archive=archive)
-    reading = _archive.read_archive
+    original = _archive.read_archive
 
     def read(label, path, work):
-        changed(archive)
-        return reading(label, path, work)
+        change_one_bit(archive)
+        return original(label, path, work)
 
     monkeypatch.setattr(_archive, "read_archive", read)
-    release = resolve(archive=archive, archive_signature=str(signature), **key_of(keys, "minisign", "signer"))
+    release = resolve(archive=archive, archive_signature=str(signature), **archive_settings(keys, "minisign", "signer"))
     assert release["digest"] == plain["digest"]
 
 
-def test_the_copy_that_was_checked_is_not_kept(resolve, keys, archive, tmp_path):
+def test_verified_copy_is_removed(resolve, keys, archive, tmp_path):
     signature = keys.sign("minisign", "signer", archive)
-    resolve(archive=archive, archive_signature=str(signature), **key_of(keys, "minisign", "signer"))
+    resolve(archive=archive, archive_signature=str(signature), **archive_settings(keys, "minisign", "signer"))
     assert [path.name for path in (tmp_path / "run").glob("*/work/*")] == ["release.tar.gz"]
 
 
 @pytest.mark.parametrize("name", ["expired", "revoked"])
-def test_refused_withdrawn_key(resolve, repository, keys, archive, opened, name):
-    """An archive, and a commit, that the key had signed before."""
+def test_expired_and_revoked_keys_are_rejected(resolve, repository, keys, archive, opened_archives, name):
+    """The key signed an archive and a commit before it expired or was revoked."""
     signature = keys.sign("gpg", name, archive)
     keyring = str(keys.openpgp / f"{name}.gpg")
-    commit = signed_commit(repository, keys, "gpg", name)
+    commit = create_signed_commit(repository, keys, "gpg", name)
     assert resolve("before", archive=archive, archive_signature=str(signature), archive_gpg_keyring=keyring)
     assert resolve("before", git_repo=repository.path, git_verify="commit", git_gpg_keyring=keyring)
-    keys.withdraw(name)
+    keys.invalidate(name)
     with pytest.raises(SourceError, match=rf"release_archive_signature: .*its key [0-9A-F]+ is {name}"):
         resolve(archive=archive, archive_signature=str(signature), archive_gpg_keyring=keyring)
     with pytest.raises(SourceError, match=rf"release_git_verify: .*{commit[:7]}.*its key [0-9A-F]+ is {name}"):
         resolve(git_repo=repository.path, git_verify="commit", git_gpg_keyring=keyring)
-    assert len(opened) == 2, "those before"
+    assert len(opened_archives) == 2, "only the archives before that"
 
 
 # Commits and tags
 
 
-def signed_commit(repository, keys: Keys, tool: str, name: str) -> str:
+def create_signed_commit(repository, keys: Keys, tool: str, name: str) -> str:
     os.environ["GNUPGHOME"] = str(keys.gnupg)
     try:
         repository.commit(APP)
@@ -336,7 +338,7 @@ def signed_commit(repository, keys: Keys, tool: str, name: str) -> str:
     return repository.run("rev-parse", "HEAD")
 
 
-def signed_tag(repository, keys: Keys, tool: str, name: str, tag: str) -> None:
+def create_signed_tag(repository, keys: Keys, tool: str, name: str, tag: str) -> None:
     os.environ["GNUPGHOME"] = str(keys.gnupg)
     try:
         repository.run(*keys.git(tool, name), "tag", "--sign", "--message=x", tag)
@@ -344,7 +346,7 @@ def signed_tag(repository, keys: Keys, tool: str, name: str, tag: str) -> None:
         del os.environ["GNUPGHOME"]
 
 
-def signers(keys: Keys, tool: str, name: str) -> dict:
+def git_settings(keys: Keys, tool: str, name: str) -> dict:
     if tool == "ssh":
         return {"git_allowed_signers": str(keys.ssh / f"{name}.signers")}
     return {"git_gpg_keyring": str(keys.openpgp / f"{name}.{tool}")}
@@ -354,46 +356,57 @@ GIT_TOOLS = ("ssh", "gpg", "asc")
 
 
 @pytest.mark.parametrize("tool", GIT_TOOLS)
-def test_a_signed_commit_is_accepted(resolve, repository, keys, alone, tool):
-    commit = signed_commit(repository, keys, tool, "signer")
-    alone(keys, tool)
+def test_signed_commit_is_accepted(resolve, repository, keys, trust_stranger, tool):
+    commit = create_signed_commit(repository, keys, tool, "signer")
+    trust_stranger(keys, tool)
     for ref in ("HEAD", "main", commit, commit[:8]):
-        release = resolve(git_repo=repository.path, git_ref=ref, git_verify="commit", **signers(keys, tool, "signer"))
+        release = resolve(
+            git_repo=repository.path, git_ref=ref, git_verify="commit", **git_settings(keys, tool, "signer")
+        )
         assert release["source"]["revision"] == commit
-    both = {**signers(keys, "ssh", "signer"), **signers(keys, "gpg", "signer")}
+    both = {**git_settings(keys, "ssh", "signer"), **git_settings(keys, "gpg", "signer")}
     assert resolve("both", git_repo=repository.path, git_verify="commit", **both)["source"]["revision"] == commit
 
 
 @pytest.mark.parametrize("tool", GIT_TOOLS)
-def test_a_signed_tag_is_accepted(resolve, repository, keys, alone, tool):
+def test_signed_tag_is_accepted(resolve, repository, keys, trust_stranger, tool):
     commit = repository.commit(APP)
-    signed_tag(repository, keys, tool, "signer", "v1")
-    alone(keys, tool)
+    create_signed_tag(repository, keys, tool, "signer", "v1")
+    trust_stranger(keys, tool)
     for ref in ("v1", "refs/tags/v1", "tags/v1"):
-        release = resolve(git_repo=repository.path, git_ref=ref, git_verify="tag", **signers(keys, tool, "signer"))
+        release = resolve(git_repo=repository.path, git_ref=ref, git_verify="tag", **git_settings(keys, tool, "signer"))
         assert release["source"]["revision"] == commit
 
 
 @pytest.mark.parametrize("tool", GIT_TOOLS)
 @pytest.mark.parametrize("kind", ["commit", "tag"])
-def test_refused_signature_of_a_stranger(resolve, repository, keys, alone, opened, tool, kind):
-    signed_commit(repository, keys, tool, "stranger")
-    signed_tag(repository, keys, tool, "stranger", "v1")
-    alone(keys, tool)
+def test_signature_of_an_unknown_key_is_rejected(
+    resolve, repository, keys, trust_stranger, opened_archives, tool, kind
+):
+    create_signed_commit(repository, keys, tool, "stranger")
+    create_signed_tag(repository, keys, tool, "stranger", "v1")
+    trust_stranger(keys, tool)
     with pytest.raises(SourceError) as refusal:
-        resolve(git_repo=repository.path, git_ref="v1", git_verify=kind, **signers(keys, tool, "signer"))
+        resolve(git_repo=repository.path, git_ref="v1", git_verify=kind, **git_settings(keys, tool, "signer"))
     message = str(refusal.value)
-    said = [f"release_git_verify: {kind}", "does not count", "not among them", str(repository.path), "v1", "signer."]
-    assert [word for word in said if word not in message] == []
-    assert opened == []
+    expected = [
+        f"release_git_verify: {kind}",
+        "is not accepted",
+        "not among them",
+        str(repository.path),
+        "v1",
+        "signer.",
+    ]
+    assert [word for word in expected if word not in message] == []
+    assert opened_archives == []
 
 
 @pytest.mark.parametrize("tool", GIT_TOOLS)
 @pytest.mark.parametrize("kind", ["commit", "tag"])
-def test_refused_content_that_was_not_signed(resolve, repository, keys, opened, tool, kind):
-    """The signature of one commit, or tag, under the content of another."""
-    signed_commit(repository, keys, tool, "signer")
-    signed_tag(repository, keys, tool, "signer", "v1")
+def test_changed_content_is_rejected(resolve, repository, keys, opened_archives, tool, kind):
+    """The signature of a commit or tag is attached to other content."""
+    create_signed_commit(repository, keys, tool, "signer")
+    create_signed_tag(repository, keys, tool, "signer", "v1")
     name = "HEAD" if kind == "commit" else "v1"
     content = repository.run("cat-file", kind, name)
     forged = content.replace("a@example.com", "b@example.com")
@@ -403,48 +416,48 @@ def test_refused_content_that_was_not_signed(resolve, repository, keys, opened, 
     where = "refs/heads/main" if kind == "commit" else "refs/tags/v1"
     repository.run("update-ref", where, done.stdout.decode().strip())
     with pytest.raises(SourceError) as refusal:
-        resolve(git_repo=repository.path, git_ref=where, git_verify=kind, **signers(keys, tool, "signer"))
-    assert "it is the signature of something else" in str(refusal.value)
-    assert opened == []
+        resolve(git_repo=repository.path, git_ref=where, git_verify=kind, **git_settings(keys, tool, "signer"))
+    assert "it signs other content" in str(refusal.value)
+    assert opened_archives == []
 
 
 @pytest.mark.parametrize("tool", GIT_TOOLS)
-def test_refused_without_a_signature(resolve, repository, keys, opened, tool):
-    """A commit on top of a signed one, an annotated tag, a tag of nothing but a name, and a branch."""
-    signed_commit(repository, keys, tool, "signer")
+def test_missing_signature_is_rejected(resolve, repository, keys, opened_archives, tool):
+    """Commits after a signed one, annotated tags, lightweight tags and branches have no signature."""
+    create_signed_commit(repository, keys, tool, "signer")
     repository.commit({"second.py": ""})
     repository.run("tag", "--annotate", "--message=x", "v1")
     repository.run("tag", "v2")
-    for kind, ref, said in (
+    for kind, ref, expected in (
         ("commit", "main", "is not signed; sign it"),
         ("tag", "v1", "is not signed; sign it"),
-        ("tag", "v2", "is no annotated tag"),
-        ("tag", "main", "is no annotated tag"),
+        ("tag", "v2", "is not an annotated tag"),
+        ("tag", "main", "is not an annotated tag"),
     ):
         with pytest.raises(SourceError) as refusal:
-            resolve(git_repo=repository.path, git_ref=ref, git_verify=kind, **signers(keys, tool, "signer"))
+            resolve(git_repo=repository.path, git_ref=ref, git_verify=kind, **git_settings(keys, tool, "signer"))
         assert f"release_git_verify: {kind}" in str(refusal.value)
-        assert said in str(refusal.value)
-    assert opened == []
+        assert expected in str(refusal.value)
+    assert opened_archives == []
 
 
 @pytest.mark.parametrize("tool", GIT_TOOLS)
-def test_refused_signature_of_another_kind(resolve, repository, keys, opened, tool):
-    signed_commit(repository, keys, tool, "signer")
-    other = signers(keys, "gpg" if tool == "ssh" else "ssh", "signer")
-    with pytest.raises(SourceError, match="does not count"):
+def test_signature_of_another_kind_is_rejected(resolve, repository, keys, opened_archives, tool):
+    create_signed_commit(repository, keys, tool, "signer")
+    other = git_settings(keys, "gpg" if tool == "ssh" else "ssh", "signer")
+    with pytest.raises(SourceError, match="is not accepted"):
         resolve(git_repo=repository.path, git_verify="commit", **other)
-    assert opened == []
+    assert opened_archives == []
 
 
-def test_refused_old_tag_under_a_new_name(resolve, repository, keys, opened):
-    """Who holds the server has no key, but an old tag that is signed."""
+def test_old_tag_under_a_new_name_is_rejected(resolve, repository, keys, opened_archives):
+    """An attacker who controls the server has no key, but can serve an old signed tag."""
     repository.commit(APP)
-    signed_tag(repository, keys, "ssh", "signer", "v1")
+    create_signed_tag(repository, keys, "ssh", "signer", "v1")
     repository.run("update-ref", "refs/tags/v2", "refs/tags/v1")
-    with pytest.raises(SourceError, match='the tag "v2" was signed as "v1"'):
-        resolve(git_repo=repository.path, git_ref="v2", git_verify="tag", **signers(keys, "ssh", "signer"))
-    assert opened == []
+    with pytest.raises(SourceError, match='the tag "v2" of .* was signed as "v1"'):
+        resolve(git_repo=repository.path, git_ref="v2", git_verify="tag", **git_settings(keys, "ssh", "signer"))
+    assert opened_archives == []
 
 
 # Settings
@@ -459,7 +472,7 @@ MISSING_TOOLS = {
 
 
 @pytest.mark.parametrize("missing", MISSING_TOOLS)
-def test_refused_without_the_tool(resolve, repository, keys, archive, tmp_path, monkeypatch, missing):
+def test_missing_tool_is_reported_with_its_package(resolve, repository, keys, archive, tmp_path, monkeypatch, missing):
     tool, variable, package = MISSING_TOOLS[missing]
     repository.commit(APP)
     signature = "" if "git" in variable else str(keys.sign(tool, "signer", archive))
@@ -471,9 +484,9 @@ def test_refused_without_the_tool(resolve, repository, keys, archive, tmp_path, 
     monkeypatch.setenv("PATH", str(programs))
     with pytest.raises(SourceError) as refusal:
         if signature:
-            resolve(archive=archive, archive_signature=signature, **key_of(keys, tool, "signer"))
+            resolve(archive=archive, archive_signature=signature, **archive_settings(keys, tool, "signer"))
         else:
-            resolve(git_repo=repository.path, git_verify="commit", **signers(keys, tool, "signer"))
+            resolve(git_repo=repository.path, git_verify="commit", **git_settings(keys, tool, "signer"))
     wanted = f"{variable}: the command {missing} is missing on the controller; install it there (on Debian, the package"
     assert str(refusal.value) == f"{wanted} {package})."
 
@@ -481,7 +494,7 @@ def test_refused_without_the_tool(resolve, repository, keys, archive, tmp_path, 
 SIGNATURE = {"archive": "/a", "archive_signature": "/s"}
 KEY = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
 REQUESTS = {
-    "signature without a key": (SIGNATURE, ["release_archive_signature: /s", "none of them is set", "exactly one"]),
+    "signature without a key": (SIGNATURE, ["release_archive_signature: /s", "neither of them is set", "exactly one"]),
     "signature with two keys": (
         {**SIGNATURE, "archive_minisign_key": KEY, "archive_gpg_keyring": "/k"},
         ["release_archive_signature: /s", "both of them are set", "exactly one"],
@@ -510,7 +523,7 @@ REQUESTS = {
         {"archive": "/a", "archive_signature": "/nowhere/s", "archive_minisign_key": KEY},
         ["release_archive_signature: /nowhere/s does not exist", "a detached signature"],
     ),
-    "minisign key that is none": (
+    "invalid minisign key": (
         {"archive": "/a", "archive_signature": "/dev/null", "archive_minisign_key": "RWabc"},
         ["release_archive_signature: /dev/null is not a file"],
     ),
@@ -526,7 +539,7 @@ REQUESTS = {
         {"git_repo": "/g", "git_verify": "commit"},
         ["release_git_verify: commit", "release_git_gpg_keyring or release_git_allowed_signers"],
     ),
-    "keys without a demand": (
+    "keys without release_git_verify": (
         {"git_repo": "/g", "git_allowed_signers": "/k"},
         ["release_git_verify: not set", "release_git_allowed_signers", "commit or tag"],
     ),
@@ -541,16 +554,16 @@ REQUESTS = {
 }
 
 
-@pytest.mark.parametrize(("values", "said"), REQUESTS.values(), ids=REQUESTS)
-def test_refused_settings(resolve, values, said):
+@pytest.mark.parametrize(("values", "expected"), REQUESTS.values(), ids=REQUESTS)
+def test_invalid_settings_are_rejected(resolve, values, expected):
     with pytest.raises(SourceError) as refusal:
         resolve(**values)
     message = str(refusal.value)
-    assert [word for word in said if word not in message] == []
+    assert [word for word in expected if word not in message] == []
     assert "secret" not in message
 
 
-def test_refused_key_that_is_neither_text_nor_file(resolve, archive, keys):
+def test_key_that_is_neither_text_nor_file_is_rejected(resolve, archive, keys):
     signature = keys.sign("minisign", "signer", archive)
     with pytest.raises(
         SourceError, match="release_archive_minisign_key: RWabc does not exist; accepted is a public key"
@@ -568,15 +581,15 @@ KEYRINGS = {
 
 
 @pytest.mark.parametrize("content", KEYRINGS.values(), ids=KEYRINGS)
-def test_refused_keyring(resolve, keys, archive, tmp_path, opened, content):
+def test_invalid_keyrings_are_rejected(resolve, keys, archive, tmp_path, opened_archives, content):
     signature = keys.sign("gpg", "signer", archive)
     (tmp_path / "keyring").write_bytes(content)
     with pytest.raises(SourceError, match="release_archive_gpg_keyring: .* holds no public key; accepted is a file"):
         resolve(archive=archive, archive_signature=str(signature), archive_gpg_keyring=str(tmp_path / "keyring"))
-    assert opened == []
+    assert opened_archives == []
 
 
-def test_a_keybox_and_several_armored_keys_are_keyrings_too(resolve, keys, archive, tmp_path):
+def test_keybox_and_several_armored_keys_are_accepted(resolve, keys, archive, tmp_path):
     signature = keys.sign("gpg", "signer", archive)
     several = tmp_path / "several.asc"
     several.write_bytes((keys.openpgp / "stranger.asc").read_bytes() + (keys.openpgp / "signer.asc").read_bytes())

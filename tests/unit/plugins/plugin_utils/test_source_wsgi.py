@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""flask_app_wsgi against the modules of a source, on the controller."""
+"""Check flask_app_wsgi against the modules of a source, on the controller."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FACTORY = "from flask import Flask\ndef create_app(name='x'):\n    app = Flask(n
 
 
 @pytest.fixture
-def refused(files, resolve, tmp_path):
-    """What is said of this source with this flask_app_wsgi; empty when it is accepted."""
+def find_error(files, resolve, tmp_path):
+    """Return a function that resolves a source, and returns the error message or an empty string."""
 
     def call(wsgi: str, found: dict, **values) -> str:
         files(tmp_path / "app", {"requirements.txt": "flask\n", **found})
@@ -46,13 +46,13 @@ def refused(files, resolve, tmp_path):
         ("wsgi:app", {"wsgi.py": "try:\n    import a\nexcept ImportError:\n    app = 1\nelse:\n    app = 2\n"}),
         ("wsgi:app", {"wsgi.py": "if (app := make()):\n    pass\n"}),
         ("wsgi:app", {"wsgi.py": "def load():\n    global app\n    app = 1\nload()\n"}),
-        # Only an import would tell.
+        # Only an import would show the names.
         ("wsgi:app", {"wsgi.py": "from shop import *\n"}),
         ("wsgi:app", {"wsgi.py": "globals()['app'] = 1\n"}),
         ("wsgi:app", {"wsgi.py": "def __getattr__(name):\n    return 1\n"}),
         ("wsgi:app", {"wsgi.py": "print 'another Python'\n"}),
         ("wsgi:app", {"wsgi.cpython-313-x86_64-linux-gnu.so": b"\x7fELF"}),
-        # A package that is installed brings it.
+        # An installed package provides the module.
         ("radicale:application", {"config": "x", "requirements.txt": "Radicale==3.5\n"}),
         ("radicale.app:application", {"wsgi_old.py": APP, "requirements.txt": "Radicale==3.5\n"}),
         ("shop:app", {"app.py": APP, "requirements.txt": "./wheels/shop_web-1.0-py3-none-any.whl\n", "wheels/x": ""}),
@@ -60,20 +60,20 @@ def refused(files, resolve, tmp_path):
         ("shop:app", {"app.py": APP, "requirements.txt": "git+https://git.example.org/shop\n"}),
     ],
 )
-def test_what_is_there_or_may_be_installed_is_accepted(refused, wsgi, found):
-    assert refused(wsgi, found) == ""
+def test_defined_or_installable_callables_are_accepted(find_error, wsgi, found):
+    assert find_error(wsgi, found) == ""
 
 
-def test_without_a_name_nothing_is_checked(refused):
-    assert refused("", {"app.py": APP}) == ""
+def test_empty_setting_is_accepted(find_error):
+    assert find_error("", {"app.py": APP}) == ""
 
 
-def test_a_module_of_shared_data_is_accepted(refused):
-    assert refused("plugins.shop:app", {"app.py": APP}, shared_paths=("plugins/",)) == ""
+def test_module_in_shared_data_is_accepted(find_error):
+    assert find_error("plugins.shop:app", {"app.py": APP}, shared_paths=("plugins/",)) == ""
 
 
 @pytest.mark.parametrize(
-    ("wsgi", "found", "said"),
+    ("wsgi", "found", "expected"),
     [
         (
             "wsgi:app",
@@ -111,7 +111,7 @@ def test_a_module_of_shared_data_is_accepted(refused):
             {"app.py": APP, "requirements.txt": ".\n"},
             "holds no module 'shop'; set flask_app_wsgi to an application that it defines: app:app.",
         ),
-        # Examples and tests are no applications to serve.
+        # Applications of examples and tests are not meant to be served.
         (
             "wsgi:app",
             {"tests/app.py": APP, "docs/app.py": APP, "my-app.py": APP},
@@ -120,11 +120,11 @@ def test_a_module_of_shared_data_is_accepted(refused):
         ),
     ],
 )
-def test_what_is_missing_is_named_with_what_is_there(refused, tmp_path, wsgi, found, said):
-    assert refused(wsgi, found) == f"flask_app_wsgi is '{wsgi}', but release_directory: {tmp_path}/app {said}"
+def test_missing_module_or_callable_is_reported_with_alternatives(find_error, tmp_path, wsgi, found, expected):
+    assert find_error(wsgi, found) == f"flask_app_wsgi is '{wsgi}', but release_directory: {tmp_path}/app {expected}"
 
 
-def test_every_kind_of_source_is_checked(resolve, repository, files, tmp_path):
+def test_all_kinds_of_sources_are_checked(resolve, repository, files, tmp_path):
     repository.commit({"app.py": APP})
     with pytest.raises(SourceError, match=r"release_git_repo: .* holds no module 'wsgi'.*: app:app"):
         resolve(git_repo=str(repository.path), git_ref="main", wsgi="wsgi:app")
