@@ -9,7 +9,7 @@ import grp
 import pwd
 
 
-def user_name(uid: int) -> str:
+def get_user_name(uid: int) -> str:
     """The user's name, or the number as text where nobody has it."""
     try:
         return pwd.getpwuid(uid).pw_name
@@ -17,7 +17,7 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def group_name(gid: int) -> str:
+def get_group_name(gid: int) -> str:
     """The group's name, or the number as text where none has it."""
     try:
         return grp.getgrgid(gid).gr_name

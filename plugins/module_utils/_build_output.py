@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-TAIL = 15
-WIDTH = 500
+MAX_LINES = 15
+MAX_WIDTH = 500
 
 # By weight: a line of the first kind is the cause, whatever the others say.
 _CAUSES = [
@@ -38,28 +38,28 @@ _GENERIC = re.compile(
 )
 
 
-def plain(text: str) -> str:
+def strip_escapes(text: str) -> str:
     """The text without the sequences that colour it or move the cursor. What else a terminal obeys is escaped later."""
     return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n"))
 
 
-def cause(output: str) -> str:
+def find_error_line(output: str) -> str:
     """The line that tells why it failed; empty when none does."""
-    lines = [line for line in map(_bare, output.splitlines()) if line and not _GENERIC.search(line)]
+    lines = [line for line in map(_strip_prefix, output.splitlines()) if line and not _GENERIC.search(line)]
     for pattern in _CAUSES:
         found = [line for line in lines if pattern.search(line)]
         if found:
-            return found[-1][:WIDTH].rstrip(".")
+            return found[-1][:MAX_WIDTH].rstrip(".")
     return ""
 
 
-def _bare(line: str) -> str:
+def _strip_prefix(line: str) -> str:
     """A line without the frames, bullets and prefixes of installers."""
     line = re.sub(r"^[\s│╰─▶├×·|>-]+", "", line)
     return re.sub(r"^(?:ERROR|error):\s+(?=[A-Z`'/])", "", line).strip()
 
 
-def tail(output: str, count: int = TAIL) -> list[str]:
+def get_last_lines(output: str, count: int = MAX_LINES) -> list[str]:
     """The last lines, none of them long."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    return [line if len(line) <= WIDTH else line[:WIDTH] + "…" for line in lines[-count:]]
+    return [line if len(line) <= MAX_WIDTH else line[:MAX_WIDTH] + "…" for line in lines[-count:]]

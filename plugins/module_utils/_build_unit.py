@@ -17,18 +17,18 @@ import subprocess
 import time
 from typing import Iterator, Mapping, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, locked
+from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, hold_lock
 from ansible_collections.flaskops.production.plugins.module_utils._service import of_unit
 
 # A user of its own for everything that is built on a host. Only one build at a time runs as this user, so that no
 # build can reach the processes of another one.
-ACCOUNT = "flaskops-build"
+BUILD_USER = "flaskops-build"
 # Root's alone: a lock that other users may open could be held by them.
 RUNTIME = "/run/flaskops"
 # The last bytes of a command's output that are kept.
-OUTPUT = 256 * 1024
+MAX_OUTPUT_BYTES = 256 * 1024
 # The homes of users, and where applications and their data usually lie.
-HIDDEN = ("/home", "/root", "/srv")
+HIDDEN_DIRECTORIES = ("/home", "/root", "/srv")
 
 # Neither D-Bus, through which other services could be asked to act, nor privileges, devices or names of processes.
 SANDBOX = (
@@ -60,9 +60,13 @@ SANDBOX = (
     "KillSignal=SIGKILL",
 )
 # Exit statuses with which systemd says that it came no further than the sandbox.
-SETUP = range(200, 246)
+SETUP_STATUSES = range(200, 246)
 # For a command that must start no other. Limits of processes count those of all containers with the same user id.
-ALONE = ("SystemCallFilter=~fork vfork clone clone3", "SystemCallErrorNumber=EPERM", "SystemCallArchitectures=native")
+SINGLE_PROCESS = (
+    "SystemCallFilter=~fork vfork clone clone3",
+    "SystemCallErrorNumber=EPERM",
+    "SystemCallArchitectures=native",
+)
 
 
 class BuildError(Exception):
@@ -73,7 +77,7 @@ class BuildTimeoutError(BuildError):
     """The command was ended because it took too long."""
 
 
-class Space(NamedTuple):
+class Mounts(NamedTuple):
     """The part of the file system that a command sees beside the system's own, and the part that it may write.
 
     Mappings are from a path in the unit to the path on the host that is to be seen there.
@@ -95,35 +99,35 @@ def check_host() -> None:
         )
 
 
-def account() -> tuple[int, int]:
+def ensure_build_user() -> tuple[int, int]:
     """User and group id of the build user, who is created when missing."""
     for _attempt in range(2):
         with contextlib.suppress(KeyError):
-            found = pwd.getpwnam(ACCOUNT)
+            found = pwd.getpwnam(BUILD_USER)
             if found.pw_uid == 0:
-                raise BuildError(f"The user {ACCOUNT} is root: remove this user, who has to be without privileges.")
+                raise BuildError(f"The user {BUILD_USER} is root: remove this user, who has to be without privileges.")
             return found.pw_uid, found.pw_gid
         command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
         done = subprocess.run(
-            [*command, "--shell", "/usr/sbin/nologin", "--comment", "Builds of flaskops.production", ACCOUNT],
+            [*command, "--shell", "/usr/sbin/nologin", "--comment", "Builds of flaskops.production", BUILD_USER],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
     said = done.stderr.decode(errors="replace").strip()
-    raise BuildError(f"The user {ACCOUNT}, as which packages are built, could not be created: {said}")
+    raise BuildError(f"The user {BUILD_USER}, as which packages are built, could not be created: {said}")
 
 
-def application_root(directory: str) -> str:
+def find_application_root(directory: str) -> str:
     """The directory that holds venvs/ or releases/ of an application, without links."""
     return os.path.dirname(os.path.realpath(directory))
 
 
-def hidden_directories(root: str) -> tuple[str, ...]:
+def list_hidden_directories(root: str) -> tuple[str, ...]:
     """The directories that a build does not see: homes, /srv, and its own and other applications elsewhere."""
-    hidden = [os.path.realpath(path) for path in HIDDEN if os.path.isdir(path)]
+    hidden = [os.path.realpath(path) for path in HIDDEN_DIRECTORIES if os.path.isdir(path)]
     parent = os.path.dirname(root)
-    if parent != "/" and not needs_binding(root, tuple(hidden)):
+    if parent != "/" and not needs_bind_mount(root, tuple(hidden)):
         hidden.append(root)
         with contextlib.suppress(OSError), os.scandir(parent) as entries:
             hidden += sorted(entry.path for entry in entries if entry.path != root and _is_application(entry.path))
@@ -138,12 +142,14 @@ def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def needs_binding(path: str, hidden: tuple[str, ...]) -> bool:
+def needs_bind_mount(path: str, hidden: tuple[str, ...]) -> bool:
     """Whether a path of the host is not to be seen in the unit unless it is bound there."""
-    return any(_is_below(path, directory) for directory in (*hidden, *HIDDEN, "/tmp", "/var/tmp", "/run/user"))
+    return any(
+        _is_below(path, directory) for directory in (*hidden, *HIDDEN_DIRECTORIES, "/tmp", "/var/tmp", "/run/user")
+    )
 
 
-def closed_directory(path: str) -> str | None:
+def find_closed_directory(path: str) -> str | None:
     """The first directory on the way to a path that only its owner and group may enter."""
     parts = path.split("/")[1:-1]
     for count in range(1, len(parts) + 1):
@@ -153,39 +159,47 @@ def closed_directory(path: str) -> str | None:
     return None
 
 
-def is_open(path: str) -> bool:
+def is_world_readable(path: str) -> bool:
     """Whether every user may read a file."""
-    return bool(os.stat(path).st_mode & 0o004) and closed_directory(os.path.realpath(path)) is None
+    return bool(os.stat(path).st_mode & 0o004) and find_closed_directory(os.path.realpath(path)) is None
 
 
-def properties(space: Space, timeout: float) -> list[str]:
+def format_properties(space: Mounts, timeout: float) -> list[str]:
     """The directives of the unit, as lines of a unit file."""
-    lines = ["Type=oneshot", f"User={ACCOUNT}", f"Group={ACCOUNT}", f"TimeoutStartSec={max(1, int(timeout))}", *SANDBOX]
-    lines += [f"TemporaryFileSystem={_quoted(path)}:ro" for path in space.hidden]
-    lines += [f"BindReadOnlyPaths={_quoted(host)}:{_quoted(path)}" for path, host in sorted(space.readable.items())]
-    lines += [f"BindPaths={_quoted(host)}:{_quoted(path)}" for path, host in sorted(space.writable.items())]
+    lines = [
+        "Type=oneshot",
+        f"User={BUILD_USER}",
+        f"Group={BUILD_USER}",
+        f"TimeoutStartSec={max(1, int(timeout))}",
+        *SANDBOX,
+    ]
+    lines += [f"TemporaryFileSystem={_quote_path(path)}:ro" for path in space.hidden]
+    lines += [
+        f"BindReadOnlyPaths={_quote_path(host)}:{_quote_path(path)}" for path, host in sorted(space.readable.items())
+    ]
+    lines += [f"BindPaths={_quote_path(host)}:{_quote_path(path)}" for path, host in sorted(space.writable.items())]
     return lines
 
 
-def _quoted(path: str) -> str:
+def _quote_path(path: str) -> str:
     return re.sub(r"([\\:\s\"'])", r"\\\1", path)
 
 
-def unit_name(directory: str) -> str:
+def format_unit_name(directory: str) -> str:
     """The unit that builds in a directory: named after the application, and different for each directory."""
     application = re.sub(r"[^A-Za-z0-9_-]", "-", os.path.basename(os.path.dirname(directory)))[:64]
-    return f"{ACCOUNT}-{application}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:8]}.service"
+    return f"{BUILD_USER}-{application}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:8]}.service"
 
 
 @contextlib.contextmanager
-def exclusive(deadline: float) -> Iterator[None]:
+def hold_build_lock(deadline: float) -> Iterator[None]:
     """Wait until no other build runs on this host, and let none begin."""
     os.makedirs(RUNTIME, mode=0o700, exist_ok=True)
     path = os.path.join(RUNTIME, "build.lock")
     try:
-        with locked(path, deadline):
+        with hold_lock(path, deadline):
             # A unit that is still there works for a run that was killed.
-            stop(f"{ACCOUNT}-*.service")
+            stop_unit(f"{BUILD_USER}-*.service")
             yield
     except LockTimeoutError:
         raise BuildTimeoutError(
@@ -193,7 +207,7 @@ def exclusive(deadline: float) -> Iterator[None]:
         ) from None
 
 
-def stop(unit: str) -> None:
+def stop_unit(unit: str) -> None:
     """End the units of builds that nobody waits for any more, with all of their processes."""
     for action in ("stop", "reset-failed"):
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -206,26 +220,26 @@ def write_script(path: str, command: list[str], cwd: str, environment: Mapping[s
     """Write a script that runs a command, for the build user to read: in it, a secret is in no list of processes."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     lines += [f"cd {shlex.quote(cwd)} || exit", f"exec {shlex.join(command)}", ""]
-    with open(path, "wb", opener=_private) as stream:
+    with open(path, "wb", opener=_open_private) as stream:
         os.fchown(stream.fileno(), -1, gid)
         os.fchmod(stream.fileno(), 0o640)
         stream.write("\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def run(unit: str, script: str, space: Space, timeout: float, more: tuple[str, ...] = ()) -> tuple[int, str]:
+def run_script(unit: str, script: str, space: Mounts, timeout: float, more: tuple[str, ...] = ()) -> tuple[int, str]:
     """Run a script to its end as the build user; its exit status, and the end of what it wrote.
 
     Without --wait and --pipe, which need D-Bus: the start of a oneshot unit lasts as long as its command.
     """
     pipe = script + ".out"
-    given = [*properties(space, timeout), *more, f"StandardOutput=file:{pipe}", "StandardError=inherit"]
+    given = [*format_properties(space, timeout), *more, f"StandardOutput=file:{pipe}", "StandardError=inherit"]
     command = ["systemd-run", "--quiet", f"--unit={unit}", *[f"--property={line}" for line in given]]
-    with named_pipe(pipe) as fd:
-        status, output = follow([*command, "--", "/bin/sh", script], fd, unit, timeout)
+    with open_named_pipe(pipe) as fd:
+        status, output = follow_unit([*command, "--", "/bin/sh", script], fd, unit, timeout)
     if status == 0:
         return 0, output
     shown = subprocess.run(
@@ -235,17 +249,17 @@ def run(unit: str, script: str, space: Space, timeout: float, more: tuple[str, .
         check=False,
         timeout=60,
     ).stdout.decode(errors="replace")
-    stop(unit)
+    stop_unit(unit)
     state = dict(line.partition("=")[::2] for line in shown.splitlines())
     if state.get("Result") == "timeout":
         raise BuildTimeoutError(f"{unit} was ended after {timeout:.0f} s.")
     code = int(state.get("ExecMainStatus") or 0) or status
-    if code in SETUP and not output:
-        output = f"systemd could not set up the command (status {code}): {logged(unit)}\n"
+    if code in SETUP_STATUSES and not output:
+        output = f"systemd could not set up the command (status {code}): {read_unit_error(unit)}\n"
     return code, output
 
 
-def logged(unit: str) -> str:
+def read_unit_error(unit: str) -> str:
     """What systemd has logged last about a unit."""
     shown = subprocess.run(
         ["journalctl", "--output=cat", "--no-pager", "--quiet", "--lines=20", *of_unit(unit)],
@@ -259,7 +273,7 @@ def logged(unit: str) -> str:
 
 
 @contextlib.contextmanager
-def named_pipe(path: str) -> Iterator[int]:
+def open_named_pipe(path: str) -> Iterator[int]:
     """The reading end of a named pipe, into which systemd lets a command write: not a byte of it is on the disk."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -272,7 +286,7 @@ def named_pipe(path: str) -> Iterator[int]:
         os.unlink(path)
 
 
-def follow(command: list[str], fd: int, unit: str, timeout: float) -> tuple[int, str]:
+def follow_unit(command: list[str], fd: int, unit: str, timeout: float) -> tuple[int, str]:
     """Run the client that starts a unit, and read what the unit writes; the client's exit status, and the end of it."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     # systemd ends the unit by itself; this is for a systemd that does not answer.
@@ -280,8 +294,8 @@ def follow(command: list[str], fd: int, unit: str, timeout: float) -> tuple[int,
     try:
         while True:
             running = process.poll() is None
-            chunk = _read(fd)
-            kept = (kept + chunk)[-OUTPUT:]
+            chunk = _read_available(fd)
+            kept = (kept + chunk)[-MAX_OUTPUT_BYTES:]
             if not chunk and not running:
                 break
             if not chunk:
@@ -291,7 +305,7 @@ def follow(command: list[str], fd: int, unit: str, timeout: float) -> tuple[int,
     finally:
         if process.poll() is None:
             process.kill()
-            stop(unit)
+            stop_unit(unit)
         said = process.communicate()[1].decode(errors="replace")
     if process.returncode and not kept and 'See "systemctl status' not in said:
         # The unit was never started.
@@ -299,7 +313,7 @@ def follow(command: list[str], fd: int, unit: str, timeout: float) -> tuple[int,
     return process.returncode, kept.decode("utf-8", "replace")
 
 
-def _read(fd: int) -> bytes:
+def _read_available(fd: int) -> bytes:
     try:
         return os.read(fd, 1 << 16)
     except BlockingIOError:

@@ -9,9 +9,9 @@ import re
 from typing import NamedTuple
 
 # Lines of a traceback, and of a log without one, that a message shows.
-FRAMES = LINES = 10
+MAX_FRAME_LINES = MAX_LOG_LINES = 10
 # Lines of an exception's text that may follow its first one.
-FOLLOWING = 4
+MAX_FOLLOWING_LINES = 4
 
 _START = re.compile(r"\s*Traceback \(most recent call last\):")
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>.+))?\s*$')
@@ -78,7 +78,7 @@ class Cause(NamedTuple):
         return "\n".join((*self.lines, *hint))
 
 
-def tracebacks(logged: str) -> list[Traceback]:
+def parse_tracebacks(logged: str) -> list[Traceback]:
     """The exceptions of a log, in order. Of a chain, the last one is what ended it."""
     found: list[Traceback] = []
     lines = logged.splitlines()
@@ -87,7 +87,7 @@ def tracebacks(logged: str) -> list[Traceback]:
         if not _START.match(lines[position]):
             position += 1
             continue
-        traceback, after = _read(lines, position + 1)
+        traceback, after = _parse_traceback(lines, position + 1)
         if traceback:
             chained = any(_CHAINED.match(line.strip()) for line in lines[max(0, position - 3) : position])
             if chained and found:
@@ -97,7 +97,7 @@ def tracebacks(logged: str) -> list[Traceback]:
     return found
 
 
-def _read(lines: list[str], position: int) -> tuple[Traceback | None, int]:
+def _parse_traceback(lines: list[str], position: int) -> tuple[Traceback | None, int]:
     """The traceback whose frames begin there, and the position after it."""
     frames: list[str] = []
     files: list[str] = []
@@ -116,18 +116,18 @@ def _read(lines: list[str], position: int) -> tuple[Traceback | None, int]:
     if position == len(lines) or not _ERROR.match(lines[position]):
         return None, position
     error, following = [lines[position].strip()], position + 1
-    while following < len(lines) and len(error) <= FOLLOWING and _continues(lines[following]):
+    while following < len(lines) and len(error) <= MAX_FOLLOWING_LINES and _is_continuation(lines[following]):
         error.append(lines[following].strip())
         following += 1
     return Traceback("\n".join(error), tuple(frames), tuple(files)), following
 
 
-def _continues(line: str) -> bool:
+def _is_continuation(line: str) -> bool:
     """Whether a line belongs to the text of an exception, such as one of a validation."""
     return line.startswith((" ", "\t")) and not _START.match(line) and not _NEW_RECORD.match(line.strip())
 
 
-def explain(logged: str) -> Cause:
+def find_cause(logged: str) -> Cause:
     """Why the program ended. Without an exception, the last lines of the log."""
     failed = _EXEC_FAILED.search(logged)
     if failed:
@@ -138,7 +138,7 @@ def explain(logged: str) -> Cause:
     if lost:
         hint = "run the playbook site, which writes it"
         return Cause(f"its configuration {lost['path']} does not exist", hint=hint, by_host=True)
-    every = [item for item in tracebacks(logged) if not _NOISE.search(item.error)]
+    every = [item for item in parse_tracebacks(logged) if not _NOISE.search(item.error)]
     health = [item for item in every if _HEALTH.search(item.error)]
     others = [item for item in every if item not in health]
     gunicorn = [line.strip() for line in logged.splitlines() if _GUNICORN.match(line.strip())]
@@ -153,12 +153,12 @@ def explain(logged: str) -> Cause:
         error = chosen.error if chosen else gunicorn[0]
     else:
         lines = [line for line in logged.splitlines() if line.strip() and not _NOISE.search(line)]
-        return Cause("", tuple(lines[-LINES:]), by_host=bool(_HOST.search(logged)))
-    frames = chosen.frames[-FRAMES:] if chosen else ()
-    return Cause(error, frames, _hint(error, chosen), bool(chosen and _HOST.search(chosen.error)))
+        return Cause("", tuple(lines[-MAX_LOG_LINES:]), by_host=bool(_HOST.search(logged)))
+    frames = chosen.frames[-MAX_FRAME_LINES:] if chosen else ()
+    return Cause(error, frames, _find_hint(error, chosen), bool(chosen and _HOST.search(chosen.error)))
 
 
-def _hint(error: str, traceback: Traceback | None) -> str:
+def _find_hint(error: str, traceback: Traceback | None) -> str:
     """What to set for an error that people meet; empty where that is not known."""
     missing = re.match(r"ModuleNotFoundError: No module named '([^']+)'", error)
     if missing:

@@ -17,7 +17,7 @@ PYLOCK = "pylock.toml"
 UV_LOCK = "uv.lock"
 
 # The last file that is written into a virtual environment; without it the set is half-built.
-COMPLETE = ".complete"
+COMPLETE_MARKER = ".complete"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _INCLUDE = re.compile(r"^(?:(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)|(-r|-c))(?P<name>\S.*)$")
@@ -39,7 +39,7 @@ class Line(NamedTuple):
     text: str
 
 
-def kind(name: str) -> str:
+def detect_format(name: str) -> str:
     """The format of a requirement file, which follows from its name alone."""
     base = posixpath.basename(name)
     if base == PYPROJECT:
@@ -51,22 +51,22 @@ def kind(name: str) -> str:
     return REQUIREMENTS
 
 
-def normalise(name: str) -> str:
+def normalize_name(name: str) -> str:
     """The name of a package as PEP 503 compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def without_user_info(text: str) -> str:
+def remove_user_info(text: str) -> str:
     """The text with the user names and passwords of its URLs left out: they don't change what is installed."""
     return _USER_INFO.sub("", text)
 
 
-def masked(text: str) -> str:
+def mask_user_info(text: str) -> str:
     """The text with the user names and passwords of its URLs hidden, for people to read."""
     return _USER_INFO.sub("****@", text)
 
 
-def lines(text: str) -> list[Line]:
+def parse_lines(text: str) -> list[Line]:
     """The logical lines of a requirements file, as pip reads them."""
     found = []
     pending, start = "", 0
@@ -85,7 +85,7 @@ def lines(text: str) -> list[Line]:
     return [line for line in stripped if line.text]
 
 
-def _included(line: Line) -> tuple[bool, str] | None:
+def _parse_include(line: Line) -> tuple[bool, str] | None:
     """(is a constraint, name) of a line that includes another file."""
     match = _INCLUDE.match(line.text)
     if not match:
@@ -94,26 +94,26 @@ def _included(line: Line) -> tuple[bool, str] | None:
     return option in ("-c", "--constraint"), match.group("name").strip().strip("'\"")
 
 
-def includes(text: str) -> list[str]:
+def find_includes(text: str) -> list[str]:
     """The files that a requirements file includes (-r, -c), as written: relative to the including file.
 
     URLs and names with ${VARIABLES} are left out: only pip, at the time of the build, knows what they stand for.
     """
-    found = [_included(line) for line in lines(text)]
+    found = [_parse_include(line) for line in parse_lines(text)]
     return list(dict.fromkeys(item[1] for item in found if item and not (_URL.match(item[1]) or "${" in item[1])))
 
 
-def include_name(including: str, included: str) -> str:
+def resolve_include(including: str, included: str) -> str:
     """The name of an included file, from the same directory that the including file's name starts from."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(including), included))
 
 
-def requirements(text: str) -> list[Line]:
+def parse_requirements(text: str) -> list[Line]:
     """The lines of a requirements file that ask for a package: no options, no includes."""
-    return [line for line in lines(text) if not line.text.startswith("-") or _EDITABLE.match(line.text)]
+    return [line for line in parse_lines(text) if not line.text.startswith("-") or _EDITABLE.match(line.text)]
 
 
-def _what(line: str) -> str:
+def _strip_options(line: str) -> str:
     """A requirement without its own options (--hash …) and without -e."""
     match = _EDITABLE.match(line)
     return _OPTIONS.sub("", match.group("what") if match else line).strip()
@@ -124,30 +124,30 @@ def _is_path(what: str) -> bool:
     return bare.startswith((".", "/")) or bool(_ARCHIVE.search(bare)) or ("/" in bare and "@" not in bare)
 
 
-def name_of(line: str) -> str | None:
+def parse_name(line: str) -> str | None:
     """The normalised name of the package that a requirement line asks for; None when only its content would tell."""
-    what = _what(line)
+    what = _strip_options(line)
     if _URL.match(what) or _is_path(what):
         egg = _EGG.search(what)
         if egg:
-            return normalise(egg.group(1))
+            return normalize_name(egg.group(1))
         base = posixpath.basename(re.split(r"[#?;]", what)[0].strip())
         if base.endswith(".whl"):
-            return normalise(base.split("-")[0])
+            return normalize_name(base.split("-")[0])
         match = re.match(r"^(.+?)-\d[^-]*$", _ARCHIVE.sub("", base)) if _ARCHIVE.search(base) else None
-        return normalise(match.group(1)) if match else None
+        return normalize_name(match.group(1)) if match else None
     match = _NAME.match(what)
-    return normalise(match.group(1)) if match else None
+    return normalize_name(match.group(1)) if match else None
 
 
-def names(text: str) -> set[str]:
+def parse_names(text: str) -> set[str]:
     """The normalised names of the packages that a requirements file names itself, includes not followed."""
-    return {name for name in (name_of(line.text) for line in requirements(text)) if name}
+    return {name for name in (parse_name(line.text) for line in parse_requirements(text)) if name}
 
 
-def local_path(line: str) -> str | None:
+def parse_local_path(line: str) -> str | None:
     """The path on disk that a requirement line names, None for a package of an index or a URL."""
-    what = _what(line)
+    what = _strip_options(line)
     match = _NAME.match(what)
     if match and match.group("rest").startswith("@"):
         what = match.group("rest")[1:].strip()
@@ -158,38 +158,38 @@ def local_path(line: str) -> str | None:
     return re.split(r"\s*;|\[", what)[0].strip()
 
 
-def is_hashed(line: str) -> bool:
+def has_hash(line: str) -> bool:
     return bool(_HASH.search(line))
 
 
 def needs_hashes(text: str) -> bool:
     """Whether pip will ask for a hash of every package because this requirements file is among the others."""
-    return any(line.text == "--require-hashes" or is_hashed(line.text) for line in lines(text))
+    return any(line.text == "--require-hashes" or has_hash(line.text) for line in parse_lines(text))
 
 
-def _hash_fault(line: str) -> str | None:
+def _find_hash_problem(line: str) -> str | None:
     """Why one requirement line can't be installed with every hash checked."""
-    what = _what(line)
+    what = _strip_options(line)
     match = _NAME.match(what)
     direct = bool(_URL.match(what)) or _is_path(what) or bool(match and match.group("rest").startswith("@"))
     if _EDITABLE.match(line) or re.match(r"^(?:[^@]*@\s*)?(?:git|hg|svn|bzr)\+", what):
         return "comes from a work tree or a version control system, for which there is no hash"
-    if not is_hashed(line):
+    if not has_hash(line):
         return "has no --hash"
     if not direct and not (match and _PIN.match(match.group("rest"))):
         return "is not pinned with =="
     return None
 
 
-def _constraints(text_by_name: Mapping[str, str]) -> set[str]:
+def _find_constraint_files(text_by_name: Mapping[str, str]) -> set[str]:
     """The files that only constrain versions: they install nothing, and so name nothing."""
     constraints: set[str] = set()
     included: set[str] = set()
     for name, text in text_by_name.items():
-        for line in lines(text) if kind(name) == REQUIREMENTS else []:
-            item = _included(line)
+        for line in parse_lines(text) if detect_format(name) == REQUIREMENTS else []:
+            item = _parse_include(line)
             if item:
-                (constraints if item[0] else included).add(include_name(name, item[1]))
+                (constraints if item[0] else included).add(resolve_include(name, item[1]))
     return constraints - included
 
 
@@ -200,41 +200,42 @@ def check_hashes(text_by_name: Mapping[str, str], packages: Iterable[str] = ()) 
     are those added to the files: one that the files don't name needs a hash too.
     """
     faults = []
-    constraints = _constraints(text_by_name)
+    constraints = _find_constraint_files(text_by_name)
     for name, text in text_by_name.items():
-        if kind(name) == PYPROJECT:
+        if detect_format(name) == PYPROJECT:
             faults.append(f"{name} can't hold hashes; use a lock file made from it (pylock.toml, uv.lock).")
-        if kind(name) != REQUIREMENTS or posixpath.normpath(name) in constraints:
+        if detect_format(name) != REQUIREMENTS or posixpath.normpath(name) in constraints:
             continue
-        for line in requirements(text):
-            fault = _hash_fault(line.text)
+        for line in parse_requirements(text):
+            fault = _find_hash_problem(line.text)
             if fault:
-                faults.append(f"{name}, line {line.number}: '{masked(_what(line.text))}' {fault}.")
-    for package in missing(packages, text_by_name):
-        fault = _hash_fault(package)
+                faults.append(f"{name}, line {line.number}: '{mask_user_info(_strip_options(line.text))}' {fault}.")
+    for package in find_missing_packages(packages, text_by_name):
+        fault = _find_hash_problem(package)
         if fault:
             faults.append(
-                f"The added package '{masked(_what(package))}' {fault}; pin it with its hash in a requirement file."
+                f"The added package '{mask_user_info(_strip_options(package))}' {fault}; pin it with its hash in a "
+                "requirement file."
             )
     return faults
 
 
-def missing(packages: Iterable[str], text_by_name: Mapping[str, str]) -> list[str]:
+def find_missing_packages(packages: Iterable[str], text_by_name: Mapping[str, str]) -> list[str]:
     """The packages that the given files don't name.
 
     pyproject.toml is not read here (older Pythons have no TOML reader): its names come as requirement lines.
     """
     named: set[str] = set()
-    constraints = _constraints(text_by_name)
+    constraints = _find_constraint_files(text_by_name)
     for name, text in text_by_name.items():
-        if kind(name) == REQUIREMENTS:
-            named |= set() if posixpath.normpath(name) in constraints else names(text)
-        elif kind(name) in (PYLOCK, UV_LOCK):
-            named |= lock_names(text)
-    return [package for package in packages if name_of(package) not in named]
+        if detect_format(name) == REQUIREMENTS:
+            named |= set() if posixpath.normpath(name) in constraints else parse_names(text)
+        elif detect_format(name) in (PYLOCK, UV_LOCK):
+            named |= parse_lock_names(text)
+    return [package for package in packages if parse_name(package) not in named]
 
 
-def lock_names(text: str) -> set[str]:
+def parse_lock_names(text: str) -> set[str]:
     """The names of the packages in a pylock.toml or uv.lock, read without a TOML reader: both write them one way."""
     found: set[str] = set()
     table = ""
@@ -243,11 +244,11 @@ def lock_names(text: str) -> set[str]:
             table = line.split("#")[0].strip()
         match = re.match(r"""^name\s*=\s*["']([^"']+)["']""", line)
         if match and table in ("[[package]]", "[[packages]]"):
-            found.add(normalise(match.group(1)))
+            found.add(normalize_name(match.group(1)))
     return found
 
 
-def pyproject_requirements(data: Mapping[str, Any]) -> list[str]:
+def parse_pyproject(data: Mapping[str, Any]) -> list[str]:
     """The dependencies of a parsed pyproject.toml; ValueError when they aren't written there."""
     project = data.get("project")
     if not isinstance(project, dict):
@@ -259,15 +260,15 @@ def pyproject_requirements(data: Mapping[str, Any]) -> list[str]:
     return [str(item) for item in project.get("dependencies") or []]
 
 
-def pylock_requirements(data: Mapping[str, Any]) -> list[str]:
+def parse_pylock(data: Mapping[str, Any]) -> list[str]:
     """The packages of a parsed pylock.toml as hash-checked requirement lines; ValueError for what pip can't check."""
     version = str(data.get("lock-version", ""))
     if not version.startswith("1."):
         raise ValueError(f"its lock-version is '{version}', known is 1.x")
-    return [_pylock_line(package) for package in data.get("packages") or []]
+    return [_format_pylock_package(package) for package in data.get("packages") or []]
 
 
-def _pylock_line(package: Mapping[str, Any]) -> str:
+def _format_pylock_package(package: Mapping[str, Any]) -> str:
     name, marker = package.get("name", ""), package.get("marker", "")
     if "vcs" in package or "directory" in package:
         raise ValueError(f"{name} comes from a directory or a version control system: use the installer uv")
@@ -292,7 +293,7 @@ def _pylock_line(package: Mapping[str, Any]) -> str:
     return " ".join([what + (" ; " + marker if marker else "")] + list(dict.fromkeys(hashes)))
 
 
-def digest(inputs: Mapping[str, Any]) -> str:
+def compute_digest(inputs: Mapping[str, Any]) -> str:
     """The name of a virtual environment: the same inputs give the same name, on every host."""
     canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
 from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import (
-    contradictions,
-    index_setting,
+    find_contradictions,
+    get_index_setting,
 )
 
 # The options of a set, of every module that looks at one; documented in the module venv.
-VENV = {
+VENV_OPTIONS = {
     "directory": {"type": "path", "required": True},
     "source": {"type": "path"},
     "link": {"type": "path"},
@@ -55,15 +55,15 @@ class VenvError(Exception):
     """Why there is no set, as complete sentences."""
 
 
-class NotThereYet(VenvError):
+class MissingInputError(VenvError):
     """What a play that runs for real has put in place by now, and one in check mode has not."""
 
 
-class MissingInterpreter(NotThereYet):
+class MissingInterpreterError(MissingInputError):
     """The interpreter, or the support for virtual environments, is not on the host."""
 
 
-class Settings(NamedTuple):
+class VenvSettings(NamedTuple):
     directory: str
     source: str | None
     link: str | None
@@ -88,7 +88,7 @@ class Interpreter(NamedTuple):
     platform: str
 
 
-class File(NamedTuple):
+class RequirementFile(NamedTuple):
     """A requirement file or one of its includes."""
 
     name: str
@@ -98,47 +98,49 @@ class File(NamedTuple):
     listed: bool  # in the option requirements, not only included
 
 
-class Wanted(NamedTuple):
+class VenvPlan(NamedTuple):
     """The set that settings ask for, complete or not. link_text is what the link has to say; None without a link."""
 
     digest: str
     path: str
     interpreter: Interpreter
-    files: list[File]
+    files: list[RequirementFile]
     link_text: str | None
 
 
-def settings_of(params: dict[str, Any], report_missing: bool = False) -> Settings:
+def parse_settings(params: dict[str, Any], report_missing: bool = False) -> VenvSettings:
     """The options of a task, with plain paths."""
     for name in ("directory", "source", "link", "uv"):
         if params[name] and not os.path.isabs(params[name]):
             raise VenvError(f"{name} is '{params[name]}', but must be an absolute path.")
-    return Settings(**{name: params[name] for name in VENV}, report_missing=report_missing)._replace(
+    return VenvSettings(**{name: params[name] for name in VENV_OPTIONS}, report_missing=report_missing)._replace(
         directory=os.path.normpath(params["directory"]),
         source=os.path.realpath(params["source"]) if params["source"] else None,
         link=os.path.normpath(params["link"]) if params["link"] else None,
     )
 
 
-def find(settings: Settings, will_be_linked: bool = True) -> Wanted:
+def plan_venv(settings: VenvSettings, will_be_linked: bool = True) -> VenvPlan:
     """The set that the settings ask for. Raises NotThereYet where something is missing that it depends on."""
     interpreter = find_interpreter(settings.python)
-    files = read_files(settings.source, settings.requirements)
-    faults = check(settings, files)
+    files = read_requirement_files(settings.source, settings.requirements)
+    faults = find_problems(settings, files)
     if settings.link and will_be_linked and not os.path.isdir(os.path.dirname(settings.link)):
         faults.append(f"{os.path.dirname(settings.link)}, which is to hold the link, is not a directory.")
     if faults:
         raise VenvError(" ".join(faults))
-    digest = dependencies.digest(digest_inputs(settings, files, interpreter))
+    digest = dependencies.compute_digest(collect_digest_inputs(settings, files, interpreter))
     path = os.path.join(settings.directory, digest)
-    return Wanted(digest, path, interpreter, files, relative_target(path, settings.link) if settings.link else None)
+    return VenvPlan(
+        digest, path, interpreter, files, make_relative_target(path, settings.link) if settings.link else None
+    )
 
 
-def is_in_place(settings: Settings) -> bool:
+def is_in_place(settings: VenvSettings) -> bool:
     """Whether the set is complete and the link leads to it."""
     try:
-        wanted = find(settings)
-        linked = current_target(settings.link, settings.directory) if settings.link else None
+        wanted = plan_venv(settings)
+        linked = read_link_target(settings.link, settings.directory) if settings.link else None
     except VenvError:
         return False
     return is_complete(wanted.path) and linked == wanted.link_text
@@ -147,7 +149,7 @@ def is_in_place(settings: Settings) -> bool:
 def find_interpreter(python: str) -> Interpreter:
     path = python if os.path.isabs(python) else shutil.which(python)
     if not path or not os.access(path, os.X_OK) or os.path.isdir(path):
-        raise MissingInterpreter(
+        raise MissingInterpreterError(
             f"The interpreter '{python}' (venv_python) is not on this host. "
             "Name one that is; those of Debian are installed by the role venv."
         )
@@ -162,9 +164,9 @@ def find_interpreter(python: str) -> Interpreter:
     return Interpreter(*lines)
 
 
-def read_files(source: str | None, names: list[str]) -> list[File]:
+def read_requirement_files(source: str | None, names: list[str]) -> list[RequirementFile]:
     """The requirement files, each followed by its includes."""
-    found: dict[tuple[str, bool], File] = {}
+    found: dict[tuple[str, bool], RequirementFile] = {}
 
     def read(name: str, listed: bool, including: str | None) -> None:
         path = name if os.path.isabs(name) else os.path.join(source or "", name)
@@ -182,25 +184,27 @@ def read_files(source: str | None, names: list[str]) -> list[File]:
             ) from None
         except OSError as error:
             raise VenvError(f"The requirement file {path} can't be read: {error.strerror}.") from error
-        file = File(name, path, dependencies.kind(name), text, listed)
+        file = RequirementFile(name, path, dependencies.detect_format(name), text, listed)
         found[name, listed] = file
         if file.kind == dependencies.REQUIREMENTS:
-            for include in dependencies.includes(text):
-                read(dependencies.include_name(name, include), False, name)
+            for include in dependencies.find_includes(text):
+                read(dependencies.resolve_include(name, include), False, name)
         elif file.kind == dependencies.UV_LOCK:
-            read(dependencies.include_name(name, dependencies.PYPROJECT), False, name)
+            read(dependencies.resolve_include(name, dependencies.PYPROJECT), False, name)
 
     for name in names:
         if not os.path.isabs(name):
             if not source:
                 raise VenvError(f"The requirement file '{name}' is relative: set 'source' to where it counts from.")
             if not os.path.isdir(source):
-                raise NotThereYet(f"The directory {source} (venv_source), which is to hold {name}, does not exist.")
+                raise MissingInputError(
+                    f"The directory {source} (venv_source), which is to hold {name}, does not exist."
+                )
         read(name, True, None)
     return list(found.values())
 
 
-def check(settings: Settings, files: list[File]) -> list[str]:
+def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[str]:
     """What is wrong with the settings and the files; each fault is a sentence."""
     faults = []
     for package in settings.packages:
@@ -210,11 +214,11 @@ def check(settings: Settings, files: list[File]) -> list[str]:
         if file.kind == dependencies.UV_LOCK and settings.installer != "uv":
             faults.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
         if file.kind == dependencies.REQUIREMENTS:
-            faults += local_directories(file.name, file.text, settings.source)
+            faults += find_local_directories(file.name, file.text, settings.source)
     texts = {file.name: file.text for file in files}
-    index = index_setting(settings.index_url, settings.extra_index_urls)
-    faults += contradictions(texts, settings.packages, settings.only_binary, index)
-    faults += local_directories("venv_packages", "\n".join(settings.packages), settings.source)
+    index = get_index_setting(settings.index_url, settings.extra_index_urls)
+    faults += find_contradictions(texts, settings.packages, settings.only_binary, index)
+    faults += find_local_directories("venv_packages", "\n".join(settings.packages), settings.source)
     if settings.require_hashes:
         # A pyproject.toml that is not listed was read because of the uv.lock beside it.
         texts = {file.name: file.text for file in files if file.listed or file.kind == dependencies.REQUIREMENTS}
@@ -222,53 +226,55 @@ def check(settings: Settings, files: list[File]) -> list[str]:
     return faults
 
 
-def local_directories(name: str, text: str, source: str | None) -> list[str]:
+def find_local_directories(name: str, text: str, source: str | None) -> list[str]:
     faults = []
-    for line in dependencies.requirements(text):
-        path = dependencies.local_path(line.text)
+    for line in dependencies.parse_requirements(text):
+        path = dependencies.parse_local_path(line.text)
         if path and os.path.isdir(os.path.join(source or "/", path)):
             faults.append(
-                f"{name}, line {line.number}: '{dependencies.masked(line.text)}' names a directory. A "
+                f"{name}, line {line.number}: '{dependencies.mask_user_info(line.text)}' names a directory. A "
                 "virtual environment never changes, but a directory can: list a wheel or the packages that it needs."
             )
     return faults
 
 
-def digest_inputs(settings: Settings, files: list[File], interpreter: Interpreter) -> dict[str, Any]:
+def collect_digest_inputs(
+    settings: VenvSettings, files: list[RequirementFile], interpreter: Interpreter
+) -> dict[str, Any]:
     """Everything that decides what is in a set. Nothing in here may differ between two hosts of a fleet."""
-    plain = dependencies.without_user_info
+    plain = dependencies.remove_user_info
     return {
-        "files": [[file.kind, file.listed, _sha256(plain(file.text))] for file in files],
-        "archives": _local_archives(settings, files),
+        "files": [[file.kind, file.listed, _hash_text(plain(file.text))] for file in files],
+        "archives": _hash_local_archives(settings, files),
         "packages": sorted(plain(package) for package in settings.packages),
         "installer": settings.installer,
         "index_url": plain(settings.index_url or ""),
         "extra_index_urls": [plain(url) for url in settings.extra_index_urls],
-        "find_links": [[plain(link), _listing(link, settings.source)] for link in settings.find_links],
+        "find_links": [[plain(link), _list_find_links(link, settings.source)] for link in settings.find_links],
         "require_hashes": settings.require_hashes,
         "only_binary": settings.only_binary,
         "interpreter": list(interpreter),
     }
 
 
-def _sha256(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _local_archives(settings: Settings, files: list[File]) -> list[list[str]]:
+def _hash_local_archives(settings: VenvSettings, files: list[RequirementFile]) -> list[list[str]]:
     """The wheels and archives that are named by a path: a release may bring another one under the same name."""
     texts = [file.text for file in files if file.kind == dependencies.REQUIREMENTS] + ["\n".join(settings.packages)]
     found = []
     for text in texts:
-        for line in dependencies.requirements(text):
-            path = dependencies.local_path(line.text)
+        for line in dependencies.parse_requirements(text):
+            path = dependencies.parse_local_path(line.text)
             whole = os.path.join(settings.source or "/", path) if path else ""
             if path and os.path.isfile(whole):
-                found.append([path, file_sha256(whole)])
+                found.append([path, hash_file(whole)])
     return found
 
 
-def _listing(link: str, source: str | None) -> list[list[Any]]:
+def _list_find_links(link: str, source: str | None) -> list[list[Any]]:
     """The names and sizes in a find-links directory that belongs to the release."""
     if os.path.isabs(link) or "://" in link or not source:
         return []
@@ -277,9 +283,9 @@ def _listing(link: str, source: str | None) -> list[list[Any]]:
     return []
 
 
-def current_target(link: str, directory: str) -> str | None:
+def read_link_target(link: str, directory: str) -> str | None:
     """The text of the link; an error when it is not ours to change."""
-    text = _symlink.read(link)
+    text = _symlink.read_link(link)
     if text is None:
         return None
     parent = os.path.realpath(os.path.dirname(link))
@@ -293,26 +299,26 @@ def current_target(link: str, directory: str) -> str | None:
 
 def is_complete(path: str) -> bool:
     """Whether root has built a set to its end, and it still holds what was installed then."""
-    if not has_mark(path):
+    if not has_marker(path):
         return False
     try:
-        with open(os.path.join(path, dependencies.COMPLETE), encoding="utf-8") as file:
+        with open(os.path.join(path, dependencies.COMPLETE_MARKER), encoding="utf-8") as file:
             mark = json.load(file)
     except (OSError, ValueError):
         return False
-    return isinstance(mark, dict) and mark.get("content") == content_digest(path)
+    return isinstance(mark, dict) and mark.get("content") == compute_content_digest(path)
 
 
-def has_mark(path: str) -> bool:
+def has_marker(path: str) -> bool:
     """Whether a set was complete once: the mark is there, and is not that of the user who builds."""
     try:
-        info = os.lstat(os.path.join(path, dependencies.COMPLETE))
+        info = os.lstat(os.path.join(path, dependencies.COMPLETE_MARKER))
     except OSError:
         return False
     return stat.S_ISREG(info.st_mode) and info.st_uid in (0, os.geteuid())
 
 
-def content_digest(path: str) -> str:
+def compute_content_digest(path: str) -> str:
     """A digest of the names in the site-packages of an environment: a package that is removed by hand is missed there.
 
     Caches come and go while the application runs. Reading a file of each package would take a hundred times as long.
@@ -320,10 +326,10 @@ def content_digest(path: str) -> str:
     names = []
     for directory in sorted(glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages"))):
         names += [name for name in sorted(os.listdir(directory)) if name != "__pycache__"]
-    return _sha256("\n".join(names))
+    return _hash_text("\n".join(names))
 
 
-def relative_target(path: str, link: str) -> str:
+def make_relative_target(path: str, link: str) -> str:
     """The text of a link that stays right when the whole tree is moved."""
     directory, name = os.path.split(path)
     return os.path.relpath(

@@ -17,7 +17,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
     Directory,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    reach,
+    open_directory_safely,
     read_file,
 )
 
@@ -136,7 +136,7 @@ def scan(top: str, leave: tuple[str, ...] = ()) -> tuple[list[Node], bool]:
     """Everything below a directory, environments and version control by their top only, and whether it was too much."""
     found: list[Node] = []
     pending: list[str] = []
-    with contextlib.suppress(OSError), reach(os.path.realpath(top), reading=True) as directory:
+    with contextlib.suppress(OSError), open_directory_safely(os.path.realpath(top), reading=True) as directory:
         pending = [""]
         while pending:
             below = pending.pop(0)
@@ -159,7 +159,7 @@ def _entered(top: Directory, below: str) -> Iterator[Directory]:
 def _scan_one(here: Directory, path: str, below: str, leave: tuple[str, ...], found: list[Node]) -> list[str]:
     """Note what is in a directory; which directories in it are to be scanned too."""
     directories, files, kept = [], [], []
-    for name in here.names():
+    for name in here.list_names():
         item = node(os.path.join(path, name))
         if item:
             (directories if item.kind == "directory" else files).append(item)
@@ -169,7 +169,7 @@ def _scan_one(here: Directory, path: str, below: str, leave: tuple[str, ...], fo
         if name in PASSED_OVER or item.path in leave:
             continue
         with contextlib.suppress(OSError), here.enter(name) as deeper:
-            if deeper.find("pyvenv.cfg") is None:
+            if deeper.try_lstat("pyvenv.cfg") is None:
                 kept.append(os.path.join(below, name))
     return kept
 

@@ -13,28 +13,28 @@ import stat
 from typing import Callable, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_group_name, get_user_name
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    opened_directory,
+    open_directory,
     sync_directory,
     write_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
     UnsafePathError,
-    settle,
+    set_owner_and_mode,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    reach,
+    open_directory_safely,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import (
-    foreign_directory,
-    foreign_file,
-    writer,
+    find_directory_conflict,
+    find_file_conflict,
+    read_application,
 )
 
 # The options of an entry, of every module that takes some; documented in the module tree.
-ENTRY = {
+ENTRY_OPTIONS = {
     "path": {"type": "path", "required": True},
     "type": {"type": "str", "choices": ["directory", "file", "socket", "absent"]},
     "owner": {"type": "str"},
@@ -69,7 +69,7 @@ class ForeignError(TreeError):
     """What belongs to another application, or to nobody that is known, and is therefore left alone."""
 
 
-class Entry(NamedTuple):
+class PathEntry(NamedTuple):
     """A path as it is wanted."""
 
     path: str
@@ -87,7 +87,7 @@ class Entry(NamedTuple):
     setting: bool = False
 
 
-class State(NamedTuple):
+class PathState(NamedTuple):
     """A path as it is or will be. content is known only where an entry gives one."""
 
     kind: str
@@ -104,25 +104,25 @@ class Change(NamedTuple):
     trusted: the users that own directories above it because the task says so.
     """
 
-    entry: Entry
+    entry: PathEntry
     place: str
     uid: int
     gid: int
-    before: State
-    after: State
+    before: PathState
+    after: PathState
     trusted: frozenset[int] = frozenset()
 
 
-ABSENT = State("absent")
+ABSENT = PathState("absent")
 # Stands for the users of a directory whose file system keeps no access control lists.
 _NO_LISTS = ("no access control lists",)
 
 
-def parse(options: list[dict], secrets: dict[str, str] | None = None) -> list[Entry]:
+def parse_entries(options: list[dict], secrets: dict[str, str] | None = None) -> list[PathEntry]:
     """The entries of the task's options, or one sentence on the first that is wrong."""
     entries, seen, secrets = [], set(), dict(secrets or {})
     for option in options:
-        entry = _parse_one(option, secrets.pop(option["path"], None))
+        entry = _parse_entry(option, secrets.pop(option["path"], None))
         if entry.path in seen:
             raise TreeError(f"{entry.path} is listed twice in entries; list each path once.")
         seen.add(entry.path)
@@ -133,7 +133,7 @@ def parse(options: list[dict], secrets: dict[str, str] | None = None) -> list[En
     return entries
 
 
-def _parse_one(option: dict, secret: str | None) -> Entry:
+def _parse_entry(option: dict, secret: str | None) -> PathEntry:
     given = option["path"]
     parts = given.split("/")
     if not given.startswith("/"):
@@ -157,8 +157,8 @@ def _parse_one(option: dict, secret: str | None) -> Entry:
         given = ", ".join(name for name in ("owner", "group", "mode", "content") if option.get(name) is not None)
         if given or secret is not None:
             raise TreeError(f"The entry {path} is absent and has {given or 'content'}; give its path and type only.")
-        return Entry(path=path, kind=kind, mode=0, application=option.get("application"))
-    return Entry(
+        return PathEntry(path=path, kind=kind, mode=0, application=option.get("application"))
+    return PathEntry(
         path=path,
         kind=kind,
         mode=parse_mode(path, option.get("mode")),
@@ -183,34 +183,34 @@ def parse_mode(path: str, value: object) -> int:
     return int(value, 8)
 
 
-def user_id(name: str) -> int | None:
+def find_user_id(name: str) -> int | None:
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
         return int(name) if name.isdecimal() else None
 
 
-def group_id(name: str) -> int | None:
+def find_group_id(name: str) -> int | None:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return int(name) if name.isdecimal() else None
 
 
-def foreign(entries: list[Entry], adopt: bool = False) -> list[str]:
+def find_conflicts(entries: list[PathEntry], adopt: bool = False) -> list[str]:
     """Sentences on the paths that belong to somebody else."""
     found = []
     for entry in entries:
         if entry.application and entry.kind == "directory":
-            found.append(foreign_directory(entry.path, entry.application, adopt))
+            found.append(find_directory_conflict(entry.path, entry.application, adopt))
         elif entry.application and entry.content is not None:
-            found.append(foreign_file(entry.path, entry.application, adopt))
+            found.append(find_file_conflict(entry.path, entry.application, adopt))
     return [reason for reason in found if reason]
 
 
-def plan(entries: list[Entry], check_mode: bool = False, adopt: bool = False) -> list[Change]:
+def plan_changes(entries: list[PathEntry], check_mode: bool = False, adopt: bool = False) -> list[Change]:
     """What must change, in order. Reads the host and raises TreeError for anything that can't be made right."""
-    reasons = foreign(entries, adopt)
+    reasons = find_conflicts(entries, adopt)
     if reasons:
         raise ForeignError(" ".join(reasons))
     places: dict[str, tuple[str, str]] = {}
@@ -219,36 +219,36 @@ def plan(entries: list[Entry], check_mode: bool = False, adopt: bool = False) ->
     former: dict[str, int] = {}
     changes = []
     for entry in entries:
-        place, missing = _place(entry, places)
-        trusted = _above(entry, owners)
-        _check_way(entry, place, trusted | _above(entry, former))
+        place, missing = _resolve_entry(entry, places)
+        trusted = _find_owners_above(entry, owners)
+        _check_parents(entry, place, trusted | _find_owners_above(entry, former))
         if entry.kind == "absent":
-            changes += [change._replace(trusted=trusted) for change in _removal(entry, place)]
+            changes += [change._replace(trusted=trusted) for change in _plan_removal(entry, place)]
             continue
         for parent in missing:
             # Its own place is the entry's place shortened by as many names as the path is.
             depth = entry.path[len(parent) :].count("/")
             parent_place = place.rsplit("/", depth)[0]
-            implied = Entry(path=parent, kind="directory", mode=_PARENT_MODE)
+            implied = PathEntry(path=parent, kind="directory", mode=_PARENT_MODE)
             places[parent] = (parent_place, "directory")
-            changes.append(_compare(implied, parent_place, check_mode)._replace(trusted=trusted))
+            changes.append(_compare_entry(implied, parent_place, check_mode)._replace(trusted=trusted))
         places[entry.path] = (place, entry.kind)
-        change = _compare(entry, place, check_mode)._replace(trusted=trusted)
+        change = _compare_entry(entry, place, check_mode)._replace(trusted=trusted)
         owners[entry.path] = change.uid
-        former[entry.path] = change.uid if change.before == ABSENT else user_id(change.before.owner) or 0
+        former[entry.path] = change.uid if change.before == ABSENT else find_user_id(change.before.owner) or 0
         changes.append(change)
     return [change for change in changes if change.before != change.after]
 
 
-def _above(entry: Entry, owners: dict[str, int]) -> frozenset[int]:
+def _find_owners_above(entry: PathEntry, owners: dict[str, int]) -> frozenset[int]:
     """The owners of those directories that are above an entry."""
     return frozenset(uid for path, uid in owners.items() if entry.path.startswith(path + "/"))
 
 
-def _check_way(entry: Entry, place: str, trusted: frozenset[int]) -> None:
+def _check_parents(entry: PathEntry, place: str, trusted: frozenset[int]) -> None:
     """Refuse a way on which a user could have put directories of others in the place of what the task means."""
     try:
-        with reach(os.path.dirname(place), trusted, links=False):
+        with open_directory_safely(os.path.dirname(place), trusted, links=False):
             pass
     except FileNotFoundError:
         pass  # made by this task
@@ -258,7 +258,7 @@ def _check_way(entry: Entry, place: str, trusted: frozenset[int]) -> None:
         raise TreeError(f"{entry.path} can't be reached: {error.filename}: {error.strerror}.") from error
 
 
-def _place(entry: Entry, places: dict[str, tuple[str, str]]) -> tuple[str, list[str]]:
+def _resolve_entry(entry: PathEntry, places: dict[str, tuple[str, str]]) -> tuple[str, list[str]]:
     """The entry's path without links, and the directories above it that are missing."""
     above = os.path.dirname(entry.path)
     listed = above
@@ -271,7 +271,7 @@ def _place(entry: Entry, places: dict[str, tuple[str, str]]) -> tuple[str, list[
         names, follow = [name for name in above[len(listed) :].split("/") if name], False
     else:
         place, names, follow = "/", [name for name in above.split("/") if name], True
-    place, absent = _walk(entry.path, place, names, follow)
+    place, absent = _resolve_directories(entry.path, place, names, follow)
     missing: list[str] = []
     # What is never made needs no directory.
     for _name in range(0 if entry.kind in ("absent", "socket") else absent):
@@ -285,7 +285,7 @@ def _place(entry: Entry, places: dict[str, tuple[str, str]]) -> tuple[str, list[
     return os.path.join(place, os.path.basename(entry.path)), missing
 
 
-def _walk(path: str, start: str, names: list[str], follow: bool) -> tuple[str, int]:
+def _resolve_directories(path: str, start: str, names: list[str], follow: bool) -> tuple[str, int]:
     """Go from start through the names; return the place without links, and how many of the last names are missing."""
     here, pending, links = start, names[::-1], 0
     while pending:
@@ -331,35 +331,35 @@ def _check_link(path: str, link: str, found: os.stat_result, follow: bool, links
         raise TreeError(f"{path} can't be made: {link} is a symbolic link that leads to no directory.")
 
 
-def _compare(entry: Entry, place: str, check_mode: bool) -> Change:
-    before, found = _inspect(entry, place)
+def _compare_entry(entry: PathEntry, place: str, check_mode: bool) -> Change:
+    before, found = _read_state(entry, place)
     old_uid, old_gid = (os.geteuid(), os.getegid()) if found is None else (found.st_uid, found.st_gid)
-    uid, owner = _identity(entry, "owner", entry.owner, old_uid, user_id, user_name, check_mode)
-    gid, group = _identity(entry, "group", entry.group, old_gid, group_id, group_name, check_mode)
+    uid, owner = _resolve_owner(entry, "owner", entry.owner, old_uid, find_user_id, get_user_name, check_mode)
+    gid, group = _resolve_owner(entry, "group", entry.group, old_gid, find_group_id, get_group_name, check_mode)
     content = before.content if entry.content is None else entry.content
-    after = State(entry.kind, owner, group, entry.mode, content, _wanted_users(entry, before, check_mode))
+    after = PathState(entry.kind, owner, group, entry.mode, content, _plan_users(entry, before, check_mode))
     if entry.kind == "socket" and found is None:
         # Only who listens on it can make one.
         after = ABSENT
     change = Change(entry, place, uid, gid, before, after)
-    _check_possible(change, found)
+    _check_permissions(change, found)
     return change
 
 
-def _removal(entry: Entry, place: str) -> list[Change]:
-    before, found = _inspect(entry._replace(kind="file", content=b""), place)
-    if found is None or entry.application and writer(place) != entry.application:
+def _plan_removal(entry: PathEntry, place: str) -> list[Change]:
+    before, found = _read_state(entry._replace(kind="file", content=b""), place)
+    if found is None or entry.application and read_application(place) != entry.application:
         return []
     if os.geteuid() not in (0, os.lstat(os.path.dirname(place)).st_uid):
-        user = user_name(os.geteuid())
+        user = get_user_name(os.geteuid())
         raise TreeError(
             f"{entry.path} can't be removed: the user {user} may not do that. Run the task with become: true."
         )
     return [Change(entry, place, found.st_uid, found.st_gid, before, ABSENT)]
 
 
-def _identity(
-    entry: Entry,
+def _resolve_owner(
+    entry: PathEntry,
     option: str,
     wanted: str | None,
     current: int,
@@ -382,13 +382,13 @@ def _identity(
     )
 
 
-def _wanted_users(entry: Entry, before: State, check_mode: bool) -> tuple[str, ...]:
+def _plan_users(entry: PathEntry, before: PathState, check_mode: bool) -> tuple[str, ...]:
     """The users as they will be in the list. Where the file system has no lists, as they are."""
     if entry.users is None or before.users == _NO_LISTS:
         return before.users
-    rights = _rights(entry.mode >> 3 & 7)
+    rights = _format_rights(entry.mode >> 3 & 7)
     for name in entry.users:
-        if user_id(name) is None and not check_mode:
+        if find_user_id(name) is None and not check_mode:
             raise TreeError(
                 f"The user {name!r} in users of {entry.path} does not exist on this host. "
                 "Create the user first, or name one that exists. Nothing was changed."
@@ -396,29 +396,31 @@ def _wanted_users(entry: Entry, before: State, check_mode: bool) -> tuple[str, .
     return tuple(sorted(f"{name}={rights}" for name in entry.users))
 
 
-def _found_users(entry: Entry, name: str, parent_fd: int) -> tuple[str, ...]:
+def _read_users(entry: PathEntry, name: str, parent_fd: int) -> tuple[str, ...]:
     """Who may do what beside mode and group, of an entry that says who should."""
     if entry.users is None:
         return ()
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
-        acl = _acl.read(f"/proc/self/fd/{fd}")
+        acl = _acl.read_acl(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
     if acl is None:
         return _NO_LISTS
-    return tuple(sorted(f"{user_name(uid)}={_rights(bits)}" for uid, bits in _acl.users(acl).items()))
+    return tuple(
+        sorted(f"{get_user_name(uid)}={_format_rights(bits)}" for uid, bits in _acl.get_user_rights(acl).items())
+    )
 
 
-def _rights(bits: int) -> str:
+def _format_rights(bits: int) -> str:
     return "".join(letter if bits & bit else "-" for letter, bit in (("r", 4), ("w", 2), ("x", 1)))
 
 
-def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
+def _read_state(entry: PathEntry, place: str) -> tuple[PathState, os.stat_result | None]:
     """The state of what is at the place, and its status (None when it is absent)."""
     parent, name = os.path.split(place)
     try:
-        with reach(parent, reading=True, links=False) as directory:
+        with open_directory_safely(parent, reading=True, links=False) as directory:
             found = directory.lstat(name)
             if stat.S_ISLNK(found.st_mode):
                 raise TreeError(
@@ -431,8 +433,8 @@ def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
                     f"{entry.path} is a {kind} and not a {entry.kind}. It was left as it is: "
                     "move it away, or set type to match what is there."
                 )
-            content = None if entry.content is None else _read(name, directory, len(entry.content))
-            users = _found_users(entry, name, directory.fd)
+            content = None if entry.content is None else _read_content(name, directory, len(entry.content))
+            users = _read_users(entry, name, directory.fd)
     except FileNotFoundError:
         return ABSENT, None
     except UnsafePathError as error:
@@ -440,16 +442,16 @@ def _inspect(entry: Entry, place: str) -> tuple[State, os.stat_result | None]:
     except OSError as error:
         raise TreeError(f"{entry.path} can't be read: {error.strerror}.") from error
     mode = stat.S_IMODE(found.st_mode)
-    return State(kind, user_name(found.st_uid), group_name(found.st_gid), mode, content, users), found
+    return PathState(kind, get_user_name(found.st_uid), get_group_name(found.st_gid), mode, content, users), found
 
 
-def _read(name: str, directory: Directory, expected: int) -> bytes:
+def _read_content(name: str, directory: Directory, expected: int) -> bytes:
     """The file's bytes, no more than comparing and showing needs."""
-    with directory.opened_file(name) as stream:
+    with directory.open_stream(name) as stream:
         return stream.read(max(expected, _MAX_SHOWN) + 1)
 
 
-def _check_possible(change: Change, found: os.stat_result | None) -> None:
+def _check_permissions(change: Change, found: os.stat_result | None) -> None:
     """Refuse before anything is changed what the kernel would refuse halfway, or what would reach another name."""
     entry, before, after = change.entry, change.before, change.after
     if before == after:
@@ -468,19 +470,19 @@ def _check_possible(change: Change, found: os.stat_result | None) -> None:
     gives_away = change.uid != euid or (change.gid not in groups and (found is None or change.gid != found.st_gid))
     if foreign or gives_away:
         raise TreeError(
-            f"{entry.path} can't become {after.owner}:{after.group} {after.mode:04o}: the user {user_name(euid)} "
+            f"{entry.path} can't become {after.owner}:{after.group} {after.mode:04o}: the user {get_user_name(euid)} "
             "may not change it. Run the task with become: true."
         )
 
 
-def apply(change: Change) -> None:
+def apply_change(change: Change) -> None:
     """Make the change. Every step works on open directories and files, so that no link can redirect it."""
     entry = change.entry
     parent, name = os.path.split(change.place)
     try:
-        with reach(parent, change.trusted, links=False) as directory:
+        with open_directory_safely(parent, change.trusted, links=False) as directory:
             if entry.kind == "absent":
-                _apply_absence(name, directory.fd)
+                _remove_file(name, directory.fd)
             elif entry.kind == "directory":
                 _apply_directory(change, name, directory.fd)
             elif entry.kind == "socket":
@@ -502,32 +504,32 @@ def _apply_directory(change: Change, name: str, parent_fd: int) -> None:
         os.mkdir(name, 0o700, dir_fd=parent_fd)
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
-        _settle(fd, change)
+        _apply_owner_and_mode(fd, change)
         if change.entry.users is not None and change.before.users != change.after.users:
-            _give_users(fd, change)
+            _set_users(fd, change)
     finally:
         os.close(fd)
 
 
-def _give_users(fd: int, change: Change) -> None:
+def _set_users(fd: int, change: Change) -> None:
     mode = change.entry.mode
-    acl = _acl.of_mode(mode)
+    acl = _acl.from_mode(mode)
     for name in change.entry.users or ():
-        acl = _acl.with_user(acl, user_id(name), mode >> 3 & 7)
+        acl = _acl.add_user(acl, find_user_id(name), mode >> 3 & 7)
     # A new directory may turn out to lie where there are no lists.
-    if _acl.read(fd) is not None:
-        _acl.write(fd, acl)
+    if _acl.read_acl(fd) is not None:
+        _acl.write_acl(fd, acl)
 
 
-def _apply_absence(name: str, parent_fd: int) -> None:
+def _remove_file(name: str, parent_fd: int) -> None:
     # A name of its own is removed, whatever it has become meanwhile; the kernel refuses a directory.
     os.unlink(name, dir_fd=parent_fd)
-    with opened_directory(".", dir_fd=parent_fd) as directory_fd:
+    with open_directory(".", dir_fd=parent_fd) as directory_fd:
         sync_directory(directory_fd)
 
 
 def _apply_content(change: Change, name: str, parent_fd: int) -> None:
-    with opened_directory(".", dir_fd=parent_fd) as directory_fd:
+    with open_directory(".", dir_fd=parent_fd) as directory_fd:
         write_file(directory_fd, name, change.after.content, change.after.mode, change.uid, change.gid)
 
 
@@ -540,7 +542,7 @@ def _apply_file(change: Change, name: str, directory: Directory) -> None:
     try:
         if os.fstat(fd).st_nlink != 1:
             raise TreeError(f"{change.entry.path} got another hard link while the module ran, so it was left as it is.")
-        _settle(fd, change)
+        _apply_owner_and_mode(fd, change)
     finally:
         os.close(fd)
 
@@ -555,13 +557,13 @@ def _apply_socket(change: Change, name: str, parent_fd: int) -> None:
                 f"{change.entry.path} stopped being a socket of its own while the module ran. Run it again."
             )
         # fchown and fchmod refuse a descriptor of this kind; its link leads to what was opened, not to the name.
-        _settle(fd, change, f"/proc/self/fd/{fd}")
+        _apply_owner_and_mode(fd, change, f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
 
 
-def _settle(fd: int, change: Change, reached: str | None = None) -> None:
-    settle(fd, change.uid, change.gid, change.after.mode, reached)
+def _apply_owner_and_mode(fd: int, change: Change, reached: str | None = None) -> None:
+    set_owner_and_mode(fd, change.uid, change.gid, change.after.mode, reached)
 
 
 def build_diff(changes: list[Change]) -> list[dict[str, str]]:
@@ -572,8 +574,8 @@ def build_diff(changes: list[Change]) -> list[dict[str, str]]:
         {
             "before_header": "paths",
             "after_header": "paths",
-            "before": "".join(_line(change, change.before) for change in changes),
-            "after": "".join(_line(change, change.after) for change in changes),
+            "before": "".join(_format_state(change, change.before) for change in changes),
+            "after": "".join(_format_state(change, change.after) for change in changes),
         }
     ]
     for change in changes:
@@ -582,14 +584,14 @@ def build_diff(changes: list[Change]) -> list[dict[str, str]]:
                 {
                     "before_header": change.entry.path,
                     "after_header": change.entry.path,
-                    "before": _shown(change.before.content),
-                    "after": _shown(change.after.content),
+                    "before": _format_content(change.before.content),
+                    "after": _format_content(change.after.content),
                 }
             )
     return parts
 
 
-def _line(change: Change, state: State) -> str:
+def _format_state(change: Change, state: PathState) -> str:
     if state == ABSENT:
         return f"{change.entry.path}  absent\n"
     line = f"{change.entry.path}  {state.kind} {state.owner}:{state.group} {state.mode:04o}"
@@ -599,7 +601,7 @@ def _line(change: Change, state: State) -> str:
     return line + "\n"
 
 
-def _shown(content: bytes | None) -> str:
+def _format_content(content: bytes | None) -> str:
     if content is None:
         return ""
     if len(content) > _MAX_SHOWN:

@@ -19,15 +19,15 @@ from ansible.module_utils.urls import open_url
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 # Seconds for which the server may be silent.
 TIMEOUT = 60
 
 
-def fetch(url: str, credentials: str, destination: str, sha256: str, size: int) -> None:
+def fetch_archive(url: str, credentials: str, destination: str, sha256: str, size: int) -> None:
     """Fetch exactly these bytes into a new file. Credentials are `user:password` in base64, and not sent elsewhere."""
     digest, received = hashlib.sha256(), 0
-    with _told(url):
+    with _convert_errors(url):
         response = open_url(
             url,
             headers={"Authorization": f"Basic {credentials}"} if credentials else {},
@@ -37,19 +37,19 @@ def fetch(url: str, credentials: str, destination: str, sha256: str, size: int) 
             # The bytes as they are: a server may call a .tar.gz encoded.
             decompress=False,
         )
-    with contextlib.closing(response), open(destination, "xb", opener=_private) as file:
+    with contextlib.closing(response), open(destination, "xb", opener=_open_private) as file:
         while received <= size:
-            with _told(url):
-                block = _read(response)
+            with _convert_errors(url):
+                block = _read_block(response)
             if not block:
                 break
             received += len(block)
             digest.update(block)
             file.write(block)
-    _check(_seen(url, response.geturl()), (digest.hexdigest(), received), (sha256, size))
+    _check_content(_format_url(url, response.geturl()), (digest.hexdigest(), received), (sha256, size))
 
 
-def _check(seen: str, found: tuple[str, int], wanted: tuple[str, int]) -> None:
+def _check_content(seen: str, found: tuple[str, int], wanted: tuple[str, int]) -> None:
     (sha256, received), (wanted_sha256, size) = found, wanted
     if received < size:
         fault = f"ended after {received} of {size} bytes"
@@ -62,27 +62,27 @@ def _check(seen: str, found: tuple[str, int], wanted: tuple[str, int]) -> None:
     raise ReleaseError(f"{seen} {fault}: run again; if it stays so, remove the file there and publish it again.")
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
+def _read_block(response: http.client.HTTPResponse) -> bytes:
     """The next bytes; none at the end, which may come too early."""
     try:
-        return response.read(BLOCK)
+        return response.read(BLOCK_BYTES)
     except http.client.IncompleteRead as error:
         return error.partial
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 @contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
+def _convert_errors(url: str) -> Iterator[None]:
     """Tell what came instead of the archive, in one sentence."""
     try:
         yield
     except HTTPError as error:
         # Of a redirect in a circle, urllib tells a story in several lines, the server's own words last.
         answer = f"{error.code} {(str(error.reason).splitlines() or [''])[-1]}"
-        raise ReleaseError(f"{_seen(url, error.geturl())} answered {answer}: {_advice(error)}") from None
+        raise ReleaseError(f"{_format_url(url, error.geturl())} answered {answer}: {_format_advice(error)}") from None
     except (OSError, http.client.HTTPException, ValueError, SetupError) as error:
         reason = getattr(error, "reason", None) or error
         advice = (
@@ -93,7 +93,7 @@ def _told(url: str) -> Iterator[None]:
         raise ReleaseError(f"{url} can't be fetched ({str(reason).rstrip('.')}): {advice}") from None
 
 
-def _advice(error: HTTPError) -> str:
+def _format_advice(error: HTTPError) -> str:
     if error.code in (404, 410):
         return "publish the archive there, or set release_pull_directory to the directory that this server serves."
     if error.code in (401, 403):
@@ -103,7 +103,7 @@ def _advice(error: HTTPError) -> str:
     return "look at the server, or correct release_pull_url."
 
 
-def _seen(url: str, final: str) -> str:
+def _format_url(url: str, final: str) -> str:
     """Where the answer came from; of a redirect, no query, in which a key may be, and no user."""
     if final == url:
         return url

@@ -24,8 +24,8 @@ from ansible_collections.flaskops.production.plugins.module_utils import _depend
 
 # Seconds to wait for an index, and how many of its pages are asked for at most, one if it does not answer 403.
 TIMEOUT = 10
-PAGES = 50
-REFUSED = (401, 403)
+MAX_PAGES = 50
+REFUSAL_STATUSES = (401, 403)
 
 CONFIGURATION = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 _LINE = re.compile(r"^(-i|--index-url|--pypi-url|--extra-index-url)(?:\s*=\s*|\s+)(\S+)")
@@ -38,7 +38,9 @@ class Index(NamedTuple):
     setting: str
 
 
-def indexes(settings: Index, extra: list[str], environment: Mapping[str, str], texts: Mapping[str, str]) -> list[Index]:
+def list_indexes(
+    settings: Index, extra: list[str], environment: Mapping[str, str], texts: Mapping[str, str]
+) -> list[Index]:
     """The indexes that packages may come from, without the default one of the installer."""
     found = [settings] if settings.url else []
     found += [Index(url, "venv_extra_index_urls") for url in extra]
@@ -47,10 +49,10 @@ def indexes(settings: Index, extra: list[str], environment: Mapping[str, str], t
         urls = [re.sub(r"^[\w.-]+=", "", word) for word in environment.get(name, "").split()]
         found += [Index(url, f"venv_environment ({name})") for url in urls]
     for name, text in texts.items():
-        matches = [_LINE.match(line.text) for line in dependencies.lines(text)]
+        matches = [_LINE.match(line.text) for line in dependencies.parse_lines(text)]
         found += [Index(match.group(2).strip("'\""), name) for match in matches if match]
     for path in [*CONFIGURATION, environment.get("PIP_CONFIG_FILE", "")]:
-        found += [Index(url, path) for url in _configured(os.path.expanduser(path))]
+        found += [Index(url, path) for url in _read_configuration(os.path.expanduser(path))]
     unique: dict[str, Index] = {}
     for index in found:
         if urlsplit(index.url).scheme in ("http", "https"):
@@ -58,7 +60,7 @@ def indexes(settings: Index, extra: list[str], environment: Mapping[str, str], t
     return list(unique.values())
 
 
-def _configured(path: str) -> Iterator[str]:
+def _read_configuration(path: str) -> Iterator[str]:
     """The indexes in a configuration file of pip."""
     parser = configparser.RawConfigParser(strict=False)
     try:
@@ -71,19 +73,19 @@ def _configured(path: str) -> Iterator[str]:
                 yield from parser.get(section, key, fallback="").split()
 
 
-def refusal(index: Index, names: list[str], environment: Mapping[str, str]) -> str | None:
+def check_index(index: Index, names: list[str], environment: Mapping[str, str]) -> str | None:
     """Why packages must not be installed while this index is set: it refuses whoever asks, as a sentence.
 
     A 401 is decisive. A 403 is not, if other pages are there: some indexes answer so for packages that they lack.
     """
     status = None
-    for name in names[:PAGES]:
-        status = _status(index.url, name, environment)
+    for name in names[:MAX_PAGES]:
+        status = _request_status(index.url, name, environment)
         if status != 403:
             break
-    if status not in REFUSED:
+    if status not in REFUSAL_STATUSES:
         return None
-    shown = dependencies.masked(index.url)
+    shown = dependencies.mask_user_info(index.url)
     return (
         f"The package index {shown} ({index.setting}) answered {status}: user name and password are missing, "
         "wrong, or not allowed to read it. Nothing was installed, because packages of the same names may be "
@@ -91,14 +93,14 @@ def refusal(index: Index, names: list[str], environment: Mapping[str, str]) -> s
     )
 
 
-def _status(url: str, name: str, environment: Mapping[str, str]) -> int | None:
+def _request_status(url: str, name: str, environment: Mapping[str, str]) -> int | None:
     """The status with which an index answers for a package; None when it says nothing that counts."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     page = urlunsplit((parts.scheme, host, parts.path.rstrip("/") + f"/{name}/", "", ""))
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     try:
-        with _environment(environment):
+        with _set_environment(environment):
             answer = open_url(
                 page,
                 url_username=user or None,
@@ -121,7 +123,7 @@ def _status(url: str, name: str, environment: Mapping[str, str]) -> int | None:
 
 
 @contextlib.contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+def _set_environment(wanted: Mapping[str, str]) -> Iterator[None]:
     """The proxies and certificates of the installer, for as long as one page is asked for."""
     names = [name for name in wanted if re.search(r"_proxy\Z|\ASSL_CERT_|\ANETRC\Z", name, re.IGNORECASE)]
     before = {name: os.environ.get(name) for name in names}

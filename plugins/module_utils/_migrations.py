@@ -17,7 +17,7 @@ ROUNDS = 100_000
 
 def describe_migration(command: str, env_file: str) -> dict[str, str]:
     """What the record of a release holds of a migration with this command and environment file."""
-    return _describe(command, env_file, os.urandom(16))
+    return _compute_digest(command, env_file, os.urandom(16))
 
 
 def is_migrated(migration: Any, command: str, env_file: str) -> bool:
@@ -26,15 +26,15 @@ def is_migrated(migration: Any, command: str, env_file: str) -> bool:
         salt = bytes.fromhex(migration["salt"])
     except (KeyError, TypeError, ValueError):
         return False
-    return migration == _describe(command, env_file, salt)
+    return migration == _compute_digest(command, env_file, salt)
 
 
-def _describe(command: str, env_file: str, salt: bytes) -> dict[str, str]:
-    content = "\0".join([command.strip(), *_assignments(env_file)]).encode("utf-8", "surrogateescape")
+def _compute_digest(command: str, env_file: str, salt: bytes) -> dict[str, str]:
+    content = "\0".join([command.strip(), *_read_assignments(env_file)]).encode("utf-8", "surrogateescape")
     return {"salt": salt.hex(), "digest": hashlib.pbkdf2_hmac("sha256", content, salt, ROUNDS).hex()}
 
 
-def _assignments(env_file: str) -> list[str]:
+def _read_assignments(env_file: str) -> list[str]:
     """The lines that count, sorted: comments and the order of names do not change what a migration does."""
     try:
         with open(env_file, encoding="utf-8", errors="surrogateescape") as file:

@@ -15,7 +15,7 @@ import stat
 HEADER = re.compile(
     r"^# Ansible managed: written by flaskops\.production for the application ([a-z][a-z0-9_-]*)\.$", re.MULTILINE
 )
-HEAD = 1024
+HEADER_BYTES = 1024
 # A unit in /etc replaces one of these of the same name.
 PACKAGED_UNITS = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 UNITS = "/etc/systemd/system"
@@ -24,30 +24,30 @@ SCRIPTS = "/etc/init.d"
 LAYOUT = (".deploy", "app", "gunicorn.conf.py", "next", "releases", "run", "shared", "venv", "venvs")
 # A file system of its own has this, and it is nobody's.
 IGNORED = ("lost+found",)
-SHOWN = 3
+MAX_SHOWN = 3
 
-ADOPT = "bring the old deployment into the layout with flaskops.production.adopt"
+ADOPT_ADVICE = "bring the old deployment into the layout with flaskops.production.adopt"
 
 
-def writer(path: str) -> str | None:
+def read_application(path: str) -> str | None:
     """The application that a file was written for; empty where this collection did not write it, None where it is
     absent."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
         with open(path, encoding="utf-8", errors="replace") as file:
-            found = HEADER.search(file.read(HEAD))
+            found = HEADER.search(file.read(HEADER_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found[1] if found else ""
 
 
-def foreign_file(path: str, application: str, adopt: bool = False) -> str:
+def find_file_conflict(path: str, application: str, adopt: bool = False) -> str:
     """Why a file must not be replaced for an application, as a sentence; empty where it may be.
 
     adopt: whether a file that was not written by this collection may be replaced.
     """
-    owner = writer(path)
+    owner = read_application(path)
     if owner == application:
         return ""
     if owner:
@@ -55,12 +55,12 @@ def foreign_file(path: str, application: str, adopt: bool = False) -> str:
     if owner == "" and not adopt:
         return (
             f"{path} exists and was not written by this collection: choose a flask_app_name other than {application}, "
-            f"or {ADOPT}."
+            f"or {ADOPT_ADVICE}."
         )
-    return "" if owner == "" else _hidden_unit(path, application)
+    return "" if owner == "" else _find_unit_conflict(path, application)
 
 
-def _hidden_unit(path: str, application: str) -> str:
+def _find_unit_conflict(path: str, application: str) -> str:
     """A unit of a package whose name a new one would take."""
     directory, unit = os.path.split(path)
     if directory != UNITS:
@@ -76,9 +76,9 @@ def _hidden_unit(path: str, application: str) -> str:
     )
 
 
-def foreign_directory(path: str, application: str, adopt: bool = False) -> str:
+def find_directory_conflict(path: str, application: str, adopt: bool = False) -> str:
     """Why a directory can't be that of an application, as a sentence; empty where it can."""
-    owner = writer(os.path.join(path, "gunicorn.conf.py"))
+    owner = read_application(os.path.join(path, "gunicorn.conf.py"))
     if owner and owner != application:
         return f"{path} belongs to the application {owner}: choose another flask_app_root for {application}."
     try:
@@ -87,19 +87,19 @@ def foreign_directory(path: str, application: str, adopt: bool = False) -> str:
         return ""
     if adopt or not names or any(name in LAYOUT for name in names):
         return ""
-    shown = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+    shown = ", ".join(names[:MAX_SHOWN]) + (" …" if len(names) > MAX_SHOWN else "")
     return (
         f"{path} holds files that are not part of the layout ({shown}): choose another flask_app_root for "
-        f"{application}, or {ADOPT}."
+        f"{application}, or {ADOPT_ADVICE}."
     )
 
 
-def foreign_account(user: str, group: str, root: str) -> str:
+def find_account_conflict(user: str, group: str, root: str) -> str:
     """Why an account of the default name is not the application's, as sentences; empty where it is or can be."""
     try:
         account = pwd.getpwnam(user)
     except KeyError:
-        if group != user or not _has_group(user):
+        if group != user or not _is_group(user):
             return ""
         return (
             f"flask_app_user is {user!r}, the default, but the host has a group of that name that is not the "
@@ -114,7 +114,7 @@ def foreign_account(user: str, group: str, root: str) -> str:
     )
 
 
-def _has_group(name: str) -> bool:
+def _is_group(name: str) -> bool:
     try:
         grp.getgrnam(name)
     except KeyError:

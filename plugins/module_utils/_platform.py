@@ -19,25 +19,25 @@ FILES = ("/etc/os-release", "/usr/lib/os-release")
 ASSIGNMENT = re.compile(r"""^([A-Z_0-9]+)=(?:"([^"]*)"|'([^']*)'|(\S*))\s*$""", re.MULTILINE)
 
 
-def refuse_unsupported(module: AnsibleModule) -> None:
+def require_supported_platform(module: AnsibleModule) -> None:
     """End the module on a host of which no test runs, before anything is changed there."""
-    reason = unsupported()
+    reason = check_platform()
     if reason:
         module.fail_json(msg=reason)
 
 
-def unsupported() -> str:
+def check_platform() -> str:
     """Why this host is not supported, as a sentence; empty where it is."""
-    return refusal(_os_release())
+    return check_os_release(_read_os_release())
 
 
-def system() -> str:
+def get_system() -> str:
     """The system of this host, such as `debian 13`; empty where it does not tell."""
-    values = {name: "".join(value) for name, *value in ASSIGNMENT.findall(_os_release())}
+    values = {name: "".join(value) for name, *value in ASSIGNMENT.findall(_read_os_release())}
     return f"{values.get('ID', '')} {values.get('VERSION_ID', '')}".strip()
 
 
-def _os_release() -> str:
+def _read_os_release() -> str:
     for path in FILES:
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
@@ -47,20 +47,20 @@ def _os_release() -> str:
     return ""
 
 
-def refusal(os_release: str) -> str:
+def check_os_release(os_release: str) -> str:
     """Why a system with this os-release is not supported, as a sentence; empty where it is."""
     values = {name: "".join(value) for name, *value in ASSIGNMENT.findall(os_release)}
     known = SUPPORTED.get(values.get("ID", ""))
     if known and values.get("VERSION_ID") in known[1]:
         return ""
     name = values.get("PRETTY_NAME") or values.get("NAME") or values.get("ID") or "a system without os-release"
-    return f"This host runs {name}, but only {supported()} are supported."
+    return f"This host runs {name}, but only {format_supported()} are supported."
 
 
-def supported() -> str:
+def format_supported() -> str:
     """The supported systems, as a sentence lists them."""
-    return " and ".join(f"{name} {_listed(versions)}" for name, versions in SUPPORTED.values())
+    return " and ".join(f"{name} {_format_versions(versions)}" for name, versions in SUPPORTED.values())
 
 
-def _listed(versions: tuple[str, ...]) -> str:
+def _format_versions(versions: tuple[str, ...]) -> str:
     return f"{', '.join(versions[:-1])} and {versions[-1]}" if len(versions) > 2 else " and ".join(versions)

@@ -16,7 +16,7 @@ FORMAT = 1
 STATES = ("staged", "active", "superseded", "bad")
 
 
-class Record(TypedDict, total=False):
+class ReleaseRecord(TypedDict, total=False):
     """A release on a host. The first five are always there."""
 
     release: str
@@ -36,7 +36,7 @@ class Record(TypedDict, total=False):
     activated: str
 
 
-class Activation(TypedDict):
+class LogEntry(TypedDict):
     """A line of the log."""
 
     time: str
@@ -51,11 +51,11 @@ class FormatError(ValueError):
     """A record of another version of the collection."""
 
 
-def to_text(record: Record) -> str:
+def format_record(record: ReleaseRecord) -> str:
     return json.dumps({**record, "format": FORMAT}, indent=2, sort_keys=True) + "\n"
 
 
-def from_text(name: str, text: str) -> Record:
+def parse_record(name: str, text: str) -> ReleaseRecord:
     """The record of a release; raises ValueError with what is wrong."""
     found = json.loads(text)
     if not isinstance(found, dict):
@@ -63,7 +63,7 @@ def from_text(name: str, text: str) -> Record:
     number = found.pop("format", FORMAT)
     if number != FORMAT:
         raise FormatError(f"it has the format {number!r}, but this version of the collection reads {FORMAT}")
-    record: Record = {"staged": "", "built": False, **found, "release": name}
+    record: ReleaseRecord = {"staged": "", "built": False, **found, "release": name}
     wrong = [key for key in ("digest", "state", "staged") if not isinstance(record.get(key), str)]
     if wrong:
         raise ValueError(f"its {wrong[0]} is {record.get(wrong[0])!r}, but must be a text")
@@ -72,7 +72,7 @@ def from_text(name: str, text: str) -> Record:
     return record
 
 
-def activation(line: str) -> Activation | None:
+def parse_log_entry(line: str) -> LogEntry | None:
     """A line of the log; None for what a power cut or somebody else has left there."""
     try:
         found = json.loads(line)

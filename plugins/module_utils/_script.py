@@ -14,22 +14,22 @@ class ScriptError(Exception):
     """Why a text is no script, in the shell's own words."""
 
 
-def strict(text: str) -> str:
+def build_strict_script(text: str) -> str:
     """A script for bash that ends with the first command that fails, whatever the command is made of.
 
     `set -e` alone goes on after a list such as `cd /nonexistent && make` that fails before its end. So the status of
     each complete command is looked at once more.
     """
-    fault = _fault(text)
+    fault = _check_syntax(text)
     if fault:
         raise ScriptError(fault)
     lines = ["set -eu -o pipefail"]
-    for command in commands(text):
+    for command in split_commands(text):
         lines += [command, "(exit $?)"]
     return "\n".join(lines) + "\n"
 
 
-def commands(text: str) -> list[str]:
+def split_commands(text: str) -> list[str]:
     """The complete commands of a script, each with all of its lines."""
     found, pending = [], []
     for line in text.splitlines():
@@ -44,10 +44,10 @@ def _is_complete(text: str) -> bool:
     last = text.rpartition("\n")[2]
     continued = (len(last) - len(last.rstrip("\\"))) % 2 == 1
     # Of a here-document without its end, the shell only warns.
-    return not continued and not _fault(text)
+    return not continued and not _check_syntax(text)
 
 
-def _fault(text: str) -> str:
+def _check_syntax(text: str) -> str:
     """What the shell says about a text that it reads and does not run; empty when nothing."""
     done = subprocess.run(
         [SHELL, "--norc", "--noprofile", "-n"],

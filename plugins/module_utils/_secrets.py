@@ -20,30 +20,30 @@ ASSIGNMENT = re.compile(
     re.MULTILINE,
 )
 # A shorter value is a switch, a number or a word, and hiding it would make holes into every message.
-LONG = 8
+MIN_WORD_LENGTH = 8
 SECRET_NAME = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|SALT|DSN", re.IGNORECASE)
-SHORT = 4
+MIN_SECRET_LENGTH = 4
 # A value that nobody has made up as a word, whatever its name.
-RANDOM = re.compile(r"(?=\S*[0-9])(?=\S*[A-Za-z])\S{16,}\Z")
-IN_URL = re.compile(r"://[^\s/@]*?:([^\s@]+)@")
-USER_INFO = re.compile(r"://[^\s/@]+@")
-IN_JSON = re.compile(r':\s*"((?:[^"\\]|\\.)+)"')
+RANDOM_VALUE = re.compile(r"(?=\S*[0-9])(?=\S*[A-Za-z])\S{16,}\Z")
+URL_PASSWORD = re.compile(r"://[^\s/@]*?:([^\s@]+)@")
+URL_USER_INFO = re.compile(r"://[^\s/@]+@")
+JSON_VALUE = re.compile(r':\s*"((?:[^"\\]|\\.)+)"')
 # How much of a file with a secret is looked at.
-MUCH = 1 << 16
+MAX_CREDENTIAL_BYTES = 1 << 16
 
 
-def hide(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
+def hide_secrets(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
     """The text without the values of this environment file: an application that fails often says with what.
 
     credentials: what is in the other files that its service reads secrets from.
     """
     try:
-        with open(env_file, encoding="utf-8", errors="replace", opener=_ordinary) as file:
-            secrets, words = values_of(file.read())
+        with open(env_file, encoding="utf-8", errors="replace", opener=_open_regular_file) as file:
+            secrets, words = find_secrets(file.read())
     except FileNotFoundError:
         secrets, words = set(), set()
     for credential in credentials:
-        secrets |= values_of_credential(credential)
+        secrets |= find_credential_secrets(credential)
     for value in sorted(secrets | words, key=len, reverse=True):
         if value in secrets:
             text = text.replace(value, HIDDEN)
@@ -53,7 +53,7 @@ def hide(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
     return text
 
 
-def _ordinary(path: str, flags: int) -> int:
+def _open_regular_file(path: str, flags: int) -> int:
     """Open a file. A named pipe, which another user may have put there, counts as missing and stops nobody."""
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -62,7 +62,7 @@ def _ordinary(path: str, flags: int) -> int:
     return fd
 
 
-def values_of(environment: str) -> tuple[set[str], set[str]]:
+def find_secrets(environment: str) -> tuple[set[str], set[str]]:
     """What is not to be shown of an environment file: secrets, wherever they occur, and values to hide as words.
 
     A secret is what its name says, a password in a URL, and what looks random. A path is none; what else is long enough
@@ -70,21 +70,33 @@ def values_of(environment: str) -> tuple[set[str], set[str]]:
     """
     secrets, words = set(), set()
     for name, raw in ASSIGNMENT.findall(environment):
-        value = unquoted(raw)
+        value = unquote_value(raw)
         if SECRET_NAME.search(name):
-            secrets |= {shown for shown in _spellings(value) if len(shown) >= SHORT}
+            secrets |= {shown for shown in _list_spellings(value) if len(shown) >= MIN_SECRET_LENGTH}
         elif not value.startswith("/"):
-            secret = RANDOM.match(value) or USER_INFO.search(value)
-            (secrets if secret else words).update(shown for shown in _spellings(value) if len(shown) >= LONG)
-        secrets |= {shown for word in IN_URL.findall(value) for shown in (word, unquote(word)) if len(shown) >= SHORT}
+            secret = RANDOM_VALUE.match(value) or URL_USER_INFO.search(value)
+            (secrets if secret else words).update(
+                shown for shown in _list_spellings(value) if len(shown) >= MIN_WORD_LENGTH
+            )
+        secrets |= {
+            shown
+            for word in URL_PASSWORD.findall(value)
+            for shown in (word, unquote(word))
+            if len(shown) >= MIN_SECRET_LENGTH
+        }
     return secrets, words
 
 
-def values_of_credential(text: str) -> set[str]:
+def find_credential_secrets(text: str) -> set[str]:
     """What is not to be shown of a file with a secret: all of it, its lines, and values that have a name in it."""
-    found = {text.strip(), *(line.strip() for line in text.splitlines()), *IN_JSON.findall(text), *IN_URL.findall(text)}
-    found |= {unquoted(raw) for _name, raw in ASSIGNMENT.findall(text)}
-    return {shown for value in found for shown in _spellings(value) if len(shown) >= SHORT}
+    found = {
+        text.strip(),
+        *(line.strip() for line in text.splitlines()),
+        *JSON_VALUE.findall(text),
+        *URL_PASSWORD.findall(text),
+    }
+    found |= {unquote_value(raw) for _name, raw in ASSIGNMENT.findall(text)}
+    return {shown for value in found for shown in _list_spellings(value) if len(shown) >= MIN_SECRET_LENGTH}
 
 
 def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
@@ -104,11 +116,11 @@ def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
         for file in below:
             if os.path.isabs(file) and os.path.isfile(file):
                 with contextlib.suppress(OSError), open(file, encoding="utf-8", errors="replace") as stream:
-                    found.append(stream.read(MUCH))
+                    found.append(stream.read(MAX_CREDENTIAL_BYTES))
     return found
 
 
-def unquoted(raw: str) -> str:
+def unquote_value(raw: str) -> str:
     """As systemd reads it."""
     raw = raw.strip()
     if len(raw) > 1 and raw[0] == raw[-1] == '"':
@@ -116,6 +128,6 @@ def unquoted(raw: str) -> str:
     return raw[1:-1] if len(raw) > 1 and raw[0] == raw[-1] == "'" else raw
 
 
-def _spellings(value: str) -> set[str]:
+def _list_spellings(value: str) -> set[str]:
     """The value itself and its lines, and as a traceback or a log shows it."""
     return {value, *map(str.strip, value.splitlines()), repr(value)[1:-1], unquote(value)}

@@ -17,13 +17,13 @@ import subprocess
 import time
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, put_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file, replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import (
     ASSIGNMENT,
-    hide,
+    hide_secrets,
     read_credentials,
-    unquoted,
+    unquote_value,
 )
 
 _PROPERTIES = (
@@ -183,8 +183,8 @@ def journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
     # With --since, older versions count --lines from the beginning.
     said = _run("journalctl", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet", *of_unit(unit))
     logged = "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
-    logged = hide(logged, home.env_file, credentials(unit))
-    return hide(logged, home.next_settings_file(home.env_file))
+    logged = hide_secrets(logged, home.env_file, credentials(unit))
+    return hide_secrets(logged, home.next_settings_file(home.env_file))
 
 
 def _run(*command: str, timeout: float = ANSWER) -> subprocess.CompletedProcess:
@@ -286,7 +286,7 @@ def mounted_path(path: str, *env_files: str) -> str:
     for env_file in env_files:
         with contextlib.suppress(OSError), open(env_file, encoding="utf-8", errors="replace") as file:
             found = [raw for name, raw in ASSIGNMENT.findall(file.read()) if name == "SCRIPT_NAME"]
-            prefix = unquoted(found[-1].strip()).rstrip("/") if found else prefix
+            prefix = unquote_value(found[-1].strip()).rstrip("/") if found else prefix
     bare = path.partition("?")[0]
     return path if bare == prefix or bare.startswith(prefix + "/") and prefix else prefix + path
 
@@ -452,13 +452,13 @@ def settings_files(home: Home) -> list[str]:
 def file_digests(unit: dict[str, str], settings: list[str]) -> dict[str, str]:
     """What is in a unit's own files and in these settings, by their paths."""
     paths = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *settings]
-    return {path: file_sha256(path) for path in paths if path and os.path.isfile(path)}
+    return {path: hash_file(path) for path in paths if path and os.path.isfile(path)}
 
 
 def note_process(home: Home, invocation: str, files: dict[str, str]) -> None:
     """Note with what a process was started. Only for root: a digest lets a weak secret be guessed."""
     text = json.dumps({"invocation": invocation, "files": files}, indent=2, sort_keys=True) + "\n"
-    put_file(home.process, text.encode(), 0o600)
+    replace_file(home.process, text.encode(), 0o600)
 
 
 def noted_process(home: Home) -> dict:

@@ -12,12 +12,12 @@ import shlex
 import struct
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    discard,
+    make_temporary_name,
     open_directory,
-    opened_directory,
-    sweep,
+    open_directory_fd,
+    remove_if_exists,
+    remove_stale_names,
     sync_directory,
-    temporary_name,
 )
 
 try:
@@ -48,7 +48,7 @@ class SymlinkError(ValueError):
     """Why a link was not touched, as a complete sentence."""
 
 
-def read(path: str) -> str | None:
+def read_link(path: str) -> str | None:
     """The text of the link at path, or None when nothing is there."""
     try:
         return os.readlink(path)
@@ -56,47 +56,48 @@ def read(path: str) -> str | None:
         return None
     except OSError as error:
         if error.errno == errno.EINVAL:
-            raise SymlinkError(_in_the_way(path)) from None
-        raise SymlinkError(f"The link {path} can't be read: {_reason(error)}.") from error
+            raise SymlinkError(_format_obstacle(path)) from None
+        raise SymlinkError(f"The link {path} can't be read: {_format_reason(error)}.") from error
 
 
-def swap(path: str, target: str, sync: bool = True) -> str | None:
+def swap_link(path: str, target: str, sync: bool = True) -> str | None:
     """Point the link at path at the directory target, and return the text it had before (None: there was no link).
 
     A relative target counts from path's directory. Any reader finds the old or the new directory, never neither.
     With sync, the file system of the target is flushed before the rename, and path's directory after it: otherwise
     a power cut can keep the new link and lose the bytes of the files behind it.
     """
-    parent, name = _split(path)
+    parent, name = _split_path(path)
     try:
-        parent_fd = open_directory(parent)
+        parent_fd = open_directory_fd(parent)
     except OSError as error:
         raise SymlinkError(
-            f"The directory {parent}, which is to hold the link {name}, can't be opened: {_reason(error)}."
+            f"The directory {parent}, which is to hold the link {name}, can't be opened: {_format_reason(error)}."
         ) from error
     try:
         directory = os.path.join(parent, target)
         if not os.path.isdir(directory):
             raise SymlinkError(f"{directory} is not a directory, so {path} was not pointed at it.")
-        if leads_through(directory, path):
+        if is_reached_through(directory, path):
             raise SymlinkError(
                 f"{directory} is reached through {path} itself; pointing the link there would make it a loop."
             )
-        previous = read(path)
+        previous = read_link(path)
         if sync:
             sync_filesystem(directory)
         try:
-            _replace(parent_fd, name, target)
+            _replace_link(parent_fd, name, target)
         except OSError as error:
-            raise SymlinkError(f"The link {path} could not be pointed at {target}: {_reason(error)}.") from error
+            raise SymlinkError(f"The link {path} could not be pointed at {target}: {_format_reason(error)}.") from error
         if sync:
             try:
                 sync_directory(parent_fd)
             except OSError as error:
                 raise SymlinkError(
-                    f"{path} now points at {target}, but {parent} could not be flushed to disk: {_reason(error)}."
+                    f"{path} now points at {target}, but {parent} could not be flushed to disk: "
+                    f"{_format_reason(error)}."
                 ) from error
-        sweep(parent_fd, TEMPORARY_PREFIX)
+        remove_stale_names(parent_fd, TEMPORARY_PREFIX)
         return previous
     finally:
         os.close(parent_fd)
@@ -104,49 +105,49 @@ def swap(path: str, target: str, sync: bool = True) -> str | None:
 
 def swap_file_link(path: str, target: str) -> None:
     """Point the link at path at whatever target names, which need not be a directory."""
-    parent, name = _split(path)
-    with opened_directory(parent) as fd:
-        _replace(fd, name, target)
+    parent, name = _split_path(path)
+    with open_directory(parent) as fd:
+        _replace_link(fd, name, target)
         sync_directory(fd)
-        sweep(fd, TEMPORARY_PREFIX)
+        remove_stale_names(fd, TEMPORARY_PREFIX)
 
 
-def exchange(a: str, b: str, sync: bool = True) -> None:
+def exchange_names(a: str, b: str, sync: bool = True) -> None:
     """Let the names a and b change places in one step, whatever they are; both must exist, on one file system."""
     code = _renameat2(a, b, _RENAME_EXCHANGE)
     if code:
-        raise SymlinkError(_exchange_fault(code, a, b))
+        raise SymlinkError(_format_exchange_error(code, a, b))
     if sync:
         for parent in sorted({os.path.dirname(os.path.abspath(name)) for name in (a, b)}):
             try:
-                with opened_directory(parent) as fd:
+                with open_directory(parent) as fd:
                     sync_directory(fd)
             except OSError as error:
                 raise SymlinkError(
-                    f"{a} and {b} changed places, but {parent} could not be flushed to disk: {_reason(error)}."
+                    f"{a} and {b} changed places, but {parent} could not be flushed to disk: {_format_reason(error)}."
                 ) from error
 
 
-def exchange_at(a_fd: int, a: str, b_fd: int, b: str) -> None:
+def exchange_names_at(a_fd: int, a: str, b_fd: int, b: str) -> None:
     """The same for names in open directories, durably, whatever their paths have become."""
     code = _renameat2(a, b, _RENAME_EXCHANGE, a_fd, b_fd)
     if code:
-        raise SymlinkError(_exchange_fault(code, a, b))
+        raise SymlinkError(_format_exchange_error(code, a, b))
     for parent in (a_fd, b_fd):
-        with opened_directory(".", dir_fd=parent) as fd:
+        with open_directory(".", dir_fd=parent) as fd:
             sync_directory(fd)
 
 
 def sync_filesystem(path: str) -> None:
     """Flush the file system that holds path; all file systems where the C library offers no syncfs."""
-    syncfs = _libc_function("syncfs")
+    syncfs = _find_libc_function("syncfs")
     if syncfs is None:
         os.sync()
         return
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise SymlinkError(f"{path} can't be opened to flush its file system: {_reason(error)}.") from error
+        raise SymlinkError(f"{path} can't be opened to flush its file system: {_format_reason(error)}.") from error
     try:
         ctypes.set_errno(0)
         if syncfs(ctypes.c_int(fd)) == 0:
@@ -159,9 +160,9 @@ def sync_filesystem(path: str) -> None:
     os.sync()
 
 
-def leads_through(start: str, link: str) -> bool:
+def is_reached_through(start: str, link: str) -> bool:
     """Whether the way to start reads the name link, so that pointing link at start would make a loop."""
-    link = _own_name(link)
+    link = _resolve_parent(link)
     pending = start.split("/")[::-1]
     here, links = "/", 0
     while pending:
@@ -184,7 +185,7 @@ def leads_through(start: str, link: str) -> bool:
     return False
 
 
-def _split(path: str) -> tuple[str, str]:
+def _split_path(path: str) -> tuple[str, str]:
     if not os.path.isabs(path):
         raise SymlinkError(f"{path!r} is not an absolute path; a link is named from the root, such as /srv/myapp/app.")
     parent, name = os.path.split(path.rstrip("/"))
@@ -193,9 +194,9 @@ def _split(path: str) -> tuple[str, str]:
     return parent, name
 
 
-def _replace(parent_fd: int, name: str, target: str) -> None:
+def _replace_link(parent_fd: int, name: str, target: str) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
-        temporary = temporary_name(TEMPORARY_PREFIX)
+        temporary = make_temporary_name(TEMPORARY_PREFIX)
         try:
             os.symlink(target, temporary, dir_fd=parent_fd)
             os.replace(temporary, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
@@ -205,21 +206,21 @@ def _replace(parent_fd: int, name: str, target: str) -> None:
             if attempt == _ATTEMPTS:
                 raise
         except BaseException:
-            discard(temporary, parent_fd)
+            remove_if_exists(temporary, parent_fd)
             raise
 
 
-def _in_the_way(path: str) -> str:
+def _format_obstacle(path: str) -> str:
     kind = "a real directory" if os.path.isdir(path) else "a file"
     aside = f"mv {shlex.quote(path)} {shlex.quote(path + '.before')}"
     return f"{path} is {kind}, not a symbolic link. It was left as it is: move it away ({aside}) and run again."
 
 
-def _reason(error: OSError) -> str:
+def _format_reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _libc_function(name: str):
+def _find_libc_function(name: str):
     if ctypes is None:
         return None
     try:
@@ -231,11 +232,11 @@ def _libc_function(name: str):
 def _renameat2(a: str, b: str, flags: int, a_fd: int = _AT_FDCWD, b_fd: int = _AT_FDCWD) -> int:
     """The errno of renameat2, 0 when it succeeded."""
     names = [ctypes.c_char_p(os.fsencode(name)) for name in (a, b)] if ctypes is not None else []
-    function = _libc_function("renameat2")
+    function = _find_libc_function("renameat2")
     if function is not None:
         arguments = [ctypes.c_int(a_fd), names[0], ctypes.c_int(b_fd), names[1], ctypes.c_uint(flags)]
     else:
-        function = _libc_function("syscall")
+        function = _find_libc_function("syscall")
         number = _RENAMEAT2_NUMBERS.get((platform.machine(), struct.calcsize("P")))
         if function is None or number is None:
             return errno.ENOSYS
@@ -251,10 +252,10 @@ def _renameat2(a: str, b: str, flags: int, a_fd: int = _AT_FDCWD, b_fd: int = _A
     return ctypes.get_errno() if function(*arguments) == -1 else 0
 
 
-def _exchange_fault(code: int, a: str, b: str) -> str:
+def _format_exchange_error(code: int, a: str, b: str) -> str:
     if code == errno.ENOSYS:
         return f"{a} and {b} can't change places in one step: this kernel or Python offers no renameat2."
-    if code == errno.EINVAL and _one_holds_the_other(a, b):
+    if code == errno.EINVAL and _is_nested(a, b):
         return f"{a} and {b} can't change places: one of them lies inside the other."
     if code in (errno.EINVAL, errno.ENOTSUP):
         return f"{a} and {b} can't change places in one step: their file system does not support RENAME_EXCHANGE."
@@ -266,12 +267,12 @@ def _exchange_fault(code: int, a: str, b: str) -> str:
     return f"{a} and {b} can't change places: {os.strerror(code)}."
 
 
-def _one_holds_the_other(a: str, b: str) -> bool:
-    first, second = _own_name(a), _own_name(b)
+def _is_nested(a: str, b: str) -> bool:
+    first, second = _resolve_parent(a), _resolve_parent(b)
     return os.path.commonpath([first, second]) in (first, second)
 
 
-def _own_name(path: str) -> str:
+def _resolve_parent(path: str) -> str:
     """The path with its directory resolved, but not the name itself: a link's own place."""
     parent, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(parent), name)

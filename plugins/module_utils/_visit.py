@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Directive, Server, config, parse
-from ansible_collections.flaskops.production.plugins.module_utils._ownership import writer
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import read_application
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.plugins.module_utils._service import ask, listeners, mounted_path
 
@@ -61,7 +61,7 @@ def find_site(path: str, application: str, host: str) -> Site | None:
     host: the Host header of the health check, which is the visitor's, too, where the site has that name.
     """
     with contextlib.suppress(OSError):
-        if writer(os.path.realpath(path)) == application:
+        if read_application(os.path.realpath(path)) == application:
             with open(path, encoding="utf-8", errors="replace") as file:
                 return read_site(file.read(), host)
     return None

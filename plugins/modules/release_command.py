@@ -117,19 +117,23 @@ import time
 from types import MappingProxyType
 from typing import Iterator, Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._build_output import cause, plain, tail
+from ansible_collections.flaskops.production.plugins.module_utils._build_output import (
+    find_error_line,
+    get_last_lines,
+    strip_escapes,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._build_space import Workspace
 from ansible_collections.flaskops.production.plugins.module_utils._build_unit import (
     BuildError,
     BuildTimeoutError,
-    Space,
-    follow,
-    named_pipe,
-    properties,
-    unit_name,
+    Mounts,
+    follow_unit,
+    format_properties,
+    format_unit_name,
+    open_named_pipe,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._cause import explain
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._cause import find_cause
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration, is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._process_environment import complete_environment
@@ -141,8 +145,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     LockedError,
     ReleaseError,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, strict
-from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
+from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, build_strict_script
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide_secrets
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     cat,
     credentials,
@@ -154,7 +158,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._settings impo
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
 
 # What of the service is the environment of its programs.
-ENVIRONMENT = (
+ENVIRONMENT_DIRECTIVES = (
     "Environment",
     "EnvironmentFile",
     "LoadCredential",
@@ -163,7 +167,7 @@ ENVIRONMENT = (
     "SetCredentialEncrypted",
 )
 # What is about the service's own process, or about its socket and its output. By whole names: ExecPaths is not.
-PROCESS = (
+PROCESS_DIRECTIVES = (
     *("Type", "ExitType", "RemainAfterExit", "GuessMainPID", "PIDFile", "BusName"),
     *("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost"),
     *("ExecReload", "ExecReloadPost", "ExecStop", "ExecStopPost"),
@@ -186,13 +190,13 @@ RUNTIME = "/run"
 
 # How many of the last lines of a command are kept, and how many of them a message shows.
 OUTPUT_LINES = 200
-LINES = 30
+MESSAGE_LINES = 30
 
 # The key of the record that says that it has been run.
-DONE = {"build": "built", "migrate": "migrated"}
+RECORD_KEYS = {"build": "built", "migrate": "migrated"}
 
 
-def venv_of(home: Home, release: str) -> str:
+def get_venv(home: Home, release: str) -> str:
     """The virtual environment of a release."""
     environment = home.environment(release)
     if environment is None:
@@ -200,12 +204,12 @@ def venv_of(home: Home, release: str) -> str:
     return os.path.join(home.venvs, environment)
 
 
-def launcher(home: Home, release: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+def build_launcher(home: Home, release: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
     """A program that completes the environment as Gunicorn's configuration does, and then runs its arguments.
 
     The variables replace those of the service and of `shared/.env`.
     """
-    paths = (home.root, home.release(release), venv_of(home, release))
+    paths = (home.root, home.release(release), get_venv(home, release))
     return (
         f"from __future__ import annotations\n\nimport os\nimport re\nimport sys\n\n\n"
         f"{inspect.getsource(complete_environment)}\n\n"
@@ -215,35 +219,35 @@ def launcher(home: Home, release: str, variables: Mapping[str, str] = MappingPro
     )
 
 
-def inherited(text: str, purpose: str) -> list[str]:
+def select_directives(text: str, purpose: str) -> list[str]:
     """What the command has in common with the service.
 
     A migration has all that is not about the process itself: it does on the host what the application may do, and
     nothing more. A build makes the release, which the application may not write, so it has the environment only.
     """
     if purpose == "build":
-        return [line for line in settings(text) if _name(line) in ENVIRONMENT]
-    return [line for line in settings(text) if _name(line) not in PROCESS]
+        return [line for line in settings(text) if _parse_name(line) in ENVIRONMENT_DIRECTIVES]
+    return [line for line in settings(text) if _parse_name(line) not in PROCESS_DIRECTIVES]
 
 
-def _name(line: str) -> str:
+def _parse_name(line: str) -> str:
     return line.split("=", 1)[0].strip()
 
 
-def unit(home: Home, params: dict, start: str, script: str, output: str, space: Space | None = None) -> str:
+def format_unit(home: Home, params: dict, start: str, script: str, output: str, space: Mounts | None = None) -> str:
     """A unit that runs the command: a migration as the service would be run, a build as a user with no rights."""
     code, text = cat(f"{params['name']}.service")
     text = next_unit(home, params["name"], text)
     # A service that is not there yet, or not this collection's, still has an environment file.
     common = [
         f"EnvironmentFile={home.next_settings_file(home.env_file)}",
-        *(inherited(text, params["purpose"]) if code == 0 else []),
+        *(select_directives(text, params["purpose"]) if code == 0 else []),
     ]
     own = ["Type=oneshot", f"User={params['user']}", f"Group={params['group']}", "TimeoutStartSec=infinity"]
     if space:
-        own = [line.replace("%", "%%") for line in properties(space, params["timeout"])]
+        own = [line.replace("%", "%%") for line in format_properties(space, params["timeout"])]
     lines = "\n".join(["UMask=0022", *common, *own])
-    program = f"{venv_of(home, params['release'])}/bin/python -I {start} {SHELL} {script}"
+    program = f"{get_venv(home, params['release'])}/bin/python -I {start} {SHELL} {script}"
     return f"""[Unit]
 Description={params["name"]}: {params["purpose"]} {params["release"]}
 
@@ -256,27 +260,27 @@ StandardError=inherit
 """
 
 
-def run(home: Home, params: dict) -> tuple[bool, list[str]]:
+def run_command(home: Home, params: dict) -> tuple[bool, list[str]]:
     """Run the command to its end; whether it succeeded, and what it wrote last, without the values of `.env`."""
-    script = strict(params["command"])
+    script = build_strict_script(params["command"])
     if params["purpose"] == "migrate":
-        return migrate(home, params, f"{params['name']}-migrate.service", script)
-    name = unit_name(home.releases)
+        return run_migration(home, params, f"{params['name']}-migrate.service", script)
+    name = format_unit_name(home.releases)
     result: tuple[bool, list[str]] = (False, [])
 
-    def command(work: Workspace, space: Space) -> bool:
+    def command(work: Workspace, space: Mounts) -> bool:
         nonlocal result
-        start = work.write("start", launcher(home, params["release"], work.variables()).encode())
-        path = work.write("command", script.encode("utf-8", "surrogateescape"))
-        text = unit(home, params, start, path, f"file:{path}.out", space)
-        with named_pipe(path + ".out") as pipe, started_from(name, text):
-            code, output = follow(["systemctl", "start", name], pipe, name, params["timeout"])
+        start = work.write_input("start", build_launcher(home, params["release"], work.get_variables()).encode())
+        path = work.write_input("command", script.encode("utf-8", "surrogateescape"))
+        text = format_unit(home, params, start, path, f"file:{path}.out", space)
+        with open_named_pipe(path + ".out") as pipe, install_unit(name, text):
+            code, output = follow_unit(["systemctl", "start", name], pipe, name, params["timeout"])
             if code and show(name, "Result").get("Result") == "timeout":
                 raise BuildTimeoutError(
                     f"release_build_command took longer than {params['timeout']} s (release_build_timeout) and was "
                     f"ended; the release {params['release']} is as it was."
                 )
-            result = (code == 0, hidden(home, params, output))
+            result = (code == 0, format_output(home, params, output))
         return result[0]
 
     build_in_copy(home, params["release"], params["user"], params["timeout"], command)
@@ -284,13 +288,13 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
 
 
 @contextlib.contextmanager
-def started_from(name: str, text: str) -> Iterator[None]:
+def install_unit(name: str, text: str) -> Iterator[None]:
     """A unit in /run, for as long as it is needed: systemd-run would show everybody its environment."""
     path = os.path.join(RUNTIME, "systemd/system", name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         # The environment that is set in the service's unit is nobody's to read, nor is a password in the command.
-        write(path, text, 0o600)
+        write_file(path, text, 0o600)
         systemctl("daemon-reload")
         yield
     finally:
@@ -300,21 +304,21 @@ def started_from(name: str, text: str) -> Iterator[None]:
         systemctl("daemon-reload")
 
 
-def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[str]]:
+def run_migration(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[str]]:
     """Run the command as the application. It goes on if this process is killed, so it writes to a file."""
     plain_name = name.rpartition(".")[0]
     start, script, output = (os.path.join(RUNTIME, f"{plain_name}.{end}") for end in ("py", "sh", "log"))
-    wait_for(name)
+    wait_for_unit(name)
     try:
-        write(start, launcher(home, params["release"]), 0o644)
-        write(script, text, 0o640, _group(params["group"]))
+        write_file(start, build_launcher(home, params["release"]), 0o644)
+        write_file(script, text, 0o640, _find_group_id(params["group"]))
         # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
-        write(output, "", 0o600)
-        with started_from(name, unit(home, params, start, script, f"truncate:{output}")):
+        write_file(output, "", 0o600)
+        with install_unit(name, format_unit(home, params, start, script, f"truncate:{output}")):
             # A migration takes as long as it takes; who wants to end it stops its unit.
             code, said = systemctl("start", name, timeout=float("inf"))
             with open(output, encoding="utf-8", errors="replace") as file:
-                lines = hidden(home, params, file.read())
+                lines = format_output(home, params, file.read())
         return code == 0, lines or ([said] if code else [])
     finally:
         for path in (start, script, output):
@@ -322,13 +326,15 @@ def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[
                 os.unlink(path)
 
 
-def hidden(home: Home, params: dict, output: str) -> list[str]:
+def format_output(home: Home, params: dict, output: str) -> list[str]:
     """The last lines of what a command wrote, without secrets."""
     env_file = home.next_settings_file(home.env_file)
-    return plain(hide(output, env_file, credentials(f"{params['name']}.service"))).splitlines()[-OUTPUT_LINES:]
+    return strip_escapes(hide_secrets(output, env_file, credentials(f"{params['name']}.service"))).splitlines()[
+        -OUTPUT_LINES:
+    ]
 
 
-def wait_for(name: str) -> None:
+def wait_for_unit(name: str) -> None:
     """Wait while the unit still runs the command of a killed run: a start would join it, and take it for ours."""
     until = time.monotonic() + PATIENCE
     while show(name, "ActiveState").get("ActiveState") in ("activating", "deactivating", "active", "reloading"):
@@ -340,12 +346,12 @@ def wait_for(name: str) -> None:
         time.sleep(0.5)
 
 
-def write(path: str, text: str, mode: int, gid: int = -1) -> None:
+def write_file(path: str, text: str, mode: int, gid: int = -1) -> None:
     """Write a file, with this mode from the first moment and whatever the umask."""
-    put_file(path, text.encode("utf-8", "surrogateescape"), mode, gid=gid)
+    replace_file(path, text.encode("utf-8", "surrogateescape"), mode, gid=gid)
 
 
-def _group(name: str) -> int:
+def _find_group_id(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
@@ -358,12 +364,12 @@ def is_done(home: Home, record: dict, params: dict) -> bool:
     """Whether the command has been run; a migration counts for its command and the variables that it has seen."""
     if params["purpose"] == "migrate":
         return is_migrated(record.get("migrated"), params["command"], home.next_settings_file(home.env_file))
-    return bool(record.get(DONE[params["purpose"]]))
+    return bool(record.get(RECORD_KEYS[params["purpose"]]))
 
 
-def perform(home: Home, params: dict) -> dict:
+def run_and_record(home: Home, params: dict) -> dict:
     """Run the command unless it has been run, and record it; the result of the task."""
-    release, done = params["release"], DONE[params["purpose"]]
+    release, done = params["release"], RECORD_KEYS[params["purpose"]]
     record = home.record(release)
     if record is None:
         raise ReleaseError(f"The release {release} is not on this host: stage it first.")
@@ -372,16 +378,20 @@ def perform(home: Home, params: dict) -> dict:
     # Before the command, which may take as long as it likes while the file changes.
     env_file = home.next_settings_file(home.env_file)
     proof = describe_migration(params["command"], env_file) if params["purpose"] == "migrate" else True
-    succeeded, output = (True, []) if params["record_only"] else run(home, params)
+    succeeded, output = (True, []) if params["record_only"] else run_command(home, params)
     if not succeeded:
-        command, said = hide(params["command"], env_file).strip(), "\n".join(output)
-        why = explain(said)
-        reason = why.error.partition("\n")[0].rstrip(".") or cause(said)
+        command, said = hide_secrets(params["command"], env_file).strip(), "\n".join(output)
+        why = find_cause(said)
+        reason = why.error.partition("\n")[0].rstrip(".") or find_error_line(said)
         raise ReleaseError(
             f"release_{params['purpose']}_command failed in the release {release}"
             + (f": {reason}" if reason else "")
             + f". The live release was not touched. The command was '{command}'. "
-            + ("It wrote last:\n" + "\n".join(tail(said, LINES)) if said.strip() else "It wrote nothing.")
+            + (
+                "It wrote last:\n" + "\n".join(get_last_lines(said, MESSAGE_LINES))
+                if said.strip()
+                else "It wrote nothing."
+            )
             # A build may write to its release.
             + (f"\nHint: {why.hint}." if why.hint and params["purpose"] == "migrate" else "")
         )
@@ -390,16 +400,16 @@ def perform(home: Home, params: dict) -> dict:
     return {"changed": True, "output": output}
 
 
-def locked(home: Home, params: dict) -> dict:
+def run_with_lock(home: Home, params: dict) -> dict:
     """Perform it with the lock held. A run that had the lock before keeps it."""
     if home.record(params["release"]) is None:
         # There may be no directory for a lock either.
-        return perform(home, params)
+        return run_and_record(home, params)
     lock = Lock(home, params["run"])
     held = (lock.holder() or {}).get("run") == params["run"]["run"]
     lock.acquire()
     try:
-        return perform(home, params)
+        return run_and_record(home, params)
     finally:
         if held:
             lock.leave()
@@ -413,7 +423,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "release": {"type": "str", "required": True},
-            "purpose": {"type": "str", "choices": list(DONE), "required": True},
+            "purpose": {"type": "str", "choices": list(RECORD_KEYS), "required": True},
             "command": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "group": {"type": "str", "required": True},
@@ -431,13 +441,13 @@ def main() -> None:
         # A connection that is cut must not leave a command whose end nobody records.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.umask(0o022)
-        result = locked(home, params)
+        result = run_with_lock(home, params)
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except ScriptError as error:
         module.fail_json(msg=f"release_{params['purpose']}_command is not a script that bash can read: {error}")
     except (ReleaseError, BuildError, SymlinkError, OSError) as error:
-        module.fail_json(msg=sentence(error, home.root))
+        module.fail_json(msg=format_error(error, home.root))
     module.exit_json(**result)
 
 

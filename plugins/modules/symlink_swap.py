@@ -125,17 +125,17 @@ previous_target:
 import os
 from typing import NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
-    leads_through,
-    read,
-    swap,
+    is_reached_through,
+    read_link,
+    swap_link,
 )
 
 
-class Plan(NamedTuple):
+class LinkChange(NamedTuple):
     """Where the link points, and where it is to point. The fields are the module's return values."""
 
     path: str
@@ -149,9 +149,9 @@ class Plan(NamedTuple):
         return self.target != self.previous_target
 
 
-def plan(path: str, src: str, within: str | None = None, relative: bool = True) -> Plan:
+def plan_change(path: str, src: str, within: str | None = None, relative: bool = True) -> LinkChange:
     """What the link must become. Raises SymlinkError for anything that must not happen."""
-    path = _link_path(path)
+    path = _parse_link_path(path)
     parent = os.path.dirname(path)
     if os.path.lexists(parent) and not os.path.isdir(parent):
         raise SymlinkError(
@@ -162,18 +162,18 @@ def plan(path: str, src: str, within: str | None = None, relative: bool = True) 
             f"The directory {parent}, which is to hold the link {path}, does not exist. "
             "Create it first, or correct path."
         )
-    previous = read(path)
-    directory = tidy(os.path.join(parent, src))
+    previous = read_link(path)
+    directory = normalize_path(os.path.join(parent, src))
     _check_directory(path, directory)
     if within is not None:
-        _check_within(directory, tidy(os.path.join(parent, within)))
-    previous_src = None if previous is None else tidy(os.path.join(parent, previous))
-    if previous_src is not None and _from_real(parent, previous_src) == _from_real(parent, directory):
-        return Plan(path, directory, previous, previous_src, previous)
-    return Plan(path, directory, link_text(directory, parent, relative), previous_src, previous)
+        _check_within(directory, normalize_path(os.path.join(parent, within)))
+    previous_src = None if previous is None else normalize_path(os.path.join(parent, previous))
+    if previous_src is not None and _resolve_parent(parent, previous_src) == _resolve_parent(parent, directory):
+        return LinkChange(path, directory, previous, previous_src, previous)
+    return LinkChange(path, directory, format_link_text(directory, parent, relative), previous_src, previous)
 
 
-def tidy(path: str) -> str:
+def normalize_path(path: str) -> str:
     """The absolute path without needless slashes and dots. Links before a '..' are resolved, as the kernel does."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." not in parts:
@@ -182,7 +182,7 @@ def tidy(path: str) -> str:
     return os.path.join(os.path.realpath("/" + "/".join(parts[:climbed])), *parts[climbed:])
 
 
-def link_text(src: str, parent: str, relative: bool) -> str:
+def format_link_text(src: str, parent: str, relative: bool) -> str:
     """The text that makes a link in parent name src."""
     if not relative:
         return src
@@ -192,7 +192,7 @@ def link_text(src: str, parent: str, relative: bool) -> str:
     return os.path.relpath(src, os.path.realpath(parent))
 
 
-def _link_path(path: str) -> str:
+def _parse_link_path(path: str) -> str:
     if not path.startswith("/"):
         raise SymlinkError(f"path is {path!r}, which is relative; give it from the root, such as /srv/myapp/app.")
     plain = path.rstrip("/")
@@ -201,17 +201,17 @@ def _link_path(path: str) -> str:
     parent, name = os.path.split(plain)
     if name in ("", ".."):
         raise SymlinkError(f"path is {path!r}, which names a directory; give the path of a link in one.")
-    return os.path.join(tidy(parent), name)
+    return os.path.join(normalize_path(parent), name)
 
 
-def _from_real(parent: str, path: str) -> str:
+def _resolve_parent(parent: str, path: str) -> str:
     """The path as it is called from parent's real directory, so that both names of the same place are equal."""
     inside = path.startswith(parent.rstrip("/") + "/")
     return os.path.join(os.path.realpath(parent), os.path.relpath(path, parent)) if inside else path
 
 
 def _check_directory(path: str, src: str) -> None:
-    if leads_through(src, path):
+    if is_reached_through(src, path):
         what = "is path itself" if src == path else f"is reached through {path}"
         raise SymlinkError(
             f"src {src} {what}; the link would point at itself. Name a directory that does not need the link."
@@ -232,7 +232,7 @@ def _check_within(src: str, within: str) -> None:
         raise SymlinkError(f"src {src}{leads} is not below {limit}. Name a directory below it, or correct within.")
 
 
-def build_diff(planned: Plan) -> dict:
+def build_diff(planned: LinkChange) -> dict:
     def state(target: str | None) -> dict:
         found = {"state": "absent"} if target is None else {"state": "link", "target": target}
         return {"path": planned.path, **found}
@@ -255,11 +255,11 @@ def main() -> None:
     options = dict(module.params)
     sync = options.pop("sync")
     try:
-        planned = plan(**options)
+        planned = plan_change(**options)
         if planned.changed and not module.check_mode:
-            swap(planned.path, planned.target, sync)
+            swap_link(planned.path, planned.target, sync)
     except (SymlinkError, OSError) as error:
-        module.fail_json(msg=sentence(error, options["path"]))
+        module.fail_json(msg=format_error(error, options["path"]))
     result = {"changed": planned.changed, **planned._asdict()}
     if module._diff:
         result["diff"] = build_diff(planned)

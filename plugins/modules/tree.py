@@ -229,17 +229,17 @@ changed_paths:
 import os
 
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
-    ENTRY,
+    ENTRY_OPTIONS,
     Change,
-    Entry,
+    PathEntry,
     TreeError,
-    apply,
+    apply_change,
     build_diff,
-    parse,
-    plan,
+    parse_entries,
+    plan_changes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, LockedError, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet, is_live, is_unfinished
 
@@ -250,7 +250,7 @@ def argument_spec() -> dict:
             "type": "list",
             "elements": "dict",
             "required": True,
-            "options": ENTRY,
+            "options": ENTRY_OPTIONS,
         },
         "stage": {
             "type": "dict",
@@ -267,7 +267,7 @@ def argument_spec() -> dict:
     }
 
 
-def stage(params: dict, entries: list[Entry], changes: list[Change]) -> list[Entry]:
+def stage_settings(params: dict, entries: list[PathEntry], changes: list[Change]) -> list[PathEntry]:
     """Put settings beside that wait for an activation; which these are."""
     if params["stage"] is None:
         return []
@@ -292,16 +292,16 @@ def stage(params: dict, entries: list[Entry], changes: list[Change]) -> list[Ent
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    refuse_unsupported(module)
+    require_supported_platform(module)
     done: list[str] = []
     try:
-        entries = parse(module.params["entries"], module.params["secret_contents"])
-        changes = plan(entries, module.check_mode, module.params["adopt"])
+        entries = parse_entries(module.params["entries"], module.params["secret_contents"])
+        changes = plan_changes(entries, module.check_mode, module.params["adopt"])
         if not module.check_mode:
-            staged = stage(module.params, entries, changes)
+            staged = stage_settings(module.params, entries, changes)
             for change in changes:
                 if change.entry not in staged:
-                    apply(change)
+                    apply_change(change)
                 done.append(change.entry.path)
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result(), changed=bool(done), changed_paths=done)

@@ -226,63 +226,63 @@ from ansible_collections.flaskops.production.plugins.module_utils import _depend
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._build_unit import BuildError
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
-    VENV,
-    MissingInterpreter,
-    NotThereYet,
-    Settings,
+    VENV_OPTIONS,
+    MissingInputError,
+    MissingInterpreterError,
     VenvError,
-    current_target,
-    find,
+    VenvSettings,
     is_complete,
-    settings_of,
+    parse_settings,
+    plan_venv,
+    read_link_target,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._installer import (
     Builder,
-    installed,
+    list_packages,
     remove_leftovers,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._releases import note_link
 
 SECRET_OPTIONS = ("environment", "index_url", "extra_index_urls")
-HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
-def run(settings: Settings, check_mode: bool) -> dict[str, Any]:
-    before = current_target(settings.link, settings.directory) if settings.link else None
+def ensure_venv(settings: VenvSettings, check_mode: bool) -> dict[str, Any]:
+    before = read_link_target(settings.link, settings.directory) if settings.link else None
     try:
-        wanted = find(settings, will_be_linked=not check_mode)
-    except NotThereYet as reason:
-        missing = isinstance(reason, MissingInterpreter)
+        wanted = plan_venv(settings, will_be_linked=not check_mode)
+    except MissingInputError as reason:
+        missing = isinstance(reason, MissingInterpreterError)
         if missing and settings.report_missing and not check_mode:
-            return _result(settings, "", False, [], "", before, before, missing=True)
+            return _format_result(settings, "", False, [], "", before, before, missing=True)
         if not check_mode:
             raise
         # The play has not put it in place, because it runs in check mode; what it will find there is unknown.
-        return _result(settings, "", True, [], "", before, "to be built", str(reason), missing)
+        return _format_result(settings, "", True, [], "", before, "to be built", str(reason), missing)
     interpreter, after = wanted.interpreter, wanted.link_text
     built = not is_complete(wanted.path)
     if built:
         builder = Builder(settings, wanted.files, interpreter, wanted.path)
         try:
             builder.check_interpreter()
-        except MissingInterpreter:
+        except MissingInterpreterError:
             if not check_mode and not settings.report_missing:
                 raise
             then = after if check_mode else before
-            return _result(settings, wanted.digest, check_mode, [], interpreter.path, before, then, missing=True)
+            return _format_result(settings, wanted.digest, check_mode, [], interpreter.path, before, then, missing=True)
         built = check_mode or builder.build()
     if settings.link and not check_mode:
         note_link(settings.directory, settings.link)
     if after != before and settings.link and after and not check_mode:
-        _symlink.swap(settings.link, after, sync=True)
-    return _result(settings, wanted.digest, built, installed(wanted.path), interpreter.path, before, after)
+        _symlink.swap_link(settings.link, after, sync=True)
+    return _format_result(settings, wanted.digest, built, list_packages(wanted.path), interpreter.path, before, after)
 
 
-def _result(
-    settings: Settings,
+def _format_result(
+    settings: VenvSettings,
     digest: str,
     built: bool,
     packages: list[str],
@@ -313,7 +313,7 @@ def _result(
     }
 
 
-def secrets_of(params: dict[str, Any]) -> set[str]:
+def find_url_secrets(params: dict[str, Any]) -> set[str]:
     """The parts of index URLs that an installer may print by themselves."""
     found: set[str] = set()
     for url in [params["index_url"] or "", *params["extra_index_urls"]]:
@@ -323,36 +323,38 @@ def secrets_of(params: dict[str, Any]) -> set[str]:
     return found
 
 
-def shown_arguments(params: dict[str, Any]) -> dict[str, Any]:
+def mask_arguments(params: dict[str, Any]) -> dict[str, Any]:
     """The arguments as they may be shown: secret options hidden, and no credentials in the URLs of the others."""
-    shown = json.loads(dependencies.masked(json.dumps({k: v for k, v in params.items() if k not in SECRET_OPTIONS})))
-    shown.update({name: HIDDEN if params[name] else params[name] for name in SECRET_OPTIONS})
+    shown = json.loads(
+        dependencies.mask_user_info(json.dumps({k: v for k, v in params.items() if k not in SECRET_OPTIONS}))
+    )
+    shown.update({name: MASK if params[name] else params[name] for name in SECRET_OPTIONS})
     return shown
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**VENV, "report_missing": {"type": "bool", "default": False}},
+        argument_spec={**VENV_OPTIONS, "report_missing": {"type": "bool", "default": False}},
         supports_check_mode=True,
     )
-    refuse_unsupported(module)
+    require_supported_platform(module)
     params = module.params
-    invocation = {"module_args": shown_arguments(params)}
+    invocation = {"module_args": mask_arguments(params)}
     try:
-        settings = settings_of(params, report_missing=params["report_missing"])
+        settings = parse_settings(params, report_missing=params["report_missing"])
     except VenvError as error:
         module.fail_json(msg=str(error), invocation=invocation)
     # A short value such as "1" hides nothing, but would make holes into every message.
-    module.no_log_values = {value for value in module.no_log_values | secrets_of(params) if len(value) > 3}
+    module.no_log_values = {value for value in module.no_log_values | find_url_secrets(params) if len(value) > 3}
     os.umask(0o022)
     try:
         if not module.check_mode:
             remove_leftovers(settings.directory)
-        result = run(settings, module.check_mode)
+        result = ensure_venv(settings, module.check_mode)
     except (VenvError, BuildError, _symlink.SymlinkError) as error:
         module.fail_json(msg=str(error), invocation=invocation)
     except OSError as error:
-        module.fail_json(msg=sentence(error, settings.directory), invocation=invocation)
+        module.fail_json(msg=format_error(error, settings.directory), invocation=invocation)
     # Nothing of the result comes from a secret, and a value that happens to be part of a path must not hide it.
     module.no_log_values = set()
     if not module._diff:

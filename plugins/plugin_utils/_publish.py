@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    discard,
-    open_directory,
-    sweep,
+    make_temporary_name,
+    open_directory_fd,
+    remove_if_exists,
+    remove_stale_names,
     sync_directory,
-    temporary_name,
 )
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
@@ -34,10 +34,10 @@ def publish(archive: str, directory: str, name: str) -> None:
 
 
 def _publish(archive: str, directory: str, name: str) -> None:
-    place = open_directory(directory)
-    temporary = temporary_name(PREFIX)
+    place = open_directory_fd(directory)
+    temporary = make_temporary_name(PREFIX)
     try:
-        sweep(place, PREFIX)
+        remove_stale_names(place, PREFIX)
         with open(Path(directory, temporary), "xb") as file:
             with open(archive, "rb") as source:
                 shutil.copyfileobj(source, file)
@@ -47,7 +47,7 @@ def _publish(archive: str, directory: str, name: str) -> None:
         os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
         sync_directory(place)
     except BaseException:
-        discard(temporary, place)
+        remove_if_exists(temporary, place)
         raise
     finally:
         os.close(place)

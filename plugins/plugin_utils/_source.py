@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
 from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _sensitive, _signature, _tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import (
     excluded_within,
@@ -195,7 +195,7 @@ def _copied(request: Request, work: Path) -> Path:
     copy = work / COPY
     shutil.copyfile(path, copy)
     if request.archive_checksum:
-        _archive.check_sum(str(path), file_sha256(copy), _archive.wanted_checksum(request.archive_checksum))
+        _archive.check_sum(str(path), hash_file(copy), _archive.wanted_checksum(request.archive_checksum))
     return copy
 
 

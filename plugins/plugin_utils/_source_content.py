@@ -10,7 +10,7 @@ import re
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import contradictions
+from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import find_contradictions
 from ansible_collections.flaskops.production.plugins.module_utils._staged import check_static_paths
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import RESERVED, Request
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
@@ -54,7 +54,7 @@ def check_tree(tree: Tree, request: Request) -> None:
                 f"venv_require_hashes: true, but {tree.label} has requirements without one: {' '.join(faults[:5])} "
                 "Accepted are requirements pinned with == and --hash (pip-compile --generate-hashes writes them)."
             )
-    faults = contradictions(texts, request.packages, request.only_binary, request.index)
+    faults = find_contradictions(texts, request.packages, request.only_binary, request.index)
     if faults:
         raise SourceError(f"{tree.label} has requirements that contradict the settings: {' '.join(faults[:5])}")
     check_wsgi(tree, request, texts)
@@ -129,10 +129,10 @@ def required_texts(tree: Tree, names: tuple[str, ...]) -> dict[str, str]:
         if content is None:
             raise _missing(tree, name, includer)
         texts[name] = content.decode("utf-8", "replace")
-        if _dependencies.kind(name) == _dependencies.REQUIREMENTS:
+        if _dependencies.detect_format(name) == _dependencies.REQUIREMENTS:
             # pip puts environment variables in; what they say is known on the host only.
-            found = [other for other in _dependencies.includes(texts[name]) if "${" not in other]
-            waiting += [(_dependencies.include_name(name, other), name) for other in found]
+            found = [other for other in _dependencies.find_includes(texts[name]) if "${" not in other]
+            waiting += [(_dependencies.resolve_include(name, other), name) for other in found]
     return texts
 
 

@@ -17,15 +17,15 @@ from typing import IO, Iterator
 # A temporary name lives for a few system calls; one that is older than this belongs to a run that was killed.
 STALE_SECONDS = 60
 # How the temporary names of files begin.
-WRITING = ".flaskops-write-"
+WRITE_PREFIX = ".flaskops-write-"
 
 
-def temporary_name(prefix: str) -> str:
+def make_temporary_name(prefix: str) -> str:
     """A unique name, from which a later run can detect whether its process is still alive."""
     return f"{prefix}{os.getpid()}-{secrets.token_hex(8)}"
 
 
-def sentence(error: Exception, directory: str) -> str:
+def format_error(error: Exception, directory: str) -> str:
     """The error as an operator should read it. Where a write fails for lack of room, the kernel names no path."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
@@ -34,13 +34,13 @@ def sentence(error: Exception, directory: str) -> str:
     return f"{path}: {error.strerror}.{remedy}"
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
+def hash_file(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:
-        return stream_sha256(stream)
+        return hash_stream(stream)
 
 
-def stream_sha256(stream: IO[bytes]) -> str:
+def hash_stream(stream: IO[bytes]) -> str:
     """The SHA-256 of the bytes of an open file, from where it is read."""
     digest = hashlib.sha256()
     for block in iter(lambda: stream.read(1 << 20), b""):
@@ -48,14 +48,14 @@ def stream_sha256(stream: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def open_directory(path: str, dir_fd: int | None = None) -> int:
+def open_directory_fd(path: str, dir_fd: int | None = None) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
 @contextlib.contextmanager
-def opened_directory(path: str, dir_fd: int | None = None) -> Iterator[int]:
+def open_directory(path: str, dir_fd: int | None = None) -> Iterator[int]:
     """A descriptor of the directory, while the context lasts."""
-    fd = open_directory(path, dir_fd)
+    fd = open_directory_fd(path, dir_fd)
     try:
         yield fd
     finally:
@@ -71,7 +71,7 @@ def sync_directory(fd: int) -> None:
             raise
 
 
-def _is_running(pid: int) -> bool:
+def _is_process_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -85,10 +85,10 @@ def _is_leftover(name: str, prefix: str, modified: float, stale: float) -> bool:
     pid, _separator, token = name[len(prefix) :].partition("-")
     if not (pid.isdigit() and token):
         return False
-    return time.time() - modified > stale or not _is_running(int(pid))
+    return time.time() - modified > stale or not _is_process_running(int(pid))
 
 
-def sweep(directory_fd: int, prefix: str, stale: float = STALE_SECONDS) -> list[str]:
+def remove_stale_names(directory_fd: int, prefix: str, stale: float = STALE_SECONDS) -> list[str]:
     """Remove the temporary links and files that killed runs left in the directory, and return their names.
 
     A sweep is housekeeping: a name that can't be removed now waits for the next run.
@@ -108,18 +108,18 @@ def sweep(directory_fd: int, prefix: str, stale: float = STALE_SECONDS) -> list[
     return removed
 
 
-def discard(name: str, directory_fd: int) -> None:
+def remove_if_exists(name: str, directory_fd: int) -> None:
     """Remove a temporary name, wherever it points; it is fine when it is gone already."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory_fd)
 
 
-def write_temporary(directory_fd: int, data: bytes, mode: int, uid: int, gid: int, prefix: str) -> str:
+def write_temporary_file(directory_fd: int, data: bytes, mode: int, uid: int, gid: int, prefix: str) -> str:
     """Write a file under a temporary name, flush it, and return the name.
 
     The bytes are readable by nobody else before owner and mode are right.
     """
-    temporary = temporary_name(prefix)
+    temporary = make_temporary_name(prefix)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
     try:
@@ -132,13 +132,13 @@ def write_temporary(directory_fd: int, data: bytes, mode: int, uid: int, gid: in
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
     except BaseException:
-        discard(temporary, directory_fd)
+        remove_if_exists(temporary, directory_fd)
         raise
     return temporary
 
 
 @contextlib.contextmanager
-def named(path: str) -> Iterator[None]:
+def replace_error_path(path: str) -> Iterator[None]:
     """Let an error name this path, and not the temporary name beside it that nobody has heard of."""
     try:
         yield
@@ -155,25 +155,25 @@ def write_file(
     mode: int,
     uid: int = -1,
     gid: int = -1,
-    prefix: str = WRITING,
+    prefix: str = WRITE_PREFIX,
 ) -> None:
     """Put a file with these bytes, owner and mode in place by one rename, and flush it.
 
     The name is never a half-written file.
     """
-    with named(name):
-        temporary = write_temporary(directory_fd, data, mode, uid, gid, prefix)
+    with replace_error_path(name):
+        temporary = write_temporary_file(directory_fd, data, mode, uid, gid, prefix)
         try:
             os.replace(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
         except BaseException:
-            discard(temporary, directory_fd)
+            remove_if_exists(temporary, directory_fd)
             raise
     sync_directory(directory_fd)
-    sweep(directory_fd, prefix)
+    remove_stale_names(directory_fd, prefix)
 
 
-def put_file(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
+def replace_file(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
     """The same for a file whose directory can be trusted to be what its path says."""
     directory, name = os.path.split(path)
-    with named(path), opened_directory(directory) as fd:
+    with replace_error_path(path), open_directory(directory) as fd:
         write_file(fd, name, data, mode, uid, gid)

@@ -14,22 +14,25 @@ import os
 import stat
 from typing import IO, Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import discard, temporary_name
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
+    make_temporary_name,
+    remove_if_exists,
+)
 
 # O_PATH needs no read permission: an unprivileged run passes directories that it may only search.
-ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+ENTER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, a named pipe in place of a file would stop the run.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class UnsafePathError(OSError):
     """Why root does not follow a path, as complete sentences."""
 
 
-class Found(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """A name in an open directory, and its status. The status is never that of a link that was followed."""
 
     directory: Directory
@@ -68,22 +71,22 @@ class Directory:
     def duplicate(self) -> Directory:
         return Directory(os.dup(self.fd), self.path, self.trusted)
 
-    def place(self, name: str) -> str:
+    def join(self, name: str) -> str:
         """The path of a name in this directory, for messages."""
         return os.path.join(self.path, name)
 
     # Reading
 
-    def status(self) -> os.stat_result:
+    def stat(self) -> os.stat_result:
         return os.fstat(self.fd)
 
     def lstat(self, name: str) -> os.stat_result:
         try:
             return os.lstat(name, dir_fd=self.fd)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, self.place(name)) from None
+            raise OSError(error.errno, error.strerror, self.join(name)) from None
 
-    def find(self, name: str) -> os.stat_result | None:
+    def try_lstat(self, name: str) -> os.stat_result | None:
         """The status of a name; None when nothing has it."""
         try:
             return self.lstat(name)
@@ -93,8 +96,8 @@ class Directory:
     def read_link(self, name: str) -> str:
         return os.readlink(name, dir_fd=self.fd)
 
-    def names(self) -> list[str]:
-        fd = os.open(".", _LIST, dir_fd=self.fd)
+    def list_names(self) -> list[str]:
+        fd = os.open(".", _LIST_FLAGS, dir_fd=self.fd)
         try:
             return sorted(os.listdir(fd))
         finally:
@@ -103,13 +106,13 @@ class Directory:
     def enter(self, name: str) -> Directory:
         """Open a directory in this one."""
         try:
-            fd = os.open(name, ENTER, dir_fd=self.fd)
+            fd = os.open(name, ENTER_FLAGS, dir_fd=self.fd)
         except OSError as error:
-            found = self.find(name)
+            found = self.try_lstat(name)
             if found is not None and stat.S_ISLNK(found.st_mode):
-                raise UnsafePathError(f"{self.place(name)} is a symbolic link, which is not followed.") from None
-            raise OSError(error.errno, error.strerror, self.place(name)) from None
-        deeper = Directory(fd, self.place(name), self.trusted)
+                raise UnsafePathError(f"{self.join(name)} is a symbolic link, which is not followed.") from None
+            raise OSError(error.errno, error.strerror, self.join(name)) from None
+        deeper = Directory(fd, self.join(name), self.trusted)
         try:
             self._check_transition(deeper)
         except BaseException:
@@ -121,21 +124,22 @@ class Directory:
         """Refuse what systemd-tmpfiles refuses: a user's directory that leads to what somebody else owns."""
         if self.trusted is None:
             return
-        above, below = self.status().st_uid, deeper.status().st_uid
+        above, below = self.stat().st_uid, deeper.stat().st_uid
         if above not in self.trusted and below != above:
             raise UnsafePathError(
-                f"{deeper.path} belongs to {user_name(below)}, but {self.path}, which leads to it, to "
-                f"{user_name(above)}, who can replace it. Let both belong to the same user, or the upper one to root."
+                f"{deeper.path} belongs to {get_user_name(below)}, but {self.path}, which leads to it, to "
+                f"{get_user_name(above)}, who can replace it. Let both belong to the same user, or the upper one to "
+                "root."
             )
 
     def open_file(self, name: str) -> int:
         """Open an ordinary file for reading, and nothing else."""
         try:
-            fd = os.open(name, _READ, dir_fd=self.fd)
+            fd = os.open(name, _READ_FLAGS, dir_fd=self.fd)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise UnsafePathError(f"{self.place(name)} is a symbolic link, which is not followed.") from None
-            raise OSError(error.errno, error.strerror, self.place(name)) from None
+                raise UnsafePathError(f"{self.join(name)} is a symbolic link, which is not followed.") from None
+            raise OSError(error.errno, error.strerror, self.join(name)) from None
         try:
             self._check_file(name, os.fstat(fd))
         except BaseException:
@@ -145,44 +149,44 @@ class Directory:
 
     def _check_file(self, name: str, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
-            raise UnsafePathError(f"{self.place(name)} is not an ordinary file.")
-        owner = self.status().st_uid
+            raise UnsafePathError(f"{self.join(name)} is not an ordinary file.")
+        owner = self.stat().st_uid
         if found.st_nlink > 1 and owner not in {0, os.geteuid(), found.st_uid}:
             raise UnsafePathError(
-                f"{self.place(name)} has {found.st_nlink} hard links and belongs to {user_name(found.st_uid)}, but its "
-                f"directory to {user_name(owner)}. Replace it by a copy of its own (cp, then mv)."
+                f"{self.join(name)} has {found.st_nlink} hard links and belongs to {get_user_name(found.st_uid)}, but "
+                f"its directory to {get_user_name(owner)}. Replace it by a copy of its own (cp, then mv)."
             )
 
     @contextlib.contextmanager
-    def opened_file(self, name: str) -> Iterator[IO[bytes]]:
+    def open_stream(self, name: str) -> Iterator[IO[bytes]]:
         with os.fdopen(self.open_file(name), "rb") as stream:
             yield stream
 
     # Writing
 
-    def make(self, name: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
+    def make_directory(self, name: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
         """Make a directory that has its owner and mode from the moment it has its name."""
-        temporary = temporary_name(prefix)
+        temporary = make_temporary_name(prefix)
         os.mkdir(temporary, 0o700, dir_fd=self.fd)
         try:
-            fd = os.open(temporary, _LIST, dir_fd=self.fd)
+            fd = os.open(temporary, _LIST_FLAGS, dir_fd=self.fd)
             try:
-                settle(fd, uid, gid, mode)
+                set_owner_and_mode(fd, uid, gid, mode)
                 os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             except BaseException:
                 os.close(fd)
                 raise
-            return Directory(fd, self.place(name), self.trusted)
+            return Directory(fd, self.join(name), self.trusted)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.rmdir(temporary, dir_fd=self.fd)
             raise
 
     @contextlib.contextmanager
-    def replacing(self, name: str, prefix: str, sync: bool = True) -> Iterator[IO[bytes]]:
+    def open_replacement(self, name: str, prefix: str, sync: bool = True) -> Iterator[IO[bytes]]:
         """A new file that takes the name when the context ends well. It is root's own until the caller settles it."""
-        temporary = temporary_name(prefix)
-        fd = os.open(temporary, _CREATE, 0o600, dir_fd=self.fd)
+        temporary = make_temporary_name(prefix)
+        fd = os.open(temporary, _CREATE_FLAGS, 0o600, dir_fd=self.fd)
         try:
             with os.fdopen(fd, "w+b") as stream:
                 yield stream
@@ -191,33 +195,33 @@ class Directory:
                     os.fsync(stream.fileno())
             os.replace(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
-            discard(temporary, self.fd)
+            remove_if_exists(temporary, self.fd)
             raise
 
-    def put_link(self, name: str, text: str, prefix: str) -> None:
+    def replace_link(self, name: str, text: str, prefix: str) -> None:
         """Put a symbolic link in place by one rename."""
-        temporary = temporary_name(prefix)
+        temporary = make_temporary_name(prefix)
         os.symlink(text, temporary, dir_fd=self.fd)
         try:
             os.replace(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
-            discard(temporary, self.fd)
+            remove_if_exists(temporary, self.fd)
             raise
 
-    def settle(self, name: str, uid: int, gid: int, mode: int) -> bool:
+    def set_owner_and_mode(self, name: str, uid: int, gid: int, mode: int) -> bool:
         """Give a file or directory its owner and mode; whether it had others."""
-        fd = os.open(name, _READ, dir_fd=self.fd)
+        fd = os.open(name, _READ_FLAGS, dir_fd=self.fd)
         try:
             found = os.fstat(fd)
             own_file = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
             if not (own_file or stat.S_ISDIR(found.st_mode)):
-                raise UnsafePathError(f"{self.place(name)} is not an ordinary file with one name.")
-            return settle(fd, uid, gid, mode)
+                raise UnsafePathError(f"{self.join(name)} is not an ordinary file with one name.")
+            return set_owner_and_mode(fd, uid, gid, mode)
         finally:
             os.close(fd)
 
 
-def settle(fd: int, uid: int, gid: int, mode: int, reached: str | None = None) -> bool:
+def set_owner_and_mode(fd: int, uid: int, gid: int, mode: int, reached: str | None = None) -> bool:
     """Give what is open its owner, group and mode; whether it had others.
 
     reached is its path where the descriptor alone does not do: fchown and fchmod refuse one that was opened with

@@ -11,7 +11,7 @@ import os
 import time
 from typing import Iterator
 
-INTERVAL = 0.2
+POLL_SECONDS = 0.2
 
 
 class LockTimeoutError(Exception):
@@ -19,7 +19,7 @@ class LockTimeoutError(Exception):
 
 
 @contextlib.contextmanager
-def locked(path: str, deadline: float) -> Iterator[None]:
+def hold_lock(path: str, deadline: float) -> Iterator[None]:
     """Hold a file, which is made where it is missing, in a directory of root's. Wait for it until the deadline."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -30,7 +30,7 @@ def locked(path: str, deadline: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise LockTimeoutError(path) from None
-                time.sleep(INTERVAL)
+                time.sleep(POLL_SECONDS)
         yield
     finally:
         os.close(fd)

@@ -16,30 +16,30 @@ import stat
 from typing import Callable, Iterable, Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
-    ENTER,
+    ENTER_FLAGS,
     Directory,
-    Found,
+    DirectoryEntry,
     UnsafePathError,
 )
 
 MAX_LINKS = 40
 # Decides on a link: the directory that it is in, its name, its status and its text. It raises to refuse it.
-Links = Callable[[Directory, str, os.stat_result, str], None]
+LinkCheck = Callable[[Directory, str, os.stat_result, str], None]
 
 
-def _parts(path: str) -> list[str]:
+def _split_path(path: str) -> list[str]:
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
-def _trusted(more: Iterable[int] = ()) -> frozenset[int]:
+def _trusted_uids(more: Iterable[int] = ()) -> frozenset[int]:
     return frozenset({0, os.geteuid(), *more})
 
 
-def _root(trusted: frozenset[int] | None) -> Directory:
-    return Directory(os.open("/", ENTER), "/", trusted)
+def _open_root(trusted: frozenset[int] | None) -> Directory:
+    return Directory(os.open("/", ENTER_FLAGS), "/", trusted)
 
 
-def _walk(top: Directory, names: list[str], allow: Links) -> Found:
+def _resolve(top: Directory, names: list[str], allow: LinkCheck) -> DirectoryEntry:
     """Go from a directory through names and the links that are allowed, and never above the directory."""
     way, pending, links = [top.duplicate()], names[::-1], 0
     try:
@@ -55,25 +55,25 @@ def _walk(top: Directory, names: list[str], allow: Links) -> Found:
             if stat.S_ISLNK(info.st_mode):
                 links += 1
                 if links > MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), here.place(name))
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), here.join(name))
                 text = here.read_link(name)
                 allow(here, name, info, text)
                 if text.startswith("/"):
-                    _return(way, top, here.place(name), text)
+                    _return_to_top(way, top, here.join(name), text)
                     text = os.path.relpath(text, top.path)
-                pending.extend(_parts(text)[::-1])
+                pending.extend(_split_path(text)[::-1])
             elif pending:
                 way.append(here.enter(name))
             else:
-                return Found(way.pop(), name, info)
+                return DirectoryEntry(way.pop(), name, info)
         here = way.pop()
-        return Found(here, ".", here.status())
+        return DirectoryEntry(here, ".", here.stat())
     finally:
         for directory in way:
             directory.close()
 
 
-def _return(way: list[Directory], top: Directory, link: str, text: str) -> None:
+def _return_to_top(way: list[Directory], top: Directory, link: str, text: str) -> None:
     """Go back to where an absolute link can be walked from."""
     if os.path.normpath(text) != top.path and not text.startswith(top.path.rstrip("/") + "/"):
         raise UnsafePathError(f"{link} is a symbolic link to {text}, which leads out of {top.path}.")
@@ -81,50 +81,52 @@ def _return(way: list[Directory], top: Directory, link: str, text: str) -> None:
         way.pop().close()
 
 
-def _of_trusted(trusted: frozenset[int]) -> Links:
+def _allow_trusted_links(trusted: frozenset[int]) -> LinkCheck:
     def allow(directory: Directory, name: str, info: os.stat_result, text: str) -> None:
-        if not {info.st_uid, directory.status().st_uid} <= trusted:
+        if not {info.st_uid, directory.stat().st_uid} <= trusted:
             raise UnsafePathError(
-                f"{directory.place(name)} is a symbolic link to {text} that a user other than root can turn elsewhere. "
+                f"{directory.join(name)} is a symbolic link to {text} that a user other than root can turn elsewhere. "
                 "Give the path that it leads to, or let root own the link and its directory."
             )
 
     return allow
 
 
-def _none(directory: Directory, name: str, _info: os.stat_result, text: str) -> None:
-    raise UnsafePathError(f"{directory.place(name)} is a symbolic link to {text}, which is not followed.")
+def _refuse_links(directory: Directory, name: str, _info: os.stat_result, text: str) -> None:
+    raise UnsafePathError(f"{directory.join(name)} is a symbolic link to {text}, which is not followed.")
 
 
-def _any(_directory: Directory, _name: str, _info: os.stat_result, _text: str) -> None:
+def _allow_links(_directory: Directory, _name: str, _info: os.stat_result, _text: str) -> None:
     """Every link may be followed: the walk itself keeps it below its top."""
 
 
-def reach(path: str, trusted: Iterable[int] = (), reading: bool = False, links: bool = True) -> Directory:
+def open_directory_safely(
+    path: str, trusted: Iterable[int] = (), reading: bool = False, links: bool = True
+) -> Directory:
     """Open a directory by its absolute path. Of links, at most root's own in root's directories are followed.
 
     Where something is written below it, a directory of a user who is not trusted must not lead to what others own.
     """
-    users = _trusted(trusted)
-    with _root(None if reading else users) as top:
-        found = _walk(top, _parts(path), _of_trusted(users) if links else _none)
+    users = _trusted_uids(trusted)
+    with _open_root(None if reading else users) as top:
+        found = _resolve(top, _split_path(path), _allow_trusted_links(users) if links else _refuse_links)
     with found.directory:
         return found.directory.duplicate() if found.name == "." else found.directory.enter(found.name)
 
 
-def enter_or_make(top: Directory, path: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
+def make_directories(top: Directory, path: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
     """Open a directory below another one, and make those that are missing on the way."""
     here = top.duplicate()
-    for name in _parts(path):
+    for name in _split_path(path):
         with here as above:
-            missing = above.find(name) is None
-            here = above.make(name, uid, gid, mode, prefix) if missing else above.enter(name)
+            missing = above.try_lstat(name) is None
+            here = above.make_directory(name, uid, gid, mode, prefix) if missing else above.enter(name)
     return here
 
 
-def beneath(top: Directory, path: str) -> Found:
+def resolve_beneath(top: Directory, path: str) -> DirectoryEntry:
     """Find a path below a directory. Links are followed as far as they stay below it."""
-    return _walk(top, _parts(path), _any)
+    return _resolve(top, _split_path(path), _allow_links)
 
 
 def open_file(path: str) -> int:
@@ -136,10 +138,10 @@ def open_file(path: str) -> int:
     laid: set[int] = set()
 
     def note(directory: Directory, _name: str, info: os.stat_result, _text: str) -> None:
-        laid.update({info.st_uid, directory.status().st_uid} - _trusted())
+        laid.update({info.st_uid, directory.stat().st_uid} - _trusted_uids())
 
-    with _root(None) as top:
-        found = _walk(top, _parts(path), note)
+    with _open_root(None) as top:
+        found = _resolve(top, _split_path(path), note)
     with found.directory:
         fd = found.directory.open_file(found.name)
     if laid and os.fstat(fd).st_uid not in laid:
@@ -157,13 +159,13 @@ def read_file(path: str, size: int = -1) -> bytes:
         return stream.read(size)
 
 
-def tree(directory: Directory, name: str) -> Iterator[Found]:
+def walk_tree(directory: Directory, name: str) -> Iterator[DirectoryEntry]:
     """A name and everything below it, directories before what is in them. No link is followed."""
     info = directory.lstat(name)
-    yield Found(directory, name, info)
+    yield DirectoryEntry(directory, name, info)
     if stat.S_ISDIR(info.st_mode):
         with directory.enter(name) as deeper:
-            for below in deeper.names():
+            for below in deeper.list_names():
                 # It may be gone by now, as temporary files are.
                 with contextlib.suppress(FileNotFoundError):
-                    yield from tree(deeper, below)
+                    yield from walk_tree(deeper, below)

@@ -28,7 +28,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_envi
     environment_text,
     write_environment,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy, describe
+from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy_code, describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 
 ADA = 4711
@@ -324,7 +324,7 @@ def test_no_code_is_read_through_a_link_in_a_race(shop, untouched, attack, flipp
         for _turn in rounds(lambda: "copied" in outcomes, 100):
             release = shop.root / "releases/one"
             try:
-                copy(describe(str(shop.old), [], ["*.aside", "*.link"]), str(release))
+                copy_code(describe_code(str(shop.old), [], ["*.aside", "*.link"]), str(release))
                 outcomes.add("copied")
             except (ReleaseError, OSError):
                 outcomes.add("refused")

@@ -24,24 +24,24 @@ HASH = "--hash=sha256:" + "a" * 64
     ],
 )
 def test_the_kind_follows_from_the_name(name, kind):
-    assert dependencies.kind(name) == kind
+    assert dependencies.detect_format(name) == kind
 
 
 @pytest.mark.parametrize("name", ["Flask-SQLAlchemy", "flask_sqlalchemy", "flask.SQLAlchemy", "flask-_.sqlalchemy"])
 def test_names_compare_as_pep_503_says(name):
-    assert dependencies.normalise(name) == "flask-sqlalchemy"
+    assert dependencies.normalize_name(name) == "flask-sqlalchemy"
 
 
 def test_lines_are_joined_and_comments_removed():
     text = "\ufeff# head\nflask==3 \\\n    --hash=sha256:1 \\\n    --hash=sha256:2  # two\n\nx @ https://h/x.whl#sha256=1\n"
-    assert [(line.number, line.text.split()) for line in dependencies.lines(text)] == [
+    assert [(line.number, line.text.split()) for line in dependencies.parse_lines(text)] == [
         (2, ["flask==3", "--hash=sha256:1", "--hash=sha256:2"]),
         (6, ["x", "@", "https://h/x.whl#sha256=1"]),
     ]
 
 
 def test_a_comment_ends_a_continued_line_and_a_file_may_end_in_one():
-    assert [line.text for line in dependencies.lines("flask \\\n# why\nclick\\")] == ["flask", "click"]
+    assert [line.text for line in dependencies.parse_lines("flask \\\n# why\nclick\\")] == ["flask", "click"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_comment_ends_a_continued_line_and_a_file_may_end_in_one():
     ],
 )
 def test_includes(line, found):
-    assert dependencies.includes(line) == found
+    assert dependencies.find_includes(line) == found
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_includes(line, found):
     ],
 )
 def test_an_include_is_relative_to_its_file(including, included, name):
-    assert dependencies.include_name(including, included) == name
+    assert dependencies.resolve_include(including, included) == name
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_include_is_relative_to_its_file(including, included, name):
     ],
 )
 def test_the_name_of_a_requirement(line, name):
-    assert dependencies.name_of(line) == name
+    assert dependencies.parse_name(line) == name
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_name_of_a_requirement(line, name):
     ],
 )
 def test_local_paths_are_recognised(line, path):
-    assert dependencies.local_path(line) == path
+    assert dependencies.parse_local_path(line) == path
 
 
 def test_hashes_are_fine():
@@ -174,12 +174,12 @@ def test_missing_packages():
         "uv.lock": '[[package]]\nname = "click"\nversion = "8"\n',
     }
     packages = ["flask-login>=1", "gevent", "six", "Click", "gunicorn>=24"]
-    assert dependencies.missing(packages, files) == ["six", "gunicorn>=24"]
+    assert dependencies.find_missing_packages(packages, files) == ["six", "gunicorn>=24"]
 
 
 def test_pyproject_dependencies():
-    assert dependencies.pyproject_requirements({"project": {"dependencies": ["flask>=3"]}}) == ["flask>=3"]
-    assert dependencies.pyproject_requirements({"project": {}}) == []
+    assert dependencies.parse_pyproject({"project": {"dependencies": ["flask>=3"]}}) == ["flask>=3"]
+    assert dependencies.parse_pyproject({"project": {}}) == []
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_pyproject_dependencies():
 )
 def test_pyproject_faults(data, fault):
     with pytest.raises(ValueError, match=fault):
-        dependencies.pyproject_requirements(data)
+        dependencies.parse_pyproject(data)
 
 
 def test_pylock_becomes_hashed_lines():
@@ -205,7 +205,7 @@ def test_pylock_becomes_hashed_lines():
             {"name": "x", "archive": {"url": "https://h/x.zip", "hashes": {"sha256": "4"}}},
         ],
     }
-    assert dependencies.pylock_requirements(data) == [
+    assert dependencies.parse_pylock(data) == [
         "colorama==0.4.6 ; sys_platform == 'win32' --hash=sha256:1 --hash=sha512:3",
         "x @ https://h/x.zip --hash=sha256:4",
     ]
@@ -224,18 +224,18 @@ def test_pylock_becomes_hashed_lines():
 )
 def test_pylock_faults(package, fault):
     with pytest.raises(ValueError, match=fault):
-        dependencies.pylock_requirements({"lock-version": "1.0", "packages": [package]})
+        dependencies.parse_pylock({"lock-version": "1.0", "packages": [package]})
 
 
 def test_pylock_of_an_unknown_version():
     with pytest.raises(ValueError, match="lock-version is '2.0'"):
-        dependencies.pylock_requirements({"lock-version": "2.0"})
+        dependencies.parse_pylock({"lock-version": "2.0"})
 
 
 def test_the_digest_names_the_inputs():
-    first = dependencies.digest({"a": [1, 2], "b": "x"})
-    assert first == dependencies.digest({"b": "x", "a": [1, 2]})
-    assert first != dependencies.digest({"a": [2, 1], "b": "x"})
+    first = dependencies.compute_digest({"a": [1, 2], "b": "x"})
+    assert first == dependencies.compute_digest({"b": "x", "a": [1, 2]})
+    assert first != dependencies.compute_digest({"a": [2, 1], "b": "x"})
     assert len(first) == 12 and int(first, 16) >= 0
 
 
@@ -249,5 +249,5 @@ def test_the_digest_names_the_inputs():
     ],
 )
 def test_credentials_of_urls(text, hidden, left_out):
-    assert dependencies.masked(text) == hidden
-    assert dependencies.without_user_info(text) == left_out
+    assert dependencies.mask_user_info(text) == hidden
+    assert dependencies.remove_user_info(text) == left_out

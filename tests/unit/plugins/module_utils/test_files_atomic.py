@@ -16,7 +16,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files import 
 
 @pytest.fixture
 def directory(tmp_path):
-    fd = atomic.open_directory(str(tmp_path))
+    fd = atomic.open_directory_fd(str(tmp_path))
     yield fd
     os.close(fd)
 
@@ -93,7 +93,7 @@ def test_a_disk_error_at_the_flush_is_not_hidden(directory, monkeypatch):
     ],
 )
 def test_an_error_names_a_path_and_what_to_do_where_there_is_something_to_do(error, text):
-    said = atomic.sentence(error, "/srv/a")
+    said = atomic.format_error(error, "/srv/a")
     assert said.startswith(text)
     assert ("Make room" in said) == ("Make room" in text)
 
@@ -101,14 +101,14 @@ def test_an_error_names_a_path_and_what_to_do_where_there_is_something_to_do(err
 def test_the_sha256_of_a_file_is_that_of_all_its_bytes(tmp_path):
     data = bytes(range(256)) * 8192
     (tmp_path / "file").write_bytes(data)
-    assert atomic.file_sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+    assert atomic.hash_file(tmp_path / "file") == hashlib.sha256(data).hexdigest()
 
 
 def test_an_error_names_the_file_and_no_temporary_name(tmp_path, monkeypatch):
     def refuse(*_arguments, **_keywords):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), ".flaskops-write-1490-abc")
 
-    monkeypatch.setattr(atomic, "write_temporary", refuse)
+    monkeypatch.setattr(atomic, "write_temporary_file", refuse)
     with pytest.raises(OSError) as error:
-        atomic.put_file(str(tmp_path / "record.json"), b"", 0o644)
-    assert atomic.sentence(error.value, "/srv") == f"{tmp_path}/record.json: Read-only file system."
+        atomic.replace_file(str(tmp_path / "record.json"), b"", 0o644)
+    assert atomic.format_error(error.value, "/srv") == f"{tmp_path}/record.json: Read-only file system."

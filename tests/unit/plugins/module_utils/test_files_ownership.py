@@ -26,12 +26,12 @@ def tree(tmp_path, as_root):
     (top / "script").write_text("")
     (top / "script").chmod(0o700)
     (top / "own").symlink_to("lib/module.py")
-    ownership.give(str(top), FOREIGN, FOREIGN)
+    ownership.chown_tree(str(top), FOREIGN, FOREIGN)
     return top
 
 
-def take(tree, allowed=ownership.link_within):
-    ownership.take(str(tree), 0, 0, allowed)
+def take(tree, allowed=ownership.is_link_within):
+    ownership.secure_tree(str(tree), 0, 0, allowed)
 
 
 def everything(tree):
@@ -110,7 +110,7 @@ def test_a_link_in_the_place_of_a_directory_is_not_followed(tree):
     ],
 )
 def test_whether_a_link_stays_within(path, text, within):
-    assert ownership.link_within(path, text) is within
+    assert ownership.is_link_within(path, text) is within
 
 
 def test_a_tree_of_any_depth_is_removed_and_a_link_alone(tree):
@@ -121,7 +121,7 @@ def test_a_tree_of_any_depth_is_removed_and_a_link_alone(tree):
         os.close(directory)
         directory = below
     os.close(directory)
-    ownership.remove(str(tree))
+    ownership.remove_tree(str(tree))
     (tree.parent / "link").symlink_to("beside")
-    ownership.remove(str(tree.parent / "link"))
+    ownership.remove_tree(str(tree.parent / "link"))
     assert [path.name for path in tree.parent.iterdir()] == ["beside"]

@@ -12,18 +12,18 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _former_user
 from ansible_collections.flaskops.production.plugins.module_utils._former_user import (
-    Handover,
-    find_former,
-    plan_handover,
-    read_handover,
-    settle_data,
-    share_data,
+    OwnershipTransfer,
+    find_former_owner,
+    finish_transfer,
+    plan_transfer,
+    read_transfer,
+    start_transfer,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
 # The former user is in Nginx's group, as www-data is.
 OLD, WEB, NEW = 54711, 54711, 54712
-HANDOVER = Handover((OLD,), (WEB,), NEW, NEW, WEB)
+HANDOVER = OwnershipTransfer((OLD,), (WEB,), NEW, NEW, WEB)
 pytestmark = pytest.mark.usefixtures("as_root")
 
 
@@ -51,7 +51,7 @@ def home(tmp_path):
     os.chown(shared / "static", 0, 0)
     (shared / ".env").write_text("SECRET=1")
     (shared / ".env").chmod(0o640)
-    if _acl.read(str(shared)) is None:
+    if _acl.read_acl(str(shared)) is None:
         pytest.skip("the file system keeps no access control lists")
     return Home(str(tmp_path))
 
@@ -98,11 +98,11 @@ def read(path):
 
 
 def share(home):
-    return share_data(home, plan_handover(home, find_former(home, NEW), NEW, NEW, WEB))
+    return start_transfer(home, plan_transfer(home, find_former_owner(home, NEW), NEW, NEW, WEB))
 
 
 def test_both_users_write_until_the_data_is_settled(home):
-    assert find_former(home, NEW).st_uid == OLD
+    assert find_former_owner(home, NEW).st_uid == OLD
     assert share(home) == []
     for name in ("media", "media/deep", "logs", "instance"):
         path = f"{home.shared}/{name}"
@@ -114,11 +114,11 @@ def test_both_users_write_until_the_data_is_settled(home):
         assert as_user(NEW, NEW, append, f"{path}/of-{OLD}")
     # Nobody else can.
     assert not as_user(OLD + 7, OLD + 7, read, f"{home.shared}/media/file")
-    assert find_former(home, NEW) is None
-    assert read_handover(home).former_uids == (OLD,)
+    assert find_former_owner(home, NEW) is None
+    assert read_transfer(home).former_uids == (OLD,)
 
-    settle_data(home)
-    assert read_handover(home) is None
+    finish_transfer(home)
+    assert read_transfer(home) is None
     for name, group, mode in (
         ("media", WEB, "2750"),
         ("media/deep", WEB, "2750"),
@@ -129,9 +129,9 @@ def test_both_users_write_until_the_data_is_settled(home):
         assert look(path) == (NEW, group, mode)
         for file in ("file", f"of-{OLD}", f"of-{NEW}"):
             assert look(f"{path}/{file}") == (NEW, group, "0640"), (name, file)
-            assert _acl.read(f"{path}/{file}") == {}
+            assert _acl.read_acl(f"{path}/{file}") == {}
         for kind in (_acl.ACCESS, _acl.DEFAULT):
-            assert _acl.read(path, kind) == {}
+            assert _acl.read_acl(path, kind) == {}
         assert not as_user(OLD, WEB, append, f"{path}/file")
     # Nginx's group reads uploads, and the umask counts again.
     assert as_user(OLD, WEB, read, f"{home.shared}/media/deep/of-{NEW}")
@@ -159,15 +159,15 @@ def test_nothing_outside_of_the_data_changes(home, tmp_path):
         os.chown(media / name, OLD, WEB, follow_symlinks=False)
     before = look(outside), look(outside / "file"), look(media / "root's")
     assert share(home) == [str(media / "hard")]
-    settle_data(home)
+    finish_transfer(home)
     assert (look(outside), look(outside / "file"), look(media / "root's")) == before
-    assert _acl.read(str(outside / "file")) == {}
+    assert _acl.read_acl(str(outside / "file")) == {}
     assert [look(media / name)[0] for name in ("link", "directory", "pipe")] == [NEW] * 3
     assert look(media / "hard")[0] == OLD
 
 
 def test_a_handover_that_was_interrupted_is_done_again(home, monkeypatch):
-    give, given = _former_user._give, []
+    give, given = _former_user._change_owner, []
 
     def interrupted(item, handover, gid):
         given.append(item.path)
@@ -175,13 +175,13 @@ def test_a_handover_that_was_interrupted_is_done_again(home, monkeypatch):
             raise KeyboardInterrupt
         give(item, handover, gid)
 
-    monkeypatch.setattr(_former_user, "_give", interrupted)
+    monkeypatch.setattr(_former_user, "_change_owner", interrupted)
     with pytest.raises(KeyboardInterrupt):
         share(home)
-    assert find_former(home, NEW).st_uid == OLD
+    assert find_former_owner(home, NEW).st_uid == OLD
     monkeypatch.undo()
     assert share(home) == []
-    settle_data(home)
+    finish_transfer(home)
     owners = {
         look(os.path.join(path, name))[0] for path, names, files in os.walk(home.shared) for name in names + files
     }
@@ -192,20 +192,20 @@ def test_a_handover_that_was_interrupted_is_done_again(home, monkeypatch):
 def test_a_second_change_before_the_first_is_settled(home):
     share(home)
     third = NEW + 1
-    handover = plan_handover(home, find_former(home, third), third, third, WEB)
+    handover = plan_transfer(home, find_former_owner(home, third), third, third, WEB)
     assert handover.former_uids == (OLD, NEW)
-    assert share_data(home, handover) == []
+    assert start_transfer(home, handover) == []
     for uid, gid in ((OLD, WEB), (NEW, NEW), (third, third)):
         assert as_user(uid, gid, append, f"{home.shared}/instance/file"), uid
         assert as_user(uid, gid, create, f"{home.shared}/instance/of-{uid}"), uid
-    settle_data(home)
+    finish_transfer(home)
     for name in ("file", f"of-{OLD}", f"of-{NEW}", f"of-{third}"):
         assert look(f"{home.shared}/instance/{name}") == (third, third, "0640")
-        assert _acl.read(f"{home.shared}/instance/{name}") == {}
+        assert _acl.read_acl(f"{home.shared}/instance/{name}") == {}
 
 
 def test_directories_that_lie_too_deep_are_left_and_named(home):
-    depth = _former_user._DEPTH
+    depth = _former_user._MAX_DEPTH
     path = f"{home.shared}/media"
     for _level in range(depth + 5):
         path += "/d"
@@ -218,20 +218,20 @@ def test_directories_that_lie_too_deep_are_left_and_named(home):
 
 def test_lists_of_others_stay(home):
     file = f"{home.shared}/media/file"
-    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4, 4))
+    _acl.write_acl(file, _acl.add_user(_acl.from_mode(0o640), 4, 4))
     share(home)
-    settle_data(home)
-    assert _acl.users(_acl.read(file)) == {4: 4}
+    finish_transfer(home)
+    assert _acl.get_user_rights(_acl.read_acl(file)) == {4: 4}
 
 
 @pytest.mark.parametrize("owner", [0, NEW])
 def test_no_former_user(home, owner):
     os.chown(f"{home.shared}/media", owner, owner)
-    assert find_former(home, NEW) is None
+    assert find_former_owner(home, NEW) is None
 
 
 def test_nothing_is_there_yet(tmp_path):
     home = Home(str(tmp_path / "none"))
-    assert find_former(home, NEW) is None
-    assert read_handover(home) is None
-    settle_data(home)
+    assert find_former_owner(home, NEW) is None
+    assert read_transfer(home) is None
+    finish_transfer(home)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy, describe
+from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy_code, describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._releases import NAME, ReleaseError
 from ansible_collections.flaskops.production.plugins.modules import adoption_plan
 
@@ -34,7 +34,7 @@ def code(tmp_path):
 
 
 def source(code, paths=(), patterns=()):
-    return describe(str(code), [str(code / path) for path in paths], list(patterns))
+    return describe_code(str(code), [str(code / path) for path in paths], list(patterns))
 
 
 def test_the_name_says_when_and_what(code):
@@ -45,7 +45,7 @@ def test_the_name_says_when_and_what(code):
 
 
 def test_the_same_code_has_the_same_name_everywhere(code, tmp_path):
-    copy(source(code), str(tmp_path / "copy"))
+    copy_code(source(code), str(tmp_path / "copy"))
     assert source(tmp_path / "copy")["name"] == source(code)["name"]
 
 
@@ -66,7 +66,7 @@ def test_other_code_has_another_digest(code, change):
 
 
 def test_a_copy_is_code_that_anybody_may_read(code, tmp_path):
-    copy(source(code), str(tmp_path / "copy"))
+    copy_code(source(code), str(tmp_path / "copy"))
     modes = {path.name: f"{path.stat().st_mode & 0o7777:o}" for path in (tmp_path / "copy").rglob("*")}
     assert modes == {"wsgi.py": "644", "manage": "755", "shop": "755", "__init__.py": "644"}
 
@@ -81,7 +81,7 @@ def test_what_is_no_code_stays(code, tmp_path):
     with socket.socket(socket.AF_UNIX) as server:
         os.chdir(code)  # a socket's path is short
         server.bind("shop.sock")
-        copy(source(code, ["uploads", "shop.db"], [".git", "*.pyc"]), str(tmp_path / "copy"))
+        copy_code(source(code, ["uploads", "shop.db"], [".git", "*.pyc"]), str(tmp_path / "copy"))
     names = sorted(str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*"))
     assert names == ["manage", "shop", "shop/__init__.py", "wsgi.py"]
 
@@ -89,7 +89,7 @@ def test_what_is_no_code_stays(code, tmp_path):
 def test_links_into_the_old_tree_lead_into_the_copy(code, tmp_path):
     (code / "shop/start").symlink_to(code / "wsgi.py")
     (code / "shop/os").symlink_to("/etc/os-release")
-    copy(source(code), str(tmp_path / "copy"))
+    copy_code(source(code), str(tmp_path / "copy"))
     assert os.readlink(tmp_path / "copy/shop/start") == "../wsgi.py"
     assert os.readlink(tmp_path / "copy/shop/os") == "/etc/os-release"
 
@@ -98,7 +98,7 @@ def test_code_that_changes_meanwhile_is_refused(code, tmp_path):
     found = source(code)
     (code / "wsgi.py").write_text("app = 2\n")
     with pytest.raises(ReleaseError, match="changed while it was copied"):
-        copy(found, str(tmp_path / "copy"))
+        copy_code(found, str(tmp_path / "copy"))
 
 
 def test_the_same_names_are_left_out_as_of_every_release():

@@ -43,7 +43,7 @@ def index():
 
 def refusal(index, password, *names):
     url = f"http://me:{password}@127.0.0.1:{index.port}/simple/"
-    return indexes.refusal(indexes.Index(url, "venv_extra_index_urls"), list(names or ["web"]), {"no_proxy": "*"})
+    return indexes.check_index(indexes.Index(url, "venv_extra_index_urls"), list(names or ["web"]), {"no_proxy": "*"})
 
 
 def test_a_wrong_password_is_told_without_being_shown(index):
@@ -77,14 +77,14 @@ def test_what_counts_as_a_refusal(index, answers, refused):
 
 def test_an_index_that_is_not_there_is_the_installers_to_report():
     gone = indexes.Index("http://me:pw@127.0.0.1:9/simple", "venv_index_url")
-    assert indexes.refusal(gone, ["web"], {"no_proxy": "*"}) is None
+    assert indexes.check_index(gone, ["web"], {"no_proxy": "*"}) is None
 
 
 def test_every_place_where_an_index_is_set_is_known(tmp_path, monkeypatch):
     configuration = tmp_path / "pip.conf"
     configuration.write_text("[global]\nextra-index-url =\n  https://six.example/simple\n  https://seven.example/\n")
     monkeypatch.setattr(indexes, "CONFIGURATION", (str(configuration), "/nonexistent"))
-    found = indexes.indexes(
+    found = indexes.list_indexes(
         indexes.Index("https://one.example/", "venv_index_url"),
         ["https://two.example/", "file:///srv/wheels"],
         {"PIP_EXTRA_INDEX_URL": "https://three.example/", "UV_INDEX": "own=https://four.example/"},

@@ -13,9 +13,9 @@ import yaml
 from ansible_collections.flaskops.production.plugins.module_utils import _platform
 from ansible_collections.flaskops.production.plugins.module_utils._platform import (
     SUPPORTED,
-    refusal,
-    supported,
-    unsupported,
+    check_os_release,
+    check_platform,
+    format_supported,
 )
 
 COLLECTION = Path(__file__).parents[4]
@@ -60,27 +60,27 @@ SYSTEMS = {
 def test_a_system_is_supported_or_named(name):
     text, is_supported = SYSTEMS[name]
     if is_supported:
-        assert refusal(text) == ""
+        assert check_os_release(text) == ""
         return
-    assert refusal(text) == (
+    assert check_os_release(text) == (
         f"This host runs {name}, but only Debian 12 and 13 and Ubuntu 22.04, 24.04 and 26.04 are supported."
     )
 
 
 def test_quotes_do_not_matter():
     for text in ("ID=debian\nVERSION_ID=12\n", "ID='debian'\nVERSION_ID='12'\n", 'ID="debian"\nVERSION_ID="12"\n'):
-        assert refusal(text) == ""
+        assert check_os_release(text) == ""
 
 
 def test_the_first_file_that_exists_counts(tmp_path, monkeypatch):
     one, two = tmp_path / "one", tmp_path / "two"
     monkeypatch.setattr(_platform, "FILES", (str(one), str(two)))
     two.write_text(DEBIAN.format("12", "bookworm"))
-    assert unsupported() == ""
+    assert check_platform() == ""
     one.write_text(DEBIAN.format("11", "bullseye"))
-    assert "bullseye" in unsupported()
+    assert "bullseye" in check_platform()
     monkeypatch.setattr(_platform, "FILES", (str(tmp_path / "none"),))
-    assert "without os-release" in unsupported()
+    assert "without os-release" in check_platform()
 
 
 @pytest.mark.parametrize("path", ROLES, ids=lambda path: path.parents[1].name)
@@ -93,4 +93,4 @@ def test_each_role_declares_the_same_systems(path):
 @pytest.mark.parametrize("name", ["README.md", "docs/comparison.md", "docs/getting-started.md"])
 def test_the_documentation_lists_the_same_systems(name):
     text = " ".join((COLLECTION / name).read_text().split())
-    assert supported() in text
+    assert format_supported() in text

@@ -25,15 +25,15 @@ CONTRADICTS = "contradicts venv_index_url, which says where packages come from: 
     ],
 )
 def test_other_places_than_that_of_the_setting_are_refused(line):
-    (fault,) = rules.contradictions({"r.txt": f"flask\n{line}\n"}, [], False, "venv_index_url")
+    (fault,) = rules.find_contradictions({"r.txt": f"flask\n{line}\n"}, [], False, "venv_index_url")
     assert fault.startswith("r.txt, line 2: '") and fault.endswith(f"' {CONTRADICTS}.")
     assert "secret" not in fault
-    assert rules.contradictions({"r.txt": line}, [], False, "") == []
+    assert rules.find_contradictions({"r.txt": line}, [], False, "") == []
 
 
 def test_more_indexes_leave_room_for_one_more_but_not_for_another_one():
     def faults(line):
-        return rules.contradictions({"r.txt": line}, [], False, "venv_extra_index_urls")
+        return rules.find_contradictions({"r.txt": line}, [], False, "venv_extra_index_urls")
 
     assert faults("--extra-index-url https://b.example/simple") == []
     assert "contradicts venv_extra_index_urls" in faults("--index-url https://b.example/simple")[0]
@@ -62,9 +62,9 @@ def test_more_indexes_leave_room_for_one_more_but_not_for_another_one():
     ],
 )
 def test_what_would_run_code_is_refused_where_only_wheels_are_accepted(line, fault):
-    (found,) = rules.contradictions({"r.txt": line}, [], True, "")
+    (found,) = rules.find_contradictions({"r.txt": line}, [], True, "")
     assert found.startswith("r.txt, line 1: '") and fault in found and "venv_only_binary" in found
-    assert rules.contradictions({"r.txt": line}, [], False, "") == []
+    assert rules.find_contradictions({"r.txt": line}, [], False, "") == []
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_what_would_run_code_is_refused_where_only_wheels_are_accepted(line, fau
     ],
 )
 def test_what_runs_no_code_is_accepted(line):
-    assert rules.contradictions({"r.txt": line}, [], True, "") == []
+    assert rules.find_contradictions({"r.txt": line}, [], True, "") == []
 
 
 def test_added_packages_are_looked_at_and_other_formats_are_not():
-    (fault,) = rules.contradictions({"uv.lock": "./evil.tar.gz"}, ["own @ https://h.example/own.zip"], True, "")
+    (fault,) = rules.find_contradictions({"uv.lock": "./evil.tar.gz"}, ["own @ https://h.example/own.zip"], True, "")
     assert fault.startswith("venv_packages has 'own @ https://h.example/own.zip', which is not a wheel")
 
 
 def test_the_hosts_that_texts_name():
     texts = ["https://me:pw@A.example:8443/simple", "x @ git+https://b.example/x.git\n--index-url=http://c.example"]
-    assert rules.hosts(texts) == {"a.example", "b.example", "c.example"}
+    assert rules.find_hosts(texts) == {"a.example", "b.example", "c.example"}

@@ -49,17 +49,17 @@ SAID = {
 def test_values_are_hidden(tmp_path, said, shown):
     quoted = {name: re.sub(r'(["\\$`])', r"\\\1", value) for name, value in ENVIRONMENT.items()}
     (tmp_path / ".env").write_text("".join(f'{name}="{value}"\n' for name, value in quoted.items()))
-    assert _secrets.hide(said, str(tmp_path / ".env")) == shown
+    assert _secrets.hide_secrets(said, str(tmp_path / ".env")) == shown
 
 
 def test_a_file_that_was_written_by_hand(tmp_path):
     (tmp_path / ".env").write_text("# secrets\nexport TOKEN='single quoted'\nKEY = no\nPASSWORD=plain-one\n  X=\n")
     said = "single quoted, plain-one, # secrets"
-    assert _secrets.hide(said, str(tmp_path / ".env")) == "********, ********, # secrets"
+    assert _secrets.hide_secrets(said, str(tmp_path / ".env")) == "********, ********, # secrets"
 
 
 def test_without_a_file_there_is_nothing_to_hide(tmp_path):
-    assert _secrets.hide("as it is", str(tmp_path / ".env")) == "as it is"
+    assert _secrets.hide_secrets("as it is", str(tmp_path / ".env")) == "as it is"
 
 
 UNIT = "myapp.service"
@@ -82,7 +82,7 @@ def test_credentials_are_hidden_whatever_form_they_have(tmp_path):
     ]
     read = _secrets.read_credentials(directives, UNIT)
     said = "tok-1, json-pass, mail-pass, MIIEvAIBADAN, set-here, user web, myapp"
-    shown = _secrets.hide(said, str(tmp_path / ".env"), read)
+    shown = _secrets.hide_secrets(said, str(tmp_path / ".env"), read)
     assert shown == "********, ********, ********, ********, ********, user web, myapp"
 
 
@@ -92,7 +92,7 @@ def test_a_unit_without_credentials_has_none():
 
 def test_a_pipe_in_the_place_of_the_environment_file_stops_nobody(tmp_path):
     os.mkfifo(tmp_path / ".env")
-    assert _secrets.hide("said", str(tmp_path / ".env")) == "said"
+    assert _secrets.hide_secrets("said", str(tmp_path / ".env")) == "said"
 
 
 def test_a_value_of_several_lines_is_hidden_line_by_line(tmp_path):
@@ -100,6 +100,6 @@ def test_a_value_of_several_lines_is_hidden_line_by_line(tmp_path):
         'A="1"\nPEM_KEY="-----BEGIN-----\nMIIEvQIBADANBg\\$\n\nb=c\n-----END-----\n"\nB=plain\n'
     )
     said = "line 2 of it is MIIEvQIBADANBg$, and B is plain"
-    assert _secrets.hide(said, str(tmp_path / ".env")) == "line 2 of it is ********, and B is plain"
-    secrets, _words = _secrets.values_of((tmp_path / ".env").read_text())
+    assert _secrets.hide_secrets(said, str(tmp_path / ".env")) == "line 2 of it is ********, and B is plain"
+    secrets, _words = _secrets.find_secrets((tmp_path / ".env").read_text())
     assert "-----BEGIN-----\nMIIEvQIBADANBg$\n\nb=c\n-----END-----\n" in secrets

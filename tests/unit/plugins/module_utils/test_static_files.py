@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._staged import check_static_paths
-from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect
+from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect_static_files
 
 ADA, OWNER = 4711, 4712
 
@@ -42,7 +42,7 @@ class Site:
 
     def collect(self, replace=True):
         record = {"static_paths": self.static_paths, "shared_paths": self.shared_paths}
-        collect(self.home, str(self.release), record, replace)
+        collect_static_files(self.home, str(self.release), record, replace)
         return {
             str(path.relative_to(self.static)): path.read_text()
             for path in self.static.rglob("*")

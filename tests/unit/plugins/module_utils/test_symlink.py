@@ -15,14 +15,14 @@ import time
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import temporary_name
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import make_temporary_name
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     TEMPORARY_PREFIX,
     SymlinkError,
-    exchange,
-    leads_through,
-    read,
-    swap,
+    exchange_names,
+    is_reached_through,
+    read_link,
+    swap_link,
     sync_filesystem,
 )
 
@@ -47,20 +47,20 @@ def dead_pid():
 
 def test_swap_returns_what_was_there(root):
     app = str(root / "app")
-    assert swap(app, "releases/1") is None
-    assert swap(app, "releases/2") == "releases/1"
-    assert read(app) == "releases/2"
+    assert swap_link(app, "releases/1") is None
+    assert swap_link(app, "releases/2") == "releases/1"
+    assert read_link(app) == "releases/2"
     assert sorted(os.listdir(root)) == ["app", "releases"]
 
 
 def test_swap_replaces_a_dangling_link(root):
     (root / "app").symlink_to("releases/gone")
-    assert swap(str(root / "app"), "releases/1") == "releases/gone"
+    assert swap_link(str(root / "app"), "releases/1") == "releases/gone"
     assert (root / "app" / "page").read_text() == "1"
 
 
 def test_read_of_nothing_is_none(root):
-    assert read(str(root / "app")) is None
+    assert read_link(str(root / "app")) is None
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_swap_refuses(root, path, target, message):
     (root / "venv").symlink_to("app/.venv")
     before = sorted(os.listdir(root)), os.readlink(root / "app")
     with pytest.raises(SymlinkError) as refused:
-        swap(path.format(root=root), target)
+        swap_link(path.format(root=root), target)
     assert str(refused.value).startswith(message.format(root=root))
     assert str(refused.value).endswith(".")
     assert (sorted(os.listdir(root)), os.readlink(root / "app")) == before
@@ -98,16 +98,16 @@ def test_leads_through_follows_the_links_on_the_way(root):
     (root / "app").symlink_to("releases/1")
     (root / "alias").symlink_to(".")
     link = str(root / "app")
-    assert leads_through(str(root / "alias" / "app"), link)
-    assert leads_through(str(root / "releases" / ".." / "app" / "page"), link)
-    assert leads_through(link, str(root / "alias" / "app"))
-    assert not leads_through(str(root / "alias" / "releases" / "2"), link)
+    assert is_reached_through(str(root / "alias" / "app"), link)
+    assert is_reached_through(str(root / "releases" / ".." / "app" / "page"), link)
+    assert is_reached_through(link, str(root / "alias" / "app"))
+    assert not is_reached_through(str(root / "alias" / "releases" / "2"), link)
 
 
 def test_leads_through_ends_on_a_circle_of_links(root):
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
-    assert not leads_through(str(root / "a"), str(root / "app"))
+    assert not is_reached_through(str(root / "a"), str(root / "app"))
 
 
 def test_swap_flushes_the_target_before_and_the_directory_after(root, monkeypatch):
@@ -118,16 +118,16 @@ def test_swap_flushes_the_target_before_and_the_directory_after(root, monkeypatc
         _symlink, "sync_directory", lambda fd: steps.append(("fsync", os.readlink(f"/proc/self/fd/{fd}")))
     )
     monkeypatch.setattr(os, "replace", lambda *names, **fds: (steps.append(("rename",)), rename(*names, **fds)))
-    swap(str(root / "app"), "releases/1")
+    swap_link(str(root / "app"), "releases/1")
     assert steps == [("flush", str(root / "releases/1")), ("rename",), ("fsync", str(root))]
     del steps[:]
-    swap(str(root / "app"), "releases/2", sync=False)
+    swap_link(str(root / "app"), "releases/2", sync=False)
     assert steps == [("rename",)]
 
 
 def test_sync_filesystem_flushes_all_where_syncfs_is_missing(root, monkeypatch):
     calls = []
-    monkeypatch.setattr(_symlink, "_libc_function", lambda name: None)
+    monkeypatch.setattr(_symlink, "_find_libc_function", lambda name: None)
     monkeypatch.setattr(os, "sync", lambda: calls.append("sync"))
     sync_filesystem(str(root))
     assert calls == ["sync"]
@@ -145,7 +145,7 @@ def test_a_failed_rename_leaves_no_temporary_name(root, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(SymlinkError, match="app could not be pointed at releases/1: Permission denied"):
-        swap(str(root / "app"), "releases/1")
+        swap_link(str(root / "app"), "releases/1")
     assert os.listdir(root) == ["releases"]
 
 
@@ -159,9 +159,9 @@ def test_a_swap_survives_that_its_temporary_name_is_swept(root, monkeypatch):
         return rename(source, *names, **fds)
 
     monkeypatch.setattr(os, "replace", sweep_first)
-    swap(str(root / "app"), "releases/1")
+    swap_link(str(root / "app"), "releases/1")
     assert swept
-    assert read(str(root / "app")) == "releases/1"
+    assert read_link(str(root / "app")) == "releases/1"
 
 
 def test_leftovers_of_killed_runs_are_swept_and_others_kept(root):
@@ -177,27 +177,27 @@ def test_leftovers_of_killed_runs_are_swept_and_others_kept(root):
         (root / name).symlink_to("releases/gone")
     os.utime(root / f"{TEMPORARY_PREFIX}{alive}-fedcba9876543210", (time.time() - 120,) * 2, follow_symlinks=False)
     (root / f"{TEMPORARY_PREFIX}{dead}-directory").mkdir()
-    swap(str(root / "app"), "releases/1")
+    swap_link(str(root / "app"), "releases/1")
     left = set(os.listdir(root)) - {"app", "releases"}
     assert left == {name for name, kept in names.items() if kept} | {f"{TEMPORARY_PREFIX}{dead}-directory"}
 
 
 def _swap_and_die(path):
     os.replace = lambda *_names, **_fds: os.kill(os.getpid(), signal.SIGKILL)
-    swap(path, "releases/2", sync=False)
+    swap_link(path, "releases/2", sync=False)
 
 
 def test_a_killed_run_keeps_the_old_link_and_the_next_cleans_up(root):
     app = str(root / "app")
-    swap(app, "releases/1")
+    swap_link(app, "releases/1")
     killed = multiprocessing.get_context("fork").Process(target=_swap_and_die, args=(app,))
     killed.start()
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
-    assert read(app) == "releases/1"
+    assert read_link(app) == "releases/1"
     assert len(temporaries(root)) == 1
-    swap(app, "releases/2")
-    assert read(app) == "releases/2"
+    swap_link(app, "releases/2")
+    assert read_link(app) == "releases/2"
     assert temporaries(root) == []
 
 
@@ -234,8 +234,8 @@ def _watch(root, change, swaps):
 
 
 def test_a_reader_never_misses_during_2000_swaps(root):
-    swap(str(root / "app"), "releases/1")
-    assert _watch(root, lambda path, to: swap(path, to, sync=False), 2_000) == (0, 2)
+    swap_link(str(root / "app"), "releases/1")
+    assert _watch(root, lambda path, to: swap_link(path, to, sync=False), 2_000) == (0, 2)
 
 
 def test_the_reader_sees_a_miss_when_the_link_is_removed_first(root):
@@ -243,7 +243,7 @@ def test_the_reader_sees_a_miss_when_the_link_is_removed_first(root):
         os.unlink(path)
         os.symlink(target, path)
 
-    swap(str(root / "app"), "releases/1")
+    swap_link(str(root / "app"), "releases/1")
     missed, _seen = _watch(root, remove_and_make, 5_000)
     assert missed > 0
 
@@ -256,7 +256,7 @@ def test_eight_threads_swap_at_once(root):
         try:
             start.wait(30)
             for turn in range(200):
-                swap(app, f"releases/{(number + turn) % 2 + 1}", sync=False)
+                swap_link(app, f"releases/{(number + turn) % 2 + 1}", sync=False)
                 with open(os.path.join(app, "page"), encoding="ascii") as page:
                     assert page.read() in "12"
         except Exception as error:
@@ -274,28 +274,28 @@ def test_eight_threads_swap_at_once(root):
 @pytest.fixture(params=["libc", "syscall"])
 def way(request, monkeypatch):
     if request.param == "syscall":
-        find = _symlink._libc_function
-        monkeypatch.setattr(_symlink, "_libc_function", lambda name: None if name == "renameat2" else find(name))
+        find = _symlink._find_libc_function
+        monkeypatch.setattr(_symlink, "_find_libc_function", lambda name: None if name == "renameat2" else find(name))
     return request.param
 
 
 def test_exchange_lets_a_link_and_a_directory_change_places(root, way):
-    swap(str(root / "app"), "releases/1")
+    swap_link(str(root / "app"), "releases/1")
     (root / "old").mkdir()
-    exchange(str(root / "app"), str(root / "old"))
+    exchange_names(str(root / "app"), str(root / "old"))
     assert (root / "app").is_dir() and not (root / "app").is_symlink()
     assert os.readlink(root / "old") == "releases/1"
 
 
 def test_exchange_names_what_is_missing(root, way):
     with pytest.raises(SymlinkError) as refused:
-        exchange(str(root / "releases"), str(root / "gone"))
+        exchange_names(str(root / "releases"), str(root / "gone"))
     assert str(refused.value) == (f"{root}/releases and {root}/gone can't change places: {root}/gone does not exist.")
 
 
 def test_exchange_refuses_a_directory_and_what_is_in_it(root, way):
     with pytest.raises(SymlinkError, match="can't change places: one of them lies inside the other"):
-        exchange(str(root), str(root / "releases"))
+        exchange_names(str(root), str(root / "releases"))
 
 
 @pytest.mark.parametrize(
@@ -310,27 +310,27 @@ def test_exchange_refuses_a_directory_and_what_is_in_it(root, way):
 def test_exchange_says_why_it_could_not(root, monkeypatch, code, message):
     monkeypatch.setattr(_symlink, "_renameat2", lambda *_arguments: getattr(_symlink.errno, code))
     with pytest.raises(SymlinkError) as refused:
-        exchange(str(root / "releases/1"), str(root / "releases/2"))
+        exchange_names(str(root / "releases/1"), str(root / "releases/2"))
     assert str(refused.value).endswith(message)
 
 
 def test_exchange_on_an_unknown_machine_says_so(root, monkeypatch):
     monkeypatch.setattr(_symlink.platform, "machine", lambda: "pdp11")
-    monkeypatch.setattr(_symlink, "_libc_function", lambda name: None)
+    monkeypatch.setattr(_symlink, "_find_libc_function", lambda name: None)
     with pytest.raises(SymlinkError, match="offers no renameat2"):
-        exchange(str(root / "releases/1"), str(root / "releases/2"))
+        exchange_names(str(root / "releases/1"), str(root / "releases/2"))
 
 
 def test_without_ctypes_it_flushes_all_and_exchanges_nothing(root, monkeypatch):
     monkeypatch.setattr(_symlink, "ctypes", None)
-    swap(str(root / "app"), "releases/1")
-    assert read(str(root / "app")) == "releases/1"
+    swap_link(str(root / "app"), "releases/1")
+    assert read_link(str(root / "app")) == "releases/1"
     with pytest.raises(SymlinkError, match="offers no renameat2"):
-        exchange(str(root / "releases/1"), str(root / "releases/2"))
+        exchange_names(str(root / "releases/1"), str(root / "releases/2"))
 
 
 def test_temporary_names_fit_beside_the_longest_name(root):
     longest = str(root / ("a" * 255))
-    swap(longest, "releases/1")
-    assert read(longest) == "releases/1"
-    assert temporary_name(TEMPORARY_PREFIX) != temporary_name(TEMPORARY_PREFIX)
+    swap_link(longest, "releases/1")
+    assert read_link(longest) == "releases/1"
+    assert make_temporary_name(TEMPORARY_PREFIX) != make_temporary_name(TEMPORARY_PREFIX)

@@ -13,14 +13,14 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     UnsafePathError,
-    settle,
+    set_owner_and_mode,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    beneath,
+    open_directory_safely,
     open_file,
-    reach,
     read_file,
-    tree,
+    resolve_beneath,
+    walk_tree,
 )
 
 ADA, BOB = 4711, 4712
@@ -44,21 +44,21 @@ def home(tmp_path, as_root):
 
 
 def read_beneath(top, name):
-    with reach(str(top), reading=True) as directory:
-        found = beneath(directory, name)
-        with found.directory, found.directory.opened_file(found.name) as stream:
+    with open_directory_safely(str(top), reading=True) as directory:
+        found = resolve_beneath(directory, name)
+        with found.directory, found.directory.open_stream(found.name) as stream:
             return stream.read()
 
 
 def test_the_descriptor_is_that_of_the_path(home):
-    with reach(str(home)) as directory:
-        assert directory.status().st_ino == home.stat().st_ino
-        assert directory.names() == ["data", "file"]
+    with open_directory_safely(str(home)) as directory:
+        assert directory.stat().st_ino == home.stat().st_ino
+        assert directory.list_names() == ["data", "file"]
 
 
 def test_a_missing_name_is_named_whole(home):
     with pytest.raises(FileNotFoundError) as error:
-        reach(str(home / "gone/deeper"))
+        open_directory_safely(str(home / "gone/deeper"))
     assert error.value.filename == str(home / "gone")
 
 
@@ -66,11 +66,11 @@ def test_a_missing_name_is_named_whole(home):
 def test_roots_own_link_is_followed_where_links_are(home, tmp_path, links):
     (tmp_path / "alias").symlink_to("ada")
     if links:
-        with reach(str(tmp_path / "alias/data")) as directory:
+        with open_directory_safely(str(tmp_path / "alias/data")) as directory:
             assert directory.path == str(home / "data")
     else:
         with pytest.raises(UnsafePathError, match="is a symbolic link to ada, which is not followed"):
-            reach(str(tmp_path / "alias/data"), links=False)
+            open_directory_safely(str(tmp_path / "alias/data"), links=False)
 
 
 @pytest.mark.parametrize("of", ["link", "directory"])
@@ -80,28 +80,28 @@ def test_a_link_that_another_user_can_turn_is_refused(home, tmp_path, of):
     if of == "link":
         give(link, ADA)
     with pytest.raises(UnsafePathError, match="a user other than root can turn elsewhere"):
-        reach(str(link / "ada"))
+        open_directory_safely(str(link / "ada"))
 
 
 def test_a_users_directory_must_not_lead_to_what_others_own(home):
     (home / "data/inner").mkdir()
     with pytest.raises(UnsafePathError, match=f"inner belongs to root, but {home}/data"):
-        reach(str(home / "data/inner"))
+        open_directory_safely(str(home / "data/inner"))
     give(home / "data/inner", BOB)
     with pytest.raises(UnsafePathError, match=f"inner belongs to {BOB}"):
-        reach(str(home / "data/inner"))
+        open_directory_safely(str(home / "data/inner"))
     # Nothing is written there, or the task says that ada is trusted, or all of it is hers.
-    reach(str(home / "data/inner"), reading=True).close()
-    reach(str(home / "data/inner"), trusted={ADA}).close()
+    open_directory_safely(str(home / "data/inner"), reading=True).close()
+    open_directory_safely(str(home / "data/inner"), trusted={ADA}).close()
     give(home / "data/inner", ADA)
-    reach(str(home / "data/inner")).close()
+    open_directory_safely(str(home / "data/inner")).close()
 
 
 def test_no_more_links_than_the_kernel_follows(tmp_path, as_root):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="Too many levels"):
-        reach(str(tmp_path / "a"))
+        open_directory_safely(str(tmp_path / "a"))
 
 
 # Beneath
@@ -175,8 +175,8 @@ def test_a_tree_holds_links_and_does_not_follow_them(home, tmp_path):
     (home / "data/out").symlink_to(tmp_path)
     (home / "data/inner").mkdir()
     (home / "data/inner/file").write_text("x")
-    with reach(str(home), reading=True) as directory:
-        found = [os.path.relpath(item.path, home) for item in tree(directory, "data")]
+    with open_directory_safely(str(home), reading=True) as directory:
+        found = [os.path.relpath(item.path, home) for item in walk_tree(directory, "data")]
     assert found == ["data", "data/inner", "data/inner/file", "data/out"]
 
 
@@ -184,32 +184,32 @@ def test_a_tree_holds_links_and_does_not_follow_them(home, tmp_path):
 
 
 def test_a_new_file_is_settled_before_it_has_its_name(home):
-    with reach(str(home)) as directory:
-        with directory.replacing("file", PREFIX) as stream:
+    with open_directory_safely(str(home)) as directory:
+        with directory.open_replacement("file", PREFIX) as stream:
             stream.write(b"new")
             assert (home / "file").read_text() == "of ada"
-            settle(stream.fileno(), ADA, BOB, 0o640)
-        assert directory.names() == ["data", "file"]
+            set_owner_and_mode(stream.fileno(), ADA, BOB, 0o640)
+        assert directory.list_names() == ["data", "file"]
     info = (home / "file").stat()
     assert (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (ADA, BOB, 0o640)
 
 
 def test_what_fails_leaves_the_old_file_and_no_temporary_name(home):
-    with reach(str(home)) as directory:
-        with pytest.raises(ZeroDivisionError), directory.replacing("file", PREFIX) as stream:
+    with open_directory_safely(str(home)) as directory:
+        with pytest.raises(ZeroDivisionError), directory.open_replacement("file", PREFIX) as stream:
             stream.write(b"new")
             raise ZeroDivisionError
         with pytest.raises(OSError):
-            directory.make("file", ADA, ADA, 0o700, PREFIX)
+            directory.make_directory("file", ADA, ADA, 0o700, PREFIX)
         with pytest.raises(OSError):
-            directory.put_link("data", "file", PREFIX)
-        assert directory.names() == ["data", "file"]
+            directory.replace_link("data", "file", PREFIX)
+        assert directory.list_names() == ["data", "file"]
     assert (home / "file").read_text() == "of ada"
 
 
 def test_a_directory_has_its_owner_and_mode_from_the_beginning(home):
-    with reach(str(home)) as directory:
-        directory.make("new", ADA, BOB, 0o2750, PREFIX).close()
+    with open_directory_safely(str(home)) as directory:
+        directory.make_directory("new", ADA, BOB, 0o2750, PREFIX).close()
     info = (home / "new").stat()
     assert (info.st_uid, info.st_gid, info.st_mode & 0o7777) == (ADA, BOB, 0o2750)
 
@@ -221,8 +221,8 @@ def test_owner_and_mode_reach_no_other_file(home, tmp_path, planted):
         (home / "file").symlink_to(tmp_path / "secret")
     else:
         os.link(tmp_path / "secret", home / "file")
-    with reach(str(home)) as directory, pytest.raises(OSError):
-        directory.settle("file", ADA, ADA, 0o666)
+    with open_directory_safely(str(home)) as directory, pytest.raises(OSError):
+        directory.set_owner_and_mode("file", ADA, ADA, 0o666)
     assert (tmp_path / "secret").stat().st_uid == 0
 
 
@@ -236,13 +236,13 @@ def test_an_attacker_redirects_no_write(open_path, untouched, attack, flipping, 
     with attack(flipping(str(top / "inner"), str(top / "link"), str(untouched))):
         for turn in rounds(lambda: len(outcomes) > 1, 200):
             try:
-                with reach(str(top / "inner")) as directory:
-                    with directory.replacing(f"file{turn % 7}", PREFIX) as stream:
+                with open_directory_safely(str(top / "inner")) as directory:
+                    with directory.open_replacement(f"file{turn % 7}", PREFIX) as stream:
                         stream.write(b"x")
-                        settle(stream.fileno(), ADA, ADA, 0o666)
-                    directory.settle(f"file{turn % 7}", ADA, ADA, 0o600)
+                        set_owner_and_mode(stream.fileno(), ADA, ADA, 0o666)
+                    directory.set_owner_and_mode(f"file{turn % 7}", ADA, ADA, 0o600)
                     with contextlib.suppress(OSError):
-                        directory.make(f"new{turn}", ADA, ADA, 0o755, PREFIX).close()
+                        directory.make_directory(f"new{turn}", ADA, ADA, 0o755, PREFIX).close()
                 outcomes.add("written")
             except OSError:
                 outcomes.add("refused")

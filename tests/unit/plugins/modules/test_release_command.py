@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _settings
-from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
+from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.modules import release_command
 
@@ -81,11 +81,11 @@ DROP_IN = ["Environment=A=1", "Environment=PATH=/opt/bin"]
 
 
 def test_a_migration_has_all_of_the_service_but_its_process():
-    assert release_command.inherited(UNITS, "migrate") == [*FILES, *SANDBOX, *DROP_IN, *PATHS, "PrivateTmp=no"]
+    assert release_command.select_directives(UNITS, "migrate") == [*FILES, *SANDBOX, *DROP_IN, *PATHS, "PrivateTmp=no"]
 
 
 def test_a_build_has_the_environment_only_because_it_makes_what_the_service_may_not_write():
-    assert release_command.inherited(UNITS, "build") == [*FILES, *DROP_IN]
+    assert release_command.select_directives(UNITS, "build") == [*FILES, *DROP_IN]
 
 
 @pytest.fixture
@@ -112,7 +112,9 @@ def systemctl(home, script):
 
 
 def lines(home, **more):
-    return release_command.unit(home, {**PARAMS, **more}, "/run/start", "/run/script", "/run/output").splitlines()
+    return release_command.format_unit(
+        home, {**PARAMS, **more}, "/run/start", "/run/script", "/run/output"
+    ).splitlines()
 
 
 def test_what_makes_the_command_what_it_is_comes_last(home):
@@ -132,12 +134,12 @@ def test_a_migration_has_the_settings_that_are_to_be_activated(home, tmp_path, m
     systemctl(home, f"cat <<'UNIT'\n# {tmp_path}/myapp.service\n{fragment}\n# of.conf\n[Service]\nNice=5\nUNIT")
     home = Home(home.root, {"run": "run-1"})
     staged = _settings.SettingsSet(home, "myapp", home.staged_settings)
-    staged.add([Entry(home.env_file, "file", 0o640, content=b"DATABASE=b\n")])
+    staged.add([PathEntry(home.env_file, "file", 0o640, content=b"DATABASE=b\n")])
     environment = f"EnvironmentFile={staged.directory}/.env"
     found = lines(home)
     assert [line for line in found if "Environment" in line] == [environment] * 2 and "ReadWritePaths=/old" in found
     text = fragment.replace("/old", "/new").encode()
-    staged.add([Entry(str(tmp_path / "myapp.service"), "file", 0o644, content=text)])
+    staged.add([PathEntry(str(tmp_path / "myapp.service"), "file", 0o644, content=text)])
     found = lines(home)
     assert [line for line in found if "Environment" in line] == [environment] * 2
     assert [line for line in found if "ReadWrite" in line] == ["ReadWritePaths=/new"] and "Nice=5" in found

@@ -25,7 +25,7 @@ def accounts(monkeypatch):
             raise KeyError(name)
         return found[name]
 
-    monkeypatch.setattr(runtime_user, "user_name", lambda uid: "old" if uid == 54711 else str(uid))
+    monkeypatch.setattr(runtime_user, "get_user_name", lambda uid: "old" if uid == 54711 else str(uid))
     monkeypatch.setattr(runtime_user.pwd, "getpwnam", lambda name: find(users, name))
     monkeypatch.setattr(
         runtime_user.grp, "getgrnam", lambda name: grp.struct_group((name, "x", find(groups, name), []))

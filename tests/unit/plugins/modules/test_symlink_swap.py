@@ -37,7 +37,7 @@ def test_an_error_of_the_system_is_a_sentence(root, swap, monkeypatch):
     def full(*_arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(symlink_swap, "swap", full)
+    monkeypatch.setattr(symlink_swap, "swap_link", full)
     told = swap()["msg"]
     assert told == f"{root}/app: No space left on device. Make room on its file system, and run again."
 
@@ -266,7 +266,7 @@ def test_the_mode_of_the_release_is_left_alone(root, swap):
 @pytest.mark.parametrize(("options", "sync"), [({}, True), ({"sync": True}, True), ({"sync": False}, False)])
 def test_sync_is_passed_on(root, run_module, monkeypatch, options, sync):
     seen = []
-    monkeypatch.setattr(symlink_swap, "swap", lambda *arguments: seen.append(arguments))
+    monkeypatch.setattr(symlink_swap, "swap_link", lambda *arguments: seen.append(arguments))
     run_module(symlink_swap, {"path": f"{root}/app", "src": "releases/1", **options})
     assert seen == [(f"{root}/app", "releases/1", sync)]
 

@@ -15,13 +15,13 @@ import tempfile
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _entries, _settings
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_group_name, get_user_name
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange_names
 from ansible_collections.flaskops.production.plugins.modules import tree
 
 NOBODY = 65534
-USER, GROUP = user_name(os.geteuid()), group_name(os.getegid())
+USER, GROUP = get_user_name(os.geteuid()), get_group_name(os.getegid())
 OWN = f"{USER}:{GROUP}"
 
 
@@ -405,7 +405,7 @@ def test_refusals_come_before_the_first_change(root, make, case, check):
 )
 def test_a_mode_that_is_not_a_quoted_octal_number_is_refused(root, value):
     with pytest.raises(_entries.TreeError) as refused:
-        _entries.parse([{"path": "/srv/app", "mode": value}])
+        _entries.parse_entries([{"path": "/srv/app", "mode": value}])
     assert str(refused.value) == (
         f"The mode {value!r} of /srv/app is not a quoted octal number; "
         'give three or four digits from 0 to 7 in quotes, such as "0755".'
@@ -485,13 +485,13 @@ def redirect(victim, target):
 
 
 def redirect_after_the_plan(monkeypatch, victim, target):
-    apply = tree.apply
+    apply = tree.apply_change
 
     def race(change):
         redirect(str(victim), str(target))
         apply(change)
 
-    monkeypatch.setattr(tree, "apply", race)
+    monkeypatch.setattr(tree, "apply_change", race)
 
 
 @pytest.mark.parametrize(
@@ -534,14 +534,14 @@ def test_a_hard_link_planted_after_the_plan_is_not_changed(root, make, monkeypat
     (root / "page").write_text("old")
     (root / "precious").write_text("kept")
     os.chmod(root / "precious", 0o600)
-    apply = tree.apply
+    apply = tree.apply_change
 
     def race(change):
         os.unlink(root / "page")
         os.link(root / "precious", root / "page")
         apply(change)
 
-    monkeypatch.setattr(tree, "apply", race)
+    monkeypatch.setattr(tree, "apply_change", race)
     result = make({"path": "{root}/page", "mode": "0666", "type": "file"})
     assert result["msg"] == f"{root}/page got another hard link while the module ran, so it was left as it is."
     assert mode(root / "precious") == "0600"
@@ -551,7 +551,7 @@ def _flip(directory, link, ready, stop):
     """Let a directory and a link change places as fast as the owner of both can."""
     ready.set()
     while not stop.is_set():
-        exchange(directory, link, sync=False)
+        exchange_names(directory, link, sync=False)
 
 
 def test_an_attacker_in_a_loop_redirects_nothing(root, make, as_root):
@@ -579,14 +579,14 @@ def test_an_attacker_in_a_loop_redirects_nothing(root, make, as_root):
 
 
 def test_a_failure_halfway_names_what_was_changed(root, make, monkeypatch):
-    apply = tree.apply
+    apply = tree.apply_change
 
     def fail_second(change):
         if change.entry.path.endswith("two"):
             raise _entries.TreeError("The disk is full.")
         apply(change)
 
-    monkeypatch.setattr(tree, "apply", fail_second)
+    monkeypatch.setattr(tree, "apply_change", fail_second)
     result = make(("{root}/one", "0755"), ("{root}/two", "0755"), ("{root}/three", "0755"))
     assert (result["msg"], result["changed"], result["changed_paths"]) == ("The disk is full.", True, [f"{root}/one"])
     assert os.listdir(root) == ["one"]
@@ -619,8 +619,8 @@ def test_another_user_is_told_to_become_root(run_module, as_root):
             given = make(path=f"{place}/new", mode="0755", owner="root")
             foreign = make(path=f"{place}/theirs", mode="0700")
             own = make(path=f"{place}/own", mode="0700")
-        advice = f"the user {user_name(NOBODY)} may not change it. Run the task with become: true."
-        assert given["msg"] == f"{place}/new can't become root:{group_name(NOBODY)} 0755: {advice}"
+        advice = f"the user {get_user_name(NOBODY)} may not change it. Run the task with become: true."
+        assert given["msg"] == f"{place}/new can't become root:{get_group_name(NOBODY)} 0755: {advice}"
         assert foreign["msg"] == f"{place}/theirs can't become root:root 0700: {advice}"
         assert (own["changed"], mode(f"{place}/own")) == (True, "0700")
         assert sorted(os.listdir(place)) == ["own", "theirs"]
@@ -701,7 +701,7 @@ def test_another_user_may_not_remove(run_module, as_root):
             file.write("kept")
         with nobody():
             result = run_module(tree, {"entries": [{"path": f"{place}/file", "type": "absent"}]})
-        assert result["msg"].startswith(f"{place}/file can't be removed: the user {user_name(NOBODY)} may not")
+        assert result["msg"].startswith(f"{place}/file can't be removed: the user {get_user_name(NOBODY)} may not")
         assert os.listdir(place) == ["file"]
 
 
@@ -790,7 +790,7 @@ def test_what_was_planted_in_place_of_a_socket_is_not_changed(root, make, listen
     precious = root / "precious"
     precious.write_text("kept")
     os.chmod(precious, 0o600)
-    apply = tree.apply
+    apply = tree.apply_change
 
     def race(change):
         os.unlink(root / "sock")
@@ -802,7 +802,7 @@ def test_what_was_planted_in_place_of_a_socket_is_not_changed(root, make, listen
             os.mkfifo(root / "sock", 0o600)
         apply(change)
 
-    monkeypatch.setattr(tree, "apply", race)
+    monkeypatch.setattr(tree, "apply_change", race)
     result = make({"path": "{root}/sock", "type": "socket", "mode": "0666"})
     assert result["msg"] == f"{root}/sock stopped being a socket of its own while the module ran. Run it again."
     assert mode(precious) == "0600"
@@ -812,34 +812,34 @@ def test_what_was_planted_in_place_of_a_socket_is_not_changed(root, make, listen
 
 def test_a_socket_has_no_content():
     with pytest.raises(_entries.TreeError, match="is a socket with content; leave the content out"):
-        _entries.parse([{"path": "/srv/app/sock", "type": "socket", "mode": "0660", "content": "x"}])
+        _entries.parse_entries([{"path": "/srv/app/sock", "type": "socket", "mode": "0660", "content": "x"}])
 
 
 def test_users_do_what_the_group_may(root, make, as_root):
-    if _acl.read(str(root)) is None:
+    if _acl.read_acl(str(root)) is None:
         pytest.skip("the file system keeps no access control lists")
     entry = {"path": "{root}/run", "mode": "1775", "users": ["nobody", "4711"]}
     checked = make(entry, check=True)
     applied = make(entry)
     for result in (checked, applied):
         assert result["diff"][0]["after"] == f"{root}/run  directory {OWN} 1775 4711=rwx nobody=rwx\n"
-    assert _acl.users(_acl.read(f"{root}/run")) == {4711: 7, NOBODY: 7}
+    assert _acl.get_user_rights(_acl.read_acl(f"{root}/run")) == {4711: 7, NOBODY: 7}
     assert mode(f"{root}/run") == "1775"
     assert make(entry)["changed"] is False
 
     # Another list is made right, also with another mode. One that nobody asks about stays.
-    _acl.write(f"{root}/run", _acl.with_user(_acl.of_mode(0o775), 4712, 7))
+    _acl.write_acl(f"{root}/run", _acl.add_user(_acl.from_mode(0o775), 4712, 7))
     assert make({"path": "{root}/run", "mode": "0775"})["changed"] is True
     assert make({"path": "{root}/run", "mode": "0775"})["changed"] is False
-    assert _acl.users(_acl.read(f"{root}/run")) == {4712: 7}
+    assert _acl.get_user_rights(_acl.read_acl(f"{root}/run")) == {4712: 7}
     assert make({**entry, "mode": "1755", "users": ["4711"]})["changed"] is True
-    assert (_acl.users(_acl.read(f"{root}/run")), mode(f"{root}/run")) == ({4711: 5}, "1755")
+    assert (_acl.get_user_rights(_acl.read_acl(f"{root}/run")), mode(f"{root}/run")) == ({4711: 5}, "1755")
     assert make({**entry, "mode": "1755", "users": []})["changed"] is True
-    assert (_acl.read(f"{root}/run"), mode(f"{root}/run")) == ({}, "1755")
+    assert (_acl.read_acl(f"{root}/run"), mode(f"{root}/run")) == ({}, "1755")
 
 
 def test_users_where_there_are_no_lists(root, make, monkeypatch):
-    monkeypatch.setattr(_acl, "read", lambda path, kind=_acl.ACCESS: None)
+    monkeypatch.setattr(_acl, "read_acl", lambda path, kind=_acl.ACCESS: None)
     entry = {"path": "{root}/run", "mode": "1775", "users": [USER]}
     assert make(entry)["changed"] is True
     again = make(entry)

@@ -28,8 +28,8 @@ from ansible_collections.flaskops.production.plugins.module_utils import (
     _dependency_set,
     _installer,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._build_space import WORK
-from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE
+from ansible_collections.flaskops.production.plugins.module_utils._build_space import WORK_DIRECTORY
+from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE_MARKER
 from ansible_collections.flaskops.production.plugins.modules import venv
 from ansible_collections.flaskops.production.tests.unit.programs import needs, require
 
@@ -151,7 +151,7 @@ def settings(arguments):
             "only_binary": False,
             "timeout": 60,
         }
-        return _dependency_set.Settings(**{**defaults, **arguments, **options})
+        return _dependency_set.VenvSettings(**{**defaults, **arguments, **options})
 
     return make
 
@@ -201,7 +201,7 @@ def test_check_build_again_and_change(root, build):
         for name in [*directories, *files]:
             path = os.path.join(parent, name)
             mode = os.lstat(path).st_mode
-            if not os.path.islink(path) and name != _installer.LOCK:
+            if not os.path.islink(path) and name != _installer.LOCK_FILE:
                 assert mode & 0o444 == 0o444 and not mode & 0o022, f"{path} {stat.filemode(mode)}"
 
     before = {path: path.stat().st_mtime_ns for path in (root / "venvs").rglob("*") if not path.is_symlink()}
@@ -262,7 +262,7 @@ def test_an_interrupted_build_is_built_again(root, build, quick):
     result = build()
     assert (result["built"], names(result)) == (True, ["base==1.0"])
     assert not (root / "venvs" / digest / "lib" / "half").exists()
-    assert (root / "venvs" / digest / COMPLETE).is_file()
+    assert (root / "venvs" / digest / COMPLETE_MARKER).is_file()
 
 
 def site_packages(root, digest):
@@ -298,7 +298,7 @@ def test_a_damaged_set_comes_back_when_it_can_not_be_built(root, build, quick, m
     def fail(_builder):
         raise _installer.VenvError("the index is down")
 
-    monkeypatch.setattr(_installer.Builder, "_check", fail)
+    monkeypatch.setattr(_installer.Builder, "_check_venv", fail)
     assert "the index is down" in build()["msg"]
     assert (site_packages(root, digest) / "stranger.py").exists() and sets(root) == [digest]
 
@@ -307,7 +307,7 @@ def test_two_runs_at_once_build_once(root, settings, quick):
     write(root, "web==1.0\n")
 
     def one(_number):
-        return venv.run(settings(), False)
+        return venv.ensure_venv(settings(), False)
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(one, range(4)))
@@ -319,7 +319,7 @@ def test_two_runs_at_once_build_once(root, settings, quick):
 def test_a_build_that_another_run_holds_up_gives_up_in_time(root, build):
     write(root, "base\n")
     (root / "venvs").mkdir()
-    with open(root / "venvs" / _installer.LOCK, "w") as lock:
+    with open(root / "venvs" / _installer.LOCK_FILE, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         message = build(timeout=1)["msg"]
     assert message.startswith(f"Another run has been building in {root}/venvs for 1 s (venv_timeout)")
@@ -331,19 +331,19 @@ def test_a_build_that_takes_too_long_is_ended(root, build, quick, monkeypatch):
     def hangs(self):
         return self._run(["/bin/sh", "-c", "sleep 60 & wait"], "a build")
 
-    monkeypatch.setattr(_installer.Builder, "_check", hangs)
+    monkeypatch.setattr(_installer.Builder, "_check_venv", hangs)
     message = build(timeout=5)["msg"]
     assert "could not be built within 5 s (venv_timeout)" in message
-    assert sets(root) == [] and not (root / "venvs" / WORK).exists()
+    assert sets(root) == [] and not (root / "venvs" / WORK_DIRECTORY).exists()
 
 
 def test_what_a_killed_build_has_left_is_removed_by_the_next_run(root, build, quick, build_unit):
     write(root, "base==1.0\n")
     build()
-    (root / "venvs" / WORK / "tmp" / "deep").mkdir(parents=True)
-    assert build(check=True)["changed"] is False and (root / "venvs" / WORK).exists()
-    assert build()["changed"] is False and not (root / "venvs" / WORK).exists()
-    unit = _build_unit.unit_name(f"{root}/venvs")
+    (root / "venvs" / WORK_DIRECTORY / "tmp" / "deep").mkdir(parents=True)
+    assert build(check=True)["changed"] is False and (root / "venvs" / WORK_DIRECTORY).exists()
+    assert build()["changed"] is False and not (root / "venvs" / WORK_DIRECTORY).exists()
+    unit = _build_unit.format_unit_name(f"{root}/venvs")
     assert f"stop {unit}" in (build_unit / "systemctl.told").read_text().splitlines()
 
 
@@ -611,9 +611,9 @@ def test_credentials_do_not_decide_and_indexes_do(root, settings):
 
     def digest(**options):
         given = settings(**options)
-        return _dependencies.digest(
-            _dependency_set.digest_inputs(
-                given, _dependency_set.read_files(given.source, given.requirements), interpreter
+        return _dependencies.compute_digest(
+            _dependency_set.collect_digest_inputs(
+                given, _dependency_set.read_requirement_files(given.source, given.requirements), interpreter
             )
         )
 
@@ -642,9 +642,9 @@ def test_wheels_of_the_release_decide(root, settings, wheels):
 
     def digest(**options):
         given = settings(**options)
-        return _dependencies.digest(
-            _dependency_set.digest_inputs(
-                given, _dependency_set.read_files(given.source, given.requirements), interpreter
+        return _dependencies.compute_digest(
+            _dependency_set.collect_digest_inputs(
+                given, _dependency_set.read_requirement_files(given.source, given.requirements), interpreter
             )
         )
 
@@ -807,7 +807,7 @@ def test_the_environment_of_the_installer(settings):
         index_url="https://me:one@example.org/simple",
         extra_index_urls=["https://a/", "https://b/"],
     )
-    result = _installer.installer_environment(
+    result = _installer.build_environment(
         given,
         {"PATH": "/bin", "PIP_CERT": "/c", "https_proxy": "p", "PIP_TARGET": "x", "TOKEN": "x", "HOME": "/nowhere"},
     )
