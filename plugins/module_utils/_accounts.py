@@ -10,7 +10,7 @@ import pwd
 
 
 def get_user_name(uid: int) -> str:
-    """The user's name, or the number as text where nobody has it."""
+    """Return the name of a user, or the number as text if no user has it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -18,7 +18,7 @@ def get_user_name(uid: int) -> str:
 
 
 def get_group_name(gid: int) -> str:
-    """The group's name, or the number as text where none has it."""
+    """Return the name of a group, or the number as text if no group has it."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -12,23 +12,23 @@ from typing import Dict, Tuple
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 
-# The tags of an entry, in the order in which the kernel wants them (linux/posix_acl.h).
+# The tags of an entry, in the order that the kernel requires (linux/posix_acl.h).
 OWNER, USER, GROUP, NAMED_GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _CLASS = (USER, GROUP, NAMED_GROUP)
 _VERSION, _NO_ID = 2, 0xFFFFFFFF
 _NOT_SUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
-# What tag and number may do, as the three bits of a mode.
+# From tag and ID to permissions, as the three bits of a mode.
 Acl = Dict[Tuple[int, int], int]
 
 
 def from_mode(mode: int) -> Acl:
-    """The list that says no more than a mode."""
+    """Return the minimal list, which is equivalent to a mode."""
     return {(OWNER, _NO_ID): mode >> 6 & 7, (GROUP, _NO_ID): mode >> 3 & 7, (OTHER, _NO_ID): mode & 7}
 
 
 def read_acl(path: str | int, kind: str = ACCESS) -> Acl | None:
-    """The list of an open file, or of a path; empty where there is none, None where the file system keeps none."""
+    """Return the list of a path or descriptor: empty if there is none, None if the file system does not support it."""
     try:
         data = os.getxattr(path, kind)
     except OSError as error:
@@ -41,13 +41,13 @@ def read_acl(path: str | int, kind: str = ACCESS) -> Acl | None:
 
 
 def write_acl(path: str | int, acl: Acl, kind: str = ACCESS) -> None:
-    """Put a list in place. One that a mode can say becomes that mode."""
+    """Set the list of a path or descriptor. The kernel stores a minimal list as the mode."""
     packed = [struct.pack("<HHI", tag, bits, number) for (tag, number), bits in sorted(acl.items())]
     os.setxattr(path, kind, struct.pack("<I", _VERSION) + b"".join(packed))
 
 
 def remove_default_acl(path: str | int) -> None:
-    """Let what is made in a directory follow modes and umask alone again."""
+    """Remove the default list of a directory, so that new files get their mode from the umask again."""
     try:
         os.removexattr(path, DEFAULT)
     except OSError as error:
@@ -56,25 +56,25 @@ def remove_default_acl(path: str | int) -> None:
 
 
 def add_user(acl: Acl, uid: int, bits: int) -> Acl:
-    """The list in which a user may do this as well, and nobody else more or less than before."""
+    """Return the list with permissions for one more user. The effective permissions of all others stay the same."""
     found = _apply_mask(acl)
     found[(USER, uid)] = bits
     return _add_mask(found)
 
 
 def remove_users(acl: Acl, uids: set[int]) -> Acl:
-    """The list without these users, and for everybody else as before."""
+    """Return the list without some users. The effective permissions of all others stay the same."""
     found = _apply_mask(acl)
     return _add_mask({key: bits for key, bits in found.items() if key[0] != USER or key[1] not in uids})
 
 
 def get_user_rights(acl: Acl) -> dict[int, int]:
-    """What the users that a list names may do, the mask applied."""
+    """Return the effective permissions of the users in a list, by user ID."""
     return {number: bits for (tag, number), bits in _apply_mask(acl).items() if tag == USER}
 
 
 def is_minimal(acl: Acl) -> bool:
-    """Whether the list says no more than a mode."""
+    """Return whether the list is equivalent to a mode."""
     return not any(tag in (USER, NAMED_GROUP) for tag, _number in acl)
 
 

@@ -10,7 +10,7 @@ import re
 MAX_LINES = 15
 MAX_WIDTH = 500
 
-# By weight: a line of the first kind is the cause, whatever the others say.
+# In order of significance: a line that matches an earlier pattern is the cause.
 _CAUSES = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -30,7 +30,7 @@ _CAUSES = [
         r"^(?:error|fatal):? ",
     )
 ]
-# Frames that installers put around the cause.
+# Lines that installers print around the cause.
 _GENERIC = re.compile(
     r"subprocess-exited-with-error|metadata-generation-failed|Failed (?:to build|building)|Getting requirements|"
     r"did not run successfully|This error originates|likely not a problem with pip|CalledProcessError|exit code: \d",
@@ -39,12 +39,12 @@ _GENERIC = re.compile(
 
 
 def strip_escapes(text: str) -> str:
-    """The text without the sequences that colour it or move the cursor. What else a terminal obeys is escaped later."""
+    """Remove terminal sequences for colors and cursor movement. Other control characters are escaped later."""
     return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n"))
 
 
 def find_error_line(output: str) -> str:
-    """The line that tells why it failed; empty when none does."""
+    """Return the line with the cause of a failure, or an empty string."""
     lines = [line for line in map(_strip_prefix, output.splitlines()) if line and not _GENERIC.search(line)]
     for pattern in _CAUSES:
         found = [line for line in lines if pattern.search(line)]
@@ -54,12 +54,12 @@ def find_error_line(output: str) -> str:
 
 
 def _strip_prefix(line: str) -> str:
-    """A line without the frames, bullets and prefixes of installers."""
+    """Remove frames, bullets and prefixes of installers from a line."""
     line = re.sub(r"^[\s│╰─▶├×·|>-]+", "", line)
     return re.sub(r"^(?:ERROR|error):\s+(?=[A-Z`'/])", "", line).strip()
 
 
 def get_last_lines(output: str, count: int = MAX_LINES) -> list[str]:
-    """The last lines, none of them long."""
+    """Return the last non-empty lines, each cut to MAX_WIDTH characters."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     return [line if len(line) <= MAX_WIDTH else line[:MAX_WIDTH] + "…" for line in lines[-count:]]

@@ -21,19 +21,19 @@ from ansible_collections.flaskops.production.plugins.module_utils._build_unit im
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import remove_tree
 from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import find_hosts
 
-# The name of the temporary directory: in the file system of the venvs, where there is room and programs may run.
+# The name of the temporary directory. It is on the file system of the venvs, which has space and is not noexec.
 WORK_DIRECTORY = ".build"
 
-# What installers read of the user that they run as, and of the system.
+# Configuration files of installers: of the user, and of the system.
 OWN_CONFIGURATION = (".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml")
 CONFIGURATION = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "/etc/uv/uv.toml")
 
-# Variables of the module's own environment that an installer may need: which programs, indexes, proxies, certificates.
+# Variables of the module's environment that an installer may need, such as proxies and certificates.
 INHERITED_VARIABLES = re.compile(r"(?:PATH|LANG|(?:PIP|UV|SSL|CURL|REQUESTS)_[A-Z0-9_]+|[A-Za-z]+_(?:proxy|PROXY))\Z")
 
 
 class Workspace:
-    """What a build writes beside its result: its input, which it only reads, a home and a place for temporary files."""
+    """The temporary directories of a build: a read-only input, a home and a directory for temporary files."""
 
     def __init__(self, directory: str, uid: int, gid: int, name: str = WORK_DIRECTORY) -> None:
         self.path = os.path.join(os.path.realpath(directory), name)
@@ -44,7 +44,7 @@ class Workspace:
         self.written = 0
 
     def create(self) -> None:
-        """Make it anew: a build that was killed may have left one."""
+        """Create the directories, after removing those of a killed build."""
         remove_tree(self.path)
         os.mkdir(self.path, 0o755)
         for path, mode in ((self.input, 0o750), (self.home, 0o700), (self.temporary, 0o700)):
@@ -55,7 +55,7 @@ class Workspace:
         remove_tree(self.path)
 
     def write_input(self, name: str, data: bytes) -> str:
-        """Write a file of the input, which nobody but root and the build may read; its path."""
+        """Write an input file, which only root and the build user can read. Returns its path."""
         self.written += 1
         path = os.path.join(self.input, f"{self.written}-{os.path.basename(name)}")
         self._write_file(path, data, -1)
@@ -69,33 +69,33 @@ class Workspace:
             os.fchmod(stream.fileno(), 0o640)
 
     def get_variables(self) -> dict[str, str]:
-        """Where programs keep what they need for themselves."""
+        """Return the environment variables for the home and the temporary directory."""
         return {"HOME": self.home, "TMPDIR": self.temporary}
 
-    def build_mounts(self, result: Mapping[str, str], seen: Iterable[str], binds: Mapping[str, str]) -> Mounts:
-        """What a build sees beside the system: these paths, where they are not to be seen anyway, and its own.
+    def build_mounts(self, result: Mapping[str, str], visible: Iterable[str], binds: Mapping[str, str]) -> Mounts:
+        """Return the mounts of a build: its result, its own directories, and the visible paths that need a mount.
 
-        result is the directory that is built, from its path in the unit to its path on the host.
+        result maps the path of the built directory in the unit to its path on the host.
         """
         hidden = list_hidden_directories(find_application_root(os.path.dirname(self.path)))
         needed = {
-            path for path in seen if path not in result and os.path.exists(path) and needs_bind_mount(path, hidden)
+            path for path in visible if path not in result and os.path.exists(path) and needs_bind_mount(path, hidden)
         }
         readable = {path: path for path in needed if not any(path.startswith(other + "/") for other in needed)}
         writable = {**result, self.home: self.home, self.temporary: self.temporary}
         return Mounts(writable, {**readable, **binds, self.input: self.input}, hidden)
 
     def copy_configuration(self, root_home: str, texts: Iterable[str]) -> dict[str, str]:
-        """Let the build read what root's installer would: its configuration, and its passwords for the hosts in use.
+        """Copy the installer configuration of root into the build, and its passwords for the hosts in use.
 
-        The result tells which files of the system's own are to be replaced by a copy, because only root reads them.
+        Returns bind mounts: from system configuration files that only root can read to readable copies.
         """
         binds, used = {}, list(texts)
         for name in OWN_CONFIGURATION:
             data = _read_content(os.path.join(root_home, name))
             if data is not None:
                 path = os.path.join(self.home, name)
-                # The home is still as root has made it.
+                # Only root has written to the home so far.
                 for parent in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
                     if not os.path.isdir(parent):
                         os.mkdir(parent, 0o700)
@@ -114,8 +114,8 @@ class Workspace:
         return binds
 
     def copy_files(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """Variables that name a file which the build could not read, such as a key, with a copy of it instead."""
-        brought = {}
+        """Copy files named by variables that the build user cannot read, such as keys. Returns the new variables."""
+        copied = {}
         for name, value in variables.items():
             if (
                 os.path.isabs(value)
@@ -124,8 +124,8 @@ class Workspace:
             ):
                 data = _read_content(value)
                 if data is not None:
-                    brought[name] = self.write_input(value, data)
-        return brought
+                    copied[name] = self.write_input(value, data)
+        return copied
 
 
 def _read_content(path: str) -> bytes | None:
@@ -135,7 +135,7 @@ def _read_content(path: str) -> bytes | None:
 
 
 def _format_netrc(path: str, names: set[str]) -> list[str]:
-    """The entries of a netrc file for these hosts."""
+    """Return the entries of a netrc file for some hosts, as text."""
     try:
         entries = netrc.netrc(path).hosts
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError):

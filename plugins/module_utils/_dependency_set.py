@@ -23,7 +23,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._requirement_r
     get_index_setting,
 )
 
-# The options of a set, of every module that looks at one; documented in the module venv.
+# The options of a virtual environment, documented in the module venv.
 VENV_OPTIONS = {
     "directory": {"type": "path", "required": True},
     "source": {"type": "path"},
@@ -42,7 +42,7 @@ VENV_OPTIONS = {
     "timeout": {"type": "int", "default": 1800},
 }
 
-# Prints what decides whether an environment fits: path, version, platform. Needs no module that takes time to import.
+# Prints path, version and platform of an interpreter, with fast imports only.
 PROBE = """
 import os, sys
 print(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
@@ -52,15 +52,15 @@ print("-".join([sys.implementation.name, getattr(sys.implementation, "_multiarch
 
 
 class VenvError(Exception):
-    """Why there is no set, as complete sentences."""
+    """A virtual environment that cannot be used or built. The message is complete sentences."""
 
 
 class MissingInputError(VenvError):
-    """What a play that runs for real has put in place by now, and one in check mode has not."""
+    """A missing interpreter or directory that earlier tasks create, but not in check mode."""
 
 
 class MissingInterpreterError(MissingInputError):
-    """The interpreter, or the support for virtual environments, is not on the host."""
+    """A missing interpreter, or one without support for virtual environments."""
 
 
 class VenvSettings(NamedTuple):
@@ -95,11 +95,11 @@ class RequirementFile(NamedTuple):
     path: str
     kind: str
     text: str
-    listed: bool  # in the option requirements, not only included
+    listed: bool  # in the option requirements, instead of included by another file
 
 
 class VenvPlan(NamedTuple):
-    """The set that settings ask for, complete or not. link_text is what the link has to say; None without a link."""
+    """The virtual environment for some settings, built or not. link_text is the wanted text of the link, if any."""
 
     digest: str
     path: str
@@ -109,7 +109,7 @@ class VenvPlan(NamedTuple):
 
 
 def parse_settings(params: dict[str, Any], report_missing: bool = False) -> VenvSettings:
-    """The options of a task, with plain paths."""
+    """Return the options of a task with normalized paths. Raises VenvError for a relative path."""
     for name in ("directory", "source", "link", "uv"):
         if params[name] and not os.path.isabs(params[name]):
             raise VenvError(f"{name} is '{params[name]}', but must be an absolute path.")
@@ -121,14 +121,17 @@ def parse_settings(params: dict[str, Any], report_missing: bool = False) -> Venv
 
 
 def plan_venv(settings: VenvSettings, will_be_linked: bool = True) -> VenvPlan:
-    """The set that the settings ask for. Raises NotThereYet where something is missing that it depends on."""
+    """Return the virtual environment for the settings.
+
+    Raises MissingInputError for a missing interpreter or source, and VenvError for other problems.
+    """
     interpreter = find_interpreter(settings.python)
     files = read_requirement_files(settings.source, settings.requirements)
-    faults = find_problems(settings, files)
+    problems = find_problems(settings, files)
     if settings.link and will_be_linked and not os.path.isdir(os.path.dirname(settings.link)):
-        faults.append(f"{os.path.dirname(settings.link)}, which is to hold the link, is not a directory.")
-    if faults:
-        raise VenvError(" ".join(faults))
+        problems.append(f"{os.path.dirname(settings.link)}, the directory of the link, is not a directory.")
+    if problems:
+        raise VenvError(" ".join(problems))
     digest = dependencies.compute_digest(collect_digest_inputs(settings, files, interpreter))
     path = os.path.join(settings.directory, digest)
     return VenvPlan(
@@ -137,35 +140,35 @@ def plan_venv(settings: VenvSettings, will_be_linked: bool = True) -> VenvPlan:
 
 
 def is_in_place(settings: VenvSettings) -> bool:
-    """Whether the set is complete and the link leads to it."""
+    """Return whether the virtual environment is complete and the link points at it."""
     try:
-        wanted = plan_venv(settings)
+        plan = plan_venv(settings)
         linked = read_link_target(settings.link, settings.directory) if settings.link else None
     except VenvError:
         return False
-    return is_complete(wanted.path) and linked == wanted.link_text
+    return is_complete(plan.path) and linked == plan.link_text
 
 
 def find_interpreter(python: str) -> Interpreter:
     path = python if os.path.isabs(python) else shutil.which(python)
     if not path or not os.access(path, os.X_OK) or os.path.isdir(path):
         raise MissingInterpreterError(
-            f"The interpreter '{python}' (venv_python) is not on this host. "
-            "Name one that is; those of Debian are installed by the role venv."
+            f"The interpreter '{python}' (venv_python) does not exist on this host. "
+            "Set another one; the role venv installs those of Debian."
         )
     try:
         done = subprocess.run([path, "-I", "-S", "-c", PROBE], capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        raise VenvError(f"The interpreter '{python}' (venv_python) can't be run: {error}.") from error
+        raise VenvError(f"The interpreter '{python}' (venv_python) cannot be run: {error}.") from error
     lines = done.stdout.decode("utf-8", "surrogateescape").splitlines()
     if done.returncode or len(lines) != 3:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise VenvError(f"'{path}' (venv_python) is not a Python 3 interpreter: {' '.join(said) or 'it said nothing'}.")
+        stderr = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise VenvError(f"'{path}' (venv_python) is not a Python 3 interpreter: {' '.join(stderr) or 'no output'}.")
     return Interpreter(*lines)
 
 
 def read_requirement_files(source: str | None, names: list[str]) -> list[RequirementFile]:
-    """The requirement files, each followed by its includes."""
+    """Read the requirement files, each followed by its includes. Raises VenvError for a missing file."""
     found: dict[tuple[str, bool], RequirementFile] = {}
 
     def read(name: str, listed: bool, including: str | None) -> None:
@@ -179,11 +182,11 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
             if including:
                 raise VenvError(f"{including} includes {name}, but {path} does not exist.") from None
             raise VenvError(
-                f"The requirement file {path} does not exist. Create it, or set venv_requirements to the files "
-                "that there are, [] for none."
+                f"The requirement file {path} does not exist. Create it, or set venv_requirements to the existing "
+                "files, [] for none."
             ) from None
         except OSError as error:
-            raise VenvError(f"The requirement file {path} can't be read: {error.strerror}.") from error
+            raise VenvError(f"The requirement file {path} cannot be read: {error.strerror}.") from error
         file = RequirementFile(name, path, dependencies.detect_format(name), text, listed)
         found[name, listed] = file
         if file.kind == dependencies.REQUIREMENTS:
@@ -195,53 +198,51 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
     for name in names:
         if not os.path.isabs(name):
             if not source:
-                raise VenvError(f"The requirement file '{name}' is relative: set 'source' to where it counts from.")
+                raise VenvError(f"The requirement file '{name}' is relative: set 'source' to its directory.")
             if not os.path.isdir(source):
-                raise MissingInputError(
-                    f"The directory {source} (venv_source), which is to hold {name}, does not exist."
-                )
+                raise MissingInputError(f"The directory {source} (venv_source) of the file {name} does not exist.")
         read(name, True, None)
     return list(found.values())
 
 
 def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[str]:
-    """What is wrong with the settings and the files; each fault is a sentence."""
-    faults = []
+    """Return the problems of the settings and the requirement files, as sentences."""
+    problems = []
     for package in settings.packages:
         if not package.strip() or package.startswith("-") or "\n" in package:
-            faults.append(f"The package '{package}' (venv_packages) is not a requirement such as 'gunicorn>=24.1.1'.")
+            problems.append(f"The package '{package}' (venv_packages) is not a requirement such as 'gunicorn>=24.1.1'.")
     for file in files:
         if file.kind == dependencies.UV_LOCK and settings.installer != "uv":
-            faults.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
+            problems.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
         if file.kind == dependencies.REQUIREMENTS:
-            faults += find_local_directories(file.name, file.text, settings.source)
+            problems += find_local_directories(file.name, file.text, settings.source)
     texts = {file.name: file.text for file in files}
     index = get_index_setting(settings.index_url, settings.extra_index_urls)
-    faults += find_contradictions(texts, settings.packages, settings.only_binary, index)
-    faults += find_local_directories("venv_packages", "\n".join(settings.packages), settings.source)
+    problems += find_contradictions(texts, settings.packages, settings.only_binary, index)
+    problems += find_local_directories("venv_packages", "\n".join(settings.packages), settings.source)
     if settings.require_hashes:
-        # A pyproject.toml that is not listed was read because of the uv.lock beside it.
+        # A pyproject.toml that is not listed belongs to a uv.lock and is not installed.
         texts = {file.name: file.text for file in files if file.listed or file.kind == dependencies.REQUIREMENTS}
-        faults += dependencies.check_hashes(texts, settings.packages)
-    return faults
+        problems += dependencies.check_hashes(texts, settings.packages)
+    return problems
 
 
 def find_local_directories(name: str, text: str, source: str | None) -> list[str]:
-    faults = []
+    problems = []
     for line in dependencies.parse_requirements(text):
         path = dependencies.parse_local_path(line.text)
         if path and os.path.isdir(os.path.join(source or "/", path)):
-            faults.append(
+            problems.append(
                 f"{name}, line {line.number}: '{dependencies.mask_user_info(line.text)}' names a directory. A "
-                "virtual environment never changes, but a directory can: list a wheel or the packages that it needs."
+                "virtual environment never changes, but a directory can: list a wheel, or the packages it depends on."
             )
-    return faults
+    return problems
 
 
 def collect_digest_inputs(
     settings: VenvSettings, files: list[RequirementFile], interpreter: Interpreter
 ) -> dict[str, Any]:
-    """Everything that decides what is in a set. Nothing in here may differ between two hosts of a fleet."""
+    """Return all inputs that determine the content of a virtual environment. They must be equal on similar hosts."""
     plain = dependencies.remove_user_info
     return {
         "files": [[file.kind, file.listed, _hash_text(plain(file.text))] for file in files],
@@ -262,20 +263,20 @@ def _hash_text(text: str) -> str:
 
 
 def _hash_local_archives(settings: VenvSettings, files: list[RequirementFile]) -> list[list[str]]:
-    """The wheels and archives that are named by a path: a release may bring another one under the same name."""
+    """Return path and digest of wheels and archives named by a path, which can differ between releases."""
     texts = [file.text for file in files if file.kind == dependencies.REQUIREMENTS] + ["\n".join(settings.packages)]
     found = []
     for text in texts:
         for line in dependencies.parse_requirements(text):
             path = dependencies.parse_local_path(line.text)
-            whole = os.path.join(settings.source or "/", path) if path else ""
-            if path and os.path.isfile(whole):
-                found.append([path, hash_file(whole)])
+            absolute = os.path.join(settings.source or "/", path) if path else ""
+            if path and os.path.isfile(absolute):
+                found.append([path, hash_file(absolute)])
     return found
 
 
 def _list_find_links(link: str, source: str | None) -> list[list[Any]]:
-    """The names and sizes in a find-links directory that belongs to the release."""
+    """Return the names and sizes of the files in a find-links directory of the release."""
     if os.path.isabs(link) or "://" in link or not source:
         return []
     with contextlib.suppress(OSError), os.scandir(os.path.join(source, link)) as entries:
@@ -284,33 +285,33 @@ def _list_find_links(link: str, source: str | None) -> list[list[Any]]:
 
 
 def read_link_target(link: str, directory: str) -> str | None:
-    """The text of the link; an error when it is not ours to change."""
+    """Return the text of the link, or None if there is none. Raises VenvError unless it points into the directory."""
     text = _symlink.read_link(link)
     if text is None:
         return None
     parent = os.path.realpath(os.path.dirname(link))
     if os.path.dirname(os.path.normpath(os.path.join(parent, text))) not in (directory, os.path.realpath(directory)):
         raise VenvError(
-            f"{link} leads to {text}, which is not a virtual environment in {directory}, so it was left as it is. "
-            "Where releases are deployed it follows the live release; otherwise remove the link and run again."
+            f"{link} points to {text}, which is not a virtual environment in {directory}, so it was not changed. "
+            "If releases are deployed, it follows the live release; otherwise remove the link and run again."
         )
     return text
 
 
 def is_complete(path: str) -> bool:
-    """Whether root has built a set to its end, and it still holds what was installed then."""
+    """Return whether a virtual environment was built completely, and no package was added or removed since."""
     if not has_marker(path):
         return False
     try:
         with open(os.path.join(path, dependencies.COMPLETE_MARKER), encoding="utf-8") as file:
-            mark = json.load(file)
+            marker = json.load(file)
     except (OSError, ValueError):
         return False
-    return isinstance(mark, dict) and mark.get("content") == compute_content_digest(path)
+    return isinstance(marker, dict) and marker.get("content") == compute_content_digest(path)
 
 
 def has_marker(path: str) -> bool:
-    """Whether a set was complete once: the mark is there, and is not that of the user who builds."""
+    """Return whether a virtual environment was complete once: its marker exists and belongs to root."""
     try:
         info = os.lstat(os.path.join(path, dependencies.COMPLETE_MARKER))
     except OSError:
@@ -319,9 +320,10 @@ def has_marker(path: str) -> bool:
 
 
 def compute_content_digest(path: str) -> str:
-    """A digest of the names in the site-packages of an environment: a package that is removed by hand is missed there.
+    """Return a digest of the names in site-packages, which changes if a package is removed manually.
 
-    Caches come and go while the application runs. Reading a file of each package would take a hundred times as long.
+    Bytecode caches are ignored, because the application changes them. Reading files of all packages would take a
+    hundred times as long.
     """
     names = []
     for directory in sorted(glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages"))):
@@ -330,7 +332,7 @@ def compute_content_digest(path: str) -> str:
 
 
 def make_relative_target(path: str, link: str) -> str:
-    """The text of a link that stays right when the whole tree is moved."""
+    """Return the relative text of a link to a path, which remains valid if the whole tree is moved."""
     directory, name = os.path.split(path)
     return os.path.relpath(
         os.path.join(os.path.realpath(directory), name), os.path.realpath(os.path.dirname(os.path.abspath(link)))

@@ -24,7 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 
 
 class CodeEntry(NamedTuple):
-    """A directory, file or link of the code, by its name below it, and the open directory that it is in."""
+    """A directory, file or link of the code, by its relative path, and the open directory that contains it."""
 
     name: str
     kind: str
@@ -37,34 +37,34 @@ class CodeEntry(NamedTuple):
 
 
 def list_code(top: str, paths: list[str], patterns: list[str]) -> Iterator[CodeEntry]:
-    """The code below a directory, without these paths, names and environments. Sockets and devices are no code."""
+    """Yield the code below a directory, without some paths and patterns, virtual environments and special files."""
     with open_directory_safely(top, reading=True) as directory:
         yield from _list_directory(directory, "", {os.path.relpath(path, top) for path in paths}, patterns)
 
 
-def _list_directory(directory: Directory, above: str, left: set[str], patterns: list[str]) -> Iterator[CodeEntry]:
+def _list_directory(directory: Directory, above: str, excluded: set[str], patterns: list[str]) -> Iterator[CodeEntry]:
     kept = []
     for name in directory.list_names():
         below = os.path.join(above, name)
-        if below in left or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+        if below in excluded or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
             continue
         info = directory.lstat(name)
         if stat.S_ISLNK(info.st_mode):
             yield CodeEntry(below, "link", 0, info, directory)
         elif stat.S_ISDIR(info.st_mode):
-            with directory.enter(name) as deeper:
-                if deeper.try_lstat("pyvenv.cfg") is None:
+            with directory.enter(name) as subdirectory:
+                if subdirectory.try_lstat("pyvenv.cfg") is None:
                     kept.append(name)
                     yield CodeEntry(below, "directory", 0o755, info, directory)
         elif stat.S_ISREG(info.st_mode):
             yield CodeEntry(below, "file", 0o755 if info.st_mode & 0o100 else 0o644, info, directory)
     for name in kept:
-        with directory.enter(name) as deeper:
-            yield from _list_directory(deeper, os.path.join(above, name), left, patterns)
+        with directory.enter(name) as subdirectory:
+            yield from _list_directory(subdirectory, os.path.join(above, name), excluded, patterns)
 
 
 def describe_code(top: str, paths: list[str], patterns: list[str]) -> dict:
-    """The code as a source of a release: its digest over names, modes and bytes, and its name after it."""
+    """Describe code as the source of a release. Its name contains a digest of names, modes and contents."""
     digest, newest, size = hashlib.sha256(), 0.0, 0
     for item in list_code(top, paths, patterns):
         if item.kind != "directory":
@@ -90,7 +90,7 @@ def describe_code(top: str, paths: list[str], patterns: list[str]) -> dict:
 
 
 def read_link_text(top: str, item: CodeEntry) -> str:
-    """The text that a link has in a copy: one that names a place in the tree by its whole path would leave the copy."""
+    """Return the text of a link in a copy: an absolute path in the tree becomes relative."""
     text = item.directory.read_link(os.path.basename(item.name))
     if os.path.isabs(text) and (text == top or text.startswith(top + "/")):
         return os.path.relpath(text, os.path.join(top, os.path.dirname(item.name)))
@@ -98,13 +98,13 @@ def read_link_text(top: str, item: CodeEntry) -> str:
 
 
 def copy_code(source: dict, directory: str) -> None:
-    """Copy the code that was described to a directory, and make sure that it is what was described.
+    """Copy code to a directory and verify its digest. Raises ReleaseError if it differs from the description.
 
-    directory: in one that only root can write to.
+    The directory must not exist. Only root may be able to write to its parent directory.
     """
-    top, what = source["directory"], (source["exclude_paths"], source["exclude"])
+    top = source["directory"]
     os.mkdir(directory, 0o700)
-    for item in list_code(top, *what):
+    for item in list_code(top, source["exclude_paths"], source["exclude"]):
         copied = os.path.join(directory, item.name)
         if item.kind == "directory":
             os.mkdir(copied)
@@ -117,5 +117,5 @@ def copy_code(source: dict, directory: str) -> None:
         if item.kind != "link":
             os.chmod(copied, item.mode)
     if describe_code(directory, [], [])["digest"] != source["digest"]:
-        raise ReleaseError(f"The code in {top} changed while it was copied: run again when nobody is at work on it.")
+        raise ReleaseError(f"The code in {top} changed while it was copied: run again once it does not change.")
     os.chmod(directory, 0o755)

@@ -59,7 +59,7 @@ except ImportError:
 
 LOCK_FILE = ".lock"
 UV_DIRECTORY = ".uv"
-# Far above the metadata of any package.
+# The maximum size of a package's metadata, far above any real size.
 MAX_METADATA_BYTES = 1024**2
 READ_TOML = """
 import json, sys
@@ -73,15 +73,15 @@ with open(sys.argv[1], "rb") as stream:
 
 
 class Step(NamedTuple):
-    """One call of the installer."""
+    """A call of the installer with some requirement files."""
 
     files: list[str]
     hashes: bool = False
-    constrained: bool = False  # to what the steps before have installed
+    constrained: bool = False  # to the packages of the previous steps
 
 
 class Builder:
-    """Runs the installer for one set."""
+    """Builds a virtual environment with the installer."""
 
     def __init__(
         self, settings: VenvSettings, files: list[RequirementFile], interpreter: Interpreter, path: str
@@ -99,13 +99,13 @@ class Builder:
         self.uv = ""
 
     def build(self) -> bool:
-        """Make the set complete; False when another run was quicker."""
+        """Build the virtual environment. Returns whether it was built, instead of by another run meanwhile."""
         _build_unit.check_host()
         closed = _build_unit.find_closed_directory(self.interpreter.path)
         if closed:
             raise VenvError(
-                f"The interpreter {self.interpreter.path} lies in {closed}, which not everybody may enter, neither the "
-                "application nor the user that builds: name another one (venv_python)."
+                f"The interpreter {self.interpreter.path} is below {closed}, which neither the application nor the "
+                "build user can enter: set another one (venv_python)."
             )
         os.makedirs(self.settings.directory, mode=0o755, exist_ok=True)
         with self._hold_lock():
@@ -124,7 +124,7 @@ class Builder:
         self._check_venv()
 
     def _build_directory(self, path: str, fill: Any) -> None:
-        """Let the build user make an environment, then make it root's own, and complete."""
+        """Run fill() as the build user in a new directory, then give it to root and mark it complete."""
         with _replace_directory(path):
             os.mkdir(path, 0o755)
             chown_tree(path, self.work.uid, self.work.gid)
@@ -136,20 +136,20 @@ class Builder:
                 )
             except OwnershipError as error:
                 raise VenvError(
-                    f"The packages have left in {path} what can't stay there, so it was removed: {error}"
+                    f"The packages left a file in {path} that is not allowed, so it was removed: {error}"
                 ) from None
             _symlink.sync_filesystem(path)
-            mark = {"interpreter": self.interpreter.path, "packages": list_packages(path)}
-            write_marker(path, {**mark, "content": compute_content_digest(path)})
+            marker = {"interpreter": self.interpreter.path, "packages": list_packages(path)}
+            write_marker(path, {**marker, "content": compute_content_digest(path)})
 
     def _is_interpreter_link(self, name: str, text: str) -> bool:
-        """Whether a link is one of those through which an environment runs its interpreter."""
+        """Return whether a link is one of the links to the interpreter in bin/."""
         same = os.path.isabs(text) and os.path.realpath(text) == os.path.realpath(self.interpreter.path)
         return same and re.fullmatch(r"bin/python[0-9.]*", name) is not None
 
     @contextlib.contextmanager
     def _open_workspace(self) -> Iterator[None]:
-        """The directories of the build, and the environment of its commands, for as long as it lasts."""
+        """Create the directories and the environment variables of a build, and remove the directories after it."""
         self.work = Workspace(self.settings.directory, *_build_unit.ensure_build_user())
         try:
             self.work.create()
@@ -162,28 +162,28 @@ class Builder:
             self.work.remove()
 
     def _check_indexes(self) -> None:
-        """Refuse to install while an index refuses to answer: another one may have packages of the same names."""
+        """Raise VenvError if an index refuses the credentials: another one may have packages of the same names."""
         if {"PIP_NO_INDEX", "UV_NO_INDEX"} & set(self.environment):
             return
         texts = {file.name: file.text for file in self.files if file.kind == dependencies.REQUIREMENTS}
-        names = [
+        requirement_names = [
             dependencies.parse_name(line.text)
             for text in texts.values()
             for line in dependencies.parse_requirements(text)
         ]
-        names += [dependencies.parse_name(package) for package in self.settings.packages]
-        asked = list(dict.fromkeys(name for name in names if name))
+        requirement_names += [dependencies.parse_name(package) for package in self.settings.packages]
+        names = list(dict.fromkeys(name for name in requirement_names if name))
         configured = _indexes.Index(self.settings.index_url or "", "venv_index_url")
         for index in _indexes.list_indexes(
             configured, self.settings.extra_index_urls, self.settings.environment, texts
         ):
-            fault = _indexes.check_index(index, asked, self.environment)
-            if fault:
-                raise VenvError(fault)
+            problem = _indexes.check_index(index, names, self.environment)
+            if problem:
+                raise VenvError(problem)
 
     @contextlib.contextmanager
     def _hold_lock(self) -> Iterator[None]:
-        """Only one run builds in a directory."""
+        """Hold the lock of the directory, in which only one run builds at a time. Raises VenvError."""
         path = os.path.join(self.settings.directory, LOCK_FILE)
         try:
             with hold_lock(path, self.deadline):
@@ -191,7 +191,7 @@ class Builder:
         except LockTimeoutError:
             raise VenvError(
                 f"Another run has been building in {self.settings.directory} for {self.settings.timeout} s "
-                f"(venv_timeout) and still holds {path}. Wait for it, or end it, and run again."
+                f"(venv_timeout) and still holds {path}. Wait for it, or stop it, and run again."
             ) from None
 
     def _create_venv(self) -> None:
@@ -204,7 +204,7 @@ class Builder:
             self._create_with_pip(self.path)
 
     def check_interpreter(self) -> None:
-        """Whether the interpreter has the support for virtual environments."""
+        """Raise MissingInterpreterError if the interpreter cannot create virtual environments."""
         if self.settings.installer == "uv" and (self.settings.uv or self._find_available_uv()):
             return
         probe = [self.interpreter.path, "-I", "-c", "import venv, ensurepip"]
@@ -226,31 +226,31 @@ class Builder:
             closed = _build_unit.find_closed_directory(os.path.realpath(given))
             if closed:
                 raise VenvError(
-                    f"'{given}' (venv_uv) lies in {closed}, which not everybody may enter: move uv elsewhere."
+                    f"'{given}' (venv_uv) is below {closed}, which the build user cannot enter: move uv elsewhere."
                 )
             return given
         found = self._find_available_uv()
         if found:
             return found
-        environment = os.path.join(self.settings.directory, UV_DIRECTORY)
-        self._build_directory(environment, lambda: self._install_uv(environment))
-        return os.path.join(environment, "bin", "uv")
+        venv = os.path.join(self.settings.directory, UV_DIRECTORY)
+        self._build_directory(venv, lambda: self._install_uv(venv))
+        return os.path.join(venv, "bin", "uv")
 
-    def _install_uv(self, environment: str) -> None:
-        self._create_with_pip(environment)
-        pip = [os.path.join(environment, "bin", "python"), "-I", "-m", "pip", "install"]
-        self._run_command(pip + self._format_find_links() + ["uv"], "pip install uv", result=environment)
+    def _install_uv(self, venv: str) -> None:
+        self._create_with_pip(venv)
+        pip = [os.path.join(venv, "bin", "python"), "-I", "-m", "pip", "install"]
+        self._run_command(pip + self._format_find_links() + ["uv"], "pip install uv", result=venv)
 
     def _find_available_uv(self) -> str | None:
-        environment = os.path.join(self.settings.directory, UV_DIRECTORY)
+        venv = os.path.join(self.settings.directory, UV_DIRECTORY)
         found = shutil.which("uv")
-        # One of root's own is of no use to the build user.
+        # The build user cannot run a uv in a directory of root.
         if found and not _build_unit.find_closed_directory(os.path.realpath(found)):
             return os.path.realpath(found)
-        return os.path.join(environment, "bin", "uv") if is_complete(environment) else None
+        return os.path.join(venv, "bin", "uv") if is_complete(venv) else None
 
     def _plan_steps(self) -> list[Step]:
-        """The calls of the installer. Which packages are added follows from what the files say."""
+        """Plan the calls of the installer. Packages are added unless the files contain them."""
         listed = [file for file in self.files if file.listed]
         texts = {file.name: file.text for file in self.files if file.kind != dependencies.UV_LOCK}
         for file in listed:
@@ -271,50 +271,54 @@ class Builder:
             else:
                 paths.append(file.path)
         self._check_converted_files(texts)
-        added = dependencies.find_missing_packages(self.settings.packages, texts)
+        missing = dependencies.find_missing_packages(self.settings.packages, texts)
         hashes = self.settings.require_hashes or any(
             dependencies.needs_hashes(text) for name, text in texts.items() if _is_requirements(name)
         )
-        later = [package for package in added if hashes and not dependencies.has_hash(package)]
-        now = [package for package in added if package not in later]
-        if now:
-            paths.append(self._write_input("packages", "\n".join(now)))
+        unhashed = [package for package in missing if hashes and not dependencies.has_hash(package)]
+        hashed = [package for package in missing if package not in unhashed]
+        if hashed:
+            paths.append(self._write_input("packages", "\n".join(hashed)))
         steps = [Step(paths, self.settings.require_hashes)] if paths else []
-        if later:
-            steps.append(Step([self._write_input("later", "\n".join(later))], constrained=True))
+        if unhashed:
+            steps.append(Step([self._write_input("later", "\n".join(unhashed))], constrained=True))
         return steps
 
     def _check_converted_files(self, texts: dict[str, str]) -> None:
-        """Refuse what other formats name, once they are lines: the requirement files were looked at before."""
+        """Raise VenvError for source code in files of other formats, after their conversion to requirements."""
         converted = {name: text for name, text in texts.items() if name not in {file.name for file in self.files}}
-        faults = find_contradictions(converted, [], self.settings.only_binary, "")
-        if faults:
-            raise VenvError(" ".join(faults[:5]))
+        problems = find_contradictions(converted, [], self.settings.only_binary, "")
+        if problems:
+            raise VenvError(" ".join(problems[:5]))
 
     def _plan_uv_steps(self, listed: list[RequirementFile], texts: dict[str, str]) -> list[Step]:
         steps, paths = [], []
         for file in listed:
             if file.kind == dependencies.PYLOCK:
-                # uv reads this format, but nothing else in the same call.
+                # uv cannot read other files in the same call.
                 steps.append(Step([file.path]))
             elif file.kind == dependencies.UV_LOCK:
                 texts[file.name + ".txt"] = self._export_uv_lock(file)
                 paths.append(self._write_input(file.name, texts[file.name + ".txt"]))
             else:
                 paths.append(file.path)
-        added = dependencies.find_missing_packages(self.settings.packages, texts)
-        if added:
-            paths.append(self._write_input("packages", "\n".join(added)))
+        missing = dependencies.find_missing_packages(self.settings.packages, texts)
+        if missing:
+            paths.append(self._write_input("packages", "\n".join(missing)))
         if paths:
             steps.append(Step(paths, self.settings.require_hashes, constrained=bool(steps)))
         return steps
 
     def _install_missing_packages(self) -> None:
-        """A package that the files name for another platform only is not there after all."""
-        there = {dependencies.parse_name(item) for item in list_packages(self.path)}
-        absent = [item for item in self.settings.packages if dependencies.parse_name(item) not in there | {None}]
-        if absent:
-            self._run_step(Step([self._write_input("absent", "\n".join(absent))], self.settings.require_hashes, True))
+        """Install packages that the files contain for other platforms only."""
+        found_names = {dependencies.parse_name(item) for item in list_packages(self.path)}
+        missing_packages = [
+            item for item in self.settings.packages if dependencies.parse_name(item) not in found_names | {None}
+        ]
+        if missing_packages:
+            self._run_step(
+                Step([self._write_input("absent", "\n".join(missing_packages))], self.settings.require_hashes, True)
+            )
 
     def _run_step(self, step: Step) -> None:
         if self.settings.installer == "uv":
@@ -329,11 +333,11 @@ class Builder:
             command += ["-c", self._write_input("installed", "\n".join(list_packages(self.path)))]
         for path in step.files:
             command += ["-r", path]
-        # A wheel that names a source archive or a repository among its dependencies makes pip build it, whatever it is
-        # told. It can't without another process.
-        alone = self.settings.only_binary and self.settings.installer == "pip"
+        # pip builds a source archive or a repository that is a dependency of a wheel, despite --only-binary. A build
+        # fails if it cannot start a process.
+        single = self.settings.only_binary and self.settings.installer == "pip"
         self._run_command(
-            command, f"{self.settings.installer} install", more=_build_unit.SINGLE_PROCESS if alone else ()
+            command, f"{self.settings.installer} install", directives=_build_unit.SINGLE_PROCESS if single else ()
         )
 
     def _check_venv(self) -> None:
@@ -355,18 +359,18 @@ class Builder:
         try:
             return "\n".join(convert(self._read_toml(file)))
         except ValueError as error:
-            raise VenvError(f"{file.path} can't be used: {error}.") from error
+            raise VenvError(f"{file.path} cannot be used: {error}.") from error
 
     def _read_toml(self, file: RequirementFile) -> dict[str, Any]:
         if tomllib is not None:
             return tomllib.loads(file.text)
         code, output = self._execute([self.python, "-I", "-c", READ_TOML, file.path], cwd="/")
         if code:
-            raise ValueError((output.strip().splitlines() or ["it can't be read"])[-1])
+            raise ValueError((output.strip().splitlines() or ["it cannot be read"])[-1])
         return json.loads(output)
 
     def _export_uv_lock(self, file: RequirementFile) -> str:
-        """The locked packages of a uv.lock as hashed requirement lines."""
+        """Convert a uv.lock to requirements with hashes."""
         output = os.path.join(self.work.temporary, "uv.lock.txt")
         command = [self.uv, "export", "--frozen", "--no-emit-project", "--no-dev", "--no-header", "--no-progress"]
         command += [
@@ -380,9 +384,9 @@ class Builder:
         ]
         self._run_command(command, "uv export", cwd=os.path.dirname(os.path.abspath(file.path)))
         text = _build_unit.read_result(output)
-        faults = find_local_directories(file.name, text, os.path.dirname(os.path.abspath(file.path)))
-        if faults:
-            raise VenvError(" ".join(faults))
+        problems = find_local_directories(file.name, text, os.path.dirname(os.path.abspath(file.path)))
+        if problems:
+            raise VenvError(" ".join(problems))
         return text
 
     def _write_input(self, name: str, text: str) -> str:
@@ -394,39 +398,39 @@ class Builder:
     def _run_command(
         self,
         command: list[str],
-        what: str,
+        command_name: str,
         cwd: str | None = None,
         result: str | None = None,
-        more: tuple[str, ...] = (),
+        directives: tuple[str, ...] = (),
     ) -> None:
-        code, output = self._execute(command, cwd, result, more)
+        code, output = self._execute(command, cwd, result, directives)
         if code == 0:
             return
         files = ", ".join(file.name for file in self.files if file.listed) or "no requirement files"
-        said = strip_escapes(dependencies.mask_user_info(output))
-        reason = find_error_line(said)
-        if more and re.search(r"Operation not permitted|can't start new thread", said):
+        text = strip_escapes(dependencies.mask_user_info(output))
+        reason = find_error_line(text)
+        if directives and re.search(r"Operation not permitted|can't start new thread", text):
             reason = "venv_only_binary: true, but a package asks for another one that would have to be built"
         raise VenvError(
             f"{reason + ': the' if reason else 'The'} virtual environment {self.path} ({files}) could not be built: "
-            f"{what} ended with {code}. The unfinished directory was removed and nothing else was changed. It said:\n"
-            + "\n".join(get_last_lines(said))
+            f"{command_name} ended with {code}. The unfinished directory was removed and nothing else was changed. "
+            "Its last output:\n" + "\n".join(get_last_lines(text))
         )
 
     def _execute(
-        self, command: list[str], cwd: str | None = None, result: str | None = None, more: tuple[str, ...] = ()
+        self, command: list[str], cwd: str | None = None, result: str | None = None, directives: tuple[str, ...] = ()
     ) -> tuple[int, str]:
-        """Run a command as the build user; its exit status, and the end of what it said."""
+        """Run a command as the build user. Returns its exit status and the end of its output."""
         directory = self.settings.directory
-        seen = [self._get_source(), os.path.dirname(os.path.dirname(self.interpreter.path)), self.uv]
-        seen += [os.path.join(os.path.realpath(directory), UV_DIRECTORY), *(file.path for file in self.files)]
-        seen += [os.path.join(self._get_source(), link) for link in self.settings.find_links if "://" not in link]
-        place = os.path.realpath(result or self.path)
-        space = self.work.build_mounts({place: place}, filter(None, seen), self.binds)
+        visible = [self._get_source(), os.path.dirname(os.path.dirname(self.interpreter.path)), self.uv]
+        visible += [os.path.join(os.path.realpath(directory), UV_DIRECTORY), *(file.path for file in self.files)]
+        visible += [os.path.join(self._get_source(), link) for link in self.settings.find_links if "://" not in link]
+        target_path = os.path.realpath(result or self.path)
+        mounts = self.work.build_mounts({target_path: target_path}, filter(None, visible), self.binds)
         script = os.path.join(self.work.input, "command")
         _build_unit.write_script(script, command, cwd or self._get_source(), self.environment, self.work.gid)
         try:
-            return _build_unit.run_script(self.unit, script, space, self.deadline - time.monotonic(), more)
+            return _build_unit.run_script(self.unit, script, mounts, self.deadline - time.monotonic(), directives)
         except _build_unit.BuildTimeoutError:
             raise VenvError(
                 f"The virtual environment {self.path} could not be built within {self.settings.timeout} s "
@@ -436,7 +440,7 @@ class Builder:
 
 @contextlib.contextmanager
 def _replace_directory(path: str) -> Iterator[None]:
-    """Make room for an environment. One that was complete once may be in use: it comes back when the build fails."""
+    """Remove a virtual environment for a new build. If the build fails, one that was complete is restored."""
     before = os.path.join(os.path.dirname(path), REMOVED + os.path.basename(path))
     was_complete = has_marker(path)
     if was_complete:
@@ -454,7 +458,7 @@ def _replace_directory(path: str) -> Iterator[None]:
 
 
 def remove_leftovers(directory: str) -> None:
-    """Remove what a build that was killed has left, unless another one is at work."""
+    """Remove the directories of a killed build, unless another build is running."""
     work = os.path.join(directory, WORK_DIRECTORY)
     if not os.path.lexists(work):
         return
@@ -473,9 +477,9 @@ def _is_requirements(name: str) -> bool:
 
 
 def build_environment(settings: VenvSettings, inherited: dict[str, str]) -> dict[str, str]:
-    """The installer's environment: nothing of the user who became root, or that would send packages elsewhere.
+    """Return the environment variables of the installer.
 
-    Indexes come this way, because everybody on the host can read a command line.
+    Inherited variables are filtered. Indexes are passed as variables, because all users can read command lines.
     """
     unwanted = ("PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_ROOT", "PIP_TARGET", "UV_SYSTEM_PYTHON", "VIRTUAL_ENV")
     result = {
@@ -483,7 +487,7 @@ def build_environment(settings: VenvSettings, inherited: dict[str, str]) -> dict
     }
     result.update(
         LC_ALL="C.UTF-8",
-        # Both installers read it.
+        # Both installers support it.
         NO_COLOR="1",
         PIP_DISABLE_PIP_VERSION_CHECK="1",
         PIP_NO_INPUT="1",
@@ -509,9 +513,9 @@ def write_marker(path: str, content: dict[str, Any]) -> None:
 
 
 def list_packages(path: str) -> list[str]:
-    """name==version of what is in an environment, read from its metadata as pip would.
+    """Return the packages of a virtual environment as name==version, from their metadata.
 
-    A link or a named pipe among it is passed over: the environment may still be the build user's.
+    Links and special files are skipped, because the directory may still belong to the build user.
     """
     found = {}
     for metadata in glob.glob(

@@ -11,7 +11,7 @@ from typing import Iterable, Iterator, Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 
-# Every option of a requirements file that says where packages come from, and its short name.
+# The options of a requirements file that set package sources, by all of their names.
 _SOURCES = {
     "--index-url": "--index-url",
     "--pypi-url": "--index-url",
@@ -29,45 +29,45 @@ _VCS = re.compile(r"^(?:git|hg|svn|bzr)\+", re.IGNORECASE)
 
 
 def find_contradictions(texts: Mapping[str, str], packages: Iterable[str], only_binary: bool, index: str) -> list[str]:
-    """What in these files contradicts the settings, one sentence each, with file, line and setting.
+    """Return a sentence with file, line and setting for each line that contradicts the settings.
 
-    index is the setting that says where packages come from: venv_index_url, venv_extra_index_urls or nothing.
+    index is the setting of the package source: venv_index_url, venv_extra_index_urls or empty.
     """
-    faults = []
+    problems = []
     for name, text in texts.items():
         if dependencies.detect_format(name) != dependencies.REQUIREMENTS:
             continue
         for line in dependencies.parse_lines(text):
-            fault = _check_source(line.text, index) if index else None
-            fault = fault or (_check_wheel(line.text) if only_binary else None)
-            if fault:
-                faults.append(f"{name}, line {line.number}: '{dependencies.mask_user_info(line.text)}' {fault}.")
+            problem = _check_source(line.text, index) if index else None
+            problem = problem or (_check_wheel(line.text) if only_binary else None)
+            if problem:
+                problems.append(f"{name}, line {line.number}: '{dependencies.mask_user_info(line.text)}' {problem}.")
     for package in packages if only_binary else ():
-        fault = _check_wheel(package)
-        if fault:
-            faults.append(f"venv_packages has '{dependencies.mask_user_info(package)}', which {fault}.")
-    return faults
+        problem = _check_wheel(package)
+        if problem:
+            problems.append(f"venv_packages has '{dependencies.mask_user_info(package)}', which {problem}.")
+    return problems
 
 
 def _parse_option(line: str) -> tuple[str, str]:
-    """Name and value of an option line; two empty strings for a requirement."""
+    """Return name and value of an option line, or two empty strings for a requirement."""
     match = _OPTION.match(line)
     return (match.group(1), match.group(2).strip().strip("'\"")) if match else ("", "")
 
 
 def _check_source(line: str, index: str) -> str | None:
-    """Why a line contradicts the setting of the index."""
+    """Return how a line contradicts the setting of the package source, or None."""
     name, value = _parse_option(line)
     option = _SOURCES.get(name)
     if option is None or option == "--find-links" and not _URL.match(value):
         return None
     if option in ("--extra-index-url", "--find-links") and index != "venv_index_url":
         return None
-    return f"contradicts {index}, which says where packages come from: remove the line or the setting"
+    return f"contradicts {index}, which sets the source of packages: remove the line or the setting"
 
 
 def _check_wheel(line: str) -> str | None:
-    """Why a line would run code of a package while it is installed."""
+    """Return why a line is not accepted with venv_only_binary, or None."""
     name, value = _parse_option(line)
     if name == "--no-binary" and value != ":none:" or name == "--only-binary" and ":none:" in value:
         return "contradicts venv_only_binary: true: remove the line or the setting"
@@ -76,29 +76,29 @@ def _check_wheel(line: str) -> str | None:
     if name:
         return None
     direct = _DIRECT.match(line)
-    what = direct.group("url") if direct else re.split(r"\s", line, maxsplit=1)[0]
-    if _VCS.match(what):
+    requirement = direct.group("url") if direct else re.split(r"\s", line, maxsplit=1)[0]
+    if _VCS.match(requirement):
         return _format_wheels_only("comes from a version control system")
     path = dependencies.parse_local_path(line)
-    if not direct and not _URL.match(what) and path is None:
+    if not direct and not _URL.match(requirement) and path is None:
         return None
-    base = posixpath.basename(re.split(r"[#?;\[]", path or what)[0].rstrip("/"))
+    base = posixpath.basename(re.split(r"[#?;\[]", path or requirement)[0].rstrip("/"))
     return None if base.endswith(".whl") else _format_wheels_only("is not a wheel")
 
 
-def _format_wheels_only(fault: str) -> str:
+def _format_wheels_only(problem: str) -> str:
     return (
-        f"{fault}, but venv_only_binary: true accepts wheels only: name a wheel (.whl) or set venv_only_binary: false"
+        f"{problem}, but venv_only_binary: true accepts wheels only: name a wheel (.whl) or set venv_only_binary: false"
     )
 
 
 def get_index_setting(index_url: str | None, extra_index_urls: Iterable[str]) -> str:
-    """The setting that says where packages come from; empty when none does."""
+    """Return the name of the setting of the package source, or an empty string if none is set."""
     return "venv_index_url" if index_url else "venv_extra_index_urls" if list(extra_index_urls) else ""
 
 
 def find_hosts(texts: Iterable[str]) -> set[str]:
-    """The names of the hosts in the URLs of these texts."""
+    """Return the host names in the URLs of some texts."""
     return {found.lower() for text in texts for found in _find_hosts(text)}
 
 

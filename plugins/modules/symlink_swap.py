@@ -136,7 +136,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
 
 
 class LinkChange(NamedTuple):
-    """Where the link points, and where it is to point. The fields are the module's return values."""
+    """The current and the wanted target of the link. The fields are the module's return values."""
 
     path: str
     src: str
@@ -150,17 +150,16 @@ class LinkChange(NamedTuple):
 
 
 def plan_change(path: str, src: str, within: str | None = None, relative: bool = True) -> LinkChange:
-    """What the link must become. Raises SymlinkError for anything that must not happen."""
+    """Return the change of the link. Raises SymlinkError for an invalid option or a refused change."""
     path = _parse_link_path(path)
     parent = os.path.dirname(path)
     if os.path.lexists(parent) and not os.path.isdir(parent):
         raise SymlinkError(
-            f"{parent}, which is to hold the link {path}, is not a directory. Move it away, or correct path."
+            f"{parent}, the directory of the link {path}, is not a directory. Move it away, or correct path."
         )
     if not os.path.isdir(parent):
         raise SymlinkError(
-            f"The directory {parent}, which is to hold the link {path}, does not exist. "
-            "Create it first, or correct path."
+            f"The directory {parent} of the link {path} does not exist. Create it first, or correct path."
         )
     previous = read_link(path)
     directory = normalize_path(os.path.join(parent, src))
@@ -174,7 +173,7 @@ def plan_change(path: str, src: str, within: str | None = None, relative: bool =
 
 
 def normalize_path(path: str) -> str:
-    """The absolute path without needless slashes and dots. Links before a '..' are resolved, as the kernel does."""
+    """Return the absolute path without needless slashes and dots. Links before '..' are resolved as by the kernel."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." not in parts:
         return "/" + "/".join(parts)
@@ -183,53 +182,53 @@ def normalize_path(path: str) -> str:
 
 
 def format_link_text(src: str, parent: str, relative: bool) -> str:
-    """The text that makes a link in parent name src."""
+    """Return the text of a link to src in the directory parent."""
     if not relative:
         return src
     if src == parent or src.startswith(parent.rstrip("/") + "/"):
         return os.path.relpath(src, parent)
-    # The kernel climbs from the real directory, whatever the links on the way to it.
+    # The kernel resolves '..' from the real directory.
     return os.path.relpath(src, os.path.realpath(parent))
 
 
 def _parse_link_path(path: str) -> str:
     if not path.startswith("/"):
-        raise SymlinkError(f"path is {path!r}, which is relative; give it from the root, such as /srv/myapp/app.")
+        raise SymlinkError(f"path is {path!r}, which is relative; set an absolute path, such as /srv/myapp/app.")
     plain = path.rstrip("/")
     while plain.endswith("/."):
         plain = plain[:-2].rstrip("/")
     parent, name = os.path.split(plain)
     if name in ("", ".."):
-        raise SymlinkError(f"path is {path!r}, which names a directory; give the path of a link in one.")
+        raise SymlinkError(f"path is {path!r}, which is a directory; set the path of a link in it.")
     return os.path.join(normalize_path(parent), name)
 
 
 def _resolve_parent(parent: str, path: str) -> str:
-    """The path as it is called from parent's real directory, so that both names of the same place are equal."""
+    """Replace parent at the start of a path by its real path, so that names of the same file are equal."""
     inside = path.startswith(parent.rstrip("/") + "/")
     return os.path.join(os.path.realpath(parent), os.path.relpath(path, parent)) if inside else path
 
 
 def _check_directory(path: str, src: str) -> None:
     if is_reached_through(src, path):
-        what = "is path itself" if src == path else f"is reached through {path}"
+        problem = "is path itself" if src == path else f"is reached through {path}"
         raise SymlinkError(
-            f"src {src} {what}; the link would point at itself. Name a directory that does not need the link."
+            f"src {src} {problem}; the link would point at itself. Set a directory that does not need the link."
         )
     if not os.path.lexists(src):
         raise SymlinkError(f"src {src} does not exist. Create the directory first, or correct src.")
     if not os.path.isdir(src):
-        what = "a link that leads to no directory" if os.path.islink(src) else "not a directory"
-        raise SymlinkError(f"src {src} is {what}. Name a directory.")
+        problem = "a link that does not lead to a directory" if os.path.islink(src) else "not a directory"
+        raise SymlinkError(f"src {src} is {problem}. Set a directory.")
 
 
 def _check_within(src: str, within: str) -> None:
     if not os.path.isdir(within):
-        raise SymlinkError(f"within {within} is not a directory. Name the directory that src must be below.")
+        raise SymlinkError(f"within {within} is not a directory. Set the directory that src must be below.")
     real, limit = os.path.realpath(src), os.path.realpath(within)
     if real == limit or not real.startswith(limit.rstrip("/") + "/"):
         leads = "" if real == src else f" leads to {real}, which"
-        raise SymlinkError(f"src {src}{leads} is not below {limit}. Name a directory below it, or correct within.")
+        raise SymlinkError(f"src {src}{leads} is not below {limit}. Set a directory below it, or correct within.")
 
 
 def build_diff(planned: LinkChange) -> dict:

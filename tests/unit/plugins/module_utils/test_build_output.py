@@ -61,16 +61,16 @@ ERROR: Failed to build installable wheels for some pyproject.toml based projects
         ("all is well\n", ""),
     ],
 )
-def test_the_line_that_tells_the_cause(output, expected):
+def test_error_line_is_found(output, expected):
     assert find_error_line(output) == expected
 
 
-def test_the_end_is_bounded():
+def test_last_lines_are_limited():
     lines = get_last_lines("x" * 5000 + "\n" + "\n".join(f"line {number}" for number in range(100)) + "\n" + "y" * 5000)
     assert len(lines) == 15 and lines[0] == "line 86" and len(lines[-1]) == 501
 
 
-def test_colours_are_no_part_of_what_was_said():
+def test_terminal_sequences_are_removed():
     assert strip_escapes("\x1b[31mred\x1b[0m \x1b[2Kline\r\nä\tb\n") == "red line\nä\tb\n"
     assert find_error_line(strip_escapes("\x1b[1;31mModuleNotFoundError: No module named 'x'\x1b[0m")) == (
         "ModuleNotFoundError: No module named 'x'"

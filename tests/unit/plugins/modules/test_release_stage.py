@@ -965,17 +965,17 @@ def cut_short_in_chunks(handler, body):
 
 ANSWERS = {
     "missing": (lambda h, _: h.answer(404), "answered 404 Not Found: publish the archive there"),
-    "forbidden": (lambda h, _: h.answer(403), "answered 403 Forbidden: let this host read it"),
-    "broken": (lambda h, _: h.answer(503), "answered 503 Service Unavailable: look at the server"),
+    "forbidden": (lambda h, _: h.answer(403), "answered 403 Forbidden: allow this host to read it"),
+    "broken": (lambda h, _: h.answer(503), "answered 503 Service Unavailable: check the server"),
     "other bytes": (lambda h, body: h.answer(200, body[:-1] + b"!"), "has SHA-256"),
     "too long": (lambda h, body: h.answer(200, body + b"!"), "is larger than the"),
     "something else": (lambda h, _: h.answer(200, b"<html>Sign in</html>"), "ended after 20 of"),
     "cut short": (cut_short, "ended after 100 of"),
     "cut short in chunks": (cut_short_in_chunks, "ended after 100 of"),
-    "hung up": (lambda h, _: h.wfile.close(), "can't be fetched (Remote end closed connection"),
+    "hung up": (lambda h, _: h.wfile.close(), "cannot be downloaded (Remote end closed connection"),
     "redirected in a circle": (
         lambda h, _: h.answer(302, Location=h.path),
-        "answered 302 Found: it redirects without end",
+        "answered 302 Found: it is a redirect loop",
     ),
 }
 
@@ -1043,7 +1043,7 @@ def test_a_certificate_has_to_be_one_that_the_host_trusts(host, serve, tmp_path,
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate) if trusted else os.devnull)
     result = host.stage(source, archive=False, pull_url=server.url)
     assert bool(result.get("failed")) != trusted, result
-    assert trusted or "CERTIFICATE_VERIFY_FAILED" in result["msg"] and "install the certificate" in result["msg"]
+    assert trusted or "CERTIFICATE_VERIFY_FAILED" in result["msg"] and "install the CA certificate" in result["msg"]
 
 
 # Adopting what is there
