@@ -212,7 +212,7 @@ class Builder:
         if done.returncode:
             raise MissingInterpreterError(
                 f"{self.interpreter.path} cannot create virtual environments: it has no venv or no ensurepip. "
-                "Install python3-venv (the package that belongs to this interpreter): the role venv does."
+                "Install python3-venv (the package of this interpreter), as the role venv does."
             )
 
     def _create_with_pip(self, path: str) -> None:
@@ -410,7 +410,7 @@ class Builder:
         text = strip_escapes(dependencies.mask_user_info(output))
         reason = find_error_line(text)
         if directives and re.search(r"Operation not permitted|can't start new thread", text):
-            reason = "venv_only_binary: true, but a package asks for another one that would have to be built"
+            reason = "venv_only_binary: true, but a package depends on another one that must be built"
         raise VenvError(
             f"{reason + ': the' if reason else 'The'} virtual environment {self.path} ({files}) could not be built: "
             f"{command_name} ended with {code}. The unfinished directory was removed and nothing else was changed. "

@@ -163,23 +163,23 @@ def is_reached_through(start: str, link: str) -> bool:
     """Return whether resolving the path start passes the link, so that pointing the link at it would be a loop."""
     link = _resolve_parent(link)
     pending = start.split("/")[::-1]
-    here, links = "/", 0
+    current, links = "/", 0
     while pending:
         name = pending.pop()
         if name in ("", "."):
             continue
         if name == "..":
-            here = os.path.dirname(here)
+            current = os.path.dirname(current)
             continue
-        here = os.path.join(here, name)
-        if here == link:
+        current = os.path.join(current, name)
+        if current == link:
             return True
-        if os.path.islink(here):
+        if os.path.islink(current):
             links += 1
             if links > _MAX_LINKS:
                 return False
-            text = os.readlink(here)
-            here = "/" if text.startswith("/") else os.path.dirname(here)
+            text = os.readlink(current)
+            current = "/" if text.startswith("/") else os.path.dirname(current)
             pending.extend(text.split("/")[::-1])
     return False
 
@@ -211,8 +211,8 @@ def _replace_link(parent_fd: int, name: str, target: str) -> None:
 
 def _format_obstacle(path: str) -> str:
     kind = "a real directory" if os.path.isdir(path) else "a file"
-    aside = f"mv {shlex.quote(path)} {shlex.quote(path + '.before')}"
-    return f"{path} is {kind}, not a symbolic link. It was not changed: move it away ({aside}) and run again."
+    command = f"mv {shlex.quote(path)} {shlex.quote(path + '.before')}"
+    return f"{path} is {kind}, not a symbolic link. It was not changed: move it away ({command}) and run again."
 
 
 def _format_reason(error: OSError) -> str:

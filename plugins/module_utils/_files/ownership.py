@@ -63,14 +63,14 @@ def _secure_tree(
     fd: int, below: str, device: int, owner: tuple[int, int], link_allowed: Callable[[str, str], bool]
 ) -> None:
     if below.count("/") > MAX_DEPTH:
-        raise OwnershipError(f"'{below[:80]}…' lies more than {MAX_DEPTH} directories deep.")
+        raise OwnershipError(f"'{below[:80]}…' is more than {MAX_DEPTH} directories deep.")
     # Top down: once a directory is secured, no other user can change the names in it.
     _set_owner_and_mode(fd, owner, 0o755)
     for name in os.listdir(fd):
         path = f"{below}/{name}" if below else name
         info = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if info.st_dev != device:
-            raise OwnershipError(f"'{path}' lies on another file system.")
+            raise OwnershipError(f"'{path}' is on another file system.")
         if stat.S_ISDIR(info.st_mode):
             with _open_directory(name, fd) as directory:
                 _secure_tree(directory, path, device, owner, link_allowed)
