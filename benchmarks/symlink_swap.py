@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_link
 
 RELEASES = ("releases/1", "releases/2")
 
@@ -84,7 +84,9 @@ def main() -> int:
             with open(os.path.join(root, release, "page"), "w", encoding="ascii") as page:
                 page.write(str(number))
         os.symlink(RELEASES[1], os.path.join(root, "app"))
-        _reads, missed = measure("symlink_swap", lambda path, to: swap(path, to, options.sync), root, options.swaps)
+        _reads, missed = measure(
+            "symlink_swap", lambda path, to: swap_link(path, to, options.sync), root, options.swaps
+        )
         _reads, control = measure("rm; ln -s (control)", remove_and_create, root, options.swaps)
         left = sorted(set(os.listdir(root)) - {"app", "releases"})
     if left:

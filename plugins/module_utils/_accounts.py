@@ -9,16 +9,16 @@ import grp
 import pwd
 
 
-def user_name(uid: int) -> str:
-    """The user's name, or the number as text where nobody has it."""
+def get_user_name(uid: int) -> str:
+    """Return the name of a user, or the number as text if no user has it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 
 
-def group_name(gid: int) -> str:
-    """The group's name, or the number as text where none has it."""
+def get_group_name(gid: int) -> str:
+    """Return the name of a group, or the number as text if no group has it."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

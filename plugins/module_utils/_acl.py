@@ -12,23 +12,23 @@ from typing import Dict, Tuple
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 
-# The tags of an entry, in the order in which the kernel wants them (linux/posix_acl.h).
+# The tags of an entry, in the order that the kernel requires (linux/posix_acl.h).
 OWNER, USER, GROUP, NAMED_GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _CLASS = (USER, GROUP, NAMED_GROUP)
 _VERSION, _NO_ID = 2, 0xFFFFFFFF
 _NOT_SUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
-# What tag and number may do, as the three bits of a mode.
+# From tag and ID to permissions, as the three bits of a mode.
 Acl = Dict[Tuple[int, int], int]
 
 
-def of_mode(mode: int) -> Acl:
-    """The list that says no more than a mode."""
+def from_mode(mode: int) -> Acl:
+    """Return the minimal list, which is equivalent to a mode."""
     return {(OWNER, _NO_ID): mode >> 6 & 7, (GROUP, _NO_ID): mode >> 3 & 7, (OTHER, _NO_ID): mode & 7}
 
 
-def read(path: str | int, kind: str = ACCESS) -> Acl | None:
-    """The list of an open file, or of a path; empty where there is none, None where the file system keeps none."""
+def read_acl(path: str | int, kind: str = ACCESS) -> Acl | None:
+    """Return the list of a path or descriptor: empty if there is none, None if the file system does not support it."""
     try:
         data = os.getxattr(path, kind)
     except OSError as error:
@@ -40,14 +40,14 @@ def read(path: str | int, kind: str = ACCESS) -> Acl | None:
     return {(tag, number): bits for tag, bits, number in struct.iter_unpack("<HHI", data[4:])}
 
 
-def write(path: str | int, acl: Acl, kind: str = ACCESS) -> None:
-    """Put a list in place. One that a mode can say becomes that mode."""
+def write_acl(path: str | int, acl: Acl, kind: str = ACCESS) -> None:
+    """Set the list of a path or descriptor. The kernel stores a minimal list as the mode."""
     packed = [struct.pack("<HHI", tag, bits, number) for (tag, number), bits in sorted(acl.items())]
     os.setxattr(path, kind, struct.pack("<I", _VERSION) + b"".join(packed))
 
 
-def remove_default(path: str | int) -> None:
-    """Let what is made in a directory follow modes and umask alone again."""
+def remove_default_acl(path: str | int) -> None:
+    """Remove the default list of a directory, so that new files get their mode from the umask again."""
     try:
         os.removexattr(path, DEFAULT)
     except OSError as error:
@@ -55,36 +55,36 @@ def remove_default(path: str | int) -> None:
             raise
 
 
-def with_user(acl: Acl, uid: int, bits: int) -> Acl:
-    """The list in which a user may do this as well, and nobody else more or less than before."""
-    found = _effective(acl)
+def add_user(acl: Acl, uid: int, bits: int) -> Acl:
+    """Return the list with permissions for one more user. The effective permissions of all others stay the same."""
+    found = _apply_mask(acl)
     found[(USER, uid)] = bits
-    return _masked(found)
+    return _add_mask(found)
 
 
-def without_users(acl: Acl, uids: set[int]) -> Acl:
-    """The list without these users, and for everybody else as before."""
-    found = _effective(acl)
-    return _masked({key: bits for key, bits in found.items() if key[0] != USER or key[1] not in uids})
+def remove_users(acl: Acl, uids: set[int]) -> Acl:
+    """Return the list without some users. The effective permissions of all others stay the same."""
+    found = _apply_mask(acl)
+    return _add_mask({key: bits for key, bits in found.items() if key[0] != USER or key[1] not in uids})
 
 
-def users(acl: Acl) -> dict[int, int]:
-    """What the users that a list names may do, the mask applied."""
-    return {number: bits for (tag, number), bits in _effective(acl).items() if tag == USER}
+def get_user_rights(acl: Acl) -> dict[int, int]:
+    """Return the effective permissions of the users in a list, by user ID."""
+    return {number: bits for (tag, number), bits in _apply_mask(acl).items() if tag == USER}
 
 
-def names_nobody(acl: Acl) -> bool:
-    """Whether the list says no more than a mode."""
+def is_minimal(acl: Acl) -> bool:
+    """Return whether the list is equivalent to a mode."""
     return not any(tag in (USER, NAMED_GROUP) for tag, _number in acl)
 
 
-def _effective(acl: Acl) -> Acl:
+def _apply_mask(acl: Acl) -> Acl:
     mask = acl.get((MASK, _NO_ID), 7)
     return {key: bits & mask if key[0] in _CLASS else bits for key, bits in acl.items() if key[0] != MASK}
 
 
-def _masked(acl: Acl) -> Acl:
-    if names_nobody(acl):
+def _add_mask(acl: Acl) -> Acl:
+    if is_minimal(acl):
         return acl
     mask = 0
     for (tag, _number), bits in acl.items():

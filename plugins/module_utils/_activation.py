@@ -12,7 +12,7 @@ import re
 import time
 from typing import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._cause import Cause, explain
+from ansible_collections.flaskops.production.plugins.module_utils._cause import Cause, find_cause
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
     ReleaseError,
@@ -34,11 +34,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     run_systemctl,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsChange, reload_units
-from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect
+from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect_static_files
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
-    read,
-    swap,
+    read_link,
+    swap_link,
     sync_filesystem,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._visit import check_site
@@ -208,7 +208,7 @@ class Activation:
 
     def start_candidate(self) -> None:
         since = time.time()
-        swap(self.home.next, os.path.relpath(self.directory, self.home.root))
+        swap_link(self.home.next, os.path.relpath(self.directory, self.home.root))
         health = json.dumps(self.health and {key: self.health[key] for key in ("path", "host", "status", "headers")})
         with open(self.candidate_env, "w", encoding="ascii") as file:
             file.write('RELEASE_HEALTH="{}"\n'.format(re.sub(r'(["\\$`])', r"\\\1", health)))
@@ -224,7 +224,7 @@ class Activation:
     def not_started(self, phase: str, unit: str, since: float, code: int, said: str) -> ActivationError:
         """The error that says why a unit did not start, and by whose fault."""
         state = read_unit_properties(unit, _STATE)
-        cause = explain(read_journal(self.home, unit, since))
+        cause = find_cause(read_journal(self.home, unit, since))
         # systemd may have begun to start the service again, and has no result then.
         ended = state.get("Result") in OWN_RESULTS or bool(cause.error)
         own = state.get("LoadState") == "loaded" and ended and not cause.by_host
@@ -261,11 +261,11 @@ class Activation:
         """Point app at a release, and venv at the environment of whatever app is."""
         if target is None:
             return
-        if read(self.home.app) != target:
-            swap(self.home.app, target)
+        if read_link(self.home.app) != target:
+            swap_link(self.home.app, target)
         fixed = os.path.join("app", ".venv")
-        if os.path.lexists(os.path.join(self.home.app, ".venv")) and read(self.home.venv) != fixed:
-            swap(self.home.venv, fixed)
+        if os.path.lexists(os.path.join(self.home.app, ".venv")) and read_link(self.home.venv) != fixed:
+            swap_link(self.home.venv, fixed)
 
     def restart(self, directory: str, back: bool = False) -> None:
         """Restart the service, and prove that it is the release and that it answers."""
@@ -292,7 +292,7 @@ class Activation:
             raise ActivationError("health", f"the deadline of {self.deadline.given:.0f} s has passed", self.unit, since)
         found = check_health(self.home, self.health, self.name)
         if found.failure:
-            cause = explain(read_journal(self.home, self.unit, since))
+            cause = find_cause(read_journal(self.home, self.unit, since))
             kind = ActivationError if found.by_host or cause.by_host else Rejected
             said = f" ({cause.error})" if cause.error else ""
             raise kind("health", found.failure + said, self.unit, since, cause)
@@ -340,7 +340,7 @@ class Activation:
 
     def collect_static(self, directory: str, replace: bool) -> None:
         """Copy the release's static files into shared/static; files of other releases stay."""
-        collect(self.home, directory, dict(self.home.record(os.path.basename(directory)) or {}), replace)
+        collect_static_files(self.home, directory, dict(self.home.record(os.path.basename(directory)) or {}), replace)
 
 
 def _link_text(path: str) -> str | None:

@@ -43,7 +43,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
     UnsafePathError,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    reach,
+    open_directory_safely,
     read_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, Server
@@ -562,7 +562,7 @@ def _worker_timeout(found: Plan) -> int:
 def _belongs_to_root(path: str) -> bool:
     """Whether only root can replace what is at a path."""
     try:
-        reach(os.path.dirname(os.path.realpath(path)), links=False).close()
+        open_directory_safely(os.path.dirname(os.path.realpath(path)), links=False).close()
         return os.stat(os.path.dirname(os.path.realpath(path))).st_uid in (0, os.geteuid())
     except FileNotFoundError:
         return True

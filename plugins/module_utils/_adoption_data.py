@@ -25,19 +25,19 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_sour
     is_database,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    discard,
-    put_file,
-    stream_sha256,
+    hash_stream,
+    remove_if_exists,
+    replace_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
-    Found,
+    DirectoryEntry,
     UnsafePathError,
-    settle,
+    set_owner_and_mode,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    reach,
-    tree,
+    open_directory_safely,
+    walk_tree,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import sync_filesystem
@@ -79,7 +79,7 @@ class Record:
     def write(self, **values: object) -> dict:
         content = {**self.read(), **values}
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-        put_file(self.path, text.encode(), mode=0o600)
+        replace_file(self.path, text.encode(), mode=0o600)
         return content
 
 
@@ -89,7 +89,7 @@ class Record:
 class Copy(NamedTuple):
     """One directory, file, database or link to be copied, and its place below shared/."""
 
-    source: Found
+    source: DirectoryEntry
     target: str
     kind: str
     uid: int
@@ -114,7 +114,7 @@ def copies(moves: list[Move], owner: Owner, tops: list[str]) -> Iterator[Copy]:
                     yield Copy(found, target, kind, uid, gid, mode)
 
 
-def _kind(found: Found) -> str:
+def _kind(found: DirectoryEntry) -> str:
     """What is copied of it; empty for a socket or a pipe."""
     if stat.S_ISDIR(found.info.st_mode):
         return "directory"
@@ -125,9 +125,9 @@ def _kind(found: Found) -> str:
     return "database" if is_database(found.directory, found.name) else "file"
 
 
-def below(top: Found) -> Iterator[Found]:
+def below(top: DirectoryEntry) -> Iterator[DirectoryEntry]:
     """What was found and all below it, without what SQLite keeps beside its databases."""
-    for found in tree(top.directory, top.name):
+    for found in walk_tree(top.directory, top.name):
         database = BESIDE.sub("", found.name)
         if database == found.name or not is_database(found.directory, database):
             yield found
@@ -150,8 +150,10 @@ def occupied(home: Home, moves: list[Move], owner: Owner, tops: list[str]) -> li
         if item.kind == "directory":
             continue
         try:
-            with reach(os.path.join(home.shared, os.path.dirname(item.target)), reading=True, links=False) as directory:
-                there = directory.find(os.path.basename(item.target))
+            with open_directory_safely(
+                os.path.join(home.shared, os.path.dirname(item.target)), reading=True, links=False
+            ) as directory:
+                there = directory.try_lstat(os.path.basename(item.target))
                 same = there is None or _is_same(item, directory, there)
         except FileNotFoundError:
             continue
@@ -166,7 +168,7 @@ def _is_same(item: Copy, directory: Directory, there: os.stat_result) -> bool:
     if item.kind != "file" or not stat.S_ISREG(there.st_mode):
         return False
     name, source = os.path.basename(item.target), item.source
-    with source.directory.opened_file(source.name) as one, directory.opened_file(name) as other:
+    with source.directory.open_stream(source.name) as one, directory.open_stream(name) as other:
         return _digest(one) == _digest(other)
 
 
@@ -192,7 +194,7 @@ class Data:
                 self._one(item, final)
             except FileNotFoundError:
                 # Somebody removed it in between, as applications do with their temporary files.
-                if final or item.source.directory.find(item.source.name) is not None:
+                if final or item.source.directory.try_lstat(item.source.name) is not None:
                     raise
         for move in self.moves:
             if move.via:
@@ -203,10 +205,10 @@ class Data:
     def _one(self, item: Copy, final: bool) -> None:
         with self._directory_of(item.target) as directory:
             name = os.path.basename(item.target)
-            there = directory.find(name)
+            there = directory.try_lstat(name)
             if there is not None and stat.S_ISDIR(there.st_mode) != (item.kind == "directory"):
                 raise ReleaseError(
-                    f"{directory.place(name)} is in the way of a copy of {item.source.path}: move it away."
+                    f"{directory.join(name)} is in the way of a copy of {item.source.path}: move it away."
                 )
             if item.kind == "directory":
                 done = self._directory(item, directory, name, there)
@@ -222,53 +224,55 @@ class Data:
 
     def _directory_of(self, target: str) -> Directory:
         """The directory of a copy. A database and a log are made in one that the application may write to."""
-        here = reach(self.home.shared, {os.stat(self.home.shared).st_uid})
+        here = open_directory_safely(self.home.shared, {os.stat(self.home.shared).st_uid})
         for name in os.path.dirname(target).split("/"):
             with here as above:
                 if not name:
                     here = above.duplicate()
-                elif above.find(name) is not None:
+                elif above.try_lstat(name) is not None:
                     here = above.enter(name)
                 elif name == "database" and above.path == self.home.shared:
-                    here = above.make(name, self.owner.uid, self.owner.gid, 0o750, TEMPORARY)
+                    here = above.make_directory(name, self.owner.uid, self.owner.gid, 0o750, TEMPORARY)
                 else:
-                    here = above.make(name, 0, 0, 0o755, TEMPORARY)
+                    here = above.make_directory(name, 0, 0, 0o755, TEMPORARY)
         return here
 
     def _directory(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None) -> bool:
         if there is None:
-            directory.make(name, item.uid, item.gid, item.mode, TEMPORARY).close()
+            directory.make_directory(name, item.uid, item.gid, item.mode, TEMPORARY).close()
             return True
         if item.target in ("static", "media", "logs"):
             return False  # the role layout's own
         with directory.enter(name) as entered:
-            return entered.settle(".", item.uid, item.gid, item.mode)
+            return entered.set_owner_and_mode(".", item.uid, item.gid, item.mode)
 
     def _link(self, text: str, directory: Directory, name: str, there: os.stat_result | None) -> bool:
         if there is not None and stat.S_ISLNK(there.st_mode) and directory.read_link(name) == text:
             return False
-        directory.put_link(name, text, TEMPORARY)
+        directory.replace_link(name, text, TEMPORARY)
         return True
 
     def _file(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None, _final: bool) -> bool:
         info = item.source.info
         is_file = there is not None and stat.S_ISREG(there.st_mode)
         if is_file and (there.st_size, there.st_mtime_ns) == (info.st_size, info.st_mtime_ns):
-            return directory.settle(name, item.uid, item.gid, item.mode)
-        with item.source.directory.opened_file(item.source.name) as read, directory.replacing(name, TEMPORARY) as write:
+            return directory.set_owner_and_mode(name, item.uid, item.gid, item.mode)
+        with item.source.directory.open_stream(item.source.name) as read, directory.open_replacement(
+            name, TEMPORARY
+        ) as write:
             expected = copy_bytes(read, write)
             if _digest(write) != expected:
                 place = directory.path
                 raise ReleaseError(f"The copy of {item.source.path} differs from it: the disk of {place} is not sound.")
             os.utime(write.fileno(), ns=(info.st_atime_ns, info.st_mtime_ns))
-            settle(write.fileno(), item.uid, item.gid, item.mode)
+            set_owner_and_mode(write.fileno(), item.uid, item.gid, item.mode)
         return True
 
     def _database(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None, final: bool) -> bool:
         source = item.source
         looks = [value for suffix in ("", "-wal") for value in _looks(source.directory, source.name + suffix)]
         if there is not None and self.known.get(source.path) == looks:
-            return directory.settle(name, item.uid, item.gid, item.mode)
+            return directory.set_owner_and_mode(name, item.uid, item.gid, item.mode)
         with prepared(self.home.state, TEMPORARY) as place:
             if source.info.st_size:
                 back_up(source, place, self.origin.user, exact=final)
@@ -277,7 +281,7 @@ class Data:
             place.take_over()
             # What belongs to an earlier copy would be taken for a part of this one.
             for suffix in SUFFIXES:
-                discard(name + suffix, directory.fd)
+                remove_if_exists(name + suffix, directory.fd)
             place.put(directory, name, item.uid, item.gid, item.mode)
         self.known[source.path] = looks
         return True
@@ -287,7 +291,7 @@ class Data:
         link, target = os.path.join(self.home.shared, move.via), os.path.join(self.home.shared, move.target)
         with self._directory_of(move.via) as directory:
             name = os.path.basename(move.via)
-            there = directory.find(name)
+            there = directory.try_lstat(name)
             if there is not None and not stat.S_ISLNK(there.st_mode):
                 raise ReleaseError(f"{link} is to lead to {target}, but something else is there: move it away.")
             if self._link(os.path.relpath(target, os.path.dirname(link)), directory, name, there):
@@ -295,13 +299,13 @@ class Data:
 
 
 def _looks(directory: Directory, name: str) -> tuple[int, int]:
-    info = directory.find(name)
+    info = directory.try_lstat(name)
     return (0, 0) if info is None else (info.st_size, info.st_mtime_ns)
 
 
 def _digest(stream: IO[bytes]) -> str:
     stream.seek(0)
-    return stream_sha256(stream)
+    return hash_stream(stream)
 
 
 def copy_bytes(read: IO[bytes], write: IO[bytes]) -> str:

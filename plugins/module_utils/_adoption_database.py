@@ -24,11 +24,11 @@ from urllib.parse import quote
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
-    Found,
-    settle,
+    DirectoryEntry,
+    set_owner_and_mode,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    reach,
+    open_directory_safely,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 
@@ -44,36 +44,36 @@ class Place:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self.path = directory.place(COPY)
+        self.path = directory.join(COPY)
 
     def give(self, uid: int, gid: int) -> None:
-        self.directory.settle(".", uid, gid, 0o700)
+        self.directory.set_owner_and_mode(".", uid, gid, 0o700)
 
     def take_over(self) -> None:
         """From here on nobody else changes names in it."""
-        self.directory.settle(".", os.geteuid(), os.getegid(), 0o700)
+        self.directory.set_owner_and_mode(".", os.geteuid(), os.getegid(), 0o700)
 
     def create_empty(self) -> None:
-        with self.directory.replacing(COPY, COPY):
+        with self.directory.open_replacement(COPY, COPY):
             pass
 
     def clear(self) -> None:
-        for name in self.directory.names():
+        for name in self.directory.list_names():
             os.unlink(name, dir_fd=self.directory.fd)
 
     def put(self, target: Directory, name: str, uid: int, gid: int, mode: int) -> None:
         """Give the copy its owner and mode, and put it in its place."""
-        with self.directory.opened_file(COPY) as stream:
-            self.directory.settle(COPY, uid, gid, mode)
+        with self.directory.open_stream(COPY) as stream:
+            self.directory.set_owner_and_mode(COPY, uid, gid, mode)
             try:
                 os.rename(COPY, name, src_dir_fd=self.directory.fd, dst_dir_fd=target.fd)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                with target.replacing(name, f".{COPY}-") as write:
+                with target.open_replacement(name, f".{COPY}-") as write:
                     shutil.copyfileobj(stream, write, 1 << 20)
                     write.flush()
-                    settle(write.fileno(), uid, gid, mode)
+                    set_owner_and_mode(write.fileno(), uid, gid, mode)
 
 
 @contextlib.contextmanager
@@ -87,13 +87,13 @@ def prepared(state: str, prefix: str) -> Iterator[Place]:
     try:
         os.chmod(outer, 0o711)
         os.mkdir(os.path.join(outer, "user"), 0o700)
-        with reach(outer) as above, above.enter("user") as directory:
+        with open_directory_safely(outer) as above, above.enter("user") as directory:
             yield Place(directory)
     finally:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def back_up(source: Found, place: Place, user: str, exact: bool) -> None:
+def back_up(source: DirectoryEntry, place: Place, user: str, exact: bool) -> None:
     """A copy of a database that is whole, whoever writes to it meanwhile."""
     # The user of the process may not be able to read the library.
     importlib.import_module("sqlite3")

@@ -14,8 +14,8 @@ import stat
 from typing import IO, Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import opened_directory, write_file
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import reach, read_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import open_directory, write_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_directory_safely, read_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT
 from ansible_collections.flaskops.production.plugins.module_utils._service import read_unit_properties
@@ -25,7 +25,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
 def opened_environment(path: str, tops: list[str]) -> Iterator[IO[bytes]]:
     """An environment file. In the old directories a link must stay there; elsewhere only the owners of links count."""
     if any(path.startswith(top + "/") for top in tops):
-        with find_source(path, tops) as found, found.directory.opened_file(found.name) as stream:
+        with find_source(path, tops) as found, found.directory.open_stream(found.name) as stream:
             yield stream
     else:
         yield io.BytesIO(read_file(path))
@@ -69,13 +69,13 @@ def _quoted(value: str) -> str:
 def write_environment(home: Home, text: bytes, uid: int, gid: int) -> bool:
     """Put the environment in place; whether it is another one than before."""
     directory, name = os.path.split(home.env_file)
-    with reach(directory) as shared:
-        found = shared.find(name)
+    with open_directory_safely(directory) as shared:
+        found = shared.try_lstat(name)
         if found is not None and stat.S_ISREG(found.st_mode):
-            with shared.opened_file(name) as stream:
+            with shared.open_stream(name) as stream:
                 same = stream.read() == text
             if same:
-                return shared.settle(name, uid, gid, 0o640)
-        with opened_directory(".", dir_fd=shared.fd) as fd:
+                return shared.set_owner_and_mode(name, uid, gid, 0o640)
+        with open_directory(".", dir_fd=shared.fd) as fd:
             write_file(fd, name, text, 0o640, uid, gid)
     return True

@@ -14,10 +14,14 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_files 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import DATABASE
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
-    Found,
+    DirectoryEntry,
     UnsafePathError,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import beneath, reach, read_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    open_directory_safely,
+    read_file,
+    resolve_beneath,
+)
 
 # SQLite's own files beside a database, which come and go while it is written to.
 BESIDE = re.compile(r"-(wal|shm|journal)$")
@@ -37,22 +41,22 @@ def is_database(directory: Directory, name: str) -> bool:
     if not DATABASE.search(name):
         return False
     try:
-        with directory.opened_file(name) as stream:
+        with directory.open_stream(name) as stream:
             return stream.read(len(SQLITE)) in (SQLITE, b"")
     except OSError:
         return False
 
 
 @contextlib.contextmanager
-def find_source(path: str, tops: list[str]) -> Iterator[Found]:
+def find_source(path: str, tops: list[str]) -> Iterator[DirectoryEntry]:
     """What is to be copied, below the nearest of the old directories. A link that leads out of it is refused."""
     above = [top for top in tops if is_within(path, top)]
     if not above:
         raise UnsafePathError(f"{path} lies outside of the old deployment ({', '.join(tops)}).")
     # A link may lead from the code to what lies beside it, as in the releases of other tools.
     widest = min(above, key=len)
-    with reach(widest, reading=True) as directory:
-        found = beneath(directory, os.path.relpath(path, widest))
+    with open_directory_safely(widest, reading=True) as directory:
+        found = resolve_beneath(directory, os.path.relpath(path, widest))
     try:
         yield found
     finally:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-TAIL = 15
-WIDTH = 500
+MAX_LINES = 15
+MAX_WIDTH = 500
 
-# By weight: a line of the first kind is the cause, whatever the others say.
+# In order of significance: a line that matches an earlier pattern is the cause.
 _CAUSES = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -30,7 +30,7 @@ _CAUSES = [
         r"^(?:error|fatal):? ",
     )
 ]
-# Frames that installers put around the cause.
+# Lines that installers print around the cause.
 _GENERIC = re.compile(
     r"subprocess-exited-with-error|metadata-generation-failed|Failed (?:to build|building)|Getting requirements|"
     r"did not run successfully|This error originates|likely not a problem with pip|CalledProcessError|exit code: \d",
@@ -38,28 +38,28 @@ _GENERIC = re.compile(
 )
 
 
-def plain(text: str) -> str:
-    """The text without the sequences that colour it or move the cursor. What else a terminal obeys is escaped later."""
+def strip_escapes(text: str) -> str:
+    """Remove terminal sequences for colors and cursor movement. Other control characters are escaped later."""
     return re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text.replace("\r\n", "\n"))
 
 
-def cause(output: str) -> str:
-    """The line that tells why it failed; empty when none does."""
-    lines = [line for line in map(_bare, output.splitlines()) if line and not _GENERIC.search(line)]
+def find_error_line(output: str) -> str:
+    """Return the line with the cause of a failure, or an empty string."""
+    lines = [line for line in map(_strip_prefix, output.splitlines()) if line and not _GENERIC.search(line)]
     for pattern in _CAUSES:
         found = [line for line in lines if pattern.search(line)]
         if found:
-            return found[-1][:WIDTH].rstrip(".")
+            return found[-1][:MAX_WIDTH].rstrip(".")
     return ""
 
 
-def _bare(line: str) -> str:
-    """A line without the frames, bullets and prefixes of installers."""
+def _strip_prefix(line: str) -> str:
+    """Remove frames, bullets and prefixes of installers from a line."""
     line = re.sub(r"^[\s│╰─▶├×·|>-]+", "", line)
     return re.sub(r"^(?:ERROR|error):\s+(?=[A-Z`'/])", "", line).strip()
 
 
-def tail(output: str, count: int = TAIL) -> list[str]:
-    """The last lines, none of them long."""
+def get_last_lines(output: str, count: int = MAX_LINES) -> list[str]:
+    """Return the last non-empty lines, each cut to MAX_WIDTH characters."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    return [line if len(line) <= WIDTH else line[:WIDTH] + "…" for line in lines[-count:]]
+    return [line if len(line) <= MAX_WIDTH else line[:MAX_WIDTH] + "…" for line in lines[-count:]]

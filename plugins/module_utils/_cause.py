@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# Lines of a traceback, and of a log without one, that a message shows.
-FRAMES = LINES = 10
-# Lines of an exception's text that may follow its first one.
-FOLLOWING = 4
+# The numbers of lines of a traceback, and of a log without one, in a message.
+MAX_FRAME_LINES = MAX_LOG_LINES = 10
+# The number of further lines of an exception's text.
+MAX_FOLLOWING_LINES = 4
 
 _START = re.compile(r"\s*Traceback \(most recent call last\):")
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<function>.+))?\s*$')
@@ -23,19 +23,19 @@ _GUNICORN = re.compile(
     r"Failed to (find attribute|find application|parse|import module)\b.*|Application object must .*"
 )
 _HEALTH = re.compile(r"GET \S+ answered \S+, expected .*")
-# What Gunicorn and systemd say about an end that has another reason.
+# Consequences of another error, logged by Gunicorn and systemd.
 _NOISE = re.compile(r"reentrant call inside|HaltServer|Worker failed to boot")
 _FOREIGN_CODE = ("/site-packages/", "/dist-packages/", "/lib/python", "<frozen ", "/gunicorn.conf.py")
-# Faults of the host, whatever the release does.
+# Errors of the host, which do not depend on the release.
 _HOST = re.compile(
     r"No space left on device|Disk quota exceeded|failed to map segment from shared object|Cannot allocate memory"
     r"|Input/output error|Too many open files in system|^MemoryError"
 )
-# Exit statuses that systemd sets before the program starts, and the reason that it gives.
+# Exit statuses that systemd sets before the program starts, and the logged reason.
 _EXEC_FAILED = re.compile(r"process exited, code=exited, status=(?P<status>2[0-4]\d/[A-Z_]+)")
-# Gunicorn's own file, which is not that of a release.
+# The configuration file of Gunicorn, which is not part of a release.
 _NO_CONFIG = re.compile(r"^Error: '(?P<path>/[^']+)' doesn't exist$", re.MULTILINE)
-_EXEC_REASON = re.compile(r"\S+\.service: (?P<said>(?:Failed|Unable|Changing) .*)")
+_EXEC_REASON = re.compile(r"\S+\.service: (?P<reason>(?:Failed|Unable|Changing) .*)")
 
 _HINTS = (
     (
@@ -57,7 +57,7 @@ _HINTS = (
 
 
 class Traceback(NamedTuple):
-    """One exception: its text, the frames of the application as lines, and the files that it passed."""
+    """An exception: its text, the frames of the application as lines, and the files of all frames."""
 
     error: str
     frames: tuple[str, ...]
@@ -65,7 +65,7 @@ class Traceback(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """Why a program ended, for an operator."""
+    """The cause of a program's exit, for an operator. by_host is set if the host caused it, not the release."""
 
     error: str
     lines: tuple[str, ...] = ()
@@ -73,13 +73,13 @@ class Cause(NamedTuple):
     by_host: bool = False
 
     def text(self) -> str:
-        """Lines of a message: the frames, then the hint."""
+        """Format the frames and the hint for a message."""
         hint = (f"Hint: {self.hint}.",) if self.hint else ()
         return "\n".join((*self.lines, *hint))
 
 
-def tracebacks(logged: str) -> list[Traceback]:
-    """The exceptions of a log, in order. Of a chain, the last one is what ended it."""
+def parse_tracebacks(logged: str) -> list[Traceback]:
+    """Return the exceptions of a log in order. Only the last exception of a chain is returned."""
     found: list[Traceback] = []
     lines = logged.splitlines()
     position = 0
@@ -87,7 +87,7 @@ def tracebacks(logged: str) -> list[Traceback]:
         if not _START.match(lines[position]):
             position += 1
             continue
-        traceback, after = _read(lines, position + 1)
+        traceback, after = _parse_traceback(lines, position + 1)
         if traceback:
             chained = any(_CHAINED.match(line.strip()) for line in lines[max(0, position - 3) : position])
             if chained and found:
@@ -97,8 +97,8 @@ def tracebacks(logged: str) -> list[Traceback]:
     return found
 
 
-def _read(lines: list[str], position: int) -> tuple[Traceback | None, int]:
-    """The traceback whose frames begin there, and the position after it."""
+def _parse_traceback(lines: list[str], position: int) -> tuple[Traceback | None, int]:
+    """Parse the traceback whose frames start at a position. Returns it, or None, and the position after it."""
     frames: list[str] = []
     files: list[str] = []
     own = False
@@ -116,29 +116,29 @@ def _read(lines: list[str], position: int) -> tuple[Traceback | None, int]:
     if position == len(lines) or not _ERROR.match(lines[position]):
         return None, position
     error, following = [lines[position].strip()], position + 1
-    while following < len(lines) and len(error) <= FOLLOWING and _continues(lines[following]):
+    while following < len(lines) and len(error) <= MAX_FOLLOWING_LINES and _is_continuation(lines[following]):
         error.append(lines[following].strip())
         following += 1
     return Traceback("\n".join(error), tuple(frames), tuple(files)), following
 
 
-def _continues(line: str) -> bool:
-    """Whether a line belongs to the text of an exception, such as one of a validation."""
+def _is_continuation(line: str) -> bool:
+    """Return whether a line continues the text of an exception, such as a validation error."""
     return line.startswith((" ", "\t")) and not _START.match(line) and not _NEW_RECORD.match(line.strip())
 
 
-def explain(logged: str) -> Cause:
-    """Why the program ended. Without an exception, the last lines of the log."""
+def find_cause(logged: str) -> Cause:
+    """Return the cause of a program's exit, or the last lines of the log if it has no exception."""
     failed = _EXEC_FAILED.search(logged)
     if failed:
-        reasons = [match["said"] for match in map(_EXEC_REASON.match, logged.splitlines()) if match]
-        said = f": {reasons[0]}" if reasons else ""
-        return Cause(f"systemd could not execute it, status {failed['status']}{said}", by_host=True)
-    lost = _NO_CONFIG.search(logged)
-    if lost:
+        reasons = [match["reason"] for match in map(_EXEC_REASON.match, logged.splitlines()) if match]
+        reason = f": {reasons[0]}" if reasons else ""
+        return Cause(f"systemd could not execute it, status {failed['status']}{reason}", by_host=True)
+    missing = _NO_CONFIG.search(logged)
+    if missing:
         hint = "run the playbook site, which writes it"
-        return Cause(f"its configuration {lost['path']} does not exist", hint=hint, by_host=True)
-    every = [item for item in tracebacks(logged) if not _NOISE.search(item.error)]
+        return Cause(f"its configuration {missing['path']} does not exist", hint=hint, by_host=True)
+    every = [item for item in parse_tracebacks(logged) if not _NOISE.search(item.error)]
     health = [item for item in every if _HEALTH.search(item.error)]
     others = [item for item in every if item not in health]
     gunicorn = [line.strip() for line in logged.splitlines() if _GUNICORN.match(line.strip())]
@@ -153,13 +153,13 @@ def explain(logged: str) -> Cause:
         error = chosen.error if chosen else gunicorn[0]
     else:
         lines = [line for line in logged.splitlines() if line.strip() and not _NOISE.search(line)]
-        return Cause("", tuple(lines[-LINES:]), by_host=bool(_HOST.search(logged)))
-    frames = chosen.frames[-FRAMES:] if chosen else ()
-    return Cause(error, frames, _hint(error, chosen), bool(chosen and _HOST.search(chosen.error)))
+        return Cause("", tuple(lines[-MAX_LOG_LINES:]), by_host=bool(_HOST.search(logged)))
+    frames = chosen.frames[-MAX_FRAME_LINES:] if chosen else ()
+    return Cause(error, frames, _find_hint(error, chosen), bool(chosen and _HOST.search(chosen.error)))
 
 
-def _hint(error: str, traceback: Traceback | None) -> str:
-    """What to set for an error that people meet; empty where that is not known."""
+def _find_hint(error: str, traceback: Traceback | None) -> str:
+    """Return a hint for a common error, or an empty string."""
     missing = re.match(r"ModuleNotFoundError: No module named '([^']+)'", error)
     if missing:
         if traceback and traceback.frames:

@@ -16,13 +16,13 @@ PYPROJECT = "pyproject.toml"
 PYLOCK = "pylock.toml"
 UV_LOCK = "uv.lock"
 
-# The last file that is written into a virtual environment; without it the set is half-built.
-COMPLETE = ".complete"
+# The last file that is written into a virtual environment. Without it, the build is unfinished.
+COMPLETE_MARKER = ".complete"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _INCLUDE = re.compile(r"^(?:(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)|(-r|-c))(?P<name>\S.*)$")
 _NAME = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(?P<rest>.*)$")
-_EDITABLE = re.compile(r"^(?:-e|--editable)(?:\s*=\s*|\s+)(?P<what>.+)$")
+_EDITABLE = re.compile(r"^(?:-e|--editable)(?:\s*=\s*|\s+)(?P<requirement>.+)$")
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:(?://|/)")
 _EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _ARCHIVE = re.compile(r"\.(?:whl|zip|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
@@ -33,14 +33,14 @@ _USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
 class Line(NamedTuple):
-    """One logical line of a requirements file: continuation lines joined, comment removed."""
+    """A logical line of a requirements file: continuation lines are joined, comments removed."""
 
     number: int
     text: str
 
 
-def kind(name: str) -> str:
-    """The format of a requirement file, which follows from its name alone."""
+def detect_format(name: str) -> str:
+    """Return the format of a requirement file, which depends on its name only."""
     base = posixpath.basename(name)
     if base == PYPROJECT:
         return PYPROJECT
@@ -51,23 +51,23 @@ def kind(name: str) -> str:
     return REQUIREMENTS
 
 
-def normalise(name: str) -> str:
-    """The name of a package as PEP 503 compares it."""
+def normalize_name(name: str) -> str:
+    """Return the normalized name of a package (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def without_user_info(text: str) -> str:
-    """The text with the user names and passwords of its URLs left out: they don't change what is installed."""
+def remove_user_info(text: str) -> str:
+    """Remove user names and passwords from URLs in a text. They do not affect which packages are installed."""
     return _USER_INFO.sub("", text)
 
 
-def masked(text: str) -> str:
-    """The text with the user names and passwords of its URLs hidden, for people to read."""
+def mask_user_info(text: str) -> str:
+    """Replace user names and passwords in URLs of a text by asterisks, for messages."""
     return _USER_INFO.sub("****@", text)
 
 
-def lines(text: str) -> list[Line]:
-    """The logical lines of a requirements file, as pip reads them."""
+def parse_lines(text: str) -> list[Line]:
+    """Parse a requirements file into logical lines, as pip does."""
     found = []
     pending, start = "", 0
     for number, raw in enumerate(text.lstrip("\ufeff").splitlines(), 1):
@@ -85,8 +85,8 @@ def lines(text: str) -> list[Line]:
     return [line for line in stripped if line.text]
 
 
-def _included(line: Line) -> tuple[bool, str] | None:
-    """(is a constraint, name) of a line that includes another file."""
+def _parse_include(line: Line) -> tuple[bool, str] | None:
+    """Parse a line that includes another file. Returns whether it is a constraint, and the name, or None."""
     match = _INCLUDE.match(line.text)
     if not match:
         return None
@@ -94,148 +94,151 @@ def _included(line: Line) -> tuple[bool, str] | None:
     return option in ("-c", "--constraint"), match.group("name").strip().strip("'\"")
 
 
-def includes(text: str) -> list[str]:
-    """The files that a requirements file includes (-r, -c), as written: relative to the including file.
+def find_includes(text: str) -> list[str]:
+    """Return the files that a requirements file includes (-r, -c), relative to the including file.
 
-    URLs and names with ${VARIABLES} are left out: only pip, at the time of the build, knows what they stand for.
+    URLs and names with ${VARIABLES} are omitted, because pip resolves them during the build.
     """
-    found = [_included(line) for line in lines(text)]
+    found = [_parse_include(line) for line in parse_lines(text)]
     return list(dict.fromkeys(item[1] for item in found if item and not (_URL.match(item[1]) or "${" in item[1])))
 
 
-def include_name(including: str, included: str) -> str:
-    """The name of an included file, from the same directory that the including file's name starts from."""
+def resolve_include(including: str, included: str) -> str:
+    """Return the name of an included file, relative to the same directory as the name of the including file."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(including), included))
 
 
-def requirements(text: str) -> list[Line]:
-    """The lines of a requirements file that ask for a package: no options, no includes."""
-    return [line for line in lines(text) if not line.text.startswith("-") or _EDITABLE.match(line.text)]
+def parse_requirements(text: str) -> list[Line]:
+    """Return the requirements of a requirements file, without options and includes."""
+    return [line for line in parse_lines(text) if not line.text.startswith("-") or _EDITABLE.match(line.text)]
 
 
-def _what(line: str) -> str:
-    """A requirement without its own options (--hash …) and without -e."""
+def _strip_options(line: str) -> str:
+    """Remove -e and per-requirement options (--hash …) from a requirement."""
     match = _EDITABLE.match(line)
-    return _OPTIONS.sub("", match.group("what") if match else line).strip()
+    return _OPTIONS.sub("", match.group("requirement") if match else line).strip()
 
 
-def _is_path(what: str) -> bool:
-    bare = what.split(";")[0].strip().split("[")[0]
+def _is_path(requirement: str) -> bool:
+    bare = requirement.split(";")[0].strip().split("[")[0]
     return bare.startswith((".", "/")) or bool(_ARCHIVE.search(bare)) or ("/" in bare and "@" not in bare)
 
 
-def name_of(line: str) -> str | None:
-    """The normalised name of the package that a requirement line asks for; None when only its content would tell."""
-    what = _what(line)
-    if _URL.match(what) or _is_path(what):
-        egg = _EGG.search(what)
+def parse_name(line: str) -> str | None:
+    """Return the normalized name of a requirement's package, or None if only the package itself contains it."""
+    requirement = _strip_options(line)
+    if _URL.match(requirement) or _is_path(requirement):
+        egg = _EGG.search(requirement)
         if egg:
-            return normalise(egg.group(1))
-        base = posixpath.basename(re.split(r"[#?;]", what)[0].strip())
+            return normalize_name(egg.group(1))
+        base = posixpath.basename(re.split(r"[#?;]", requirement)[0].strip())
         if base.endswith(".whl"):
-            return normalise(base.split("-")[0])
+            return normalize_name(base.split("-")[0])
         match = re.match(r"^(.+?)-\d[^-]*$", _ARCHIVE.sub("", base)) if _ARCHIVE.search(base) else None
-        return normalise(match.group(1)) if match else None
-    match = _NAME.match(what)
-    return normalise(match.group(1)) if match else None
+        return normalize_name(match.group(1)) if match else None
+    match = _NAME.match(requirement)
+    return normalize_name(match.group(1)) if match else None
 
 
-def names(text: str) -> set[str]:
-    """The normalised names of the packages that a requirements file names itself, includes not followed."""
-    return {name for name in (name_of(line.text) for line in requirements(text)) if name}
+def parse_names(text: str) -> set[str]:
+    """Return the normalized names of the packages in a requirements file, without those of included files."""
+    return {name for name in (parse_name(line.text) for line in parse_requirements(text)) if name}
 
 
-def local_path(line: str) -> str | None:
-    """The path on disk that a requirement line names, None for a package of an index or a URL."""
-    what = _what(line)
-    match = _NAME.match(what)
+def parse_local_path(line: str) -> str | None:
+    """Return the local path of a requirement, or None for a package of an index or a URL."""
+    requirement = _strip_options(line)
+    match = _NAME.match(requirement)
     if match and match.group("rest").startswith("@"):
-        what = match.group("rest")[1:].strip()
-    if what.startswith("file:"):
-        return re.sub(r"^file:(//(localhost)?(?=/))?", "", re.split(r"[#;]", what)[0].strip())
-    if _URL.match(what) or not _is_path(what):
+        requirement = match.group("rest")[1:].strip()
+    if requirement.startswith("file:"):
+        return re.sub(r"^file:(//(localhost)?(?=/))?", "", re.split(r"[#;]", requirement)[0].strip())
+    if _URL.match(requirement) or not _is_path(requirement):
         return None
-    return re.split(r"\s*;|\[", what)[0].strip()
+    return re.split(r"\s*;|\[", requirement)[0].strip()
 
 
-def is_hashed(line: str) -> bool:
+def has_hash(line: str) -> bool:
     return bool(_HASH.search(line))
 
 
 def needs_hashes(text: str) -> bool:
-    """Whether pip will ask for a hash of every package because this requirements file is among the others."""
-    return any(line.text == "--require-hashes" or is_hashed(line.text) for line in lines(text))
+    """Return whether this requirements file makes pip require a hash for all packages."""
+    return any(line.text == "--require-hashes" or has_hash(line.text) for line in parse_lines(text))
 
 
-def _hash_fault(line: str) -> str | None:
-    """Why one requirement line can't be installed with every hash checked."""
-    what = _what(line)
-    match = _NAME.match(what)
-    direct = bool(_URL.match(what)) or _is_path(what) or bool(match and match.group("rest").startswith("@"))
-    if _EDITABLE.match(line) or re.match(r"^(?:[^@]*@\s*)?(?:git|hg|svn|bzr)\+", what):
+def _find_hash_problem(line: str) -> str | None:
+    """Return why a requirement cannot be installed with hash checking, or None."""
+    requirement = _strip_options(line)
+    match = _NAME.match(requirement)
+    direct = (
+        bool(_URL.match(requirement)) or _is_path(requirement) or bool(match and match.group("rest").startswith("@"))
+    )
+    if _EDITABLE.match(line) or re.match(r"^(?:[^@]*@\s*)?(?:git|hg|svn|bzr)\+", requirement):
         return "comes from a work tree or a version control system, for which there is no hash"
-    if not is_hashed(line):
+    if not has_hash(line):
         return "has no --hash"
     if not direct and not (match and _PIN.match(match.group("rest"))):
         return "is not pinned with =="
     return None
 
 
-def _constraints(text_by_name: Mapping[str, str]) -> set[str]:
-    """The files that only constrain versions: they install nothing, and so name nothing."""
+def _find_constraint_files(text_by_name: Mapping[str, str]) -> set[str]:
+    """Return the files that are only used as constraints, so their packages are not installed."""
     constraints: set[str] = set()
     included: set[str] = set()
     for name, text in text_by_name.items():
-        for line in lines(text) if kind(name) == REQUIREMENTS else []:
-            item = _included(line)
+        for line in parse_lines(text) if detect_format(name) == REQUIREMENTS else []:
+            item = _parse_include(line)
             if item:
-                (constraints if item[0] else included).add(include_name(name, item[1]))
+                (constraints if item[0] else included).add(resolve_include(name, item[1]))
     return constraints - included
 
 
 def check_hashes(text_by_name: Mapping[str, str], packages: Iterable[str] = ()) -> list[str]:
-    """What keeps a virtual environment from being installed with every hash checked; empty when nothing does.
+    """Return the problems that prevent an installation with hash checking, as sentences.
 
-    The mapping holds the requirement files and their includes, by the name that include_name() gives. The packages
-    are those added to the files: one that the files don't name needs a hash too.
+    The mapping holds the texts of requirement files and their includes, by the name that resolve_include() returns.
+    packages are added to the files; a package that is not in the files needs a hash too.
     """
-    faults = []
-    constraints = _constraints(text_by_name)
+    problems = []
+    constraints = _find_constraint_files(text_by_name)
     for name, text in text_by_name.items():
-        if kind(name) == PYPROJECT:
-            faults.append(f"{name} can't hold hashes; use a lock file made from it (pylock.toml, uv.lock).")
-        if kind(name) != REQUIREMENTS or posixpath.normpath(name) in constraints:
+        if detect_format(name) == PYPROJECT:
+            problems.append(f"{name} cannot contain hashes; use a lock file made from it (pylock.toml, uv.lock).")
+        if detect_format(name) != REQUIREMENTS or posixpath.normpath(name) in constraints:
             continue
-        for line in requirements(text):
-            fault = _hash_fault(line.text)
-            if fault:
-                faults.append(f"{name}, line {line.number}: '{masked(_what(line.text))}' {fault}.")
-    for package in missing(packages, text_by_name):
-        fault = _hash_fault(package)
-        if fault:
-            faults.append(
-                f"The added package '{masked(_what(package))}' {fault}; pin it with its hash in a requirement file."
+        for line in parse_requirements(text):
+            problem = _find_hash_problem(line.text)
+            if problem:
+                problems.append(f"{name}, line {line.number}: '{mask_user_info(_strip_options(line.text))}' {problem}.")
+    for package in find_missing_packages(packages, text_by_name):
+        problem = _find_hash_problem(package)
+        if problem:
+            problems.append(
+                f"The added package '{mask_user_info(_strip_options(package))}' {problem}; pin it with its hash in a "
+                "requirement file."
             )
-    return faults
+    return problems
 
 
-def missing(packages: Iterable[str], text_by_name: Mapping[str, str]) -> list[str]:
-    """The packages that the given files don't name.
+def find_missing_packages(packages: Iterable[str], text_by_name: Mapping[str, str]) -> list[str]:
+    """Return the packages that are not in the requirement files.
 
-    pyproject.toml is not read here (older Pythons have no TOML reader): its names come as requirement lines.
+    The dependencies of a pyproject.toml must be passed as a requirements file, because old Pythons have no TOML parser.
     """
     named: set[str] = set()
-    constraints = _constraints(text_by_name)
+    constraints = _find_constraint_files(text_by_name)
     for name, text in text_by_name.items():
-        if kind(name) == REQUIREMENTS:
-            named |= set() if posixpath.normpath(name) in constraints else names(text)
-        elif kind(name) in (PYLOCK, UV_LOCK):
-            named |= lock_names(text)
-    return [package for package in packages if name_of(package) not in named]
+        if detect_format(name) == REQUIREMENTS:
+            named |= set() if posixpath.normpath(name) in constraints else parse_names(text)
+        elif detect_format(name) in (PYLOCK, UV_LOCK):
+            named |= parse_lock_names(text)
+    return [package for package in packages if parse_name(package) not in named]
 
 
-def lock_names(text: str) -> set[str]:
-    """The names of the packages in a pylock.toml or uv.lock, read without a TOML reader: both write them one way."""
+def parse_lock_names(text: str) -> set[str]:
+    """Return the names of the packages in a pylock.toml or uv.lock, without a TOML parser."""
     found: set[str] = set()
     table = ""
     for line in text.splitlines():
@@ -243,31 +246,31 @@ def lock_names(text: str) -> set[str]:
             table = line.split("#")[0].strip()
         match = re.match(r"""^name\s*=\s*["']([^"']+)["']""", line)
         if match and table in ("[[package]]", "[[packages]]"):
-            found.add(normalise(match.group(1)))
+            found.add(normalize_name(match.group(1)))
     return found
 
 
-def pyproject_requirements(data: Mapping[str, Any]) -> list[str]:
-    """The dependencies of a parsed pyproject.toml; ValueError when they aren't written there."""
+def parse_pyproject(data: Mapping[str, Any]) -> list[str]:
+    """Return the dependencies of a loaded pyproject.toml. Raises ValueError if it has no static dependencies."""
     project = data.get("project")
     if not isinstance(project, dict):
         raise ValueError("it has no [project] table; list requirement files in another format")
     if "dependencies" in (project.get("dynamic") or []):
         raise ValueError(
-            "its dependencies are dynamic: only a build of the project would tell them; list the file they come from"
+            "its dependencies are dynamic, so they are known after a build only; list the file that contains them"
         )
     return [str(item) for item in project.get("dependencies") or []]
 
 
-def pylock_requirements(data: Mapping[str, Any]) -> list[str]:
-    """The packages of a parsed pylock.toml as hash-checked requirement lines; ValueError for what pip can't check."""
+def parse_pylock(data: Mapping[str, Any]) -> list[str]:
+    """Convert a loaded pylock.toml to requirements with hashes. Raises ValueError for packages pip cannot check."""
     version = str(data.get("lock-version", ""))
     if not version.startswith("1."):
-        raise ValueError(f"its lock-version is '{version}', known is 1.x")
-    return [_pylock_line(package) for package in data.get("packages") or []]
+        raise ValueError(f"its lock-version is '{version}', supported is 1.x")
+    return [_format_pylock_package(package) for package in data.get("packages") or []]
 
 
-def _pylock_line(package: Mapping[str, Any]) -> str:
+def _format_pylock_package(package: Mapping[str, Any]) -> str:
     name, marker = package.get("name", ""), package.get("marker", "")
     if "vcs" in package or "directory" in package:
         raise ValueError(f"{name} comes from a directory or a version control system: use the installer uv")
@@ -277,22 +280,22 @@ def _pylock_line(package: Mapping[str, Any]) -> str:
         archives = [package["archive"]]
         if not archives[0].get("url"):
             raise ValueError(f"{name} comes from a local archive: use the installer uv")
-        what = f"{name} @ {archives[0]['url']}"
+        requirement = f"{name} @ {archives[0]['url']}"
     else:
         if not package.get("version"):
             raise ValueError(f"{name} has no version: use the installer uv")
         archives = list(package.get("wheels") or []) + ([package["sdist"]] if package.get("sdist") else [])
-        what = f"{name}=={package['version']}"
+        requirement = f"{name}=={package['version']}"
     hashes = []
     for archive in archives:
         known = [item for item in ("sha256", "sha384", "sha512") if item in (archive.get("hashes") or {})]
         hashes += [f"--hash={item}:{archive['hashes'][item]}" for item in known[:1]]
     if not hashes:
         raise ValueError(f"{name} has no SHA-2 hash")
-    return " ".join([what + (" ; " + marker if marker else "")] + list(dict.fromkeys(hashes)))
+    return " ".join([requirement + (" ; " + marker if marker else "")] + list(dict.fromkeys(hashes)))
 
 
-def digest(inputs: Mapping[str, Any]) -> str:
-    """The name of a virtual environment: the same inputs give the same name, on every host."""
+def compute_digest(inputs: Mapping[str, Any]) -> str:
+    """Return the name of a virtual environment, which is the same on all hosts for the same inputs."""
     canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
 from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import (
-    contradictions,
-    index_setting,
+    find_contradictions,
+    get_index_setting,
 )
 
-# The options of a set, of every module that looks at one; documented in the module venv.
-VENV = {
+# The options of a virtual environment, documented in the module venv.
+VENV_OPTIONS = {
     "directory": {"type": "path", "required": True},
     "source": {"type": "path"},
     "link": {"type": "path"},
@@ -42,7 +42,7 @@ VENV = {
     "timeout": {"type": "int", "default": 1800},
 }
 
-# Prints what decides whether an environment fits: path, version, platform. Needs no module that takes time to import.
+# Prints path, version and platform of an interpreter, with fast imports only.
 PROBE = """
 import os, sys
 print(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
@@ -52,18 +52,18 @@ print("-".join([sys.implementation.name, getattr(sys.implementation, "_multiarch
 
 
 class VenvError(Exception):
-    """Why there is no set, as complete sentences."""
+    """A virtual environment that cannot be used or built. The message is complete sentences."""
 
 
-class NotThereYet(VenvError):
-    """What a play that runs for real has put in place by now, and one in check mode has not."""
+class MissingInputError(VenvError):
+    """A missing interpreter or directory that earlier tasks create, but not in check mode."""
 
 
-class MissingInterpreter(NotThereYet):
-    """The interpreter, or the support for virtual environments, is not on the host."""
+class MissingInterpreterError(MissingInputError):
+    """A missing interpreter, or one without support for virtual environments."""
 
 
-class Settings(NamedTuple):
+class VenvSettings(NamedTuple):
     directory: str
     source: str | None
     link: str | None
@@ -88,83 +88,88 @@ class Interpreter(NamedTuple):
     platform: str
 
 
-class File(NamedTuple):
+class RequirementFile(NamedTuple):
     """A requirement file or one of its includes."""
 
     name: str
     path: str
     kind: str
     text: str
-    listed: bool  # in the option requirements, not only included
+    listed: bool  # in the option requirements, instead of included by another file
 
 
-class Wanted(NamedTuple):
-    """The set that settings ask for, complete or not. link_text is what the link has to say; None without a link."""
+class VenvPlan(NamedTuple):
+    """The virtual environment for some settings, built or not. link_text is the wanted text of the link, if any."""
 
     digest: str
     path: str
     interpreter: Interpreter
-    files: list[File]
+    files: list[RequirementFile]
     link_text: str | None
 
 
-def settings_of(params: dict[str, Any], report_missing: bool = False) -> Settings:
-    """The options of a task, with plain paths."""
+def parse_settings(params: dict[str, Any], report_missing: bool = False) -> VenvSettings:
+    """Return the options of a task with normalized paths. Raises VenvError for a relative path."""
     for name in ("directory", "source", "link", "uv"):
         if params[name] and not os.path.isabs(params[name]):
             raise VenvError(f"{name} is '{params[name]}', but must be an absolute path.")
-    return Settings(**{name: params[name] for name in VENV}, report_missing=report_missing)._replace(
+    return VenvSettings(**{name: params[name] for name in VENV_OPTIONS}, report_missing=report_missing)._replace(
         directory=os.path.normpath(params["directory"]),
         source=os.path.realpath(params["source"]) if params["source"] else None,
         link=os.path.normpath(params["link"]) if params["link"] else None,
     )
 
 
-def find(settings: Settings, will_be_linked: bool = True) -> Wanted:
-    """The set that the settings ask for. Raises NotThereYet where something is missing that it depends on."""
+def plan_venv(settings: VenvSettings, will_be_linked: bool = True) -> VenvPlan:
+    """Return the virtual environment for the settings.
+
+    Raises MissingInputError for a missing interpreter or source, and VenvError for other problems.
+    """
     interpreter = find_interpreter(settings.python)
-    files = read_files(settings.source, settings.requirements)
-    faults = check(settings, files)
+    files = read_requirement_files(settings.source, settings.requirements)
+    problems = find_problems(settings, files)
     if settings.link and will_be_linked and not os.path.isdir(os.path.dirname(settings.link)):
-        faults.append(f"{os.path.dirname(settings.link)}, which is to hold the link, is not a directory.")
-    if faults:
-        raise VenvError(" ".join(faults))
-    digest = dependencies.digest(digest_inputs(settings, files, interpreter))
+        problems.append(f"{os.path.dirname(settings.link)}, the directory of the link, is not a directory.")
+    if problems:
+        raise VenvError(" ".join(problems))
+    digest = dependencies.compute_digest(collect_digest_inputs(settings, files, interpreter))
     path = os.path.join(settings.directory, digest)
-    return Wanted(digest, path, interpreter, files, relative_target(path, settings.link) if settings.link else None)
+    return VenvPlan(
+        digest, path, interpreter, files, make_relative_target(path, settings.link) if settings.link else None
+    )
 
 
-def is_in_place(settings: Settings) -> bool:
-    """Whether the set is complete and the link leads to it."""
+def is_in_place(settings: VenvSettings) -> bool:
+    """Return whether the virtual environment is complete and the link points at it."""
     try:
-        wanted = find(settings)
-        linked = current_target(settings.link, settings.directory) if settings.link else None
+        plan = plan_venv(settings)
+        linked = read_link_target(settings.link, settings.directory) if settings.link else None
     except VenvError:
         return False
-    return is_complete(wanted.path) and linked == wanted.link_text
+    return is_complete(plan.path) and linked == plan.link_text
 
 
 def find_interpreter(python: str) -> Interpreter:
     path = python if os.path.isabs(python) else shutil.which(python)
     if not path or not os.access(path, os.X_OK) or os.path.isdir(path):
-        raise MissingInterpreter(
-            f"The interpreter '{python}' (venv_python) is not on this host. "
-            "Name one that is; those of Debian are installed by the role venv."
+        raise MissingInterpreterError(
+            f"The interpreter '{python}' (venv_python) does not exist on this host. "
+            "Set another one; the role venv installs those of Debian."
         )
     try:
         done = subprocess.run([path, "-I", "-S", "-c", PROBE], capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        raise VenvError(f"The interpreter '{python}' (venv_python) can't be run: {error}.") from error
+        raise VenvError(f"The interpreter '{python}' (venv_python) cannot be run: {error}.") from error
     lines = done.stdout.decode("utf-8", "surrogateescape").splitlines()
     if done.returncode or len(lines) != 3:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise VenvError(f"'{path}' (venv_python) is not a Python 3 interpreter: {' '.join(said) or 'it said nothing'}.")
+        stderr = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise VenvError(f"'{path}' (venv_python) is not a Python 3 interpreter: {' '.join(stderr) or 'no output'}.")
     return Interpreter(*lines)
 
 
-def read_files(source: str | None, names: list[str]) -> list[File]:
-    """The requirement files, each followed by its includes."""
-    found: dict[tuple[str, bool], File] = {}
+def read_requirement_files(source: str | None, names: list[str]) -> list[RequirementFile]:
+    """Read the requirement files, each followed by its includes. Raises VenvError for a missing file."""
+    found: dict[tuple[str, bool], RequirementFile] = {}
 
     def read(name: str, listed: bool, including: str | None) -> None:
         path = name if os.path.isabs(name) else os.path.join(source or "", name)
@@ -177,99 +182,101 @@ def read_files(source: str | None, names: list[str]) -> list[File]:
             if including:
                 raise VenvError(f"{including} includes {name}, but {path} does not exist.") from None
             raise VenvError(
-                f"The requirement file {path} does not exist. Create it, or set venv_requirements to the files "
-                "that there are, [] for none."
+                f"The requirement file {path} does not exist. Create it, or set venv_requirements to the existing "
+                "files, [] for none."
             ) from None
         except OSError as error:
-            raise VenvError(f"The requirement file {path} can't be read: {error.strerror}.") from error
-        file = File(name, path, dependencies.kind(name), text, listed)
+            raise VenvError(f"The requirement file {path} cannot be read: {error.strerror}.") from error
+        file = RequirementFile(name, path, dependencies.detect_format(name), text, listed)
         found[name, listed] = file
         if file.kind == dependencies.REQUIREMENTS:
-            for include in dependencies.includes(text):
-                read(dependencies.include_name(name, include), False, name)
+            for include in dependencies.find_includes(text):
+                read(dependencies.resolve_include(name, include), False, name)
         elif file.kind == dependencies.UV_LOCK:
-            read(dependencies.include_name(name, dependencies.PYPROJECT), False, name)
+            read(dependencies.resolve_include(name, dependencies.PYPROJECT), False, name)
 
     for name in names:
         if not os.path.isabs(name):
             if not source:
-                raise VenvError(f"The requirement file '{name}' is relative: set 'source' to where it counts from.")
+                raise VenvError(f"The requirement file '{name}' is relative: set 'source' to its directory.")
             if not os.path.isdir(source):
-                raise NotThereYet(f"The directory {source} (venv_source), which is to hold {name}, does not exist.")
+                raise MissingInputError(f"The directory {source} (venv_source) of the file {name} does not exist.")
         read(name, True, None)
     return list(found.values())
 
 
-def check(settings: Settings, files: list[File]) -> list[str]:
-    """What is wrong with the settings and the files; each fault is a sentence."""
-    faults = []
+def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[str]:
+    """Return the problems of the settings and the requirement files, as sentences."""
+    problems = []
     for package in settings.packages:
         if not package.strip() or package.startswith("-") or "\n" in package:
-            faults.append(f"The package '{package}' (venv_packages) is not a requirement such as 'gunicorn>=24.1.1'.")
+            problems.append(f"The package '{package}' (venv_packages) is not a requirement such as 'gunicorn>=24.1.1'.")
     for file in files:
         if file.kind == dependencies.UV_LOCK and settings.installer != "uv":
-            faults.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
+            problems.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
         if file.kind == dependencies.REQUIREMENTS:
-            faults += local_directories(file.name, file.text, settings.source)
+            problems += find_local_directories(file.name, file.text, settings.source)
     texts = {file.name: file.text for file in files}
-    index = index_setting(settings.index_url, settings.extra_index_urls)
-    faults += contradictions(texts, settings.packages, settings.only_binary, index)
-    faults += local_directories("venv_packages", "\n".join(settings.packages), settings.source)
+    index = get_index_setting(settings.index_url, settings.extra_index_urls)
+    problems += find_contradictions(texts, settings.packages, settings.only_binary, index)
+    problems += find_local_directories("venv_packages", "\n".join(settings.packages), settings.source)
     if settings.require_hashes:
-        # A pyproject.toml that is not listed was read because of the uv.lock beside it.
+        # A pyproject.toml that is not listed belongs to a uv.lock and is not installed.
         texts = {file.name: file.text for file in files if file.listed or file.kind == dependencies.REQUIREMENTS}
-        faults += dependencies.check_hashes(texts, settings.packages)
-    return faults
+        problems += dependencies.check_hashes(texts, settings.packages)
+    return problems
 
 
-def local_directories(name: str, text: str, source: str | None) -> list[str]:
-    faults = []
-    for line in dependencies.requirements(text):
-        path = dependencies.local_path(line.text)
+def find_local_directories(name: str, text: str, source: str | None) -> list[str]:
+    problems = []
+    for line in dependencies.parse_requirements(text):
+        path = dependencies.parse_local_path(line.text)
         if path and os.path.isdir(os.path.join(source or "/", path)):
-            faults.append(
-                f"{name}, line {line.number}: '{dependencies.masked(line.text)}' names a directory. A "
-                "virtual environment never changes, but a directory can: list a wheel or the packages that it needs."
+            problems.append(
+                f"{name}, line {line.number}: '{dependencies.mask_user_info(line.text)}' names a directory. A "
+                "virtual environment never changes, but a directory can: list a wheel, or the packages it depends on."
             )
-    return faults
+    return problems
 
 
-def digest_inputs(settings: Settings, files: list[File], interpreter: Interpreter) -> dict[str, Any]:
-    """Everything that decides what is in a set. Nothing in here may differ between two hosts of a fleet."""
-    plain = dependencies.without_user_info
+def collect_digest_inputs(
+    settings: VenvSettings, files: list[RequirementFile], interpreter: Interpreter
+) -> dict[str, Any]:
+    """Return all inputs that determine the content of a virtual environment. They must be equal on similar hosts."""
+    plain = dependencies.remove_user_info
     return {
-        "files": [[file.kind, file.listed, _sha256(plain(file.text))] for file in files],
-        "archives": _local_archives(settings, files),
+        "files": [[file.kind, file.listed, _hash_text(plain(file.text))] for file in files],
+        "archives": _hash_local_archives(settings, files),
         "packages": sorted(plain(package) for package in settings.packages),
         "installer": settings.installer,
         "index_url": plain(settings.index_url or ""),
         "extra_index_urls": [plain(url) for url in settings.extra_index_urls],
-        "find_links": [[plain(link), _listing(link, settings.source)] for link in settings.find_links],
+        "find_links": [[plain(link), _list_find_links(link, settings.source)] for link in settings.find_links],
         "require_hashes": settings.require_hashes,
         "only_binary": settings.only_binary,
         "interpreter": list(interpreter),
     }
 
 
-def _sha256(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _local_archives(settings: Settings, files: list[File]) -> list[list[str]]:
-    """The wheels and archives that are named by a path: a release may bring another one under the same name."""
+def _hash_local_archives(settings: VenvSettings, files: list[RequirementFile]) -> list[list[str]]:
+    """Return path and digest of wheels and archives named by a path, which can differ between releases."""
     texts = [file.text for file in files if file.kind == dependencies.REQUIREMENTS] + ["\n".join(settings.packages)]
     found = []
     for text in texts:
-        for line in dependencies.requirements(text):
-            path = dependencies.local_path(line.text)
-            whole = os.path.join(settings.source or "/", path) if path else ""
-            if path and os.path.isfile(whole):
-                found.append([path, file_sha256(whole)])
+        for line in dependencies.parse_requirements(text):
+            path = dependencies.parse_local_path(line.text)
+            absolute = os.path.join(settings.source or "/", path) if path else ""
+            if path and os.path.isfile(absolute):
+                found.append([path, hash_file(absolute)])
     return found
 
 
-def _listing(link: str, source: str | None) -> list[list[Any]]:
-    """The names and sizes in a find-links directory that belongs to the release."""
+def _list_find_links(link: str, source: str | None) -> list[list[Any]]:
+    """Return the names and sizes of the files in a find-links directory of the release."""
     if os.path.isabs(link) or "://" in link or not source:
         return []
     with contextlib.suppress(OSError), os.scandir(os.path.join(source, link)) as entries:
@@ -277,54 +284,55 @@ def _listing(link: str, source: str | None) -> list[list[Any]]:
     return []
 
 
-def current_target(link: str, directory: str) -> str | None:
-    """The text of the link; an error when it is not ours to change."""
-    text = _symlink.read(link)
+def read_link_target(link: str, directory: str) -> str | None:
+    """Return the text of the link, or None if there is none. Raises VenvError unless it points into the directory."""
+    text = _symlink.read_link(link)
     if text is None:
         return None
     parent = os.path.realpath(os.path.dirname(link))
     if os.path.dirname(os.path.normpath(os.path.join(parent, text))) not in (directory, os.path.realpath(directory)):
         raise VenvError(
-            f"{link} leads to {text}, which is not a virtual environment in {directory}, so it was left as it is. "
-            "Where releases are deployed it follows the live release; otherwise remove the link and run again."
+            f"{link} points to {text}, which is not a virtual environment in {directory}, so it was not changed. "
+            "If releases are deployed, it follows the live release; otherwise remove the link and run again."
         )
     return text
 
 
 def is_complete(path: str) -> bool:
-    """Whether root has built a set to its end, and it still holds what was installed then."""
-    if not has_mark(path):
+    """Return whether a virtual environment was built completely, and no package was added or removed since."""
+    if not has_marker(path):
         return False
     try:
-        with open(os.path.join(path, dependencies.COMPLETE), encoding="utf-8") as file:
-            mark = json.load(file)
+        with open(os.path.join(path, dependencies.COMPLETE_MARKER), encoding="utf-8") as file:
+            marker = json.load(file)
     except (OSError, ValueError):
         return False
-    return isinstance(mark, dict) and mark.get("content") == content_digest(path)
+    return isinstance(marker, dict) and marker.get("content") == compute_content_digest(path)
 
 
-def has_mark(path: str) -> bool:
-    """Whether a set was complete once: the mark is there, and is not that of the user who builds."""
+def has_marker(path: str) -> bool:
+    """Return whether a virtual environment was complete once: its marker exists and belongs to root."""
     try:
-        info = os.lstat(os.path.join(path, dependencies.COMPLETE))
+        info = os.lstat(os.path.join(path, dependencies.COMPLETE_MARKER))
     except OSError:
         return False
     return stat.S_ISREG(info.st_mode) and info.st_uid in (0, os.geteuid())
 
 
-def content_digest(path: str) -> str:
-    """A digest of the names in the site-packages of an environment: a package that is removed by hand is missed there.
+def compute_content_digest(path: str) -> str:
+    """Return a digest of the names in site-packages, which changes if a package is removed manually.
 
-    Caches come and go while the application runs. Reading a file of each package would take a hundred times as long.
+    Bytecode caches are ignored, because the application changes them. Reading files of all packages would take a
+    hundred times as long.
     """
     names = []
     for directory in sorted(glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages"))):
         names += [name for name in sorted(os.listdir(directory)) if name != "__pycache__"]
-    return _sha256("\n".join(names))
+    return _hash_text("\n".join(names))
 
 
-def relative_target(path: str, link: str) -> str:
-    """The text of a link that stays right when the whole tree is moved."""
+def make_relative_target(path: str, link: str) -> str:
+    """Return the relative text of a link to a path, which remains valid if the whole tree is moved."""
     directory, name = os.path.split(path)
     return os.path.relpath(
         os.path.join(os.path.realpath(directory), name), os.path.realpath(os.path.dirname(os.path.abspath(link)))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx, _secrets, _service
-from ansible_collections.flaskops.production.plugins.module_utils._dependencies import normalise
+from ansible_collections.flaskops.production.plugins.module_utils._dependencies import normalize_name
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import is_complete
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import (
     LIVE_NAMES,
@@ -45,7 +45,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_system
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     open_file,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._record import Record
+from ansible_collections.flaskops.production.plugins.module_utils._record import ReleaseRecord
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError, _listed
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain
 
@@ -127,7 +127,7 @@ class Facts:
     # Releases of this collection
     release: str = ""
     venv: str = ""
-    record: Record | None = None
+    record: ReleaseRecord | None = None
     previous: str = ""
     last_recorded: str = ""
     candidate: str = ""
@@ -374,7 +374,7 @@ def _read_process(facts: Facts, system: HostSystem, health: dict | None, recent:
         lines = system.read_journal(facts.root, unit["Id"], since)
         refused = [line for line in lines if PERMISSION_ERRORS.search(line)]
         for path in facts.env_files:
-            refused = _secrets.hide("\n".join(refused), path.lstrip("-")).splitlines()
+            refused = _secrets.hide_secrets("\n".join(refused), path.lstrip("-")).splitlines()
         facts.journal_errors = refused
     if facts.listen.startswith("unix:"):
         path = facts.listen.replace("unix:", "", 1)
@@ -407,8 +407,8 @@ def list_packages(environment: str) -> list[str]:
     found = set()
     for path in glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "*.dist-info")):
         name, _separator, version = os.path.basename(path)[: -len(".dist-info")].partition("-")
-        if normalise(name) not in ("pip", "setuptools", "wheel"):
-            found.add(f"{normalise(name)} {version}")
+        if normalize_name(name) not in ("pip", "setuptools", "wheel"):
+            found.add(f"{normalize_name(name)} {version}")
     return sorted(found)
 
 

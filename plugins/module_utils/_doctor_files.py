@@ -17,7 +17,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
     Directory,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    reach,
+    open_directory_safely,
     read_file,
 )
 
@@ -142,7 +142,7 @@ def scan_tree(top: str, exclude: tuple[str, ...] = ()) -> tuple[list[Node], bool
     """
     found: list[Node] = []
     pending: list[str] = []
-    with contextlib.suppress(OSError), reach(os.path.realpath(top), reading=True) as directory:
+    with contextlib.suppress(OSError), open_directory_safely(os.path.realpath(top), reading=True) as directory:
         pending = [""]
         while pending:
             below = pending.pop(0)
@@ -165,7 +165,7 @@ def _enter_directory(top: Directory, below: str) -> Iterator[Directory]:
 def _scan_directory(here: Directory, path: str, below: str, exclude: tuple[str, ...], found: list[Node]) -> list[str]:
     """Add the entries of a directory to `found`. Return the subdirectories to scan."""
     directories, files, kept = [], [], []
-    for name in here.names():
+    for name in here.list_names():
         item = read_node(os.path.join(path, name))
         if item:
             (directories if item.kind == "directory" else files).append(item)
@@ -175,7 +175,7 @@ def _scan_directory(here: Directory, path: str, below: str, exclude: tuple[str, 
         if name in EXCLUDED_NAMES or item.path in exclude:
             continue
         with contextlib.suppress(OSError), here.enter(name) as deeper:
-            if deeper.find("pyvenv.cfg") is None:
+            if deeper.try_lstat("pyvenv.cfg") is None:
                 kept.append(os.path.join(below, name))
     return kept
 

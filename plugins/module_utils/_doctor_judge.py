@@ -10,7 +10,7 @@ import re
 import time
 from typing import Callable, Iterable, Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_group_name, get_user_name
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import find_working_directory
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, find_venv
@@ -93,7 +93,7 @@ EXPLAINING_PREFIXES = (
 
 def format_node(item: Node) -> str:
     """Return a node's path, kind, mode, user and group."""
-    return f"{item.path} ({item.kind}, {item.mode:04o}, {user_name(item.uid)}:{group_name(item.gid)})"
+    return f"{item.path} ({item.kind}, {item.mode:04o}, {get_user_name(item.uid)}:{get_group_name(item.gid)})"
 
 
 def format_paths(paths: list[str]) -> str:

@@ -19,92 +19,95 @@ from ansible.module_utils.urls import open_url
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 
-BLOCK = 1 << 20
-# Seconds for which the server may be silent.
+BLOCK_BYTES = 1 << 20
+# The timeout of the connection and of each read, in seconds.
 TIMEOUT = 60
 
 
-def fetch(url: str, credentials: str, destination: str, sha256: str, size: int) -> None:
-    """Fetch exactly these bytes into a new file. Credentials are `user:password` in base64, and not sent elsewhere."""
+def fetch_archive(url: str, credentials: str, destination: str, sha256: str, size: int) -> None:
+    """Download an archive into a new file, and verify its SHA-256 and size in bytes. Raises ReleaseError.
+
+    credentials is `user:password` in base64, or empty. They are not sent to other hosts after a redirect.
+    """
     digest, received = hashlib.sha256(), 0
-    with _told(url):
+    with _convert_errors(url):
         response = open_url(
             url,
             headers={"Authorization": f"Basic {credentials}"} if credentials else {},
             unredirected_headers=["Authorization"],
             use_netrc=not credentials,
             timeout=TIMEOUT,
-            # The bytes as they are: a server may call a .tar.gz encoded.
+            # A server may declare the encoding gzip for a .tar.gz file.
             decompress=False,
         )
-    with contextlib.closing(response), open(destination, "xb", opener=_private) as file:
+    with contextlib.closing(response), open(destination, "xb", opener=_open_private) as file:
         while received <= size:
-            with _told(url):
-                block = _read(response)
+            with _convert_errors(url):
+                block = _read_block(response)
             if not block:
                 break
             received += len(block)
             digest.update(block)
             file.write(block)
-    _check(_seen(url, response.geturl()), (digest.hexdigest(), received), (sha256, size))
+    _check_content(_format_url(url, response.geturl()), (digest.hexdigest(), received), (sha256, size))
 
 
-def _check(seen: str, found: tuple[str, int], wanted: tuple[str, int]) -> None:
+def _check_content(url: str, found: tuple[str, int], wanted: tuple[str, int]) -> None:
     (sha256, received), (wanted_sha256, size) = found, wanted
     if received < size:
-        fault = f"ended after {received} of {size} bytes"
+        problem = f"ended after {received} of {size} bytes"
     elif received > size:
-        fault = f"is larger than the {size} bytes of the archive"
+        problem = f"is larger than the {size} bytes of the archive"
     elif sha256 != wanted_sha256:
-        fault = f"has SHA-256 {sha256}, but {wanted_sha256} was expected"
+        problem = f"has SHA-256 {sha256}, but {wanted_sha256} was expected"
     else:
         return
-    raise ReleaseError(f"{seen} {fault}: run again; if it stays so, remove the file there and publish it again.")
+    raise ReleaseError(
+        f"{url} {problem}: run again; if the error persists, remove the file from the server and publish it again."
+    )
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
-    """The next bytes; none at the end, which may come too early."""
+def _read_block(response: http.client.HTTPResponse) -> bytes:
+    """Read the next block: empty at the end. A connection that ends too early returns its last bytes."""
     try:
-        return response.read(BLOCK)
+        return response.read(BLOCK_BYTES)
     except http.client.IncompleteRead as error:
         return error.partial
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 @contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
-    """Tell what came instead of the archive, in one sentence."""
+def _convert_errors(url: str) -> Iterator[None]:
+    """Convert errors of a download to a ReleaseError of one sentence."""
     try:
         yield
     except HTTPError as error:
-        # Of a redirect in a circle, urllib tells a story in several lines, the server's own words last.
+        # For a redirect loop, urllib adds lines before the reason of the server.
         answer = f"{error.code} {(str(error.reason).splitlines() or [''])[-1]}"
-        raise ReleaseError(f"{_seen(url, error.geturl())} answered {answer}: {_advice(error)}") from None
+        raise ReleaseError(f"{_format_url(url, error.geturl())} answered {answer}: {_format_advice(error)}") from None
     except (OSError, http.client.HTTPException, ValueError, SetupError) as error:
         reason = getattr(error, "reason", None) or error
-        advice = (
-            "check that this host can reach the server, through its proxy if it has one, and that the server works."
-        )
+        advice = "check that the server works, and that this host can reach it, through its proxy if it has one."
         if isinstance(reason, ssl.SSLCertVerificationError):
-            advice = "install the certificate of the server's authority on this host, or correct release_pull_url."
-        raise ReleaseError(f"{url} can't be fetched ({str(reason).rstrip('.')}): {advice}") from None
+            advice = "install the CA certificate of the server on this host, or correct release_pull_url."
+        raise ReleaseError(f"{url} cannot be downloaded ({str(reason).rstrip('.')}): {advice}") from None
 
 
-def _advice(error: HTTPError) -> str:
+def _format_advice(error: HTTPError) -> str:
     if error.code in (404, 410):
-        return "publish the archive there, or set release_pull_directory to the directory that this server serves."
+        return "publish the archive there, or set release_pull_directory to a directory that this server serves."
     if error.code in (401, 403):
-        return "let this host read it, or correct user and password in release_pull_url."
+        return "allow this host to read it, or correct user and password in release_pull_url."
     if error.code < 400:
-        return "it redirects without end; look at the server, or correct release_pull_url."
-    return "look at the server, or correct release_pull_url."
+        return "it is a redirect loop; check the server, or correct release_pull_url."
+    return "check the server, or correct release_pull_url."
 
 
-def _seen(url: str, final: str) -> str:
-    """Where the answer came from; of a redirect, no query, in which a key may be, and no user."""
+def _format_url(url: str, final: str) -> str:
+    """Format a URL and the one it redirected to, without query and user name, which may be secret."""
     if final == url:
         return url
     parts = urlsplit(final)

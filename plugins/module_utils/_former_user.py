@@ -3,10 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Data of an application that changes its user, while a process of the former user still serves. Private.
 
-First the data is shared: it belongs to the new user, and access control lists let the former one go on. When no process
-of the former user is left, the data is settled: what it wrote in the meantime is given too, and the lists are removed.
-Nothing below a directory that either of them may write to is reached by its path, and nothing changes that belongs to
-anybody else.
+start_transfer() changes the owner of the data and keeps the access of the former user by access control lists. Once no
+process of the former user runs, finish_transfer() changes the owner of newer files too, and removes the lists. Only
+descriptors are used below directories that either user can write to. Files of other users do not change.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ from typing import Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    discard,
-    opened_directory,
-    put_file,
+    open_directory,
+    remove_if_exists,
+    replace_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
-_OPEN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-# Directories in directories, each of which takes a descriptor. What lies deeper is left as it is.
-_DEPTH = 100
+_OPEN_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+# The maximum depth of directories, each of which needs a descriptor. Deeper files are not changed.
+_MAX_DEPTH = 100
 
 
-class Handover(NamedTuple):
-    """Whose data becomes whose. Several users were there before when an earlier handover was not settled."""
+class OwnershipTransfer(NamedTuple):
+    """A change of the owner of the data. There are several former users if an earlier transfer was not finished."""
 
     former_uids: tuple[int, ...]
     former_gids: tuple[int, ...]
     uid: int
     gid: int
-    # Uploads keep the group that lets Nginx read them.
+    # Uploads keep the group that allows Nginx to read them.
     web_gid: int
 
 
-class _Item(NamedTuple):
-    """A path below the data, held open; what is at the path may be something else by now."""
+class _OpenPath(NamedTuple):
+    """An open file or directory of the data. Its path may refer to another file by now."""
 
     path: str
     fd: int
@@ -51,8 +50,8 @@ class _Item(NamedTuple):
     depth: int
 
     @property
-    def place(self) -> str:
-        """A path that leads to what was opened, also where that is a link."""
+    def proc_path(self) -> str:
+        """A path in /proc that refers to the opened file, even if it is a link."""
         return f"/proc/self/fd/{self.fd}"
 
     @property
@@ -60,23 +59,23 @@ class _Item(NamedTuple):
         return stat.S_ISDIR(self.status.st_mode)
 
     @property
-    def is_linked(self) -> bool:
-        """Whether a file has another name, which may be anybody's."""
+    def has_hard_links(self) -> bool:
+        """Whether a file has further hard links, which may be outside the data."""
         return not self.is_directory and self.status.st_nlink > 1
 
 
-def find_former(home: Home, uid: int) -> os.stat_result | None:
-    """The directory of the uploads, while it belongs to another user than root and this one."""
+def find_former_owner(home: Home, uid: int) -> os.stat_result | None:
+    """Return the status of the directory of uploads if it belongs neither to root nor to the user, else None."""
     try:
-        found = os.lstat(os.path.join(home.shared, "media"))
+        status = os.lstat(os.path.join(home.shared, "media"))
     except FileNotFoundError:
         return None
-    return found if stat.S_ISDIR(found.st_mode) and found.st_uid not in (0, uid) else None
+    return status if stat.S_ISDIR(status.st_mode) and status.st_uid not in (0, uid) else None
 
 
-def plan_handover(home: Home, former: os.stat_result, uid: int, gid: int, web_gid: int) -> Handover:
-    """The handover to a user, with those before it that were never settled."""
-    before = read_handover(home)
+def plan_transfer(home: Home, former: os.stat_result, uid: int, gid: int, web_gid: int) -> OwnershipTransfer:
+    """Plan the transfer to a user, including the former users of an unfinished transfer."""
+    before = read_transfer(home)
     uids, gids = {former.st_uid}, {former.st_gid}
     with contextlib.suppress(KeyError):
         gids.add(pwd.getpwuid(former.st_uid).pw_gid)
@@ -85,134 +84,134 @@ def plan_handover(home: Home, former: os.stat_result, uid: int, gid: int, web_gi
     if before:
         uids.update(before.former_uids)
         gids.update(before.former_gids, [before.gid])
-    return Handover(tuple(sorted(uids - {uid})), tuple(sorted(gids - {gid, 0})), uid, gid, web_gid)
+    return OwnershipTransfer(tuple(sorted(uids - {uid})), tuple(sorted(gids - {gid, 0})), uid, gid, web_gid)
 
 
-def read_handover(home: Home) -> Handover | None:
-    """The handover that was begun and is not settled yet."""
+def read_transfer(home: Home) -> OwnershipTransfer | None:
+    """Return the unfinished transfer, or None."""
     try:
         with open(home.former_user, encoding="utf-8") as file:
-            found = json.load(file)
-        uids, gids = (tuple(map(int, found[key])) for key in ("former_uids", "former_gids"))
-        return Handover(uids, gids, *(int(found[key]) for key in ("uid", "gid", "web_gid")))
+            record = json.load(file)
+        uids, gids = (tuple(map(int, record[key])) for key in ("former_uids", "former_gids"))
+        return OwnershipTransfer(uids, gids, *(int(record[key]) for key in ("uid", "gid", "web_gid")))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        # Damaged: the former user keeps access, and the next handover writes another one.
+        # The record is damaged: the former user keeps access, and the next transfer writes a new record.
         return None
 
 
-def share_data(home: Home, handover: Handover) -> list[str]:
-    """Give the data to the new user and let the former one go on; returns the paths that were left as they are.
+def start_transfer(home: Home, transfer: OwnershipTransfer) -> list[str]:
+    """Change the owner of the data, and keep the access of the former users. Returns the paths that were not changed.
 
-    The directory of the uploads gets its owner last: until then, the next run begins again.
+    The owner of the directory of uploads changes last. After an interruption, the next run starts again.
     """
     os.makedirs(home.state, 0o755, exist_ok=True)
-    put_file(home.former_user, (json.dumps(handover._asdict(), sort_keys=True) + "\n").encode(), mode=0o644)
-    media, left = os.path.join(home.shared, "media"), []
-    for directory, gid in _data_directories(home, handover):
-        for item in _below(directory):
-            if item.status.st_uid in handover.former_uids:
-                if item.is_linked:
-                    left.append(item.path)
+    replace_file(home.former_user, (json.dumps(transfer._asdict(), sort_keys=True) + "\n").encode(), mode=0o644)
+    media, unchanged = os.path.join(home.shared, "media"), []
+    for directory, gid in _list_data_directories(home, transfer):
+        for item in _walk_path(directory):
+            if item.status.st_uid in transfer.former_uids:
+                if item.has_hard_links:
+                    unchanged.append(item.path)
                     continue
-                _let_in(item, handover)
+                _grant_access(item, transfer)
                 if item.path != media:
-                    _give(item, handover, gid)
-            if item.is_directory and item.depth == _DEPTH:
-                left.append(os.path.join(item.path, "*"))
-    with contextlib.suppress(FileNotFoundError), _opened(media) as item:
-        _give(item, handover, handover.web_gid)
-    return left
+                    _change_owner(item, transfer, gid)
+            if item.is_directory and item.depth == _MAX_DEPTH:
+                unchanged.append(os.path.join(item.path, "*"))
+    with contextlib.suppress(FileNotFoundError), _open_path(media) as item:
+        _change_owner(item, transfer, transfer.web_gid)
+    return unchanged
 
 
-def settle_data(home: Home) -> None:
-    """Give what was written in the meantime, and take the former user's access away."""
-    handover = read_handover(home)
-    if handover is None:
+def finish_transfer(home: Home) -> None:
+    """Change the owner of files written since the start of the transfer, and revoke the access of former users."""
+    transfer = read_transfer(home)
+    if transfer is None:
         return
-    for directory, gid in _data_directories(home, handover):
-        for item in _below(directory):
-            if item.status.st_uid in (*handover.former_uids, handover.uid) and not item.is_linked:
-                if item.status.st_uid != handover.uid:
-                    _give(item, handover, gid)
-                _shut_out(item, {*handover.former_uids, handover.uid})
-    with opened_directory(home.state) as state_fd:
-        discard(os.path.basename(home.former_user), state_fd)
+    for directory, gid in _list_data_directories(home, transfer):
+        for item in _walk_path(directory):
+            if item.status.st_uid in (*transfer.former_uids, transfer.uid) and not item.has_hard_links:
+                if item.status.st_uid != transfer.uid:
+                    _change_owner(item, transfer, gid)
+                _revoke_access(item, {*transfer.former_uids, transfer.uid})
+    with open_directory(home.state) as state_fd:
+        remove_if_exists(os.path.basename(home.former_user), state_fd)
 
 
-def _data_directories(home: Home, handover: Handover) -> Iterator[tuple[str, int]]:
-    """What is in shared/ but the static files, with the group that each gets."""
+def _list_data_directories(home: Home, transfer: OwnershipTransfer) -> Iterator[tuple[str, int]]:
+    """Yield the directories and files in shared/ except static, with their new groups."""
     for name in sorted(os.listdir(home.shared)):
         if name != "static":
-            yield os.path.join(home.shared, name), handover.web_gid if name == "media" else handover.gid
+            yield os.path.join(home.shared, name), transfer.web_gid if name == "media" else transfer.gid
 
 
 @contextlib.contextmanager
-def _opened(name: str, dir_fd: int | None = None, path: str = "", depth: int = 0) -> Iterator[_Item]:
-    fd = os.open(name, _OPEN, dir_fd=dir_fd)
+def _open_path(name: str, dir_fd: int | None = None, path: str = "", depth: int = 0) -> Iterator[_OpenPath]:
+    fd = os.open(name, _OPEN_FLAGS, dir_fd=dir_fd)
     try:
-        yield _Item(path or name, fd, os.fstat(fd), depth)
+        yield _OpenPath(path or name, fd, os.fstat(fd), depth)
     finally:
         os.close(fd)
 
 
-def _below(path: str) -> Iterator[_Item]:
-    """A path in a directory of root's, and all that is below it; a directory before what is in it."""
-    with contextlib.suppress(FileNotFoundError), _opened(path) as item:
-        yield from _walk(item)
+def _walk_path(path: str) -> Iterator[_OpenPath]:
+    """Yield a path in a directory of root and everything below it, a directory before its entries."""
+    with contextlib.suppress(FileNotFoundError), _open_path(path) as item:
+        yield from _walk_tree(item)
 
 
-def _walk(item: _Item) -> Iterator[_Item]:
+def _walk_tree(item: _OpenPath) -> Iterator[_OpenPath]:
     yield item
-    if not item.is_directory or item.depth == _DEPTH:
+    if not item.is_directory or item.depth == _MAX_DEPTH:
         return
-    with opened_directory(".", dir_fd=item.fd) as directory_fd:
+    with open_directory(".", dir_fd=item.fd) as directory_fd:
         names = os.listdir(directory_fd)
     for name in names:
-        # What was removed in the meantime needs nothing.
+        # The file may have been removed in the meantime.
         path = os.path.join(item.path, name)
-        with contextlib.suppress(FileNotFoundError), _opened(name, item.fd, path, item.depth + 1) as inner:
-            yield from _walk(inner)
+        with contextlib.suppress(FileNotFoundError), _open_path(name, item.fd, path, item.depth + 1) as inner:
+            yield from _walk_tree(inner)
 
 
-def _give(item: _Item, handover: Handover, gid: int) -> None:
-    os.chown(item.place, handover.uid, gid if item.status.st_gid in handover.former_gids else -1)
+def _change_owner(item: _OpenPath, transfer: OwnershipTransfer, gid: int) -> None:
+    os.chown(item.proc_path, transfer.uid, gid if item.status.st_gid in transfer.former_gids else -1)
 
 
-def _let_in(item: _Item, handover: Handover) -> None:
-    """Let the former users do what the owner may. Without lists, they keep what their group may."""
-    acl = _read(item)
+def _grant_access(item: _OpenPath, transfer: OwnershipTransfer) -> None:
+    """Give the former users the permissions of the owner. Without support for lists, they keep those of the group."""
+    acl = _read_acl(item)
     if acl is None:
         return
-    acl = acl or _acl.of_mode(item.status.st_mode)
-    for uid in handover.former_uids:
-        acl = _acl.with_user(acl, uid, item.status.st_mode >> 6 & 7)
-    _acl.write(item.place, acl)
+    acl = acl or _acl.from_mode(item.status.st_mode)
+    for uid in transfer.former_uids:
+        acl = _acl.add_user(acl, uid, item.status.st_mode >> 6 & 7)
+    _acl.write_acl(item.proc_path, acl)
     if item.is_directory:
-        # What either of them makes in it from now on is open to the other one.
-        default = _acl.read(item.place, _acl.DEFAULT) or _acl.of_mode(item.status.st_mode)
-        for uid in (*handover.former_uids, handover.uid):
-            default = _acl.with_user(default, uid, 7)
-        _acl.write(item.place, default, _acl.DEFAULT)
+        # New files of each user are accessible to the others.
+        default = _acl.read_acl(item.proc_path, _acl.DEFAULT) or _acl.from_mode(item.status.st_mode)
+        for uid in (*transfer.former_uids, transfer.uid):
+            default = _acl.add_user(default, uid, 7)
+        _acl.write_acl(item.proc_path, default, _acl.DEFAULT)
 
 
-def _shut_out(item: _Item, uids: set[int]) -> None:
-    acl = _read(item)
+def _revoke_access(item: _OpenPath, uids: set[int]) -> None:
+    acl = _read_acl(item)
     if acl is None:
         return
-    if uids & set(_acl.users(acl)):
-        _acl.write(item.place, _acl.without_users(acl, uids))
-    default = _acl.read(item.place, _acl.DEFAULT) if item.is_directory else None
-    if not default or not uids & set(_acl.users(default)):
+    if uids & set(_acl.get_user_rights(acl)):
+        _acl.write_acl(item.proc_path, _acl.remove_users(acl, uids))
+    default = _acl.read_acl(item.proc_path, _acl.DEFAULT) if item.is_directory else None
+    if not default or not uids & set(_acl.get_user_rights(default)):
         return
-    rest = _acl.without_users(default, uids)
-    if _acl.names_nobody(rest):
-        _acl.remove_default(item.place)
+    rest = _acl.remove_users(default, uids)
+    if _acl.is_minimal(rest):
+        _acl.remove_default_acl(item.proc_path)
     else:
-        _acl.write(item.place, rest, _acl.DEFAULT)
+        _acl.write_acl(item.proc_path, rest, _acl.DEFAULT)
 
 
-def _read(item: _Item) -> _acl.Acl | None:
-    """The list of a file or directory; None of anything else."""
-    return _acl.read(item.place) if stat.S_ISREG(item.status.st_mode) or item.is_directory else None
+def _read_acl(item: _OpenPath) -> _acl.Acl | None:
+    """Return the access control list of a file or directory, or None for anything else."""
+    return _acl.read_acl(item.proc_path) if stat.S_ISREG(item.status.st_mode) or item.is_directory else None

@@ -13,18 +13,18 @@ import stat
 import time
 from typing import IO, ContextManager, Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import stream_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_stream
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    reach,
+    open_directory_safely,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 
 
-class Item(NamedTuple):
-    """A directory, file or link of the code, by its name below it, and the open directory that it is in."""
+class CodeEntry(NamedTuple):
+    """A directory, file or link of the code, by its relative path, and the open directory that contains it."""
 
     name: str
     kind: str
@@ -32,50 +32,50 @@ class Item(NamedTuple):
     info: os.stat_result
     directory: Directory
 
-    def opened(self) -> ContextManager[IO[bytes]]:
-        return self.directory.opened_file(os.path.basename(self.name))
+    def open_stream(self) -> ContextManager[IO[bytes]]:
+        return self.directory.open_stream(os.path.basename(self.name))
 
 
-def listing(top: str, paths: list[str], patterns: list[str]) -> Iterator[Item]:
-    """The code below a directory, without these paths, names and environments. Sockets and devices are no code."""
-    with reach(top, reading=True) as directory:
-        yield from _listing(directory, "", {os.path.relpath(path, top) for path in paths}, patterns)
+def list_code(top: str, paths: list[str], patterns: list[str]) -> Iterator[CodeEntry]:
+    """Yield the code below a directory, without some paths and patterns, virtual environments and special files."""
+    with open_directory_safely(top, reading=True) as directory:
+        yield from _list_directory(directory, "", {os.path.relpath(path, top) for path in paths}, patterns)
 
 
-def _listing(directory: Directory, above: str, left: set[str], patterns: list[str]) -> Iterator[Item]:
+def _list_directory(directory: Directory, above: str, excluded: set[str], patterns: list[str]) -> Iterator[CodeEntry]:
     kept = []
-    for name in directory.names():
+    for name in directory.list_names():
         below = os.path.join(above, name)
-        if below in left or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+        if below in excluded or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
             continue
         info = directory.lstat(name)
         if stat.S_ISLNK(info.st_mode):
-            yield Item(below, "link", 0, info, directory)
+            yield CodeEntry(below, "link", 0, info, directory)
         elif stat.S_ISDIR(info.st_mode):
-            with directory.enter(name) as deeper:
-                if deeper.find("pyvenv.cfg") is None:
+            with directory.enter(name) as subdirectory:
+                if subdirectory.try_lstat("pyvenv.cfg") is None:
                     kept.append(name)
-                    yield Item(below, "directory", 0o755, info, directory)
+                    yield CodeEntry(below, "directory", 0o755, info, directory)
         elif stat.S_ISREG(info.st_mode):
-            yield Item(below, "file", 0o755 if info.st_mode & 0o100 else 0o644, info, directory)
+            yield CodeEntry(below, "file", 0o755 if info.st_mode & 0o100 else 0o644, info, directory)
     for name in kept:
-        with directory.enter(name) as deeper:
-            yield from _listing(deeper, os.path.join(above, name), left, patterns)
+        with directory.enter(name) as subdirectory:
+            yield from _list_directory(subdirectory, os.path.join(above, name), excluded, patterns)
 
 
-def describe(top: str, paths: list[str], patterns: list[str]) -> dict:
-    """The code as a source of a release: its digest over names, modes and bytes, and its name after it."""
+def describe_code(top: str, paths: list[str], patterns: list[str]) -> dict:
+    """Describe code as the source of a release. Its name contains a digest of names, modes and contents."""
     digest, newest, size = hashlib.sha256(), 0.0, 0
-    for item in listing(top, paths, patterns):
+    for item in list_code(top, paths, patterns):
         if item.kind != "directory":
             newest = max(newest, item.info.st_mtime)
         digest.update(f"{item.kind} {item.mode:o} {item.name}\0".encode("utf-8", "surrogateescape"))
         if item.kind == "link":
-            digest.update(link_text(top, item).encode("utf-8", "surrogateescape") + b"\0")
+            digest.update(read_link_text(top, item).encode("utf-8", "surrogateescape") + b"\0")
         elif item.kind == "file":
             size += item.info.st_size
-            with item.opened() as stream:
-                digest.update(bytes.fromhex(stream_sha256(stream)))
+            with item.open_stream() as stream:
+                digest.update(bytes.fromhex(hash_stream(stream)))
     when = time.gmtime(newest)
     return {
         "name": f"adopted-{time.strftime('%Y-%m-%d-%H%M%S', when)}-{digest.hexdigest()[:7]}",
@@ -89,33 +89,33 @@ def describe(top: str, paths: list[str], patterns: list[str]) -> dict:
     }
 
 
-def link_text(top: str, item: Item) -> str:
-    """The text that a link has in a copy: one that names a place in the tree by its whole path would leave the copy."""
+def read_link_text(top: str, item: CodeEntry) -> str:
+    """Return the text of a link in a copy: an absolute path in the tree becomes relative."""
     text = item.directory.read_link(os.path.basename(item.name))
     if os.path.isabs(text) and (text == top or text.startswith(top + "/")):
         return os.path.relpath(text, os.path.join(top, os.path.dirname(item.name)))
     return text
 
 
-def copy(source: dict, directory: str) -> None:
-    """Copy the code that was described to a directory, and make sure that it is what was described.
+def copy_code(source: dict, directory: str) -> None:
+    """Copy code to a directory and verify its digest. Raises ReleaseError if it differs from the description.
 
-    directory: in one that only root can write to.
+    The directory must not exist. Only root may be able to write to its parent directory.
     """
-    top, what = source["directory"], (source["exclude_paths"], source["exclude"])
+    top = source["directory"]
     os.mkdir(directory, 0o700)
-    for item in listing(top, *what):
+    for item in list_code(top, source["exclude_paths"], source["exclude"]):
         copied = os.path.join(directory, item.name)
         if item.kind == "directory":
             os.mkdir(copied)
         elif item.kind == "link":
-            os.symlink(link_text(top, item), copied)
+            os.symlink(read_link_text(top, item), copied)
         else:
-            with item.opened() as read, open(copied, "xb") as write:
+            with item.open_stream() as read, open(copied, "xb") as write:
                 shutil.copyfileobj(read, write, 1 << 20)
             os.utime(copied, ns=(item.info.st_mtime_ns, item.info.st_mtime_ns))
         if item.kind != "link":
             os.chmod(copied, item.mode)
-    if describe(directory, [], [])["digest"] != source["digest"]:
-        raise ReleaseError(f"The code in {top} changed while it was copied: run again when nobody is at work on it.")
+    if describe_code(directory, [], [])["digest"] != source["digest"]:
+        raise ReleaseError(f"The code in {top} changed while it was copied: run again once it does not change.")
     os.chmod(directory, 0o755)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether the package indexes of a build accept the credentials that they are given. Private.
 
-Installers pass over an index that refuses them, and take a package of the same name from the next one.
+Installers skip an index that refuses them, and install a package of the same name from the next index.
 """
 
 from __future__ import annotations
@@ -22,24 +22,26 @@ from ansible.module_utils.urls import open_url
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 
-# Seconds to wait for an index, and how many of its pages are asked for at most, one if it does not answer 403.
+# The timeout of a request in seconds, and the maximum number of requested pages. Only a 403 causes another request.
 TIMEOUT = 10
-PAGES = 50
-REFUSED = (401, 403)
+MAX_PAGES = 50
+REFUSAL_STATUSES = (401, 403)
 
 CONFIGURATION = ("/etc/xdg/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 _LINE = re.compile(r"^(-i|--index-url|--pypi-url|--extra-index-url)(?:\s*=\s*|\s+)(\S+)")
 
 
 class Index(NamedTuple):
-    """An index and where it is set."""
+    """An index, and the setting or file that contains it."""
 
     url: str
     setting: str
 
 
-def indexes(settings: Index, extra: list[str], environment: Mapping[str, str], texts: Mapping[str, str]) -> list[Index]:
-    """The indexes that packages may come from, without the default one of the installer."""
+def list_indexes(
+    settings: Index, extra: list[str], environment: Mapping[str, str], texts: Mapping[str, str]
+) -> list[Index]:
+    """Return the configured indexes, without the default one of the installer."""
     found = [settings] if settings.url else []
     found += [Index(url, "venv_extra_index_urls") for url in extra]
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL"):
@@ -47,10 +49,10 @@ def indexes(settings: Index, extra: list[str], environment: Mapping[str, str], t
         urls = [re.sub(r"^[\w.-]+=", "", word) for word in environment.get(name, "").split()]
         found += [Index(url, f"venv_environment ({name})") for url in urls]
     for name, text in texts.items():
-        matches = [_LINE.match(line.text) for line in dependencies.lines(text)]
+        matches = [_LINE.match(line.text) for line in dependencies.parse_lines(text)]
         found += [Index(match.group(2).strip("'\""), name) for match in matches if match]
     for path in [*CONFIGURATION, environment.get("PIP_CONFIG_FILE", "")]:
-        found += [Index(url, path) for url in _configured(os.path.expanduser(path))]
+        found += [Index(url, path) for url in _read_configuration(os.path.expanduser(path))]
     unique: dict[str, Index] = {}
     for index in found:
         if urlsplit(index.url).scheme in ("http", "https"):
@@ -58,8 +60,8 @@ def indexes(settings: Index, extra: list[str], environment: Mapping[str, str], t
     return list(unique.values())
 
 
-def _configured(path: str) -> Iterator[str]:
-    """The indexes in a configuration file of pip."""
+def _read_configuration(path: str) -> Iterator[str]:
+    """Yield the indexes in a configuration file of pip."""
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read(path or os.devnull, encoding="utf-8")
@@ -71,35 +73,35 @@ def _configured(path: str) -> Iterator[str]:
                 yield from parser.get(section, key, fallback="").split()
 
 
-def refusal(index: Index, names: list[str], environment: Mapping[str, str]) -> str | None:
-    """Why packages must not be installed while this index is set: it refuses whoever asks, as a sentence.
+def check_index(index: Index, names: list[str], environment: Mapping[str, str]) -> str | None:
+    """Return a message if an index refuses the credentials, or None.
 
-    A 401 is decisive. A 403 is not, if other pages are there: some indexes answer so for packages that they lack.
+    A 401 is sufficient. A 403 must be the answer for all packages, because some indexes send it for missing packages.
     """
     status = None
-    for name in names[:PAGES]:
-        status = _status(index.url, name, environment)
+    for name in names[:MAX_PAGES]:
+        status = _request_status(index.url, name, environment)
         if status != 403:
             break
-    if status not in REFUSED:
+    if status not in REFUSAL_STATUSES:
         return None
-    shown = dependencies.masked(index.url)
+    shown = dependencies.mask_user_info(index.url)
     return (
         f"The package index {shown} ({index.setting}) answered {status}: user name and password are missing, "
-        "wrong, or not allowed to read it. Nothing was installed, because packages of the same names may be "
-        "somebody else's on another index: correct or remove the index, and run again."
+        "wrong, or not allowed to read it. Nothing was installed, because packages of the same names on another index "
+        "may be different: correct or remove the index, and run again."
     )
 
 
-def _status(url: str, name: str, environment: Mapping[str, str]) -> int | None:
-    """The status with which an index answers for a package; None when it says nothing that counts."""
+def _request_status(url: str, name: str, environment: Mapping[str, str]) -> int | None:
+    """Return the HTTP status of an index for a package, or None if the request failed."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     page = urlunsplit((parts.scheme, host, parts.path.rstrip("/") + f"/{name}/", "", ""))
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     try:
-        with _environment(environment):
-            answer = open_url(
+        with _set_environment(environment):
+            response = open_url(
                 page,
                 url_username=user or None,
                 url_password=password or None,
@@ -111,18 +113,18 @@ def _status(url: str, name: str, environment: Mapping[str, str]) -> int | None:
                 timeout=TIMEOUT,
                 ca_path=environment.get("PIP_CERT") or environment.get("REQUESTS_CA_BUNDLE"),
             )
-        with contextlib.closing(answer):
-            return int(answer.status)
+        with contextlib.closing(response):
+            return int(response.status)
     except HTTPError as error:
         return error.code
     except (OSError, http.client.HTTPException, ValueError, SetupError):
-        # The installer will say what is wrong with it.
+        # The installer reports these errors.
         return None
 
 
 @contextlib.contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    """The proxies and certificates of the installer, for as long as one page is asked for."""
+def _set_environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set the proxies and certificates of the installer in os.environ during a request."""
     names = [name for name in wanted if re.search(r"_proxy\Z|\ASSL_CERT_|\ANETRC\Z", name, re.IGNORECASE)]
     before = {name: os.environ.get(name) for name in names}
     os.environ.update({name: wanted[name] for name in names})

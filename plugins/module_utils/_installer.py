@@ -19,40 +19,48 @@ from typing import Any, Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _build_unit, _indexes, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
-from ansible_collections.flaskops.production.plugins.module_utils._build_output import cause, plain, tail
-from ansible_collections.flaskops.production.plugins.module_utils._build_space import INHERITED, WORK, Workspace
-from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
-    File,
-    Interpreter,
-    MissingInterpreter,
-    Settings,
-    VenvError,
-    content_digest,
-    has_mark,
-    is_complete,
-    local_directories,
+from ansible_collections.flaskops.production.plugins.module_utils._build_output import (
+    find_error_line,
+    get_last_lines,
+    strip_escapes,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file
-from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, locked
+from ansible_collections.flaskops.production.plugins.module_utils._build_space import (
+    INHERITED_VARIABLES,
+    WORK_DIRECTORY,
+    Workspace,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
+    Interpreter,
+    MissingInterpreterError,
+    RequirementFile,
+    VenvError,
+    VenvSettings,
+    compute_content_digest,
+    find_local_directories,
+    has_marker,
+    is_complete,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import replace_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, hold_lock
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import (
     OwnershipError,
-    give,
-    link_within,
-    remove,
-    take,
+    chown_tree,
+    is_link_within,
+    remove_tree,
+    secure_tree,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import REMOVED
-from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import contradictions
+from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import find_contradictions
 
 try:
     import tomllib
 except ImportError:
     tomllib = None
 
-LOCK = ".lock"
+LOCK_FILE = ".lock"
 UV_DIRECTORY = ".uv"
-# Far above the metadata of any package.
-METADATA = 1024**2
+# The maximum size of a package's metadata, far above any real size.
+MAX_METADATA_BYTES = 1024**2
 READ_TOML = """
 import json, sys
 try:
@@ -65,286 +73,304 @@ with open(sys.argv[1], "rb") as stream:
 
 
 class Step(NamedTuple):
-    """One call of the installer."""
+    """A call of the installer with some requirement files."""
 
     files: list[str]
     hashes: bool = False
-    constrained: bool = False  # to what the steps before have installed
+    constrained: bool = False  # to the packages of the previous steps
 
 
 class Builder:
-    """Runs the installer for one set."""
+    """Builds a virtual environment with the installer."""
 
-    def __init__(self, settings: Settings, files: list[File], interpreter: Interpreter, path: str) -> None:
+    def __init__(
+        self, settings: VenvSettings, files: list[RequirementFile], interpreter: Interpreter, path: str
+    ) -> None:
         self.settings = settings
         self.files = files
         self.interpreter = interpreter
         self.path = path
         self.python = os.path.join(path, "bin", "python")
         self.deadline = time.monotonic() + settings.timeout
-        self.unit = _build_unit.unit_name(settings.directory)
+        self.unit = _build_unit.format_unit_name(settings.directory)
         self.work: Workspace | None = None
         self.environment: dict[str, str] = {}
         self.binds: dict[str, str] = {}
         self.uv = ""
 
     def build(self) -> bool:
-        """Make the set complete; False when another run was quicker."""
+        """Build the virtual environment. Returns whether it was built, instead of by another run meanwhile."""
         _build_unit.check_host()
-        closed = _build_unit.closed_directory(self.interpreter.path)
+        closed = _build_unit.find_closed_directory(self.interpreter.path)
         if closed:
             raise VenvError(
-                f"The interpreter {self.interpreter.path} lies in {closed}, which not everybody may enter, neither the "
-                "application nor the user that builds: name another one (venv_python)."
+                f"The interpreter {self.interpreter.path} is below {closed}, which neither the application nor the "
+                "build user can enter: set another one (venv_python)."
             )
         os.makedirs(self.settings.directory, mode=0o755, exist_ok=True)
-        with self._locked():
+        with self._hold_lock():
             if is_complete(self.path):
                 return False
-            with _build_unit.exclusive(self.deadline), self._workspace():
+            with _build_unit.hold_build_lock(self.deadline), self._open_workspace():
                 self._check_indexes()
-                self._build_at(self.path, self._fill)
+                self._build_directory(self.path, self._install_packages)
         return True
 
-    def _fill(self) -> None:
-        self._create()
-        for step in self._steps():
-            self._install(step)
-        self._add_what_markers_left_out()
-        self._check()
+    def _install_packages(self) -> None:
+        self._create_venv()
+        for step in self._plan_steps():
+            self._run_step(step)
+        self._install_missing_packages()
+        self._check_venv()
 
-    def _build_at(self, path: str, fill: Any) -> None:
-        """Let the build user make an environment, then make it root's own, and complete."""
-        with _kept(path):
+    def _build_directory(self, path: str, fill: Any) -> None:
+        """Run fill() as the build user in a new directory, then give it to root and mark it complete."""
+        with _replace_directory(path):
             os.mkdir(path, 0o755)
-            give(path, self.work.uid, self.work.gid)
+            chown_tree(path, self.work.uid, self.work.gid)
             fill()
             owner = (os.geteuid(), os.getegid())
             try:
-                take(path, *owner, lambda name, text: link_within(name, text) or self._is_interpreter(name, text))
+                secure_tree(
+                    path, *owner, lambda name, text: is_link_within(name, text) or self._is_interpreter_link(name, text)
+                )
             except OwnershipError as error:
                 raise VenvError(
-                    f"The packages have left in {path} what can't stay there, so it was removed: {error}"
+                    f"The packages left a file in {path} that is not allowed, so it was removed: {error}"
                 ) from None
             _symlink.sync_filesystem(path)
-            mark = {"interpreter": self.interpreter.path, "packages": installed(path)}
-            mark_complete(path, {**mark, "content": content_digest(path)})
+            marker = {"interpreter": self.interpreter.path, "packages": list_packages(path)}
+            write_marker(path, {**marker, "content": compute_content_digest(path)})
 
-    def _is_interpreter(self, name: str, text: str) -> bool:
-        """Whether a link is one of those through which an environment runs its interpreter."""
+    def _is_interpreter_link(self, name: str, text: str) -> bool:
+        """Return whether a link is one of the links to the interpreter in bin/."""
         same = os.path.isabs(text) and os.path.realpath(text) == os.path.realpath(self.interpreter.path)
         return same and re.fullmatch(r"bin/python[0-9.]*", name) is not None
 
     @contextlib.contextmanager
-    def _workspace(self) -> Iterator[None]:
-        """The directories of the build, and the environment of its commands, for as long as it lasts."""
-        self.work = Workspace(self.settings.directory, *_build_unit.account())
+    def _open_workspace(self) -> Iterator[None]:
+        """Create the directories and the environment variables of a build, and remove the directories after it."""
+        self.work = Workspace(self.settings.directory, *_build_unit.ensure_build_user())
         try:
-            self.work.make()
-            environment = installer_environment(self.settings, dict(os.environ))
+            self.work.create()
+            environment = build_environment(self.settings, dict(os.environ))
             texts = [*environment.values(), *self.settings.find_links, *(file.text for file in self.files)]
-            self.binds = self.work.bring_configuration(pwd.getpwuid(os.geteuid()).pw_dir, texts)
-            self.environment = {**environment, **self.work.bring_files(environment), **self.work.variables()}
+            self.binds = self.work.copy_configuration(pwd.getpwuid(os.geteuid()).pw_dir, texts)
+            self.environment = {**environment, **self.work.copy_files(environment), **self.work.get_variables()}
             yield
         finally:
             self.work.remove()
 
     def _check_indexes(self) -> None:
-        """Refuse to install while an index refuses to answer: another one may have packages of the same names."""
+        """Raise VenvError if an index refuses the credentials: another one may have packages of the same names."""
         if {"PIP_NO_INDEX", "UV_NO_INDEX"} & set(self.environment):
             return
         texts = {file.name: file.text for file in self.files if file.kind == dependencies.REQUIREMENTS}
-        names = [dependencies.name_of(line.text) for text in texts.values() for line in dependencies.requirements(text)]
-        names += [dependencies.name_of(package) for package in self.settings.packages]
-        asked = list(dict.fromkeys(name for name in names if name))
+        requirement_names = [
+            dependencies.parse_name(line.text)
+            for text in texts.values()
+            for line in dependencies.parse_requirements(text)
+        ]
+        requirement_names += [dependencies.parse_name(package) for package in self.settings.packages]
+        names = list(dict.fromkeys(name for name in requirement_names if name))
         configured = _indexes.Index(self.settings.index_url or "", "venv_index_url")
-        for index in _indexes.indexes(configured, self.settings.extra_index_urls, self.settings.environment, texts):
-            fault = _indexes.refusal(index, asked, self.environment)
-            if fault:
-                raise VenvError(fault)
+        for index in _indexes.list_indexes(
+            configured, self.settings.extra_index_urls, self.settings.environment, texts
+        ):
+            problem = _indexes.check_index(index, names, self.environment)
+            if problem:
+                raise VenvError(problem)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Only one run builds in a directory."""
-        path = os.path.join(self.settings.directory, LOCK)
+    def _hold_lock(self) -> Iterator[None]:
+        """Hold the lock of the directory, in which only one run builds at a time. Raises VenvError."""
+        path = os.path.join(self.settings.directory, LOCK_FILE)
         try:
-            with locked(path, self.deadline):
+            with hold_lock(path, self.deadline):
                 yield
         except LockTimeoutError:
             raise VenvError(
                 f"Another run has been building in {self.settings.directory} for {self.settings.timeout} s "
-                f"(venv_timeout) and still holds {path}. Wait for it, or end it, and run again."
+                f"(venv_timeout) and still holds {path}. Wait for it, or stop it, and run again."
             ) from None
 
-    def _create(self) -> None:
+    def _create_venv(self) -> None:
         if self.settings.installer == "uv":
             self.uv = self._find_uv()
-            self._run([self.uv, "venv", "--no-project", "--python", self.interpreter.path, self.path], "uv venv")
+            self._run_command(
+                [self.uv, "venv", "--no-project", "--python", self.interpreter.path, self.path], "uv venv"
+            )
         else:
             self._create_with_pip(self.path)
 
     def check_interpreter(self) -> None:
-        """Whether the interpreter has the support for virtual environments."""
-        if self.settings.installer == "uv" and (self.settings.uv or self._own_uv()):
+        """Raise MissingInterpreterError if the interpreter cannot create virtual environments."""
+        if self.settings.installer == "uv" and (self.settings.uv or self._find_available_uv()):
             return
         probe = [self.interpreter.path, "-I", "-c", "import venv, ensurepip"]
         done = subprocess.run(probe, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
         if done.returncode:
-            raise MissingInterpreter(
+            raise MissingInterpreterError(
                 f"{self.interpreter.path} cannot create virtual environments: it has no venv or no ensurepip. "
-                "Install python3-venv (the package that belongs to this interpreter): the role venv does."
+                "Install python3-venv (the package of this interpreter), as the role venv does."
             )
 
     def _create_with_pip(self, path: str) -> None:
-        self._run([self.interpreter.path, "-I", "-m", "venv", path], "python -m venv", cwd="/", result=path)
+        self._run_command([self.interpreter.path, "-I", "-m", "venv", path], "python -m venv", cwd="/", result=path)
 
     def _find_uv(self) -> str:
         given = self.settings.uv
         if given:
             if not os.access(given, os.X_OK):
                 raise VenvError(f"'{given}' (venv_uv) is not an executable file.")
-            closed = _build_unit.closed_directory(os.path.realpath(given))
+            closed = _build_unit.find_closed_directory(os.path.realpath(given))
             if closed:
                 raise VenvError(
-                    f"'{given}' (venv_uv) lies in {closed}, which not everybody may enter: move uv elsewhere."
+                    f"'{given}' (venv_uv) is below {closed}, which the build user cannot enter: move uv elsewhere."
                 )
             return given
-        found = self._own_uv()
+        found = self._find_available_uv()
         if found:
             return found
-        environment = os.path.join(self.settings.directory, UV_DIRECTORY)
-        self._build_at(environment, lambda: self._install_uv(environment))
-        return os.path.join(environment, "bin", "uv")
+        venv = os.path.join(self.settings.directory, UV_DIRECTORY)
+        self._build_directory(venv, lambda: self._install_uv(venv))
+        return os.path.join(venv, "bin", "uv")
 
-    def _install_uv(self, environment: str) -> None:
-        self._create_with_pip(environment)
-        pip = [os.path.join(environment, "bin", "python"), "-I", "-m", "pip", "install"]
-        self._run(pip + self._find_links() + ["uv"], "pip install uv", result=environment)
+    def _install_uv(self, venv: str) -> None:
+        self._create_with_pip(venv)
+        pip = [os.path.join(venv, "bin", "python"), "-I", "-m", "pip", "install"]
+        self._run_command(pip + self._format_find_links() + ["uv"], "pip install uv", result=venv)
 
-    def _own_uv(self) -> str | None:
-        environment = os.path.join(self.settings.directory, UV_DIRECTORY)
+    def _find_available_uv(self) -> str | None:
+        venv = os.path.join(self.settings.directory, UV_DIRECTORY)
         found = shutil.which("uv")
-        # One of root's own is of no use to the build user.
-        if found and not _build_unit.closed_directory(os.path.realpath(found)):
+        # The build user cannot run a uv in a directory of root.
+        if found and not _build_unit.find_closed_directory(os.path.realpath(found)):
             return os.path.realpath(found)
-        return os.path.join(environment, "bin", "uv") if is_complete(environment) else None
+        return os.path.join(venv, "bin", "uv") if is_complete(venv) else None
 
-    def _steps(self) -> list[Step]:
-        """The calls of the installer. Which packages are added follows from what the files say."""
+    def _plan_steps(self) -> list[Step]:
+        """Plan the calls of the installer. Packages are added unless the files contain them."""
         listed = [file for file in self.files if file.listed]
         texts = {file.name: file.text for file in self.files if file.kind != dependencies.UV_LOCK}
         for file in listed:
             if file.kind == dependencies.PYPROJECT:
-                texts[file.name + ".txt"] = self._pyproject(file)
+                texts[file.name + ".txt"] = self._convert_pyproject(file)
         if self.settings.installer == "uv":
-            steps = self._uv_steps(listed, texts)
-            self._check_wheels_only(texts)
+            steps = self._plan_uv_steps(listed, texts)
+            self._check_converted_files(texts)
             return steps
         paths = []
         for file in listed:
             if file.kind == dependencies.PYPROJECT:
-                paths.append(self._write(file.name, texts[file.name + ".txt"]))
+                paths.append(self._write_input(file.name, texts[file.name + ".txt"]))
             elif file.kind == dependencies.PYLOCK:
-                lines = self._converted(file, dependencies.pylock_requirements)
+                lines = self._convert_file(file, dependencies.parse_pylock)
                 texts[file.name + ".txt"] = lines
-                paths.append(self._write(file.name, lines))
+                paths.append(self._write_input(file.name, lines))
             else:
                 paths.append(file.path)
-        self._check_wheels_only(texts)
-        added = dependencies.missing(self.settings.packages, texts)
+        self._check_converted_files(texts)
+        missing = dependencies.find_missing_packages(self.settings.packages, texts)
         hashes = self.settings.require_hashes or any(
             dependencies.needs_hashes(text) for name, text in texts.items() if _is_requirements(name)
         )
-        later = [package for package in added if hashes and not dependencies.is_hashed(package)]
-        now = [package for package in added if package not in later]
-        if now:
-            paths.append(self._write("packages", "\n".join(now)))
+        unhashed = [package for package in missing if hashes and not dependencies.has_hash(package)]
+        hashed = [package for package in missing if package not in unhashed]
+        if hashed:
+            paths.append(self._write_input("packages", "\n".join(hashed)))
         steps = [Step(paths, self.settings.require_hashes)] if paths else []
-        if later:
-            steps.append(Step([self._write("later", "\n".join(later))], constrained=True))
+        if unhashed:
+            steps.append(Step([self._write_input("later", "\n".join(unhashed))], constrained=True))
         return steps
 
-    def _check_wheels_only(self, texts: dict[str, str]) -> None:
-        """Refuse what other formats name, once they are lines: the requirement files were looked at before."""
+    def _check_converted_files(self, texts: dict[str, str]) -> None:
+        """Raise VenvError for source code in files of other formats, after their conversion to requirements."""
         converted = {name: text for name, text in texts.items() if name not in {file.name for file in self.files}}
-        faults = contradictions(converted, [], self.settings.only_binary, "")
-        if faults:
-            raise VenvError(" ".join(faults[:5]))
+        problems = find_contradictions(converted, [], self.settings.only_binary, "")
+        if problems:
+            raise VenvError(" ".join(problems[:5]))
 
-    def _uv_steps(self, listed: list[File], texts: dict[str, str]) -> list[Step]:
+    def _plan_uv_steps(self, listed: list[RequirementFile], texts: dict[str, str]) -> list[Step]:
         steps, paths = [], []
         for file in listed:
             if file.kind == dependencies.PYLOCK:
-                # uv reads this format, but nothing else in the same call.
+                # uv cannot read other files in the same call.
                 steps.append(Step([file.path]))
             elif file.kind == dependencies.UV_LOCK:
-                texts[file.name + ".txt"] = self._exported(file)
-                paths.append(self._write(file.name, texts[file.name + ".txt"]))
+                texts[file.name + ".txt"] = self._export_uv_lock(file)
+                paths.append(self._write_input(file.name, texts[file.name + ".txt"]))
             else:
                 paths.append(file.path)
-        added = dependencies.missing(self.settings.packages, texts)
-        if added:
-            paths.append(self._write("packages", "\n".join(added)))
+        missing = dependencies.find_missing_packages(self.settings.packages, texts)
+        if missing:
+            paths.append(self._write_input("packages", "\n".join(missing)))
         if paths:
             steps.append(Step(paths, self.settings.require_hashes, constrained=bool(steps)))
         return steps
 
-    def _add_what_markers_left_out(self) -> None:
-        """A package that the files name for another platform only is not there after all."""
-        there = {dependencies.name_of(item) for item in installed(self.path)}
-        absent = [item for item in self.settings.packages if dependencies.name_of(item) not in there | {None}]
-        if absent:
-            self._install(Step([self._write("absent", "\n".join(absent))], self.settings.require_hashes, True))
+    def _install_missing_packages(self) -> None:
+        """Install packages that the files contain for other platforms only."""
+        found_names = {dependencies.parse_name(item) for item in list_packages(self.path)}
+        missing_packages = [
+            item for item in self.settings.packages if dependencies.parse_name(item) not in found_names | {None}
+        ]
+        if missing_packages:
+            self._run_step(
+                Step([self._write_input("absent", "\n".join(missing_packages))], self.settings.require_hashes, True)
+            )
 
-    def _install(self, step: Step) -> None:
+    def _run_step(self, step: Step) -> None:
         if self.settings.installer == "uv":
             command = [self.uv, "pip", "install", "--python", self.python, "--compile-bytecode", "--no-progress"]
         else:
             command = [self.python, "-I", "-m", "pip", "install"]
-        command += self._find_links()
+        command += self._format_find_links()
         if self.settings.only_binary:
             command += ["--no-build"] if self.settings.installer == "uv" else ["--only-binary", ":all:"]
         command += ["--require-hashes"] if step.hashes else []
         if step.constrained and not step.hashes:
-            command += ["-c", self._write("installed", "\n".join(installed(self.path)))]
+            command += ["-c", self._write_input("installed", "\n".join(list_packages(self.path)))]
         for path in step.files:
             command += ["-r", path]
-        # A wheel that names a source archive or a repository among its dependencies makes pip build it, whatever it is
-        # told. It can't without another process.
-        alone = self.settings.only_binary and self.settings.installer == "pip"
-        self._run(command, f"{self.settings.installer} install", more=_build_unit.ALONE if alone else ())
+        # pip builds a source archive or a repository that is a dependency of a wheel, despite --only-binary. A build
+        # fails if it cannot start a process.
+        single = self.settings.only_binary and self.settings.installer == "pip"
+        self._run_command(
+            command, f"{self.settings.installer} install", directives=_build_unit.SINGLE_PROCESS if single else ()
+        )
 
-    def _check(self) -> None:
+    def _check_venv(self) -> None:
         if self.settings.installer == "uv":
-            self._run([self.uv, "pip", "check", "--python", self.python], "uv pip check")
+            self._run_command([self.uv, "pip", "check", "--python", self.python], "uv pip check")
         else:
-            self._run([self.python, "-I", "-m", "pip", "check"], "pip check")
+            self._run_command([self.python, "-I", "-m", "pip", "check"], "pip check")
 
-    def _find_links(self) -> list[str]:
+    def _format_find_links(self) -> list[str]:
         links: list[str] = []
         for link in self.settings.find_links:
-            links += ["--find-links", link if "://" in link else os.path.join(self._cwd(), link)]
+            links += ["--find-links", link if "://" in link else os.path.join(self._get_source(), link)]
         return links
 
-    def _pyproject(self, file: File) -> str:
-        return self._converted(file, dependencies.pyproject_requirements)
+    def _convert_pyproject(self, file: RequirementFile) -> str:
+        return self._convert_file(file, dependencies.parse_pyproject)
 
-    def _converted(self, file: File, convert: Any) -> str:
+    def _convert_file(self, file: RequirementFile, convert: Any) -> str:
         try:
             return "\n".join(convert(self._read_toml(file)))
         except ValueError as error:
-            raise VenvError(f"{file.path} can't be used: {error}.") from error
+            raise VenvError(f"{file.path} cannot be used: {error}.") from error
 
-    def _read_toml(self, file: File) -> dict[str, Any]:
+    def _read_toml(self, file: RequirementFile) -> dict[str, Any]:
         if tomllib is not None:
             return tomllib.loads(file.text)
-        code, output = self._call([self.python, "-I", "-c", READ_TOML, file.path], cwd="/")
+        code, output = self._execute([self.python, "-I", "-c", READ_TOML, file.path], cwd="/")
         if code:
-            raise ValueError((output.strip().splitlines() or ["it can't be read"])[-1])
+            raise ValueError((output.strip().splitlines() or ["it cannot be read"])[-1])
         return json.loads(output)
 
-    def _exported(self, file: File) -> str:
-        """The locked packages of a uv.lock as hashed requirement lines."""
+    def _export_uv_lock(self, file: RequirementFile) -> str:
+        """Convert a uv.lock to requirements with hashes."""
         output = os.path.join(self.work.temporary, "uv.lock.txt")
         command = [self.uv, "export", "--frozen", "--no-emit-project", "--no-dev", "--no-header", "--no-progress"]
         command += [
@@ -356,55 +382,55 @@ class Builder:
             output,
             "--quiet",
         ]
-        self._run(command, "uv export", cwd=os.path.dirname(os.path.abspath(file.path)))
+        self._run_command(command, "uv export", cwd=os.path.dirname(os.path.abspath(file.path)))
         text = _build_unit.read_result(output)
-        faults = local_directories(file.name, text, os.path.dirname(os.path.abspath(file.path)))
-        if faults:
-            raise VenvError(" ".join(faults))
+        problems = find_local_directories(file.name, text, os.path.dirname(os.path.abspath(file.path)))
+        if problems:
+            raise VenvError(" ".join(problems))
         return text
 
-    def _write(self, name: str, text: str) -> str:
-        return self.work.write(f"{os.path.basename(name)}.txt", (text + "\n").encode("utf-8", "surrogateescape"))
+    def _write_input(self, name: str, text: str) -> str:
+        return self.work.write_input(f"{os.path.basename(name)}.txt", (text + "\n").encode("utf-8", "surrogateescape"))
 
-    def _cwd(self) -> str:
+    def _get_source(self) -> str:
         return self.settings.source if self.settings.source and os.path.isdir(self.settings.source) else "/"
 
-    def _run(
+    def _run_command(
         self,
         command: list[str],
-        what: str,
+        command_name: str,
         cwd: str | None = None,
         result: str | None = None,
-        more: tuple[str, ...] = (),
+        directives: tuple[str, ...] = (),
     ) -> None:
-        code, output = self._call(command, cwd, result, more)
+        code, output = self._execute(command, cwd, result, directives)
         if code == 0:
             return
         files = ", ".join(file.name for file in self.files if file.listed) or "no requirement files"
-        said = plain(dependencies.masked(output))
-        reason = cause(said)
-        if more and re.search(r"Operation not permitted|can't start new thread", said):
-            reason = "venv_only_binary: true, but a package asks for another one that would have to be built"
+        text = strip_escapes(dependencies.mask_user_info(output))
+        reason = find_error_line(text)
+        if directives and re.search(r"Operation not permitted|can't start new thread", text):
+            reason = "venv_only_binary: true, but a package depends on another one that must be built"
         raise VenvError(
             f"{reason + ': the' if reason else 'The'} virtual environment {self.path} ({files}) could not be built: "
-            f"{what} ended with {code}. The unfinished directory was removed and nothing else was changed. It said:\n"
-            + "\n".join(tail(said))
+            f"{command_name} ended with {code}. The unfinished directory was removed and nothing else was changed. "
+            "Its last output:\n" + "\n".join(get_last_lines(text))
         )
 
-    def _call(
-        self, command: list[str], cwd: str | None = None, result: str | None = None, more: tuple[str, ...] = ()
+    def _execute(
+        self, command: list[str], cwd: str | None = None, result: str | None = None, directives: tuple[str, ...] = ()
     ) -> tuple[int, str]:
-        """Run a command as the build user; its exit status, and the end of what it said."""
+        """Run a command as the build user. Returns its exit status and the end of its output."""
         directory = self.settings.directory
-        seen = [self._cwd(), os.path.dirname(os.path.dirname(self.interpreter.path)), self.uv]
-        seen += [os.path.join(os.path.realpath(directory), UV_DIRECTORY), *(file.path for file in self.files)]
-        seen += [os.path.join(self._cwd(), link) for link in self.settings.find_links if "://" not in link]
-        place = os.path.realpath(result or self.path)
-        space = self.work.space({place: place}, filter(None, seen), self.binds)
+        visible = [self._get_source(), os.path.dirname(os.path.dirname(self.interpreter.path)), self.uv]
+        visible += [os.path.join(os.path.realpath(directory), UV_DIRECTORY), *(file.path for file in self.files)]
+        visible += [os.path.join(self._get_source(), link) for link in self.settings.find_links if "://" not in link]
+        target_path = os.path.realpath(result or self.path)
+        mounts = self.work.build_mounts({target_path: target_path}, filter(None, visible), self.binds)
         script = os.path.join(self.work.input, "command")
-        _build_unit.write_script(script, command, cwd or self._cwd(), self.environment, self.work.gid)
+        _build_unit.write_script(script, command, cwd or self._get_source(), self.environment, self.work.gid)
         try:
-            return _build_unit.run(self.unit, script, space, self.deadline - time.monotonic(), more)
+            return _build_unit.run_script(self.unit, script, mounts, self.deadline - time.monotonic(), directives)
         except _build_unit.BuildTimeoutError:
             raise VenvError(
                 f"The virtual environment {self.path} could not be built within {self.settings.timeout} s "
@@ -413,53 +439,55 @@ class Builder:
 
 
 @contextlib.contextmanager
-def _kept(path: str) -> Iterator[None]:
-    """Make room for an environment. One that was complete once may be in use: it comes back when the build fails."""
+def _replace_directory(path: str) -> Iterator[None]:
+    """Remove a virtual environment for a new build. If the build fails, one that was complete is restored."""
     before = os.path.join(os.path.dirname(path), REMOVED + os.path.basename(path))
-    was_complete = has_mark(path)
+    was_complete = has_marker(path)
     if was_complete:
-        remove(before)
+        remove_tree(before)
         os.rename(path, before)
-    remove(path)
+    remove_tree(path)
     try:
         yield
     except BaseException:
-        remove(path)
+        remove_tree(path)
         if was_complete:
             os.rename(before, path)
         raise
-    remove(before)
+    remove_tree(before)
 
 
 def remove_leftovers(directory: str) -> None:
-    """Remove what a build that was killed has left, unless another one is at work."""
-    work = os.path.join(directory, WORK)
+    """Remove the directories of a killed build, unless another build is running."""
+    work = os.path.join(directory, WORK_DIRECTORY)
     if not os.path.lexists(work):
         return
     with contextlib.suppress(FileNotFoundError, BlockingIOError):
-        fd = os.open(os.path.join(directory, LOCK), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(os.path.join(directory, LOCK_FILE), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _build_unit.stop(_build_unit.unit_name(directory))
-            remove(work)
+            _build_unit.stop_unit(_build_unit.format_unit_name(directory))
+            remove_tree(work)
         finally:
             os.close(fd)
 
 
 def _is_requirements(name: str) -> bool:
-    return dependencies.kind(name) == dependencies.REQUIREMENTS
+    return dependencies.detect_format(name) == dependencies.REQUIREMENTS
 
 
-def installer_environment(settings: Settings, inherited: dict[str, str]) -> dict[str, str]:
-    """The installer's environment: nothing of the user who became root, or that would send packages elsewhere.
+def build_environment(settings: VenvSettings, inherited: dict[str, str]) -> dict[str, str]:
+    """Return the environment variables of the installer.
 
-    Indexes come this way, because everybody on the host can read a command line.
+    Inherited variables are filtered. Indexes are passed as variables, because all users can read command lines.
     """
     unwanted = ("PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV", "PIP_ROOT", "PIP_TARGET", "UV_SYSTEM_PYTHON", "VIRTUAL_ENV")
-    result = {name: value for name, value in inherited.items() if INHERITED.match(name) and name not in unwanted}
+    result = {
+        name: value for name, value in inherited.items() if INHERITED_VARIABLES.match(name) and name not in unwanted
+    }
     result.update(
         LC_ALL="C.UTF-8",
-        # Both installers read it.
+        # Both installers support it.
         NO_COLOR="1",
         PIP_DISABLE_PIP_VERSION_CHECK="1",
         PIP_NO_INPUT="1",
@@ -479,15 +507,15 @@ def installer_environment(settings: Settings, inherited: dict[str, str]) -> dict
     return result
 
 
-def mark_complete(path: str, content: dict[str, Any]) -> None:
+def write_marker(path: str, content: dict[str, Any]) -> None:
     data = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    put_file(os.path.join(path, dependencies.COMPLETE), data.encode("utf-8"), 0o644)
+    replace_file(os.path.join(path, dependencies.COMPLETE_MARKER), data.encode("utf-8"), 0o644)
 
 
-def installed(path: str) -> list[str]:
-    """name==version of what is in an environment, read from its metadata as pip would.
+def list_packages(path: str) -> list[str]:
+    """Return the packages of a virtual environment as name==version, from their metadata.
 
-    A link or a named pipe among it is passed over: the environment may still be the build user's.
+    Links and special files are skipped, because the directory may still belong to the build user.
     """
     found = {}
     for metadata in glob.glob(
@@ -497,11 +525,11 @@ def installed(path: str) -> list[str]:
             continue
         with contextlib.suppress(_build_unit.BuildError, OSError):
             fields: dict[str, str] = {}
-            for line in _build_unit.read_result(metadata, METADATA).splitlines():
+            for line in _build_unit.read_result(metadata, MAX_METADATA_BYTES).splitlines():
                 name, separator, value = line.partition(":")
                 if not separator:
                     break
                 fields.setdefault(name.lower(), value.strip())
             if "name" in fields and "version" in fields:
-                found[dependencies.normalise(fields["name"])] = f"{fields['name']}=={fields['version']}"
+                found[dependencies.normalize_name(fields["name"])] = f"{fields['name']}=={fields['version']}"
     return [found[name] for name in sorted(found)]

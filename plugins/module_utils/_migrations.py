@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """For which command and environment variables a release has been migrated. Private.
 
-The record of a release is readable by everybody. It holds a salted, slow digest, from which no value can be guessed.
+All users can read the record of a release. It holds a salted, slow digest, from which values cannot be guessed.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ ROUNDS = 100_000
 
 
 def describe_migration(command: str, env_file: str) -> dict[str, str]:
-    """What the record of a release holds of a migration with this command and environment file."""
-    return _describe(command, env_file, os.urandom(16))
+    """Return the description of a migration with this command and environment file, for the record of a release."""
+    return _compute_digest(command, env_file, os.urandom(16))
 
 
 def is_migrated(migration: Any, command: str, env_file: str) -> bool:
-    """Whether a record describes a migration with this command and these environment variables."""
+    """Return whether a record describes a migration with this command and these environment variables."""
     try:
         salt = bytes.fromhex(migration["salt"])
     except (KeyError, TypeError, ValueError):
         return False
-    return migration == _describe(command, env_file, salt)
+    return migration == _compute_digest(command, env_file, salt)
 
 
-def _describe(command: str, env_file: str, salt: bytes) -> dict[str, str]:
-    content = "\0".join([command.strip(), *_assignments(env_file)]).encode("utf-8", "surrogateescape")
+def _compute_digest(command: str, env_file: str, salt: bytes) -> dict[str, str]:
+    content = "\0".join([command.strip(), *_read_assignments(env_file)]).encode("utf-8", "surrogateescape")
     return {"salt": salt.hex(), "digest": hashlib.pbkdf2_hmac("sha256", content, salt, ROUNDS).hex()}
 
 
-def _assignments(env_file: str) -> list[str]:
-    """The lines that count, sorted: comments and the order of names do not change what a migration does."""
+def _read_assignments(env_file: str) -> list[str]:
+    """Return the assignments of an environment file, sorted, because comments and order have no effect."""
     try:
         with open(env_file, encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.strip() for line in file]

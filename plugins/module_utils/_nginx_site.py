@@ -17,10 +17,10 @@ from typing import NamedTuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    opened_directory,
-    sweep,
+    open_directory,
+    remove_stale_names,
     sync_directory,
-    write_temporary,
+    write_temporary_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import find_conflicts
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_host import (
@@ -47,7 +47,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_text im
     parse_version,
     select_lines,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_file
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import find_file_conflict
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_file_link
 
 MODE = 0o644
@@ -166,8 +166,8 @@ def decoded(content: bytes) -> str:
 def write_beside(directory: str, content: bytes, mode: int, owner: tuple[int, int]) -> str:
     """A file that no include pattern reads, to be tested and then moved to its place."""
     uid, gid = owner if os.geteuid() == 0 else (-1, -1)
-    with opened_directory(directory) as fd:
-        return os.path.join(directory, write_temporary(fd, content, mode, uid, gid, PREFIX))
+    with open_directory(directory) as fd:
+        return os.path.join(directory, write_temporary_file(fd, content, mode, uid, gid, PREFIX))
 
 
 def put(path: str, now: State, wanted: State, prepared: str | None = None) -> None:
@@ -195,7 +195,7 @@ def put(path: str, now: State, wanted: State, prepared: str | None = None) -> No
 
 
 def flush(directory: str) -> None:
-    with opened_directory(directory) as fd:
+    with open_directory(directory) as fd:
         sync_directory(fd)
 
 
@@ -397,7 +397,7 @@ class Site:
 
     def check_host(self, main_text: str | None) -> None:
         """Refuse a host that has this site already, of somebody else, and one on which Nginx could not serve it."""
-        reasons = [foreign_file(self.path, self.params["application"], self.params["adopt"]), self.foreign_link()]
+        reasons = [find_file_conflict(self.path, self.params["application"], self.params["adopt"]), self.foreign_link()]
         if main_text is not None and self.params["group"]:
             reasons.append(check_web_group(main_text, self.config, self.params["group"], self.built_in_user()))
         if self.running is None and self.params["reload"]:
@@ -443,8 +443,8 @@ class Site:
             if not os.path.isdir(directory):
                 raise Fault(f"The directory {directory} does not exist. Create it, or name another path.")
         for directory in sorted(set(directories)):
-            with opened_directory(directory) as fd:
-                sweep(fd, PREFIX, LEFTOVER_AGE)
+            with open_directory(directory) as fd:
+                remove_stale_names(fd, PREFIX, LEFTOVER_AGE)
         content = self.after.content or b""
         candidate = write_beside(os.path.dirname(self.path), content, self.after.mode, self.after.owner)
         self.temporary.append(candidate)

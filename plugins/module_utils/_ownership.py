@@ -11,43 +11,42 @@ import pwd
 import re
 import stat
 
-# The first line of every file that the roles write; templates get it from __flask_app_header.
+# The first line of each file that the roles write. Templates get it from __flask_app_header.
 HEADER = re.compile(
     r"^# Ansible managed: written by flaskops\.production for the application ([a-z][a-z0-9_-]*)\.$", re.MULTILINE
 )
-HEAD = 1024
-# A unit in /etc replaces one of these of the same name.
+HEADER_BYTES = 1024
+# Directories of packaged units, which a unit of the same name in /etc overrides.
 PACKAGED_UNITS = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 UNITS = "/etc/systemd/system"
 SCRIPTS = "/etc/init.d"
-# What the collection, or a user on its request, puts into an application's directory.
+# Names in the directory of an application that belong to the layout.
 LAYOUT = (".deploy", "app", "gunicorn.conf.py", "next", "releases", "run", "shared", "venv", "venvs")
-# A file system of its own has this, and it is nobody's.
+# Present in the root of an ext4 file system.
 IGNORED = ("lost+found",)
-SHOWN = 3
+MAX_SHOWN = 3
 
-ADOPT = "bring the old deployment into the layout with flaskops.production.adopt"
+ADOPT_ADVICE = "bring the old deployment into the layout with flaskops.production.adopt"
 
 
-def writer(path: str) -> str | None:
-    """The application that a file was written for; empty where this collection did not write it, None where it is
-    absent."""
+def read_application(path: str) -> str | None:
+    """Return the application named in the header of a file: empty without a header, None if the file is missing."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
         with open(path, encoding="utf-8", errors="replace") as file:
-            found = HEADER.search(file.read(HEAD))
+            found = HEADER.search(file.read(HEADER_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found[1] if found else ""
 
 
-def foreign_file(path: str, application: str, adopt: bool = False) -> str:
-    """Why a file must not be replaced for an application, as a sentence; empty where it may be.
+def find_file_conflict(path: str, application: str, adopt: bool = False) -> str:
+    """Return why a file must not be replaced for an application, or an empty string if it may be.
 
-    adopt: whether a file that was not written by this collection may be replaced.
+    With adopt, a file that was not written by this collection may be replaced.
     """
-    owner = writer(path)
+    owner = read_application(path)
     if owner == application:
         return ""
     if owner:
@@ -55,19 +54,19 @@ def foreign_file(path: str, application: str, adopt: bool = False) -> str:
     if owner == "" and not adopt:
         return (
             f"{path} exists and was not written by this collection: choose a flask_app_name other than {application}, "
-            f"or {ADOPT}."
+            f"or {ADOPT_ADVICE}."
         )
-    return "" if owner == "" else _hidden_unit(path, application)
+    return "" if owner == "" else _find_unit_conflict(path, application)
 
 
-def _hidden_unit(path: str, application: str) -> str:
-    """A unit of a package whose name a new one would take."""
+def _find_unit_conflict(path: str, application: str) -> str:
+    """Return why a new unit must not be written: it would override a packaged unit of the same name."""
     directory, unit = os.path.split(path)
     if directory != UNITS:
         return ""
-    same = [os.path.join(place, unit) for place in PACKAGED_UNITS]
-    same += [os.path.join(SCRIPTS, unit[: -len(".service")])] if unit.endswith(".service") else []
-    found = [other for other in same if os.path.lexists(other)]
+    candidates = [os.path.join(packaged, unit) for packaged in PACKAGED_UNITS]
+    candidates += [os.path.join(SCRIPTS, unit[: -len(".service")])] if unit.endswith(".service") else []
+    found = [candidate for candidate in candidates if os.path.lexists(candidate)]
     if not found:
         return ""
     return (
@@ -76,9 +75,9 @@ def _hidden_unit(path: str, application: str) -> str:
     )
 
 
-def foreign_directory(path: str, application: str, adopt: bool = False) -> str:
-    """Why a directory can't be that of an application, as a sentence; empty where it can."""
-    owner = writer(os.path.join(path, "gunicorn.conf.py"))
+def find_directory_conflict(path: str, application: str, adopt: bool = False) -> str:
+    """Return why a directory cannot be used for an application, or an empty string if it can."""
+    owner = read_application(os.path.join(path, "gunicorn.conf.py"))
     if owner and owner != application:
         return f"{path} belongs to the application {owner}: choose another flask_app_root for {application}."
     try:
@@ -87,34 +86,34 @@ def foreign_directory(path: str, application: str, adopt: bool = False) -> str:
         return ""
     if adopt or not names or any(name in LAYOUT for name in names):
         return ""
-    shown = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+    shown = ", ".join(names[:MAX_SHOWN]) + (" …" if len(names) > MAX_SHOWN else "")
     return (
         f"{path} holds files that are not part of the layout ({shown}): choose another flask_app_root for "
-        f"{application}, or {ADOPT}."
+        f"{application}, or {ADOPT_ADVICE}."
     )
 
 
-def foreign_account(user: str, group: str, root: str) -> str:
-    """Why an account of the default name is not the application's, as sentences; empty where it is or can be."""
+def find_account_conflict(user: str, group: str, root: str) -> str:
+    """Return why the account with the default name cannot be used, or an empty string if it can or does not exist."""
     try:
         account = pwd.getpwnam(user)
     except KeyError:
-        if group != user or not _has_group(user):
+        if group != user or not _is_group(user):
             return ""
         return (
             f"flask_app_user is {user!r}, the default, but the host has a group of that name that is not the "
-            f"application's. Set flask_app_user to a name that is free, or to {user!r} to use the group."
+            f"application's. Set flask_app_user to an unused name, or to {user!r} to use the group."
         )
     if account.pw_dir == root and account.pw_shell.endswith(("/nologin", "/false")):
         return ""
     return (
         f"flask_app_user is {user!r}, the default, but the host has an account of that name that is not the "
-        f"application's (home {account.pw_dir}, shell {account.pw_shell}). Set flask_app_user to a name that is "
-        f"free, or to {user!r} to use the account."
+        f"application's (home {account.pw_dir}, shell {account.pw_shell}). Set flask_app_user to an unused name, "
+        f"or to {user!r} to use the account."
     )
 
 
-def _has_group(name: str) -> bool:
+def _is_group(name: str) -> bool:
     try:
         grp.getgrnam(name)
     except KeyError:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The environment that every process of a release has: web process, candidate, build and migration. Private.
 
-gunicorn.conf.py and the launcher of commands contain the source of this function: it runs in the process itself.
+gunicorn.conf.py and the launcher of commands contain the source of this function, which runs in the process itself.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import re
 
 
 def complete_environment(environ: dict, root: str, release: str, venv: str) -> None:
-    """Put the release's programs first in PATH, and resolve the paths of the live release to this process's release.
+    """Put the programs of the release first in PATH, and replace paths of the live release by those of this release.
 
-    <root>/app and <root>/venv are links: while a candidate is checked, they lead to another release or nowhere.
+    <root>/app and <root>/venv are links, which refer to another release, or to none, while a candidate is checked.
     """
     for name, value in list(environ.items()):
         for link, target in ((os.path.join(root, "app"), release), (os.path.join(root, "venv"), venv)):

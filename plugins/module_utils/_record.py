@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the state of an application on a host looks like on the disk: records of releases, and the log. Private.
 
-Plain JSON, for plain tools. What is read is checked here, so that nobody else has to expect what somebody changed.
+The files are JSON, readable with common tools. Their content is validated here, so callers can rely on it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 from typing import Any, TypedDict
 
-# Of a record. One without a number is of the first format.
+# The format of a record. A record without a format has the first one.
 FORMAT = 1
 STATES = ("staged", "active", "superseded", "bad")
 
 
-class Record(TypedDict, total=False):
-    """A release on a host. The first five are always there."""
+class ReleaseRecord(TypedDict, total=False):
+    """A release on a host. The first five keys are always present."""
 
     release: str
     digest: str
@@ -36,8 +36,8 @@ class Record(TypedDict, total=False):
     activated: str
 
 
-class Activation(TypedDict):
-    """A line of the log."""
+class LogEntry(TypedDict):
+    """An activation: one line of the log."""
 
     time: str
     release: str
@@ -48,32 +48,32 @@ class Activation(TypedDict):
 
 
 class FormatError(ValueError):
-    """A record of another version of the collection."""
+    """A record in the format of another version of the collection."""
 
 
-def to_text(record: Record) -> str:
+def format_record(record: ReleaseRecord) -> str:
     return json.dumps({**record, "format": FORMAT}, indent=2, sort_keys=True) + "\n"
 
 
-def from_text(name: str, text: str) -> Record:
-    """The record of a release; raises ValueError with what is wrong."""
+def parse_record(name: str, text: str) -> ReleaseRecord:
+    """Parse the record of a release. Raises ValueError for an invalid record, and FormatError for another format."""
     found = json.loads(text)
     if not isinstance(found, dict):
-        raise ValueError("it holds no record of a release")
+        raise ValueError("it is not a record of a release")
     number = found.pop("format", FORMAT)
     if number != FORMAT:
         raise FormatError(f"it has the format {number!r}, but this version of the collection reads {FORMAT}")
-    record: Record = {"staged": "", "built": False, **found, "release": name}
-    wrong = [key for key in ("digest", "state", "staged") if not isinstance(record.get(key), str)]
-    if wrong:
-        raise ValueError(f"its {wrong[0]} is {record.get(wrong[0])!r}, but must be a text")
+    record: ReleaseRecord = {"staged": "", "built": False, **found, "release": name}
+    invalid = [key for key in ("digest", "state", "staged") if not isinstance(record.get(key), str)]
+    if invalid:
+        raise ValueError(f"its {invalid[0]} is {record.get(invalid[0])!r}, but must be a string")
     if record["state"] not in STATES:
         raise ValueError(f"its state is {record['state']!r}, but must be one of {', '.join(STATES)}")
     return record
 
 
-def activation(line: str) -> Activation | None:
-    """A line of the log; None for what a power cut or somebody else has left there."""
+def parse_log_entry(line: str) -> LogEntry | None:
+    """Parse a line of the log. Returns None for an invalid line, for example after a power failure."""
     try:
         found = json.loads(line)
     except ValueError:

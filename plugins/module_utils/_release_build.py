@@ -16,15 +16,15 @@ from ansible_collections.flaskops.production.plugins.module_utils import _build_
 from ansible_collections.flaskops.production.plugins.module_utils._build_space import Workspace
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import (
     OwnershipError,
-    give,
-    link_within,
-    remove,
-    take,
+    chown_tree,
+    is_link_within,
+    remove_tree,
+    secure_tree,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import STAGING, Home, ReleaseError
 
-# Swept by the next run, as all that is staged.
-WORK = STAGING + "build"
+# The next run removes it if it remains, like any staged release.
+WORK_DIRECTORY = STAGING + "build"
 
 
 def build_in_copy(
@@ -32,61 +32,61 @@ def build_in_copy(
     release: str,
     owner: str,
     timeout: float,
-    command: Callable[[Workspace, _build_unit.Space], bool],
+    command: Callable[[Workspace, _build_unit.Mounts], bool],
 ) -> None:
-    """Run a command in a fresh copy of a release, and let the copy take its place if the command succeeds.
+    """Run a command in a new copy of a release. If the command succeeds, the copy replaces the release.
 
-    The command sees the copy under the release's own path, so that paths that it writes down are right.
+    The copy is mounted at the path of the release, so that paths which the command writes to files are correct.
     """
     _build_unit.check_host()
     try:
         account = pwd.getpwnam(owner)
     except KeyError:
-        raise ReleaseError(f"The user {owner} (flask_app_owner), whose a build is, does not exist.") from None
-    with _build_unit.exclusive(time.monotonic() + timeout):
-        work = Workspace(home.releases, *_build_unit.account(), name=WORK)
+        raise ReleaseError(f"The user {owner} (flask_app_owner), the owner of releases, does not exist.") from None
+    with _build_unit.hold_build_lock(time.monotonic() + timeout):
+        work = Workspace(home.releases, *_build_unit.ensure_build_user(), name=WORK_DIRECTORY)
         try:
-            work.make()
-            tree, place = os.path.join(work.path, "tree"), os.path.realpath(home.release(release))
-            _copy(place, tree)
-            give(tree, work.uid, work.gid)
-            if command(work, work.space({place: tree}, _seen(home, release), {})):
-                _take_place(tree, place, account)
+            work.create()
+            copy, directory = os.path.join(work.path, "tree"), os.path.realpath(home.release(release))
+            _copy_release(directory, copy)
+            chown_tree(copy, work.uid, work.gid)
+            if command(work, work.build_mounts({directory: copy}, _list_readable_paths(home, release), {})):
+                _replace_release(copy, directory, account)
         finally:
             work.remove()
 
 
-def _copy(source: str, destination: str) -> None:
+def _copy_release(source: str, destination: str) -> None:
     command = ["cp", "--archive", "--no-preserve=links", "--reflink=auto", "--", source, destination]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise ReleaseError(f"{source} could not be copied to be built in: {' '.join(said)}")
+        stderr = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise ReleaseError(f"{source} could not be copied for the build: {' '.join(stderr)}")
 
 
-def _seen(home: Home, release: str) -> list[str]:
-    """What a build needs of the application's directory: the release's packages, with their interpreter."""
-    environment = os.path.realpath(os.path.join(home.venvs, home.environment(release) or ""))
-    interpreter = os.path.realpath(os.path.join(environment, "bin", "python"))
-    return [environment, os.path.dirname(os.path.dirname(interpreter))]
+def _list_readable_paths(home: Home, release: str) -> list[str]:
+    """Return the paths that a build needs to read: the virtual environment of the release, and its interpreter."""
+    venv = os.path.realpath(os.path.join(home.venvs, home.environment(release) or ""))
+    interpreter = os.path.realpath(os.path.join(venv, "bin", "python"))
+    return [venv, os.path.dirname(os.path.dirname(interpreter))]
 
 
-def _take_place(tree: str, place: str, account: pwd.struct_passwd) -> None:
-    def may_stay(path: str, text: str) -> bool:
+def _replace_release(copy: str, directory: str, account: pwd.struct_passwd) -> None:
+    def is_link_allowed(path: str, text: str) -> bool:
         with contextlib.suppress(OSError):
-            return link_within(path, text) or os.readlink(os.path.join(place, path)) == text
+            return is_link_within(path, text) or os.readlink(os.path.join(directory, path)) == text
         return False
 
     try:
-        take(tree, account.pw_uid, account.pw_gid, may_stay)
+        secure_tree(copy, account.pw_uid, account.pw_gid, is_link_allowed)
     except OwnershipError as error:
-        raise ReleaseError(f"release_build_command has left in {place} what can't stay there: {error}") from None
-    _symlink.sync_filesystem(tree)
+        raise ReleaseError(f"release_build_command left a file in {directory} that is not allowed: {error}") from None
+    _symlink.sync_filesystem(copy)
     try:
-        _symlink.exchange(tree, place)
+        _symlink.exchange_names(copy, directory)
     except _symlink.SymlinkError:
-        # A file system that can't do it in one step: the release is not there for a moment.
-        aside = tree + ".before"
-        os.rename(place, aside)
-        os.rename(tree, place)
-        remove(aside)
+        # The file system does not support an exchange, so the release is missing for a moment.
+        previous = copy + ".before"
+        os.rename(directory, previous)
+        os.rename(copy, directory)
+        remove_tree(previous)

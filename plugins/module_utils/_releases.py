@@ -23,12 +23,12 @@ import weakref
 
 from ansible_collections.flaskops.production.plugins.module_utils import _record, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    WRITING,
-    opened_directory,
-    put_file,
+    WRITE_PREFIX,
+    open_directory,
+    replace_file,
     sync_directory,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._record import Activation, Record
+from ansible_collections.flaskops.production.plugins.module_utils._record import LogEntry, ReleaseRecord
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 ENVIRONMENT = re.compile(r"[0-9a-f]{12,64}\Z")
@@ -111,12 +111,12 @@ class Home:
     def live(self) -> str | None:
         return self.linked_release(self.app)
 
-    def record(self, name: str) -> Record | None:
+    def record(self, name: str) -> ReleaseRecord | None:
         """What is recorded of a release; None when nothing is, or nothing that can be read."""
         path = os.path.join(self.records, name + ".json")
         try:
             with open(path, encoding="utf-8") as file:
-                return _record.from_text(name, file.read())
+                return _record.parse_record(name, file.read())
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
@@ -131,7 +131,7 @@ class Home:
             for path, error in sorted(self.damaged.items())
         ]
 
-    def known(self) -> dict[str, Record]:
+    def known(self) -> dict[str, ReleaseRecord]:
         """The releases that are complete on this host, by name. A directory without a record is not ours."""
         found = {}
         for name in _listed(self.releases):
@@ -158,14 +158,14 @@ class Home:
         """The set of dependencies that a release has been live with."""
         return (self.record(name) or {}).get("proven_environment")
 
-    def activations(self) -> list[Activation]:
+    def activations(self) -> list[LogEntry]:
         """The activations, oldest first. A line that a power cut left half written is not counted."""
         try:
             with open(self.log, encoding="utf-8", errors="replace") as file:
                 lines = file.read().splitlines()
         except FileNotFoundError:
             return []
-        found = (_record.activation(line) for line in lines)
+        found = (_record.parse_log_entry(line) for line in lines)
         return [entry for entry in found if entry]
 
     def recorded(self) -> str | None:
@@ -184,7 +184,7 @@ class Home:
         good = (name for name in reversed(before) if name in known and known[name]["state"] != "bad")
         return next(good, None) or (None if before else self._superseded(known, live))
 
-    def _superseded(self, known: dict[str, Record], live: str | None) -> str | None:
+    def _superseded(self, known: dict[str, ReleaseRecord], live: str | None) -> str | None:
         """The last release that was live before, by the records: where the log is lost, they know."""
         if self.activations():
             return None
@@ -204,8 +204,8 @@ class Home:
         os.fchmod(fd, 0o600)
         return fd
 
-    def write_record(self, name: str, record: Record) -> None:
-        _write(os.path.join(self.records, name + ".json"), _record.to_text(record))
+    def write_record(self, name: str, record: ReleaseRecord) -> None:
+        _write(os.path.join(self.records, name + ".json"), _record.format_record(record))
 
     def set_state(self, name: str | None, state: str, **details: str) -> None:
         record = self.record(name) if name else None
@@ -261,7 +261,7 @@ class Home:
             os.path.join(directory, name)
             for directory in (self.state, self.records, self.settings)
             for name in _listed(directory)
-            if name.startswith(WRITING)
+            if name.startswith(WRITE_PREFIX)
         ]
         # What is noted of a release that is gone.
         found += [
@@ -499,7 +499,7 @@ def note_link(venvs: str, link: str) -> None:
         return
     notes = os.path.join(venvs, NOTES)
     os.makedirs(notes, 0o755, exist_ok=True)
-    with opened_directory(notes) as fd, contextlib.suppress(FileExistsError):
+    with open_directory(notes) as fd, contextlib.suppress(FileExistsError):
         os.symlink(link, hashlib.sha256(os.fsencode(link)).hexdigest()[:16], dir_fd=fd)
         sync_directory(fd)
 
@@ -514,12 +514,12 @@ def link_environment(home: Home, name: str, environment: str) -> None:
     """Point a release at its set of dependencies."""
     link = os.path.join(home.release(name), ".venv")
     target = os.path.join("..", "..", "venvs", environment)
-    if _symlink.read(link) != target:
-        _symlink.swap(link, target)
+    if _symlink.read_link(link) != target:
+        _symlink.swap_link(link, target)
 
 
 def _write(path: str, text: str) -> None:
-    put_file(path, text.encode(), mode=0o644)
+    replace_file(path, text.encode(), mode=0o644)
 
 
 def _listed(directory: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Iterable, Iterator, Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
 
-# Every option of a requirements file that says where packages come from, and its short name.
+# The options of a requirements file that set package sources, by all of their names.
 _SOURCES = {
     "--index-url": "--index-url",
     "--pypi-url": "--index-url",
@@ -28,80 +28,80 @@ _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _VCS = re.compile(r"^(?:git|hg|svn|bzr)\+", re.IGNORECASE)
 
 
-def contradictions(texts: Mapping[str, str], packages: Iterable[str], only_binary: bool, index: str) -> list[str]:
-    """What in these files contradicts the settings, one sentence each, with file, line and setting.
+def find_contradictions(texts: Mapping[str, str], packages: Iterable[str], only_binary: bool, index: str) -> list[str]:
+    """Return a sentence with file, line and setting for each line that contradicts the settings.
 
-    index is the setting that says where packages come from: venv_index_url, venv_extra_index_urls or nothing.
+    index is the setting of the package source: venv_index_url, venv_extra_index_urls or empty.
     """
-    faults = []
+    problems = []
     for name, text in texts.items():
-        if dependencies.kind(name) != dependencies.REQUIREMENTS:
+        if dependencies.detect_format(name) != dependencies.REQUIREMENTS:
             continue
-        for line in dependencies.lines(text):
-            fault = _source_fault(line.text, index) if index else None
-            fault = fault or (_binary_fault(line.text) if only_binary else None)
-            if fault:
-                faults.append(f"{name}, line {line.number}: '{dependencies.masked(line.text)}' {fault}.")
+        for line in dependencies.parse_lines(text):
+            problem = _check_source(line.text, index) if index else None
+            problem = problem or (_check_wheel(line.text) if only_binary else None)
+            if problem:
+                problems.append(f"{name}, line {line.number}: '{dependencies.mask_user_info(line.text)}' {problem}.")
     for package in packages if only_binary else ():
-        fault = _binary_fault(package)
-        if fault:
-            faults.append(f"venv_packages has '{dependencies.masked(package)}', which {fault}.")
-    return faults
+        problem = _check_wheel(package)
+        if problem:
+            problems.append(f"venv_packages has '{dependencies.mask_user_info(package)}', which {problem}.")
+    return problems
 
 
-def _option(line: str) -> tuple[str, str]:
-    """Name and value of an option line; two empty strings for a requirement."""
+def _parse_option(line: str) -> tuple[str, str]:
+    """Return name and value of an option line, or two empty strings for a requirement."""
     match = _OPTION.match(line)
     return (match.group(1), match.group(2).strip().strip("'\"")) if match else ("", "")
 
 
-def _source_fault(line: str, index: str) -> str | None:
-    """Why a line contradicts the setting of the index."""
-    name, value = _option(line)
+def _check_source(line: str, index: str) -> str | None:
+    """Return how a line contradicts the setting of the package source, or None."""
+    name, value = _parse_option(line)
     option = _SOURCES.get(name)
     if option is None or option == "--find-links" and not _URL.match(value):
         return None
     if option in ("--extra-index-url", "--find-links") and index != "venv_index_url":
         return None
-    return f"contradicts {index}, which says where packages come from: remove the line or the setting"
+    return f"contradicts {index}, which sets the source of packages: remove the line or the setting"
 
 
-def _binary_fault(line: str) -> str | None:
-    """Why a line would run code of a package while it is installed."""
-    name, value = _option(line)
+def _check_wheel(line: str) -> str | None:
+    """Return why a line is not accepted with venv_only_binary, or None."""
+    name, value = _parse_option(line)
     if name == "--no-binary" and value != ":none:" or name == "--only-binary" and ":none:" in value:
         return "contradicts venv_only_binary: true: remove the line or the setting"
     if name in ("-e", "--editable"):
-        return _source_code("names a directory or a repository")
+        return _format_wheels_only("names a directory or a repository")
     if name:
         return None
     direct = _DIRECT.match(line)
-    what = direct.group("url") if direct else re.split(r"\s", line, maxsplit=1)[0]
-    if _VCS.match(what):
-        return _source_code("comes from a version control system")
-    path = dependencies.local_path(line)
-    if not direct and not _URL.match(what) and path is None:
+    requirement = direct.group("url") if direct else re.split(r"\s", line, maxsplit=1)[0]
+    if _VCS.match(requirement):
+        return _format_wheels_only("comes from a version control system")
+    path = dependencies.parse_local_path(line)
+    if not direct and not _URL.match(requirement) and path is None:
         return None
-    base = posixpath.basename(re.split(r"[#?;\[]", path or what)[0].rstrip("/"))
-    return None if base.endswith(".whl") else _source_code("is not a wheel")
+    base = posixpath.basename(re.split(r"[#?;\[]", path or requirement)[0].rstrip("/"))
+    return None if base.endswith(".whl") else _format_wheels_only("is not a wheel")
 
 
-def _source_code(fault: str) -> str:
+def _format_wheels_only(problem: str) -> str:
     return (
-        f"{fault}, but venv_only_binary: true accepts wheels only: name a wheel (.whl) or set venv_only_binary: false"
+        f"{problem}, but venv_only_binary: true accepts wheels only: name a wheel (.whl) or set venv_only_binary: false"
     )
 
 
-def index_setting(index_url: str | None, extra_index_urls: Iterable[str]) -> str:
-    """The setting that says where packages come from; empty when none does."""
+def get_index_setting(index_url: str | None, extra_index_urls: Iterable[str]) -> str:
+    """Return the name of the setting of the package source, or an empty string if none is set."""
     return "venv_index_url" if index_url else "venv_extra_index_urls" if list(extra_index_urls) else ""
 
 
-def hosts(texts: Iterable[str]) -> set[str]:
-    """The names of the hosts in the URLs of these texts."""
-    return {found.lower() for text in texts for found in _hosts(text)}
+def find_hosts(texts: Iterable[str]) -> set[str]:
+    """Return the host names in the URLs of some texts."""
+    return {found.lower() for text in texts for found in _find_hosts(text)}
 
 
-def _hosts(text: str) -> Iterator[str]:
+def _find_hosts(text: str) -> Iterator[str]:
     for match in re.finditer(r"://(?:[^/@\s'\"]+@)?([^/:?#\s'\",\]]+)", text):
         yield match.group(1)

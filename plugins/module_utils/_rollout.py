@@ -14,7 +14,7 @@ import json
 import os
 from typing import Any
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
 FORMAT = 1
@@ -92,4 +92,4 @@ def _write(home: Home, record: dict[str, Any]) -> None:
 
 def _put(path: str, data: dict[str, Any]) -> None:
     os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-    put_file(path, (json.dumps(data, indent=2, sort_keys=True) + "\n").encode(), mode=0o644)
+    replace_file(path, (json.dumps(data, indent=2, sort_keys=True) + "\n").encode(), mode=0o644)

@@ -11,26 +11,26 @@ SHELL = "/bin/bash"
 
 
 class ScriptError(Exception):
-    """Why a text is no script, in the shell's own words."""
+    """A text that is not a valid script. The message is that of the shell."""
 
 
-def strict(text: str) -> str:
-    """A script for bash that ends with the first command that fails, whatever the command is made of.
+def build_strict_script(text: str) -> str:
+    """Return a bash script that exits after the first complete command that fails. Raises ScriptError.
 
-    `set -e` alone goes on after a list such as `cd /nonexistent && make` that fails before its end. So the status of
-    each complete command is looked at once more.
+    `set -e` ignores a failure before the end of a list such as `cd /nonexistent && make`. The script therefore checks
+    the status after each complete command.
     """
-    fault = _fault(text)
-    if fault:
-        raise ScriptError(fault)
+    problem = _check_syntax(text)
+    if problem:
+        raise ScriptError(problem)
     lines = ["set -eu -o pipefail"]
-    for command in commands(text):
+    for command in split_commands(text):
         lines += [command, "(exit $?)"]
     return "\n".join(lines) + "\n"
 
 
-def commands(text: str) -> list[str]:
-    """The complete commands of a script, each with all of its lines."""
+def split_commands(text: str) -> list[str]:
+    """Split a script into its complete commands, which may have several lines."""
     found, pending = [], []
     for line in text.splitlines():
         pending.append(line)
@@ -43,12 +43,12 @@ def commands(text: str) -> list[str]:
 def _is_complete(text: str) -> bool:
     last = text.rpartition("\n")[2]
     continued = (len(last) - len(last.rstrip("\\"))) % 2 == 1
-    # Of a here-document without its end, the shell only warns.
-    return not continued and not _fault(text)
+    # The shell only warns about an unfinished here-document, so any output counts.
+    return not continued and not _check_syntax(text)
 
 
-def _fault(text: str) -> str:
-    """What the shell says about a text that it reads and does not run; empty when nothing."""
+def _check_syntax(text: str) -> str:
+    """Return the errors and warnings of the shell's syntax check, or an empty string."""
     done = subprocess.run(
         [SHELL, "--norc", "--noprofile", "-n"],
         input=text.encode("utf-8", "surrogateescape") + b"\n",

@@ -14,47 +14,47 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 HIDDEN = "********"
-# A value in quotes may have several lines.
+# A quoted value may have several lines.
 ASSIGNMENT = re.compile(
     r"""^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=("(?:[^"\\]|\\[\s\S])*"(?=[ \t]*$)|'[^']*'(?=[ \t]*$)|.*$)""",
     re.MULTILINE,
 )
-# A shorter value is a switch, a number or a word, and hiding it would make holes into every message.
-LONG = 8
+# A shorter value is usually a flag, a number or a word; hiding it would damage most messages.
+MIN_WORD_LENGTH = 8
 SECRET_NAME = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|SALT|DSN", re.IGNORECASE)
-SHORT = 4
-# A value that nobody has made up as a word, whatever its name.
-RANDOM = re.compile(r"(?=\S*[0-9])(?=\S*[A-Za-z])\S{16,}\Z")
-IN_URL = re.compile(r"://[^\s/@]*?:([^\s@]+)@")
-USER_INFO = re.compile(r"://[^\s/@]+@")
-IN_JSON = re.compile(r':\s*"((?:[^"\\]|\\.)+)"')
-# How much of a file with a secret is looked at.
-MUCH = 1 << 16
+MIN_SECRET_LENGTH = 4
+# A value that looks random, independent of its name.
+RANDOM_VALUE = re.compile(r"(?=\S*[0-9])(?=\S*[A-Za-z])\S{16,}\Z")
+URL_PASSWORD = re.compile(r"://[^\s/@]*?:([^\s@]+)@")
+URL_USER_INFO = re.compile(r"://[^\s/@]+@")
+JSON_VALUE = re.compile(r':\s*"((?:[^"\\]|\\.)+)"')
+# The number of bytes that are read from a file with a secret.
+MAX_CREDENTIAL_BYTES = 1 << 16
 
 
-def hide(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
-    """The text without the values of this environment file: an application that fails often says with what.
+def hide_secrets(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
+    """Replace the values of an environment file in a text, such as the output of a failed application.
 
-    credentials: what is in the other files that its service reads secrets from.
+    credentials holds the contents of other files with secrets.
     """
     try:
-        with open(env_file, encoding="utf-8", errors="replace", opener=_ordinary) as file:
-            secrets, words = values_of(file.read())
+        with open(env_file, encoding="utf-8", errors="replace", opener=_open_regular_file) as file:
+            secrets, words = find_secrets(file.read())
     except FileNotFoundError:
         secrets, words = set(), set()
     for credential in credentials:
-        secrets |= values_of_credential(credential)
+        secrets |= find_credential_secrets(credential)
     for value in sorted(secrets | words, key=len, reverse=True):
         if value in secrets:
             text = text.replace(value, HIDDEN)
         else:
-            # As a word of its own: names of modules, units and files may hold the same word.
+            # Only whole words: names of modules, units and files may contain the same word.
             text = re.sub(rf"(?<![\w/-])(?<!\w\.){re.escape(value)}(?![\w/-]|\.\w)", HIDDEN, text)
     return text
 
 
-def _ordinary(path: str, flags: int) -> int:
-    """Open a file. A named pipe, which another user may have put there, counts as missing and stops nobody."""
+def _open_regular_file(path: str, flags: int) -> int:
+    """Open a regular file. Raises FileNotFoundError for anything else, such as a named pipe, without blocking."""
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -62,35 +62,47 @@ def _ordinary(path: str, flags: int) -> int:
     return fd
 
 
-def values_of(environment: str) -> tuple[set[str], set[str]]:
-    """What is not to be shown of an environment file: secrets, wherever they occur, and values to hide as words.
+def find_secrets(environment: str) -> tuple[set[str], set[str]]:
+    """Return the values of an environment file to hide: secrets, and values that are hidden as whole words only.
 
-    A secret is what its name says, a password in a URL, and what looks random. A path is none; what else is long enough
-    not to be a word of every message is hidden where it stands alone.
+    Secrets are the values of variables with names such as PASSWORD, passwords in URLs, and values that look random.
+    Paths are not hidden. Other values are hidden as whole words if they are long enough.
     """
     secrets, words = set(), set()
     for name, raw in ASSIGNMENT.findall(environment):
-        value = unquoted(raw)
+        value = unquote_value(raw)
         if SECRET_NAME.search(name):
-            secrets |= {shown for shown in _spellings(value) if len(shown) >= SHORT}
+            secrets |= {shown for shown in _list_spellings(value) if len(shown) >= MIN_SECRET_LENGTH}
         elif not value.startswith("/"):
-            secret = RANDOM.match(value) or USER_INFO.search(value)
-            (secrets if secret else words).update(shown for shown in _spellings(value) if len(shown) >= LONG)
-        secrets |= {shown for word in IN_URL.findall(value) for shown in (word, unquote(word)) if len(shown) >= SHORT}
+            secret = RANDOM_VALUE.match(value) or URL_USER_INFO.search(value)
+            (secrets if secret else words).update(
+                shown for shown in _list_spellings(value) if len(shown) >= MIN_WORD_LENGTH
+            )
+        secrets |= {
+            shown
+            for word in URL_PASSWORD.findall(value)
+            for shown in (word, unquote(word))
+            if len(shown) >= MIN_SECRET_LENGTH
+        }
     return secrets, words
 
 
-def values_of_credential(text: str) -> set[str]:
-    """What is not to be shown of a file with a secret: all of it, its lines, and values that have a name in it."""
-    found = {text.strip(), *(line.strip() for line in text.splitlines()), *IN_JSON.findall(text), *IN_URL.findall(text)}
-    found |= {unquoted(raw) for _name, raw in ASSIGNMENT.findall(text)}
-    return {shown for value in found for shown in _spellings(value) if len(shown) >= SHORT}
+def find_credential_secrets(text: str) -> set[str]:
+    """Return the values of a file with secrets to hide: the whole content, its lines, and assigned values in it."""
+    found = {
+        text.strip(),
+        *(line.strip() for line in text.splitlines()),
+        *JSON_VALUE.findall(text),
+        *URL_PASSWORD.findall(text),
+    }
+    found |= {unquote_value(raw) for _name, raw in ASSIGNMENT.findall(text)}
+    return {shown for value in found for shown in _list_spellings(value) if len(shown) >= MIN_SECRET_LENGTH}
 
 
 def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
-    """What is in the credentials of a unit with these directives: the files that it loads, and what is set in the unit.
+    """Return the contents of the credentials of a unit: of the files that it loads, and of those set in the unit.
 
-    Encrypted ones are there while the unit runs.
+    Encrypted credentials can be read while the unit runs.
     """
     found, paths = [], [os.path.join("/run/credentials", unit)]
     for directive in directives:
@@ -104,18 +116,18 @@ def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
         for file in below:
             if os.path.isabs(file) and os.path.isfile(file):
                 with contextlib.suppress(OSError), open(file, encoding="utf-8", errors="replace") as stream:
-                    found.append(stream.read(MUCH))
+                    found.append(stream.read(MAX_CREDENTIAL_BYTES))
     return found
 
 
-def unquoted(raw: str) -> str:
-    """As systemd reads it."""
+def unquote_value(raw: str) -> str:
+    """Remove the quotes and escapes of a value as systemd does."""
     raw = raw.strip()
     if len(raw) > 1 and raw[0] == raw[-1] == '"':
         return re.sub(r'\\(["\\`$])', r"\1", raw[1:-1])
     return raw[1:-1] if len(raw) > 1 and raw[0] == raw[-1] == "'" else raw
 
 
-def _spellings(value: str) -> set[str]:
-    """The value itself and its lines, and as a traceback or a log shows it."""
+def _list_spellings(value: str) -> set[str]:
+    """Return the value, its lines, and the forms in which tracebacks and logs show it."""
     return {value, *map(str.strip, value.splitlines()), repr(value)[1:-1], unquote(value)}

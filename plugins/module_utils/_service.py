@@ -17,13 +17,13 @@ import subprocess
 import time
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, put_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file, replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import (
     ASSIGNMENT,
-    hide,
+    hide_secrets,
     read_credentials,
-    unquoted,
+    unquote_value,
 )
 
 _PROPERTIES = (
@@ -186,8 +186,8 @@ def read_journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
         "journalctl", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet", *build_journal_matches(unit)
     )
     logged = "\n".join(output.stdout.decode(errors="replace").strip().splitlines()[-lines:])
-    logged = hide(logged, home.env_file, read_unit_credentials(unit))
-    return hide(logged, home.next_settings_file(home.env_file))
+    logged = hide_secrets(logged, home.env_file, read_unit_credentials(unit))
+    return hide_secrets(logged, home.next_settings_file(home.env_file))
 
 
 def _run_command(*command: str, timeout: float = QUERY_TIMEOUT) -> subprocess.CompletedProcess:
@@ -289,7 +289,7 @@ def add_script_name(path: str, *env_files: str) -> str:
     for env_file in env_files:
         with contextlib.suppress(OSError), open(env_file, encoding="utf-8", errors="replace") as file:
             found = [raw for name, raw in ASSIGNMENT.findall(file.read()) if name == "SCRIPT_NAME"]
-            prefix = unquoted(found[-1].strip()).rstrip("/") if found else prefix
+            prefix = unquote_value(found[-1].strip()).rstrip("/") if found else prefix
     bare = path.partition("?")[0]
     return path if bare == prefix or bare.startswith(prefix + "/") and prefix else prefix + path
 
@@ -457,7 +457,7 @@ def list_settings_files(home: Home) -> list[str]:
 def compute_file_digests(unit: dict[str, str], settings: list[str]) -> dict[str, str]:
     """Return the SHA-256 digests of a unit's files and of settings files, by path."""
     paths = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *settings]
-    return {path: file_sha256(path) for path in paths if path and os.path.isfile(path)}
+    return {path: hash_file(path) for path in paths if path and os.path.isfile(path)}
 
 
 def record_process(home: Home, invocation: str, files: dict[str, str]) -> None:
@@ -466,7 +466,7 @@ def record_process(home: Home, invocation: str, files: dict[str, str]) -> None:
     Only root can read the record, because weak secrets can be guessed from digests.
     """
     text = json.dumps({"invocation": invocation, "files": files}, indent=2, sort_keys=True) + "\n"
-    put_file(home.process, text.encode(), 0o600)
+    replace_file(home.process, text.encode(), 0o600)
 
 
 def read_process_record(home: Home) -> dict:

@@ -25,24 +25,24 @@ import stat
 from types import MappingProxyType
 from typing import Callable, Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_group_name, get_user_name
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
     Change,
-    Entry,
+    PathEntry,
     TreeError,
-    apply,
-    parse,
-    plan,
+    apply_change,
+    parse_entries,
+    plan_changes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    opened_directory,
-    put_file,
+    open_directory,
+    replace_file,
     sync_directory,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import UNITS
 from ansible_collections.flaskops.production.plugins.module_utils._releases import NEXT_SETTINGS, Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import run_systemctl
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import read, swap
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import read_link, swap_link
 
 _ASSIGNED = re.compile(r"(?m)^([A-Za-z_]\w*)[ \t]*=(?!=)(.*)$")
 
@@ -71,7 +71,7 @@ class SettingsSet:
     def paths(self) -> list[str]:
         return [entry["path"] for entry in self.read()["entries"]]
 
-    def add(self, entries: list[Entry], app: str | None = None) -> None:
+    def add(self, entries: list[PathEntry], app: str | None = None) -> None:
         """Add files, or other versions of files, and the release that they are for. The manifest comes last."""
         for directory in (self.home.settings, self.directory):
             os.makedirs(directory, exist_ok=True)
@@ -82,11 +82,11 @@ class SettingsSet:
             known[entry.path] = _described(entry)
             if entry.content is not None:
                 # Systemd reads the environment file as root, Gunicorn reads its configuration as the application.
-                put_file(self.beside(entry.path), entry.content, 0o600 if entry.mode & 0o007 == 0 else 0o644)
+                replace_file(self.beside(entry.path), entry.content, 0o600 if entry.mode & 0o007 == 0 else 0o644)
         text = json.dumps({"app": app, "entries": list(known.values())}, indent=2, sort_keys=True) + "\n"
-        put_file(self.manifest, text.encode(), 0o600)
+        replace_file(self.manifest, text.encode(), 0o600)
         if app:
-            swap(os.path.join(self.directory, "app"), os.path.join(self.home.root, app))
+            swap_link(os.path.join(self.directory, "app"), os.path.join(self.home.root, app))
 
     def text(self, path: str) -> str:
         with open(self.beside(path), encoding="utf-8", errors="surrogateescape") as file:
@@ -130,14 +130,14 @@ class SettingsSet:
     def _plan(self, entries: list[dict], texts: Mapping[str, str] = MappingProxyType({})) -> list[Change]:
         contents = {entry["path"]: self.text(entry["path"]) for entry in entries if entry["type"] == "file"}
         try:
-            return plan(parse(entries, {**contents, **texts}))
+            return plan_changes(parse_entries(entries, {**contents, **texts}))
         except TreeError as error:
             raise ReleaseError(str(error)) from error
 
     def _apply(self, entries: list[dict], texts: Mapping[str, str] = MappingProxyType({})) -> None:
         for change in self._plan(entries, texts):
             try:
-                apply(change)
+                apply_change(change)
             except TreeError as error:
                 raise ReleaseError(str(error)) from error
 
@@ -229,7 +229,7 @@ def recover(home: Home, name: str) -> None:
     former = SettingsSet(home, name, home.former_settings)
     if former.exists():
         app = former.read()["app"]
-        former.put(lambda: None if read(home.app) == app else swap(home.app, app))
+        former.put(lambda: None if read_link(home.app) == app else swap_link(home.app, app))
         _forget_former(home)
     for path in home.foreign_settings():
         _remove(path)
@@ -252,7 +252,7 @@ def note_settings(home: Home, name: str, release: str) -> None:
     """Note with which settings a release is live. Only for root: a digest lets a weak secret be guessed."""
     os.makedirs(home.settings, 0o755, exist_ok=True)
     text = json.dumps(_digests(home, name), indent=2, sort_keys=True) + "\n"
-    put_file(os.path.join(home.settings, f"{release}.json"), text.encode(), 0o600)
+    replace_file(os.path.join(home.settings, f"{release}.json"), text.encode(), 0o600)
 
 
 def differing_settings(home: Home, name: str, release: str) -> list[str]:
@@ -295,7 +295,7 @@ def _digests(home: Home, name: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _described(entry: Entry) -> dict:
+def _described(entry: PathEntry) -> dict:
     """An entry as an option of the module tree, without its content."""
     if entry.kind == "absent":
         return {"path": entry.path, "type": "absent"}
@@ -308,23 +308,23 @@ def _described(entry: Entry) -> dict:
     }
 
 
-def _found(path: str) -> Entry:
+def _found(path: str) -> PathEntry:
     """A path as it is, as an entry that makes it so."""
     try:
         info = os.lstat(path)
     except FileNotFoundError:
-        return Entry(path, "absent", 0)
-    mode, owner, group = stat.S_IMODE(info.st_mode), user_name(info.st_uid), group_name(info.st_gid)
+        return PathEntry(path, "absent", 0)
+    mode, owner, group = stat.S_IMODE(info.st_mode), get_user_name(info.st_uid), get_group_name(info.st_gid)
     if stat.S_ISSOCK(info.st_mode):
-        return Entry(path, "socket", mode, owner, group)
+        return PathEntry(path, "socket", mode, owner, group)
     with open(path, "rb") as file:
-        return Entry(path, "file", mode, owner, group, content=file.read())
+        return PathEntry(path, "file", mode, owner, group, content=file.read())
 
 
 def _rename(old: str, new: str) -> None:
     _remove(new)
     os.rename(old, new)
-    with opened_directory(os.path.dirname(new)) as fd:
+    with open_directory(os.path.dirname(new)) as fd:
         sync_directory(fd)
 
 

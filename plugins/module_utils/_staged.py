@@ -10,7 +10,12 @@ import os
 import pwd
 import re
 
-from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry, TreeError, apply, plan
+from ansible_collections.flaskops.production.plugins.module_utils._entries import (
+    PathEntry,
+    TreeError,
+    apply_change,
+    plan_changes,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import read_file
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
@@ -138,11 +143,11 @@ def make_shared_directory(home: Home, name: str, params: dict, check_mode: bool 
     path = os.path.join(home.shared, name).rstrip("/")
     # What Nginx serves belongs to its group, and so does what is put into it.
     mode, group = (0o2750, params["web_group"]) if is_served(name, params) else (0o750, params["group"])
-    entry = Entry(path, "directory", mode, params["user"], group, parents=True)
+    entry = PathEntry(path, "directory", mode, params["user"], group, parents=True)
     try:
-        for change in plan([entry], check_mode):
+        for change in plan_changes([entry], check_mode):
             if not check_mode:
-                apply(change)
+                apply_change(change)
     except TreeError as error:
         raise ReleaseError(f"release_shared_paths has {name}, which is not in shared/ yet. {error}") from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.flaskops.production.plugins.module_utils._platform import system
+from ansible_collections.flaskops.production.plugins.module_utils._platform import get_system
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
@@ -38,5 +38,5 @@ def read_status(home: Home, name: str, health: dict | None) -> dict[str, Any]:
         },
         "lock": Lock(home, {}).holder() or {},
         "replaced": find_replaced_service_files(name) if observed["live"] else [],
-        "system": system(),
+        "system": get_system(),
     }

@@ -21,7 +21,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx import 
     build_config,
     parse_directives,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._ownership import writer
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import read_application
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     add_script_name,
@@ -70,7 +70,7 @@ def find_site(path: str, application: str, host: str) -> ServedSite | None:
     `host` is the Host header of the health check. It is requested if it is a server name of the site.
     """
     with contextlib.suppress(OSError):
-        if writer(os.path.realpath(path)) == application:
+        if read_application(os.path.realpath(path)) == application:
             with open(path, encoding="utf-8", errors="replace") as file:
                 return parse_site(file.read(), host)
     return None

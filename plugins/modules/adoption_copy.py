@@ -106,7 +106,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_envi
     environment_text,
     write_environment,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
@@ -169,7 +169,7 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, KeyError) as error:
-        module.fail_json(msg=sentence(error, home.root))
+        module.fail_json(msg=format_error(error, home.root))
     module.exit_json(**result)
 
 

@@ -144,9 +144,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_data
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import variables_of
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read_facts
-from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
+from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     HEALTH,
@@ -257,7 +257,7 @@ def make_plan(params: dict) -> dict:
     if found.obstacles:
         told = [f"IN THE WAY: {text}" for text in found.obstacles]
         return {"state": "planned", "plan": told, "obstacles": found.obstacles, "variables": found.variables}
-    source = describe(found.code, sorted(set(found.exclude)), sorted(params["exclude"]))
+    source = describe_code(found.code, sorted(set(found.exclude)), sorted(params["exclude"]))
     return {
         "state": "planned",
         "plan": lines(facts, found, home, source["name"], params["name"]),
@@ -299,7 +299,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    refuse_unsupported(module)
+    require_supported_platform(module)
     if os.geteuid() != 0:
         module.fail_json(msg="An adoption has to be root to see everything: run it with become: true.")
     try:

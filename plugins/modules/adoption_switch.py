@@ -113,16 +113,16 @@ from ansible_collections.flaskops.production.plugins.module_utils._activation im
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Origin, Owner, Record
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    opened_directory,
-    put_file,
-    sentence,
+    format_error,
+    open_directory,
+    replace_file,
     write_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    reach,
+    open_directory_safely,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import NginxProcess, wait_for_exit
@@ -190,7 +190,7 @@ class Kept:
         place = self.place(path)
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         self.note(path, {"was": "moved", "group": "tree"})
-        with reach(os.path.dirname(path)) as directory:
+        with open_directory_safely(os.path.dirname(path)) as directory:
             os.rename(os.path.basename(path), place, src_dir_fd=directory.fd)
 
     def note(self, path: str, note: dict) -> None:
@@ -206,13 +206,13 @@ class Kept:
                     put(path, file.read(), found.st_mode & 0o7777, found.st_uid, found.st_gid)
                 changed = True
             elif note["was"] != "absent" or os.path.lexists(path):
-                with reach(os.path.dirname(path)) as directory:
+                with open_directory_safely(os.path.dirname(path)) as directory:
                     changed = self._put_back(path, note["was"], directory) or changed
         return changed
 
     def _put_back(self, path: str, was: str, directory: Directory) -> bool:
         place, name = self.place(path), os.path.basename(path)
-        there = directory.find(name)
+        there = directory.try_lstat(name)
         is_link = there is not None and stat.S_ISLNK(there.st_mode)
         if was == "moved":
             if not os.path.lexists(place):
@@ -223,7 +223,7 @@ class Kept:
         elif was == "link":
             if is_link and directory.read_link(name) == os.readlink(place):
                 return False
-            directory.put_link(name, os.readlink(place), PREFIX)
+            directory.replace_link(name, os.readlink(place), PREFIX)
         elif there is not None:
             os.unlink(name, dir_fd=directory.fd)
         return True
@@ -235,34 +235,34 @@ class Kept:
 def copy_aside(path: str, place: str) -> str:
     """Keep a copy of a file or link in a directory of root; what it was."""
     try:
-        directory = reach(os.path.dirname(path))
+        directory = open_directory_safely(os.path.dirname(path))
     except FileNotFoundError:
         return "absent"
     with directory:
         name = os.path.basename(path)
-        found = directory.find(name)
+        found = directory.try_lstat(name)
         if found is not None and stat.S_ISLNK(found.st_mode):
             swap_file_link(place, directory.read_link(name))
             return "link"
         if found is None or not stat.S_ISREG(found.st_mode):
             return "absent"
-        with directory.opened_file(name) as stream:
-            put_file(place, stream.read(), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+        with directory.open_stream(name) as stream:
+            replace_file(place, stream.read(), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
         return "file"
 
 
 def put(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
     """Write a file in place of whatever file or link is there, and make the directories above it that are missing."""
-    with open_or_make(os.path.dirname(path)) as directory, opened_directory(".", dir_fd=directory.fd) as fd:
+    with open_or_make(os.path.dirname(path)) as directory, open_directory(".", dir_fd=directory.fd) as fd:
         write_file(fd, os.path.basename(path), content, mode, uid, gid)
 
 
 def open_or_make(path: str) -> Directory:
     try:
-        return reach(path)
+        return open_directory_safely(path)
     except FileNotFoundError:
         with open_or_make(os.path.dirname(path)) as above:
-            return above.make(os.path.basename(path), 0, 0, 0o755, PREFIX)
+            return above.make_directory(os.path.basename(path), 0, 0, 0o755, PREFIX)
 
 
 class Takeover(Activation):
@@ -338,8 +338,8 @@ class Takeover(Activation):
         for path in self.plan["sites"]:
             # Read through a link, a file is the same to Nginx, and the link can go as soon as the new site is accepted.
             if os.path.isfile(path) and not os.path.islink(path) and path != site["path"]:
-                with reach(os.path.dirname(path)) as directory:
-                    directory.put_link(os.path.basename(path), self.kept.place(path), PREFIX)
+                with open_directory_safely(os.path.dirname(path)) as directory:
+                    directory.replace_link(os.path.basename(path), self.kept.place(path), PREFIX)
         content = site["content"].replace(f"unix:{self.home.socket};", f"unix:{socket};")
         if socket != self.home.socket:
             # The candidate is reached by another name, so that visitors wait for it where nothing is live yet.
@@ -554,8 +554,8 @@ def told(error: Exception, plan: dict, logs: str, home: Home) -> str:
     logged = f" {error.unit} logged last:\n{logs}\n" if failed and logs else ""
     phase = f" ({error.phase})" if failed else ""
     return (
-        f"The adoption failed{phase}: {sentence(error, home.root).rstrip('.')}. {plan['unit']} serves as before, and "
-        f"its code and data are as they were.{logged}"
+        f"The adoption failed{phase}: {format_error(error, home.root).rstrip('.')}. {plan['unit']} serves as before, "
+        f"and its code and data are as they were.{logged}"
     )
 
 
@@ -614,7 +614,7 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except FAULTS as error:
-        module.fail_json(msg=sentence(error, home.root))
+        module.fail_json(msg=format_error(error, home.root))
     module.exit_json(**result)
 
 

@@ -130,7 +130,7 @@ import os
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import find_worst_severity
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read_facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import examine_facts
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
@@ -180,7 +180,7 @@ def main() -> None:
     try:
         result = build_result(read_facts(name, root, params["health"], params["recent"]))
     except (ReleaseError, OSError) as error:
-        module.fail_json(msg=sentence(error, root or name))
+        module.fail_json(msg=format_error(error, root or name))
     module.exit_json(changed=False, **result)
 
 

@@ -143,22 +143,22 @@ from typing import Iterator
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
-    VENV,
+    VENV_OPTIONS,
     VenvError,
     is_in_place,
-    settings_of,
+    parse_settings,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
-    ENTRY,
+    ENTRY_OPTIONS,
     ForeignError,
     TreeError,
-    parse,
-    plan,
+    parse_entries,
+    plan_changes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Refused, Site
-from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_account
-from ansible_collections.flaskops.production.plugins.module_utils._platform import unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import find_account_conflict
+from ansible_collections.flaskops.production.plugins.module_utils._platform import check_platform
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._service import read_unit_properties
@@ -190,11 +190,13 @@ def validated(what: str, spec: dict, options: dict) -> dict:
 
 def differing_paths(params: dict, refused: list[str]) -> list[str]:
     given = validated(
-        "entries", {"entries": {"type": "list", "elements": "dict", "options": ENTRY}}, {"entries": params["entries"]}
+        "entries",
+        {"entries": {"type": "list", "elements": "dict", "options": ENTRY_OPTIONS}},
+        {"entries": params["entries"]},
     )
     try:
-        entries = parse(given["entries"], params["secret_contents"])
-        return [change.entry.path for change in plan(entries, adopt=params["adopt"])]
+        entries = parse_entries(given["entries"], params["secret_contents"])
+        return [change.entry.path for change in plan_changes(entries, adopt=params["adopt"])]
     except ForeignError as error:
         refused.append(str(error))
         return [str(error)]
@@ -253,14 +255,19 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
     if not is_from(home.record(live) or {}, options["source"]):
         raise Unlike(f"{live} is recorded with another commit")
     link = os.path.join(home.environments, live)
-    if not is_in_place(settings_of(validated("venv", VENV, {**venv, "source": home.release(live), "link": link}))):
+    if not is_in_place(
+        parse_settings(validated("venv", VENV_OPTIONS, {**venv, "source": home.release(live), "link": link}))
+    ):
         raise Unlike(f"the dependencies of {live} are not in place")
     return {"live": live, "migrated": found["migrated"], "rollout": read_rollout(home)}
 
 
 def refusals(home: Home, params: dict) -> list[str]:
     """Why the application can't be on this host, apart from its files."""
-    found = [unsupported(), params["account"] and foreign_account(params["account"], params["group"], home.root)]
+    found = [
+        check_platform(),
+        params["account"] and find_account_conflict(params["account"], params["group"], home.root),
+    ]
     try:
         check_links(home, {"source": params["release"].get("source"), "adopt": params["adopt"]})
     except ReleaseError as error:

@@ -185,7 +185,7 @@ from typing import NoReturn
 
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
-from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
 
 
 def fail_module(module: AnsibleModule, message: str, output: str) -> NoReturn:
@@ -195,7 +195,7 @@ def fail_module(module: AnsibleModule, message: str, output: str) -> NoReturn:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=SITE, supports_check_mode=True)
-    refuse_unsupported(module)
+    require_supported_platform(module)
     site = None
     try:
         site = Site(module, module.params)

@@ -171,8 +171,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._activation im
     Rejected,
     check,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
-from ansible_collections.flaskops.production.plugins.module_utils._former_user import read_handover, settle_data
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._former_user import finish_transfer, read_transfer
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
@@ -386,7 +386,7 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError) as error:
         # What keeps an activation from its end says nothing about what visitors get meanwhile.
-        said = sentence(error, home.root)
+        said = format_error(error, home.root)
         module.fail_json(msg=f"{said} {served(home, params['name'], params['health'])}" if begun else said)
     for warning in home.warnings():
         module.warn(warning)
@@ -395,18 +395,18 @@ def main() -> None:
 
 def settle(module: AnsibleModule, home: Home) -> None:
     """Take a former user's access to the data away, once no process of his is left. The release is live by now."""
-    handover = read_handover(home)
+    handover = read_transfer(home)
     if handover is None:
         return
     try:
         pid = read_unit_properties(f"{module.params['name']}.service")["MainPID"]
         if os.path.exists(f"/proc/{pid}") and os.stat(f"/proc/{pid}").st_uid in handover.former_uids:
             return
-        settle_data(home)
+        finish_transfer(home)
     except (ReleaseError, OSError) as error:
         module.warn(
-            f"A former user of the application still has access to its data: {sentence(error, home.root)} The next run "
-            "of the playbook site tries again."
+            f"A former user of the application still has access to its data: {format_error(error, home.root)} The next "
+            "run of the playbook site tries again."
         )
 
 
@@ -415,7 +415,7 @@ def prune(module: AnsibleModule, home: Home, keep: int) -> list[str]:
     try:
         return home.prune(keep)
     except (ReleaseError, OSError) as error:
-        module.warn(f"Old releases could not be removed: {sentence(error, home.root)}")
+        module.warn(f"Old releases could not be removed: {format_error(error, home.root)}")
         return []
 
 

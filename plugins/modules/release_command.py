@@ -15,7 +15,7 @@ author:
 description:
   - Runs a command in the directory of a staged release, with the release's own packages first in C(PATH),
     C(VIRTUAL_ENV), and the variables of C(shared/.env), which systemd reads on the host. No secret leaves the host.
-  - Paths below C(<root>/app) or C(<root>/venv) in variables refer to this release in the command.
+  - Paths below C(<root>/app) or C(<root>/venv) in variables are replaced by those of this release.
   - A command is recorded with the release and does not run again. A migration runs again if the command or the
     variables of C(shared/.env) have changed, because the database may be another one.
   - Takes the deploy lock of the application while the command runs. The module waits for a migration of a killed run,
@@ -32,7 +32,7 @@ attributes:
     description: The effects of the command are unknown.
 options:
   name:
-    description: The application's name. Names the unit that runs the command.
+    description: The application's name. The unit that runs the command is named after it.
     type: str
     required: true
   root:
@@ -40,24 +40,23 @@ options:
     type: path
     required: true
   release:
-    description: The release to run it in.
+    description: The release to run the command in.
     type: str
     required: true
   purpose:
-    description: As what the command is recorded. A release with a build command can't be activated before it has run.
+    description: The kind of the command. A release with a build command cannot be activated before the build.
     type: str
     choices: [build, migrate]
     required: true
   command:
     description:
-      - The command, a script for bash with C(set -eu -o pipefail). Of several lines, the first that fails ends it, also
-        if it is a list such as C(cd web && make). A pipeline fails if any of its commands does. An unset variable is an
-        error.
-      - Where a command may fail, append C(|| true).
+      - The command, a script for bash with C(set -eu -o pipefail). It exits after the first line that fails, including
+        a list such as C(cd web && make). A pipeline fails if any of its commands fails. An unset variable is an error.
+      - Append C(|| true) to a command that may fail.
     type: str
     required: true
   user:
-    description: The user to run a migration as, and whose the result of a build is.
+    description: The user to run a migration as, and the owner of the result of a build.
     type: str
     required: true
   group:
@@ -66,12 +65,12 @@ options:
     required: true
   record_only:
     description:
-      - Record that the command has been run, and do not run it.
-      - For the other hosts of a fleet, once a migration has been run on one of them, so that no later run repeats it.
+      - Record the command as run without running it.
+      - Used for the other hosts of a fleet after a migration on one of them, so that later runs do not repeat it.
     type: bool
     default: false
   timeout:
-    description: How long a build may take, in seconds. A migration takes as long as it takes.
+    description: The time limit of a build, in seconds. Migrations have no time limit.
     type: int
     default: 1800
 extends_documentation_fragment:
@@ -101,7 +100,7 @@ done:
   type: bool
   sample: true
 output:
-  description: What the command wrote, both streams, the last 200 lines.
+  description: The last 200 lines of the command's output, with both streams.
   returned: when the command was run
   type: list
   elements: str
@@ -117,19 +116,23 @@ import time
 from types import MappingProxyType
 from typing import Iterator, Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._build_output import cause, plain, tail
+from ansible_collections.flaskops.production.plugins.module_utils._build_output import (
+    find_error_line,
+    get_last_lines,
+    strip_escapes,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._build_space import Workspace
 from ansible_collections.flaskops.production.plugins.module_utils._build_unit import (
     BuildError,
     BuildTimeoutError,
-    Space,
-    follow,
-    named_pipe,
-    properties,
-    unit_name,
+    Mounts,
+    follow_unit,
+    format_properties,
+    format_unit_name,
+    open_named_pipe,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._cause import explain
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, sentence
+from ansible_collections.flaskops.production.plugins.module_utils._cause import find_cause
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration, is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._process_environment import complete_environment
@@ -141,8 +144,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     LockedError,
     ReleaseError,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, strict
-from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
+from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, build_strict_script
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide_secrets
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
     parse_service_settings,
     read_unit_credentials,
@@ -153,8 +156,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
 from ansible_collections.flaskops.production.plugins.module_utils._settings import next_unit
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
 
-# What of the service is the environment of its programs.
-ENVIRONMENT = (
+# The directives of a service that set environment variables and credentials.
+ENVIRONMENT_DIRECTIVES = (
     "Environment",
     "EnvironmentFile",
     "LoadCredential",
@@ -162,8 +165,8 @@ ENVIRONMENT = (
     "SetCredential",
     "SetCredentialEncrypted",
 )
-# What is about the service's own process, or about its socket and its output. By whole names: ExecPaths is not.
-PROCESS = (
+# The directives about the process of a service, its socket and its output. ExecPaths is not one of them.
+PROCESS_DIRECTIVES = (
     *("Type", "ExitType", "RemainAfterExit", "GuessMainPID", "PIDFile", "BusName"),
     *("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost"),
     *("ExecReload", "ExecReloadPost", "ExecStop", "ExecStopPost"),
@@ -178,34 +181,34 @@ PROCESS = (
     *("User", "Group", "WorkingDirectory", "SyslogIdentifier", "SyslogFacility", "SyslogLevel", "SyslogLevelPrefix"),
     *("StandardInput", "StandardInputText", "StandardInputData", "StandardOutput", "StandardError"),
     *("TTYPath", "TTYReset", "TTYVHangup", "TTYVTDisallocate", "TTYColumns", "TTYRows", "UtmpIdentifier", "UtmpMode"),
-    # The directory would be removed with the command, and with it what the service has there.
+    # The directory of the service would be removed at the end of the command.
     *("RuntimeDirectory", "RuntimeDirectoryMode", "RuntimeDirectoryPreserve"),
 )
-# Where the unit, its script and its output are, until the next start of the host at the latest.
+# The directory of the unit, its script and its output, which a reboot removes.
 RUNTIME = "/run"
 
-# How many of the last lines of a command are kept, and how many of them a message shows.
+# The number of last lines of a command's output in the result, and in a message.
 OUTPUT_LINES = 200
-LINES = 30
+MESSAGE_LINES = 30
 
-# The key of the record that says that it has been run.
-DONE = {"build": "built", "migrate": "migrated"}
-
-
-def venv_of(home: Home, release: str) -> str:
-    """The virtual environment of a release."""
-    environment = home.environment(release)
-    if environment is None:
-        raise ReleaseError(f"The release {release} has no set of dependencies yet: build it first.")
-    return os.path.join(home.venvs, environment)
+# The key in the record of a release for each purpose.
+RECORD_KEYS = {"build": "built", "migrate": "migrated"}
 
 
-def launcher(home: Home, release: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A program that completes the environment as Gunicorn's configuration does, and then runs its arguments.
+def get_venv(home: Home, release: str) -> str:
+    """Return the path of the virtual environment of a release. Raises ReleaseError if it has none."""
+    venv = home.environment(release)
+    if venv is None:
+        raise ReleaseError(f"The release {release} has no virtual environment yet: build it first.")
+    return os.path.join(home.venvs, venv)
 
-    The variables replace those of the service and of `shared/.env`.
+
+def build_launcher(home: Home, release: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a program that sets environment variables as Gunicorn's configuration does, and executes its arguments.
+
+    variables override those of the service and of `shared/.env`.
     """
-    paths = (home.root, home.release(release), venv_of(home, release))
+    paths = (home.root, home.release(release), get_venv(home, release))
     return (
         f"from __future__ import annotations\n\nimport os\nimport re\nimport sys\n\n\n"
         f"{inspect.getsource(complete_environment)}\n\n"
@@ -215,35 +218,35 @@ def launcher(home: Home, release: str, variables: Mapping[str, str] = MappingPro
     )
 
 
-def inherited(text: str, purpose: str) -> list[str]:
-    """What the command has in common with the service.
+def select_directives(text: str, purpose: str) -> list[str]:
+    """Return the directives of the service that apply to the command too.
 
-    A migration has all that is not about the process itself: it does on the host what the application may do, and
-    nothing more. A build makes the release, which the application may not write, so it has the environment only.
+    A migration gets all directives that are not about the process itself, so it has the same access as the application.
+    A build gets the environment variables only, because it writes to the release, which the application cannot.
     """
     if purpose == "build":
-        return [line for line in parse_service_settings(text) if _name(line) in ENVIRONMENT]
-    return [line for line in parse_service_settings(text) if _name(line) not in PROCESS]
+        return [line for line in parse_service_settings(text) if _parse_name(line) in ENVIRONMENT_DIRECTIVES]
+    return [line for line in parse_service_settings(text) if _parse_name(line) not in PROCESS_DIRECTIVES]
 
 
-def _name(line: str) -> str:
+def _parse_name(line: str) -> str:
     return line.split("=", 1)[0].strip()
 
 
-def unit(home: Home, params: dict, start: str, script: str, output: str, space: Space | None = None) -> str:
-    """A unit that runs the command: a migration as the service would be run, a build as a user with no rights."""
+def format_unit(home: Home, params: dict, start: str, script: str, output: str, mounts: Mounts | None = None) -> str:
+    """Return a unit that runs the command: a migration like the service, a build as an unprivileged user."""
     code, text = read_unit_text(f"{params['name']}.service")
     text = next_unit(home, params["name"], text)
-    # A service that is not there yet, or not this collection's, still has an environment file.
+    # The environment file is used even if the service does not exist yet.
     common = [
         f"EnvironmentFile={home.next_settings_file(home.env_file)}",
-        *(inherited(text, params["purpose"]) if code == 0 else []),
+        *(select_directives(text, params["purpose"]) if code == 0 else []),
     ]
     own = ["Type=oneshot", f"User={params['user']}", f"Group={params['group']}", "TimeoutStartSec=infinity"]
-    if space:
-        own = [line.replace("%", "%%") for line in properties(space, params["timeout"])]
+    if mounts:
+        own = [line.replace("%", "%%") for line in format_properties(mounts, params["timeout"])]
     lines = "\n".join(["UMask=0022", *common, *own])
-    program = f"{venv_of(home, params['release'])}/bin/python -I {start} {SHELL} {script}"
+    program = f"{get_venv(home, params['release'])}/bin/python -I {start} {SHELL} {script}"
     return f"""[Unit]
 Description={params["name"]}: {params["purpose"]} {params["release"]}
 
@@ -256,27 +259,27 @@ StandardError=inherit
 """
 
 
-def run(home: Home, params: dict) -> tuple[bool, list[str]]:
-    """Run the command to its end; whether it succeeded, and what it wrote last, without the values of `.env`."""
-    script = strict(params["command"])
+def run_command(home: Home, params: dict) -> tuple[bool, list[str]]:
+    """Run the command. Returns whether it succeeded, and its last lines of output without secrets."""
+    script = build_strict_script(params["command"])
     if params["purpose"] == "migrate":
-        return migrate(home, params, f"{params['name']}-migrate.service", script)
-    name = unit_name(home.releases)
+        return run_migration(home, params, f"{params['name']}-migrate.service", script)
+    name = format_unit_name(home.releases)
     result: tuple[bool, list[str]] = (False, [])
 
-    def command(work: Workspace, space: Space) -> bool:
+    def command(work: Workspace, mounts: Mounts) -> bool:
         nonlocal result
-        start = work.write("start", launcher(home, params["release"], work.variables()).encode())
-        path = work.write("command", script.encode("utf-8", "surrogateescape"))
-        text = unit(home, params, start, path, f"file:{path}.out", space)
-        with named_pipe(path + ".out") as pipe, started_from(name, text):
-            code, output = follow(["systemctl", "start", name], pipe, name, params["timeout"])
+        start = work.write_input("start", build_launcher(home, params["release"], work.get_variables()).encode())
+        path = work.write_input("command", script.encode("utf-8", "surrogateescape"))
+        text = format_unit(home, params, start, path, f"file:{path}.out", mounts)
+        with open_named_pipe(path + ".out") as pipe, install_unit(name, text):
+            code, output = follow_unit(["systemctl", "start", name], pipe, name, params["timeout"])
             if code and read_unit_properties(name, "Result").get("Result") == "timeout":
                 raise BuildTimeoutError(
                     f"release_build_command took longer than {params['timeout']} s (release_build_timeout) and was "
-                    f"ended; the release {params['release']} is as it was."
+                    f"stopped. The release {params['release']} was not changed."
                 )
-            result = (code == 0, hidden(home, params, output))
+            result = (code == 0, format_output(home, params, output))
         return result[0]
 
     build_in_copy(home, params["release"], params["user"], params["timeout"], command)
@@ -284,13 +287,13 @@ def run(home: Home, params: dict) -> tuple[bool, list[str]]:
 
 
 @contextlib.contextmanager
-def started_from(name: str, text: str) -> Iterator[None]:
-    """A unit in /run, for as long as it is needed: systemd-run would show everybody its environment."""
+def install_unit(name: str, text: str) -> Iterator[None]:
+    """Install a unit in /run, and remove it after the context. systemd-run would expose its environment variables."""
     path = os.path.join(RUNTIME, "systemd/system", name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
-        # The environment that is set in the service's unit is nobody's to read, nor is a password in the command.
-        write(path, text, 0o600)
+        # The environment variables of the unit and the command may contain secrets.
+        write_file(path, text, 0o600)
         run_systemctl("daemon-reload")
         yield
     finally:
@@ -300,113 +303,114 @@ def started_from(name: str, text: str) -> Iterator[None]:
         run_systemctl("daemon-reload")
 
 
-def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[str]]:
-    """Run the command as the application. It goes on if this process is killed, so it writes to a file."""
+def run_migration(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[str]]:
+    """Run the command as the application. It continues if this process is killed, so its output goes to a file."""
     plain_name = name.rpartition(".")[0]
     start, script, output = (os.path.join(RUNTIME, f"{plain_name}.{end}") for end in ("py", "sh", "log"))
-    wait_for(name)
+    wait_for_unit(name)
     try:
-        write(start, launcher(home, params["release"]), 0o644)
-        write(script, text, 0o640, _group(params["group"]))
-        # What the command writes may hold its environment: systemd keeps the mode of a file that is there.
-        write(output, "", 0o600)
-        with started_from(name, unit(home, params, start, script, f"truncate:{output}")):
-            # A migration takes as long as it takes; who wants to end it stops its unit.
-            code, said = run_systemctl("start", name, timeout=float("inf"))
+        write_file(start, build_launcher(home, params["release"]), 0o644)
+        write_file(script, text, 0o640, _find_group_id(params["group"]))
+        # The output may contain secrets. systemd keeps the mode of an existing file.
+        write_file(output, "", 0o600)
+        with install_unit(name, format_unit(home, params, start, script, f"truncate:{output}")):
+            # A migration has no time limit. It can be stopped with its unit.
+            code, output_text = run_systemctl("start", name, timeout=float("inf"))
             with open(output, encoding="utf-8", errors="replace") as file:
-                lines = hidden(home, params, file.read())
-        return code == 0, lines or ([said] if code else [])
+                lines = format_output(home, params, file.read())
+        return code == 0, lines or ([output_text] if code else [])
     finally:
         for path in (start, script, output):
             if os.path.lexists(path):
                 os.unlink(path)
 
 
-def hidden(home: Home, params: dict, output: str) -> list[str]:
-    """The last lines of what a command wrote, without secrets."""
+def format_output(home: Home, params: dict, output: str) -> list[str]:
+    """Return the last lines of a command's output without secrets."""
     env_file = home.next_settings_file(home.env_file)
-    return plain(hide(output, env_file, read_unit_credentials(f"{params['name']}.service"))).splitlines()[
-        -OUTPUT_LINES:
-    ]
+    return strip_escapes(
+        hide_secrets(output, env_file, read_unit_credentials(f"{params['name']}.service"))
+    ).splitlines()[-OUTPUT_LINES:]
 
 
-def wait_for(name: str) -> None:
-    """Wait while the unit still runs the command of a killed run: a start would join it, and take it for ours."""
-    until = time.monotonic() + PATIENCE
+def wait_for_unit(name: str) -> None:
+    """Wait while the unit runs the command of a killed run, because starting it would not run this command."""
+    deadline = time.monotonic() + PATIENCE
     while read_unit_properties(name, "ActiveState").get("ActiveState") in (
         "activating",
         "deactivating",
         "active",
         "reloading",
     ):
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise ReleaseError(
-                f"{name} still runs the command of an earlier run: wait until it ends, or stop that unit, and run "
-                "again."
+                f"{name} still runs the command of an earlier run: wait until it ends, or stop the unit, and run again."
             )
         time.sleep(0.5)
 
 
-def write(path: str, text: str, mode: int, gid: int = -1) -> None:
-    """Write a file, with this mode from the first moment and whatever the umask."""
-    put_file(path, text.encode("utf-8", "surrogateescape"), mode, gid=gid)
+def write_file(path: str, text: str, mode: int, gid: int = -1) -> None:
+    """Write a file with this mode, independent of the umask."""
+    replace_file(path, text.encode("utf-8", "surrogateescape"), mode, gid=gid)
 
 
-def _group(name: str) -> int:
+def _find_group_id(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ReleaseError(
-            f"The group {name}, as which the command is to be run, does not exist on this host."
-        ) from None
+        raise ReleaseError(f"The group {name} of the command does not exist on this host.") from None
 
 
 def is_done(home: Home, record: dict, params: dict) -> bool:
-    """Whether the command has been run; a migration counts for its command and the variables that it has seen."""
+    """Return whether the command was run. A migration must have had the same command and environment variables."""
     if params["purpose"] == "migrate":
         return is_migrated(record.get("migrated"), params["command"], home.next_settings_file(home.env_file))
-    return bool(record.get(DONE[params["purpose"]]))
+    return bool(record.get(RECORD_KEYS[params["purpose"]]))
 
 
-def perform(home: Home, params: dict) -> dict:
-    """Run the command unless it has been run, and record it; the result of the task."""
-    release, done = params["release"], DONE[params["purpose"]]
+def run_and_record(home: Home, params: dict) -> dict:
+    """Run the command unless it was run before, and record it. Returns the result of the task."""
+    release, key = params["release"], RECORD_KEYS[params["purpose"]]
     record = home.record(release)
     if record is None:
         raise ReleaseError(f"The release {release} is not on this host: stage it first.")
     if is_done(home, record, params):
         return {"changed": False}
-    # Before the command, which may take as long as it likes while the file changes.
+    # The environment file may change during the command, so its digest is computed before.
     env_file = home.next_settings_file(home.env_file)
-    proof = describe_migration(params["command"], env_file) if params["purpose"] == "migrate" else True
-    succeeded, output = (True, []) if params["record_only"] else run(home, params)
+    value = describe_migration(params["command"], env_file) if params["purpose"] == "migrate" else True
+    succeeded, output = (True, []) if params["record_only"] else run_command(home, params)
     if not succeeded:
-        command, said = hide(params["command"], env_file).strip(), "\n".join(output)
-        why = explain(said)
-        reason = why.error.partition("\n")[0].rstrip(".") or cause(said)
+        command, output_text = hide_secrets(params["command"], env_file).strip(), "\n".join(output)
+        cause = find_cause(output_text)
+        reason = cause.error.partition("\n")[0].rstrip(".") or find_error_line(output_text)
         raise ReleaseError(
             f"release_{params['purpose']}_command failed in the release {release}"
             + (f": {reason}" if reason else "")
             + f". The live release was not touched. The command was '{command}'. "
-            + ("It wrote last:\n" + "\n".join(tail(said, LINES)) if said.strip() else "It wrote nothing.")
-            # A build may write to its release.
-            + (f"\nHint: {why.hint}." if why.hint and params["purpose"] == "migrate" else "")
+            + (
+                "It wrote last:\n" + "\n".join(get_last_lines(output_text, MESSAGE_LINES))
+                if output_text.strip()
+                else "It wrote nothing."
+            )
+            # Hints are about the running application. A build can write to its release.
+            + (f"\nHint: {cause.hint}." if cause.hint and params["purpose"] == "migrate" else "")
         )
-    # Read again: a command may take as long as it likes.
-    home.write_record(release, {**(home.record(release) or record), done: proof})
+    # The record may have changed during the command.
+    home.write_record(release, {**(home.record(release) or record), key: value})
     return {"changed": True, "output": output}
 
 
-def locked(home: Home, params: dict) -> dict:
-    """Perform it with the lock held. A run that had the lock before keeps it."""
+def run_with_lock(home: Home, params: dict) -> dict:
+    """Run the command with the deploy lock held. A lock that this run already held is kept."""
     if home.record(params["release"]) is None:
-        # There may be no directory for a lock either.
-        return perform(home, params)
+        # The directory of the lock may be missing too.
+        return run_and_record(home, params)
     lock = Lock(home, params["run"])
     held = (lock.holder() or {}).get("run") == params["run"]["run"]
     lock.acquire()
     try:
-        return perform(home, params)
+        return run_and_record(home, params)
     finally:
         if held:
             lock.leave()
@@ -420,7 +424,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "release": {"type": "str", "required": True},
-            "purpose": {"type": "str", "choices": list(DONE), "required": True},
+            "purpose": {"type": "str", "choices": list(RECORD_KEYS), "required": True},
             "command": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "group": {"type": "str", "required": True},
@@ -435,16 +439,16 @@ def main() -> None:
         if module.check_mode:
             done = is_done(home, home.record(params["release"]) or {}, params)
             module.exit_json(changed=not done, done=done)
-        # A connection that is cut must not leave a command whose end nobody records.
+        # The result of the command must be recorded even if the connection is lost.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.umask(0o022)
-        result = locked(home, params)
+        result = run_with_lock(home, params)
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except ScriptError as error:
         module.fail_json(msg=f"release_{params['purpose']}_command is not a script that bash can read: {error}")
     except (ReleaseError, BuildError, SymlinkError, OSError) as error:
-        module.fail_json(msg=sentence(error, home.root))
+        module.fail_json(msg=format_error(error, home.root))
     module.exit_json(**result)
 
 

@@ -100,7 +100,7 @@ more:
 
 import os
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     Home,
@@ -174,7 +174,7 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, OSError) as error:
-        module.fail_json(msg=sentence(error, home.root))
+        module.fail_json(msg=format_error(error, home.root))
     finally:
         lock.leave()
     for warning in home.warnings():

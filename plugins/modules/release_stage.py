@@ -269,16 +269,19 @@ import tarfile
 import time
 from collections.abc import Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, sentence
-from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError, settle
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    enter_or_make,
-    reach,
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, hash_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
+    UnsafePathError,
+    set_owner_and_mode,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._former_user import plan_handover, share_data
-from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    make_directories,
+    open_directory_safely,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._former_user import plan_transfer, start_transfer
+from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy_code
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     STAGING,
     Home,
@@ -310,9 +313,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
-    exchange,
-    exchange_at,
-    swap,
+    exchange_names,
+    exchange_names_at,
+    swap_link,
     sync_filesystem,
 )
 
@@ -326,7 +329,7 @@ SCRIPT_HEAD = 1024
 
 def verify(archive: str, sha256: str) -> None:
     """Make sure that the bytes that arrived are those that the controller sent."""
-    found = file_sha256(archive)
+    found = hash_file(archive)
     if found != sha256:
         raise ReleaseError(f"{archive} has SHA-256 {found}, but {sha256} was sent: it was damaged on its way.")
 
@@ -346,10 +349,10 @@ def verified(params: dict, place: str) -> Iterator[str]:
             verify(place, source["sha256"])
         else:
             # Here, because it takes as long as all the rest, and a host that has the release fetches nothing.
-            from ansible_collections.flaskops.production.plugins.module_utils._fetch import fetch
+            from ansible_collections.flaskops.production.plugins.module_utils._fetch import fetch_archive
 
             url = params["pull_url"].rstrip("/") + "/" + archive_name(source)
-            fetch(url, params["pull_credentials"], place, source["sha256"], int(source["size"]))
+            fetch_archive(url, params["pull_credentials"], place, source["sha256"], int(source["size"]))
         yield place
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -476,7 +479,7 @@ def stage(home: Home, params: dict) -> None:
     staging = os.path.join(home.releases, STAGING + name)
     try:
         if on_host(params):
-            copy(source, staging)
+            copy_code(source, staging)
         else:
             with verified(params, staging + ".tar.gz") as archive:
                 unpack(archive, staging)
@@ -554,27 +557,27 @@ def adopt(home: Home, params: dict) -> None:
     home.write_record(name, record)
     change_places(home.app, home.release(name), os.path.join("releases", name))
     if os.path.lexists(os.path.join(home.app, ".venv")):
-        swap(home.venv, os.path.join("app", ".venv"))
+        swap_link(home.venv, os.path.join("app", ".venv"))
     home.record_activation(name, "deploy", params["run"])
 
 
 def name_interpreter(before: str, environment: str) -> None:
     """Let the scripts of an adopted environment name its own interpreter: the former path leads to the live release."""
     former = re.compile(b"(#!|[\"' ])" + re.escape(os.fsencode(before)) + b"(?=/bin/)")
-    with reach(os.path.join(environment, "bin")) as directory:
-        for name in directory.names():
+    with open_directory_safely(os.path.join(environment, "bin")) as directory:
+        for name in directory.list_names():
             info = directory.lstat(name)
             if not stat.S_ISREG(info.st_mode):
                 continue
-            with directory.opened_file(name) as read:
+            with directory.open_stream(name) as read:
                 head = read.read(SCRIPT_HEAD)
                 named = former.sub(lambda match: match[1] + os.fsencode(environment), head)
                 if not head.startswith(b"#!") or named == head:
                     continue
-                with directory.replacing(name, NAMING) as write:
+                with directory.open_replacement(name, NAMING) as write:
                     write.write(named)
                     shutil.copyfileobj(read, write)
-                    settle(write.fileno(), info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
+                    set_owner_and_mode(write.fileno(), info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
 
 
 def share(home: Home, path: str) -> None:
@@ -582,12 +585,12 @@ def share(home: Home, path: str) -> None:
     above, name = os.path.split(path)
     text = os.path.join(home.shared, path)
     with contextlib.ExitStack() as stack:
-        old = stack.enter_context(reach(os.path.join(home.app, above), reading=True, links=False))
-        shared = stack.enter_context(reach(home.shared, {os.stat(home.shared).st_uid}))
-        new = stack.enter_context(enter_or_make(shared, above, os.geteuid(), os.getegid(), 0o755, SHARING))
+        old = stack.enter_context(open_directory_safely(os.path.join(home.app, above), reading=True, links=False))
+        shared = stack.enter_context(open_directory_safely(home.shared, {os.stat(home.shared).st_uid}))
+        new = stack.enter_context(make_directories(shared, above, os.geteuid(), os.getegid(), 0o755, SHARING))
         os.symlink(text, name, dir_fd=new.fd)
         try:
-            exchange_at(old.fd, name, new.fd, name)
+            exchange_names_at(old.fd, name, new.fd, name)
         except SymlinkError:
             os.unlink(name, dir_fd=new.fd)
             os.rename(name, name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
@@ -598,7 +601,7 @@ def change_places(directory: str, new_place: str, link_text: str) -> None:
     """Move a directory and leave a link in its place, in one step where the kernel can."""
     os.symlink(link_text, new_place)
     try:
-        exchange(directory, new_place)
+        exchange_names(directory, new_place)
     except SymlinkError:
         os.unlink(new_place)
         os.rename(directory, new_place)
@@ -717,7 +720,7 @@ def hand_over(home: Home, params: dict) -> None:
     for name in params["shared_paths"]:
         path = os.path.join(home.shared, name.rstrip("/"))
         if os.path.lexists(path) and os.lstat(path).st_uid not in (0, uid):
-            share_data(home, plan_handover(home, os.lstat(path), uid, gid, web_gid))
+            start_transfer(home, plan_transfer(home, os.lstat(path), uid, gid, web_gid))
 
 
 def check_user(home: Home, params: dict) -> None:
@@ -782,7 +785,7 @@ def main() -> None:
     )
     # A deploy lock is given back wherever it was taken.
     if module.params["only"] != "unlock":
-        refuse_unsupported(module)
+        require_supported_platform(module)
     home = Home(module.params["root"], module.params["run"])
     params = {**module.params, "check_mode": module.check_mode}
     lock = Lock(home, params["run"])
@@ -817,7 +820,7 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, tarfile.TarError, KeyError) as error:
-        module.fail_json(msg=sentence(error, home.root))
+        module.fail_json(msg=format_error(error, home.root))
     if module._diff and not result["present"] and params["only"] is None:
         header = {"before_header": home.releases, "after_header": home.releases}
         result["diff"] = {**header, "before": "", "after": result["release"] + "\n"}

@@ -104,7 +104,7 @@ lock:
 """
 
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
@@ -124,7 +124,7 @@ def main() -> None:
     try:
         result = read_status(home, module.params["name"], module.params["health"])
     except (ReleaseError, OSError) as error:
-        module.fail_json(msg=sentence(error, module.params["root"]))
+        module.fail_json(msg=format_error(error, module.params["root"]))
     for warning in home.warnings():
         module.warn(warning)
     module.exit_json(changed=False, **result)

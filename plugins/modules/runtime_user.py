@@ -26,7 +26,7 @@ attributes:
     description: Reports a handover, and changes nothing.
   diff_mode:
     support: none
-    description: Names of files of the application are not shown.
+    description: File names of the application are not shown.
 options:
   root:
     description: The application's directory, such as C(/srv/myapp).
@@ -46,12 +46,12 @@ options:
     required: true
   named:
     description:
-      - Whether the user was set explicitly. Otherwise an account or a group of this name with another purpose is
+      - Whether the user was set explicitly. Otherwise, an account or a group of this name with another purpose is
         refused.
     type: bool
     default: false
   hand_over:
-    description: Whether data of another user is given to this one.
+    description: Whether the owner of data of another user is changed to this one.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -101,24 +101,24 @@ import grp
 import os
 import pwd
 
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._former_user import (
-    find_former,
-    plan_handover,
-    read_handover,
-    share_data,
+    find_former_owner,
+    plan_transfer,
+    read_transfer,
+    start_transfer,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._ownership import foreign_account
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import find_account_conflict
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
-# Paths that a warning names; the rest is counted.
-NAMED = 3
+# The number of paths in a warning; further ones are counted.
+MAX_PATHS = 3
 
 
 class AccountError(Exception):
-    """Why the application may not run as this user, as complete sentences."""
+    """A user that the application cannot run as. The message is complete sentences."""
 
 
 def find_account(name: str) -> pwd.struct_passwd | None:
@@ -129,33 +129,34 @@ def find_account(name: str) -> pwd.struct_passwd | None:
 
 
 def check_account(params: dict) -> pwd.struct_passwd | None:
-    """The account; refuses one that may belong to something else on the host."""
-    reason = "" if params["named"] else foreign_account(params["user"], params["group"], params["root"])
+    """Return the account, or None. Raises AccountError for an account with another purpose."""
+    reason = "" if params["named"] else find_account_conflict(params["user"], params["group"], params["root"])
     if reason:
         raise AccountError(f"{reason} Nothing was changed.")
     return find_account(params["user"])
 
 
-def check_former(home: Home, former: os.stat_result | None, params: dict) -> None:
-    """Refuse data of a user that this host does not know: on shared storage, hosts would take it from each other."""
-    if former is None or not user_name(former.st_uid).isdigit():
+def check_former_owner(home: Home, former: os.stat_result | None, params: dict) -> None:
+    """Raise AccountError if the owner of the data is unknown: on shared storage, hosts would change it in turns."""
+    if former is None or not get_user_name(former.st_uid).isdigit():
         return
     media = os.path.join(home.shared, "media")
     raise AccountError(
-        f"{media} belongs to the user number {former.st_uid}, which this host does not have. On storage that hosts "
-        f"share, {params['user']} must have the same number on all of them. Elsewhere, create that user, or run "
+        f"{media} belongs to UID {former.st_uid}, which does not exist on this host. On storage that hosts "
+        f"share, {params['user']} must have the same UID on all of them. Elsewhere, create that user, or run "
         f"chown -hR {params['user']} {media} once the account {params['user']} exists. Nothing was changed."
     )
 
 
-def hand_over(module: AnsibleModule, home: Home, account: pwd.struct_passwd, former: os.stat_result) -> None:
+def transfer_data(module: AnsibleModule, home: Home, account: pwd.struct_passwd, former: os.stat_result) -> None:
     gid, web_gid = (grp.getgrnam(module.params[name]).gr_gid for name in ("group", "web_group"))
-    left = share_data(home, plan_handover(home, former, account.pw_uid, gid, web_gid))
-    if left:
-        names = ", ".join(map(repr, left[:NAMED])) + (f" and {len(left) - NAMED} more" if len(left) > NAMED else "")
+    unchanged = start_transfer(home, plan_transfer(home, former, account.pw_uid, gid, web_gid))
+    if unchanged:
+        more = f" and {len(unchanged) - MAX_PATHS} more" if len(unchanged) > MAX_PATHS else ""
         module.warn(
-            f"{names} still belong to {user_name(former.st_uid)}: they have several hard links, or lie too deep. "
-            f"Check them, and give them away with chown -h {account.pw_name} PATH."
+            f"{', '.join(map(repr, unchanged[:MAX_PATHS]))}{more} still belong to {get_user_name(former.st_uid)}: they "
+            "have several hard links, or are nested too deep. Check them, and change their owner with "
+            f"chown -h {account.pw_name} PATH."
         )
 
 
@@ -175,26 +176,27 @@ def main() -> None:
     home = Home(params["root"])
     try:
         account = check_account(params)
-        former = find_former(home, account.pw_uid if account else -1)
-        check_former(home, former, params)
-        work = bool(params["hand_over"] and former)
-        if work and account and not module.check_mode:
-            hand_over(module, home, account, former)
+        former = find_former_owner(home, account.pw_uid if account else -1)
+        check_former_owner(home, former, params)
+        is_transfer = bool(params["hand_over"] and former)
+        if is_transfer and account and not module.check_mode:
+            transfer_data(module, home, account, former)
     except AccountError as error:
         module.fail_json(msg=str(error))
     except KeyError as error:
         module.fail_json(msg=f"A group of the application does not exist on this host: {error}. Create it first.")
     except OSError as error:
         module.fail_json(
-            msg=f"The data in {home.shared} could not be given to {params['user']}: {sentence(error, home.shared)} "
-            f"{user_name(former.st_uid) if former else 'Its user'} still has access to all of it. Where the file "
-            "system does not let root change owners, set flask_app_user to that user."
+            msg=f"The owner of the data in {home.shared} could not be changed to {params['user']}: "
+            f"{format_error(error, home.shared)} {get_user_name(former.st_uid) if former else 'Its user'} still has "
+            "access to all of it. If the file system does not allow root to change owners, set flask_app_user to that "
+            "user."
         )
     module.exit_json(
-        changed=work,
+        changed=is_transfer,
         exists=account is not None,
-        former=user_name(former.st_uid) if former else "",
-        in_handover=bool(former) or read_handover(home) is not None,
+        former=get_user_name(former.st_uid) if former else "",
+        in_handover=bool(former) or read_transfer(home) is not None,
     )
 
 

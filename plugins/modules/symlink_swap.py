@@ -125,18 +125,18 @@ previous_target:
 import os
 from typing import NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     SymlinkError,
-    leads_through,
-    read,
-    swap,
+    is_reached_through,
+    read_link,
+    swap_link,
 )
 
 
-class Plan(NamedTuple):
-    """Where the link points, and where it is to point. The fields are the module's return values."""
+class LinkChange(NamedTuple):
+    """The current and the wanted target of the link. The fields are the module's return values."""
 
     path: str
     src: str
@@ -149,32 +149,31 @@ class Plan(NamedTuple):
         return self.target != self.previous_target
 
 
-def plan(path: str, src: str, within: str | None = None, relative: bool = True) -> Plan:
-    """What the link must become. Raises SymlinkError for anything that must not happen."""
-    path = _link_path(path)
+def plan_change(path: str, src: str, within: str | None = None, relative: bool = True) -> LinkChange:
+    """Return the change of the link. Raises SymlinkError for an invalid option or a refused change."""
+    path = _parse_link_path(path)
     parent = os.path.dirname(path)
     if os.path.lexists(parent) and not os.path.isdir(parent):
         raise SymlinkError(
-            f"{parent}, which is to hold the link {path}, is not a directory. Move it away, or correct path."
+            f"{parent}, the directory of the link {path}, is not a directory. Move it away, or correct path."
         )
     if not os.path.isdir(parent):
         raise SymlinkError(
-            f"The directory {parent}, which is to hold the link {path}, does not exist. "
-            "Create it first, or correct path."
+            f"The directory {parent} of the link {path} does not exist. Create it first, or correct path."
         )
-    previous = read(path)
-    directory = tidy(os.path.join(parent, src))
+    previous = read_link(path)
+    directory = normalize_path(os.path.join(parent, src))
     _check_directory(path, directory)
     if within is not None:
-        _check_within(directory, tidy(os.path.join(parent, within)))
-    previous_src = None if previous is None else tidy(os.path.join(parent, previous))
-    if previous_src is not None and _from_real(parent, previous_src) == _from_real(parent, directory):
-        return Plan(path, directory, previous, previous_src, previous)
-    return Plan(path, directory, link_text(directory, parent, relative), previous_src, previous)
+        _check_within(directory, normalize_path(os.path.join(parent, within)))
+    previous_src = None if previous is None else normalize_path(os.path.join(parent, previous))
+    if previous_src is not None and _resolve_parent(parent, previous_src) == _resolve_parent(parent, directory):
+        return LinkChange(path, directory, previous, previous_src, previous)
+    return LinkChange(path, directory, format_link_text(directory, parent, relative), previous_src, previous)
 
 
-def tidy(path: str) -> str:
-    """The absolute path without needless slashes and dots. Links before a '..' are resolved, as the kernel does."""
+def normalize_path(path: str) -> str:
+    """Return the absolute path without needless slashes and dots. Links before '..' are resolved as by the kernel."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." not in parts:
         return "/" + "/".join(parts)
@@ -182,57 +181,57 @@ def tidy(path: str) -> str:
     return os.path.join(os.path.realpath("/" + "/".join(parts[:climbed])), *parts[climbed:])
 
 
-def link_text(src: str, parent: str, relative: bool) -> str:
-    """The text that makes a link in parent name src."""
+def format_link_text(src: str, parent: str, relative: bool) -> str:
+    """Return the text of a link to src in the directory parent."""
     if not relative:
         return src
     if src == parent or src.startswith(parent.rstrip("/") + "/"):
         return os.path.relpath(src, parent)
-    # The kernel climbs from the real directory, whatever the links on the way to it.
+    # The kernel resolves '..' from the real directory.
     return os.path.relpath(src, os.path.realpath(parent))
 
 
-def _link_path(path: str) -> str:
+def _parse_link_path(path: str) -> str:
     if not path.startswith("/"):
-        raise SymlinkError(f"path is {path!r}, which is relative; give it from the root, such as /srv/myapp/app.")
+        raise SymlinkError(f"path is {path!r}, which is relative; set an absolute path, such as /srv/myapp/app.")
     plain = path.rstrip("/")
     while plain.endswith("/."):
         plain = plain[:-2].rstrip("/")
     parent, name = os.path.split(plain)
     if name in ("", ".."):
-        raise SymlinkError(f"path is {path!r}, which names a directory; give the path of a link in one.")
-    return os.path.join(tidy(parent), name)
+        raise SymlinkError(f"path is {path!r}, which is a directory; set the path of a link in it.")
+    return os.path.join(normalize_path(parent), name)
 
 
-def _from_real(parent: str, path: str) -> str:
-    """The path as it is called from parent's real directory, so that both names of the same place are equal."""
+def _resolve_parent(parent: str, path: str) -> str:
+    """Replace parent at the start of a path by its real path, so that names of the same file are equal."""
     inside = path.startswith(parent.rstrip("/") + "/")
     return os.path.join(os.path.realpath(parent), os.path.relpath(path, parent)) if inside else path
 
 
 def _check_directory(path: str, src: str) -> None:
-    if leads_through(src, path):
-        what = "is path itself" if src == path else f"is reached through {path}"
+    if is_reached_through(src, path):
+        problem = "is path itself" if src == path else f"is reached through {path}"
         raise SymlinkError(
-            f"src {src} {what}; the link would point at itself. Name a directory that does not need the link."
+            f"src {src} {problem}; the link would point at itself. Set a directory that does not need the link."
         )
     if not os.path.lexists(src):
         raise SymlinkError(f"src {src} does not exist. Create the directory first, or correct src.")
     if not os.path.isdir(src):
-        what = "a link that leads to no directory" if os.path.islink(src) else "not a directory"
-        raise SymlinkError(f"src {src} is {what}. Name a directory.")
+        problem = "a link that does not lead to a directory" if os.path.islink(src) else "not a directory"
+        raise SymlinkError(f"src {src} is {problem}. Set a directory.")
 
 
 def _check_within(src: str, within: str) -> None:
     if not os.path.isdir(within):
-        raise SymlinkError(f"within {within} is not a directory. Name the directory that src must be below.")
+        raise SymlinkError(f"within {within} is not a directory. Set the directory that src must be below.")
     real, limit = os.path.realpath(src), os.path.realpath(within)
     if real == limit or not real.startswith(limit.rstrip("/") + "/"):
         leads = "" if real == src else f" leads to {real}, which"
-        raise SymlinkError(f"src {src}{leads} is not below {limit}. Name a directory below it, or correct within.")
+        raise SymlinkError(f"src {src}{leads} is not below {limit}. Set a directory below it, or correct within.")
 
 
-def build_diff(planned: Plan) -> dict:
+def build_diff(planned: LinkChange) -> dict:
     def state(target: str | None) -> dict:
         found = {"state": "absent"} if target is None else {"state": "link", "target": target}
         return {"path": planned.path, **found}
@@ -255,11 +254,11 @@ def main() -> None:
     options = dict(module.params)
     sync = options.pop("sync")
     try:
-        planned = plan(**options)
+        planned = plan_change(**options)
         if planned.changed and not module.check_mode:
-            swap(planned.path, planned.target, sync)
+            swap_link(planned.path, planned.target, sync)
     except (SymlinkError, OSError) as error:
-        module.fail_json(msg=sentence(error, options["path"]))
+        module.fail_json(msg=format_error(error, options["path"]))
     result = {"changed": planned.changed, **planned._asdict()}
     if module._diff:
         result["diff"] = build_diff(planned)

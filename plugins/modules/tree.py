@@ -51,11 +51,11 @@ options:
       type:
         description:
           - The type of O(entries[].path). An existing path of another type is refused, not replaced.
-          - With V(absent), an ordinary file is removed. It needs no other option, and its directory need not exist.
-          - With V(socket), a Unix socket that is there gets its owner, group and mode. It is never created, because
+          - With V(absent), a regular file is removed. It needs no other option, and its directory need not exist.
+          - With V(socket), an existing Unix socket gets its owner, group and mode. It is never created, because
             only the program that listens on it can do that. Its directory need not exist, but its owner and group
             must.
-          - The default is V(file) where content is given, here or in O(secret_contents), and V(directory) otherwise.
+          - The default is V(file) if content is set, here or in O(secret_contents), and V(directory) otherwise.
         type: str
         choices:
           - directory
@@ -77,16 +77,16 @@ options:
       mode:
         description:
           - The mode as a quoted octal number of three or four digits, such as V("0755") or V("2750").
-          - It holds exactly. A set-group-id bit that is not in it is removed.
+          - It is set exactly. A set-group-ID bit that is not part of it is removed.
           - A number without quotes is refused, because YAML may have read it as octal or as decimal.
           - Required unless O(entries[].type=absent).
         type: raw
       users:
         description:
           - Users with the permissions of the directory's group that are not members of the group.
-          - They are entries of its access control list, which names no other user afterwards.
-          - When omitted, an existing access control list stays as it is.
-          - On a file system without access control lists, nothing is done.
+          - They become entries of its access control list. Entries of other users are removed.
+          - When omitted, an existing access control list is not changed.
+          - Ignored on a file system without access control lists.
         type: list
         elements: str
       content:
@@ -105,22 +105,22 @@ options:
         default: false
       application:
         description:
-          - The application that O(entries[].path) is for. A file of another application, or one that was not written by
-            this collection, is never replaced, and with V(absent) never removed. The header line names the application.
-          - A directory must be empty, or be that of this application.
+          - The application that O(entries[].path) belongs to. A file of another application, or one that was not
+            written by this collection, is neither replaced nor removed. The header line names the application.
+          - A directory must be empty, or belong to this application.
           - When omitted, any path of the right type is corrected.
         type: str
       setting:
         description:
-          - Whether the file or socket is one of the settings that O(stage) is about.
+          - Whether the file or socket is a setting that O(stage) applies to.
         type: bool
         default: false
   stage:
     description:
-      - An application that is live keeps its settings until an activation has proved the new ones. Where one of the
-        O(entries[].setting) that give content differs, all of them are put beside, and
-        M(flaskops.production.release_activate) puts them in place in the same run.
-      - Where the application is not live, or without this option, they are put in place like everything else.
+      - A live application keeps its settings until the health check of an activation has succeeded with the new ones.
+        If the content of an entry with O(entries[].setting) differs, all of these entries are staged, and
+        M(flaskops.production.release_activate) applies them in the same run.
+      - If the application is not live, or without this option, they are applied like other entries.
     type: dict
     suboptions:
       root:
@@ -132,26 +132,25 @@ options:
         type: str
         required: true
       unlock:
-        description: Take the deploy lock away from whoever holds it.
+        description: Whether a deploy lock of another run is removed.
         type: bool
         default: false
   adopt:
     description:
-      - Whether a file or directory without a known application may become part of O(entries[].application).
+      - Whether files and directories of unknown origin may become part of O(entries[].application).
     type: bool
     default: false
   secret_contents:
     description:
-      - The secret texts of files, by their paths, as O(entries[].path) has them. They are in no output,
-        in no diff and in no log.
-      - Values are written as text.
+      - The secret contents of files, by O(entries[].path). They do not appear in output, diffs and logs.
+      - Values are converted to text.
     type: dict
     default: {}
 extends_documentation_fragment:
   - flaskops.production.attributes.of_this_run
 notes:
-  - A file or socket whose owner, group or mode must change is refused when it has several hard links, because the
-    change would reach all of its names.
+  - A file or socket with several hard links is refused if its owner, group or mode must change, because the change
+    would affect all of its names.
   - SELinux contexts are not managed. A new path inherits the context of its directory, and setting one by path
     afterwards would follow a link that was put there in between.
   - A file replaced for new content loses access control lists and extended attributes of the old one.
@@ -217,7 +216,7 @@ RETURN = r"""
 changed_paths:
   description:
     - The paths that were changed, or would be in check mode, in the order of the changes.
-    - When the task fails halfway, these are the paths that were changed before.
+    - If the task fails, these are the paths that were changed before the failure.
   returned: always
   type: list
   elements: str
@@ -229,17 +228,17 @@ changed_paths:
 import os
 
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
-    ENTRY,
+    ENTRY_OPTIONS,
     Change,
-    Entry,
+    PathEntry,
     TreeError,
-    apply,
+    apply_change,
     build_diff,
-    parse,
-    plan,
+    parse_entries,
+    plan_changes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, LockedError, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet, is_live, is_unfinished
 
@@ -250,7 +249,7 @@ def argument_spec() -> dict:
             "type": "list",
             "elements": "dict",
             "required": True,
-            "options": ENTRY,
+            "options": ENTRY_OPTIONS,
         },
         "stage": {
             "type": "dict",
@@ -262,24 +261,24 @@ def argument_spec() -> dict:
         },
         "run": {"type": "dict"},
         "adopt": {"type": "bool", "default": False},
-        # Not among the entries: the target's log shows those as one text, in which a secret is not recognised.
+        # Not part of the entries: the log of the host shows those as one string, in which secrets are not masked.
         "secret_contents": {"type": "dict", "no_log": True, "default": {}},
     }
 
 
-def stage(params: dict, entries: list[Entry], changes: list[Change]) -> list[Entry]:
-    """Put settings beside that wait for an activation; which these are."""
+def stage_settings(params: dict, entries: list[PathEntry], changes: list[Change]) -> list[PathEntry]:
+    """Stage the settings for an activation if the application is live. Returns the staged entries."""
     if params["stage"] is None:
         return []
     home, name = Home(params["stage"]["root"], params["run"]), params["stage"]["name"]
     settings = [entry for entry in entries if entry.setting and (entry.content is not None or entry.kind == "socket")]
-    # Owner and mode of a file that stays as it is are nothing that a process could refuse.
+    # A change of owner or mode alone needs no activation.
     differ = any(change.entry in settings and change.before.content != change.after.content for change in changes)
     if not is_live(home, name) or not (differ or is_unfinished(home)):
         return []
     os.umask(0o022)
     home.prepare()
-    # A module of a run whose controller is gone may still be at work.
+    # A module of a run with a lost controller may still be running.
     lock = Lock(home, params["run"])
     held = lock.is_ours()
     lock.acquire(force=params["stage"]["unlock"])
@@ -292,21 +291,21 @@ def stage(params: dict, entries: list[Entry], changes: list[Change]) -> list[Ent
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    refuse_unsupported(module)
-    done: list[str] = []
+    require_supported_platform(module)
+    changed: list[str] = []
     try:
-        entries = parse(module.params["entries"], module.params["secret_contents"])
-        changes = plan(entries, module.check_mode, module.params["adopt"])
+        entries = parse_entries(module.params["entries"], module.params["secret_contents"])
+        changes = plan_changes(entries, module.check_mode, module.params["adopt"])
         if not module.check_mode:
-            staged = stage(module.params, entries, changes)
+            staged = stage_settings(module.params, entries, changes)
             for change in changes:
                 if change.entry not in staged:
-                    apply(change)
-                done.append(change.entry.path)
+                    apply_change(change)
+                changed.append(change.entry.path)
     except LockedError as error:
-        module.fail_json(msg=str(error), **error.result(), changed=bool(done), changed_paths=done)
+        module.fail_json(msg=str(error), **error.result(), changed=bool(changed), changed_paths=changed)
     except (TreeError, ReleaseError, OSError) as error:
-        module.fail_json(msg=str(error), changed=bool(done), changed_paths=done)
+        module.fail_json(msg=str(error), changed=bool(changed), changed_paths=changed)
     result = {"changed": bool(changes), "changed_paths": [change.entry.path for change in changes]}
     if module._diff:
         result["diff"] = build_diff(changes)

@@ -18,12 +18,12 @@ description:
     last. A directory without that mark is the remains of an interrupted build; it is removed and built again.
   - Points O(link) at the virtual environment, by one rename, and records it in C(<directory>/.links), so that
     M(flaskops.production.release_activate) keeps every linked virtual environment.
-  - The installer runs as the user C(flaskops-build), who is created when missing, in a transient unit of systemd. It
+  - The installer runs as the user C(flaskops-build), which is created if missing, in a transient unit of systemd. It
     can read the system, O(source) and O(find_links), but not the rest of the application's directory, C(/srv), other
     applications beside this one and the homes of users. It writes to the new virtual environment only; temporary files
     are in C(<directory>/.build).
-  - A virtual environment is given to root before it is complete. Files that another user could change, and links that
-    lead out, are refused.
+  - A virtual environment belongs to root before it is marked complete. Files that another user could change, and links
+    that lead out of it, are refused.
   - Removes no virtual environment.
   - If the virtual environment exists, the module only reads the requirement files.
 options:
@@ -35,8 +35,8 @@ options:
     required: true
   source:
     description:
-      - The directory from which relative names in O(requirements) and O(find_links) count, usually a release.
-      - Commands run there, so relative paths inside requirement files count from there too.
+      - The directory of relative names in O(requirements) and O(find_links), usually a release.
+      - Commands run there, so paths inside requirement files are relative to it too.
     type: path
   link:
     description:
@@ -59,8 +59,8 @@ options:
   packages:
     description:
       - Requirements that are added unless the files name the package already, in whatever version.
-      - Where pip checks hashes because the files hold some, a package without C(--hash) is installed by a second call,
-        after everything else and without changing any of it. With O(require_hashes=true) it is refused.
+      - If pip checks hashes because a file contains some, a package without C(--hash) is installed by a second call,
+        which does not change the other packages. With O(require_hashes=true), it is refused.
     type: list
     elements: str
     default: []
@@ -83,7 +83,7 @@ options:
     description:
       - The package index to use instead of the configured one. Lines of O(requirements) that name other indexes are
         refused.
-      - It may hold a user name and a password; they are neither shown nor part of the digest.
+      - It may contain a user name and a password. They are neither shown nor part of the digest.
     type: str
   extra_index_urls:
     description: Package indexes to use as well.
@@ -114,7 +114,7 @@ options:
     type: dict
     default: {}
   timeout:
-    description: The time limit of a build, with the wait for the build of another run, in seconds.
+    description: The time limit of a build in seconds. It includes the wait for the build of another run.
     type: int
     default: 1800
   report_missing:
@@ -182,12 +182,12 @@ digest:
   type: str
   sample: 5c1d2f0a9b3e
 path:
-  description: The directory of the virtual environment. Empty when O(ignore:digest) is.
+  description: The directory of the virtual environment. Empty if O(ignore:digest) is empty.
   returned: success
   type: str
   sample: /srv/myapp/venvs/5c1d2f0a9b3e
 link:
-  description: The link to the virtual environment. Empty without a requested link.
+  description: The link to the virtual environment. Empty if the option is not set.
   returned: success
   type: str
   sample: /srv/myapp/venv
@@ -226,63 +226,65 @@ from ansible_collections.flaskops.production.plugins.module_utils import _depend
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._build_unit import BuildError
 from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
-    VENV,
-    MissingInterpreter,
-    NotThereYet,
-    Settings,
+    VENV_OPTIONS,
+    MissingInputError,
+    MissingInterpreterError,
     VenvError,
-    current_target,
-    find,
+    VenvSettings,
     is_complete,
-    settings_of,
+    parse_settings,
+    plan_venv,
+    read_link_target,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import sentence
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._installer import (
     Builder,
-    installed,
+    list_packages,
     remove_leftovers,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import refuse_unsupported
+from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._releases import note_link
 
 SECRET_OPTIONS = ("environment", "index_url", "extra_index_urls")
-HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
-def run(settings: Settings, check_mode: bool) -> dict[str, Any]:
-    before = current_target(settings.link, settings.directory) if settings.link else None
+def ensure_venv(settings: VenvSettings, check_mode: bool) -> dict[str, Any]:
+    before = read_link_target(settings.link, settings.directory) if settings.link else None
     try:
-        wanted = find(settings, will_be_linked=not check_mode)
-    except NotThereYet as reason:
-        missing = isinstance(reason, MissingInterpreter)
+        plan = plan_venv(settings, will_be_linked=not check_mode)
+    except MissingInputError as error:
+        missing = isinstance(error, MissingInterpreterError)
         if missing and settings.report_missing and not check_mode:
-            return _result(settings, "", False, [], "", before, before, missing=True)
+            return _format_result(settings, "", False, [], "", before, before, missing=True)
         if not check_mode:
             raise
-        # The play has not put it in place, because it runs in check mode; what it will find there is unknown.
-        return _result(settings, "", True, [], "", before, "to be built", str(reason), missing)
-    interpreter, after = wanted.interpreter, wanted.link_text
-    built = not is_complete(wanted.path)
+        # Earlier tasks did not create it, because the play runs in check mode.
+        return _format_result(settings, "", True, [], "", before, "to be built", str(error), missing)
+    interpreter, after = plan.interpreter, plan.link_text
+    built = not is_complete(plan.path)
     if built:
-        builder = Builder(settings, wanted.files, interpreter, wanted.path)
+        builder = Builder(settings, plan.files, interpreter, plan.path)
         try:
             builder.check_interpreter()
-        except MissingInterpreter:
+        except MissingInterpreterError:
             if not check_mode and not settings.report_missing:
                 raise
-            then = after if check_mode else before
-            return _result(settings, wanted.digest, check_mode, [], interpreter.path, before, then, missing=True)
+            link_after = after if check_mode else before
+            return _format_result(
+                settings, plan.digest, check_mode, [], interpreter.path, before, link_after, missing=True
+            )
         built = check_mode or builder.build()
     if settings.link and not check_mode:
         note_link(settings.directory, settings.link)
     if after != before and settings.link and after and not check_mode:
-        _symlink.swap(settings.link, after, sync=True)
-    return _result(settings, wanted.digest, built, installed(wanted.path), interpreter.path, before, after)
+        _symlink.swap_link(settings.link, after, sync=True)
+    return _format_result(settings, plan.digest, built, list_packages(plan.path), interpreter.path, before, after)
 
 
-def _result(
-    settings: Settings,
+def _format_result(
+    settings: VenvSettings,
     digest: str,
     built: bool,
     packages: list[str],
@@ -296,8 +298,8 @@ def _result(
     old: dict[str, Any] = {"link": before}
     new: dict[str, Any] = {"link": after}
     if built:
-        old["set"] = None
-        new["set"] = path or "to be built"
+        old["venv"] = None
+        new["venv"] = path or "to be built"
         new["packages"] = packages or note or "known after the build"
     header = settings.link or path or settings.directory
     return {
@@ -313,8 +315,8 @@ def _result(
     }
 
 
-def secrets_of(params: dict[str, Any]) -> set[str]:
-    """The parts of index URLs that an installer may print by themselves."""
+def find_url_secrets(params: dict[str, Any]) -> set[str]:
+    """Return the user names and passwords of index URLs, which an installer may print without the URL."""
     found: set[str] = set()
     for url in [params["index_url"] or "", *params["extra_index_urls"]]:
         with contextlib.suppress(ValueError):
@@ -323,37 +325,39 @@ def secrets_of(params: dict[str, Any]) -> set[str]:
     return found
 
 
-def shown_arguments(params: dict[str, Any]) -> dict[str, Any]:
-    """The arguments as they may be shown: secret options hidden, and no credentials in the URLs of the others."""
-    shown = json.loads(dependencies.masked(json.dumps({k: v for k, v in params.items() if k not in SECRET_OPTIONS})))
-    shown.update({name: HIDDEN if params[name] else params[name] for name in SECRET_OPTIONS})
-    return shown
+def mask_arguments(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments with secret options masked, and without credentials in the URLs of the others."""
+    masked = json.loads(
+        dependencies.mask_user_info(json.dumps({k: v for k, v in params.items() if k not in SECRET_OPTIONS}))
+    )
+    masked.update({name: MASK if params[name] else params[name] for name in SECRET_OPTIONS})
+    return masked
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**VENV, "report_missing": {"type": "bool", "default": False}},
+        argument_spec={**VENV_OPTIONS, "report_missing": {"type": "bool", "default": False}},
         supports_check_mode=True,
     )
-    refuse_unsupported(module)
+    require_supported_platform(module)
     params = module.params
-    invocation = {"module_args": shown_arguments(params)}
+    invocation = {"module_args": mask_arguments(params)}
     try:
-        settings = settings_of(params, report_missing=params["report_missing"])
+        settings = parse_settings(params, report_missing=params["report_missing"])
     except VenvError as error:
         module.fail_json(msg=str(error), invocation=invocation)
-    # A short value such as "1" hides nothing, but would make holes into every message.
-    module.no_log_values = {value for value in module.no_log_values | secrets_of(params) if len(value) > 3}
+    # A short value such as "1" is no secret, and masking it would damage most messages.
+    module.no_log_values = {value for value in module.no_log_values | find_url_secrets(params) if len(value) > 3}
     os.umask(0o022)
     try:
         if not module.check_mode:
             remove_leftovers(settings.directory)
-        result = run(settings, module.check_mode)
+        result = ensure_venv(settings, module.check_mode)
     except (VenvError, BuildError, _symlink.SymlinkError) as error:
         module.fail_json(msg=str(error), invocation=invocation)
     except OSError as error:
-        module.fail_json(msg=sentence(error, settings.directory), invocation=invocation)
-    # Nothing of the result comes from a secret, and a value that happens to be part of a path must not hide it.
+        module.fail_json(msg=format_error(error, settings.directory), invocation=invocation)
+    # The result contains no secrets, and a secret that equals a part of a path must not mask it.
     module.no_log_values = set()
     if not module._diff:
         del result["diff"]

@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    discard,
-    open_directory,
-    sweep,
+    make_temporary_name,
+    open_directory_fd,
+    remove_if_exists,
+    remove_stale_names,
     sync_directory,
-    temporary_name,
 )
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
 
@@ -37,10 +37,10 @@ def publish_archive(archive: str, directory: str, name: str) -> None:
 
 
 def _copy_archive(archive: str, directory: str, name: str) -> None:
-    directory_fd = open_directory(directory)
-    temporary = temporary_name(PREFIX)
+    directory_fd = open_directory_fd(directory)
+    temporary = make_temporary_name(PREFIX)
     try:
-        sweep(directory_fd, PREFIX)
+        remove_stale_names(directory_fd, PREFIX)
         with open(Path(directory, temporary), "xb") as file:
             with open(archive, "rb") as source:
                 shutil.copyfileobj(source, file)
@@ -50,7 +50,7 @@ def _copy_archive(archive: str, directory: str, name: str) -> None:
         os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
         sync_directory(directory_fd)
     except BaseException:
-        discard(temporary, directory_fd)
+        remove_if_exists(temporary, directory_fd)
         raise
     finally:
         os.close(directory_fd)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
 from ansible_collections.flaskops.production.plugins.plugin_utils import _archive, _git, _sensitive, _signature, _tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._directory import (
     is_excluded,
@@ -196,7 +196,7 @@ def _copy_archive(request: SourceRequest, work: Path) -> Path:
     copy = work / COPY
     shutil.copyfile(path, copy)
     if request.archive_checksum:
-        _archive.verify_checksum(str(path), file_sha256(copy), _archive.parse_checksum(request.archive_checksum))
+        _archive.verify_checksum(str(path), hash_file(copy), _archive.parse_checksum(request.archive_checksum))
     return copy
 
 

@@ -10,7 +10,7 @@ import re
 
 from ansible_collections.flaskops.production.plugins.module_utils import _dependencies
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import contradictions
+from ansible_collections.flaskops.production.plugins.module_utils._requirement_rules import find_contradictions
 from ansible_collections.flaskops.production.plugins.module_utils._staged import check_static_paths
 from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import VENV_LINK, SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._tree import (
@@ -55,7 +55,7 @@ def check_tree(tree: SourceTree, request: SourceRequest) -> None:
                 f"venv_require_hashes: true, but {tree.label} has requirements without hashes: {' '.join(errors[:5])} "
                 "Accepted are requirements pinned with == and --hash (pip-compile --generate-hashes writes them)."
             )
-    errors = contradictions(texts, request.packages, request.only_binary, request.index)
+    errors = find_contradictions(texts, request.packages, request.only_binary, request.index)
     if errors:
         raise SourceError(f"{tree.label} has requirements that contradict the settings: {' '.join(errors[:5])}")
     check_wsgi(tree, request, texts)
@@ -133,10 +133,10 @@ def read_requirements(tree: SourceTree, names: tuple[str, ...]) -> dict[str, str
         if content is None:
             raise _build_missing_error(tree, name, includer)
         texts[name] = content.decode("utf-8", "replace")
-        if _dependencies.kind(name) == _dependencies.REQUIREMENTS:
+        if _dependencies.detect_format(name) == _dependencies.REQUIREMENTS:
             # pip expands environment variables. Their values are known on the host only.
-            found = [other for other in _dependencies.includes(texts[name]) if "${" not in other]
-            waiting += [(_dependencies.include_name(name, other), name) for other in found]
+            found = [other for other in _dependencies.find_includes(texts[name]) if "${" not in other]
+            waiting += [(_dependencies.resolve_include(name, other), name) for other in found]
     return texts
 
 

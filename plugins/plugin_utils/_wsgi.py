@@ -94,22 +94,26 @@ def _has_other_provider(tree: SourceTree, request: SourceRequest, texts: Mapping
         request.packages
     )
     # A package that is built from a directory of the source.
-    built = [line for line in lines if _dependencies.local_path(line) and _dependencies.name_of(line) is None]
+    built = [line for line in lines if _dependencies.parse_local_path(line) and _dependencies.parse_name(line) is None]
     if built and any(entry.path.endswith((f"/{path}.py", f"/{path}/__init__.py")) for entry in tree.list_files()):
         return True
     if top in LOCAL_MODULE_NAMES:
         return False
     if not _find_applications(tree):
         return bool(texts or request.packages)
-    plain = _dependencies.normalise(top)
-    names = [_dependencies.name_of(line) for line in lines if line not in built]
+    plain = _dependencies.normalize_name(top)
+    names = [_dependencies.parse_name(line) for line in lines if line not in built]
     # In a lock file or a project file, any occurrence of the name counts.
-    names += [text for name, text in texts.items() if _dependencies.kind(name) != _dependencies.REQUIREMENTS]
+    names += [text for name, text in texts.items() if _dependencies.detect_format(name) != _dependencies.REQUIREMENTS]
     return any(name is None or plain in name or name in plain for name in names)
 
 
 def _parse_requirement_lines(name: str, text: str) -> list[_dependencies.Line]:
-    return _dependencies.requirements(text) if _dependencies.kind(name) == _dependencies.REQUIREMENTS else []
+    return (
+        _dependencies.parse_requirements(text)
+        if _dependencies.detect_format(name) == _dependencies.REQUIREMENTS
+        else []
+    )
 
 
 # --- names in modules ------------------------------------------------------------------------------------------------

@@ -14,19 +14,22 @@ import stat
 import time
 from typing import IO, Iterator
 
-# A temporary name lives for a few system calls; one that is older than this belongs to a run that was killed.
+# A temporary name exists for a few system calls only. An older one was left by a killed run.
 STALE_SECONDS = 60
-# How the temporary names of files begin.
-WRITING = ".flaskops-write-"
+# Prefix of the temporary names of files.
+WRITE_PREFIX = ".flaskops-write-"
 
 
-def temporary_name(prefix: str) -> str:
-    """A unique name, from which a later run can detect whether its process is still alive."""
+def make_temporary_name(prefix: str) -> str:
+    """Return a unique name with the process ID, so that a later run can check whether the process still exists."""
     return f"{prefix}{os.getpid()}-{secrets.token_hex(8)}"
 
 
-def sentence(error: Exception, directory: str) -> str:
-    """The error as an operator should read it. Where a write fails for lack of room, the kernel names no path."""
+def format_error(error: Exception, directory: str) -> str:
+    """Format an error for an operator.
+
+    The kernel names no path if a write fails for lack of space; the directory is named instead.
+    """
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     path = error.filename2 or error.filename or directory
@@ -34,28 +37,28 @@ def sentence(error: Exception, directory: str) -> str:
     return f"{path}: {error.strerror}.{remedy}"
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file's bytes."""
+def hash_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
     with open(path, "rb") as stream:
-        return stream_sha256(stream)
+        return hash_stream(stream)
 
 
-def stream_sha256(stream: IO[bytes]) -> str:
-    """The SHA-256 of the bytes of an open file, from where it is read."""
+def hash_stream(stream: IO[bytes]) -> str:
+    """Return the SHA-256 of an open file in hexadecimal, from its current position to its end."""
     digest = hashlib.sha256()
     for block in iter(lambda: stream.read(1 << 20), b""):
         digest.update(block)
     return digest.hexdigest()
 
 
-def open_directory(path: str, dir_fd: int | None = None) -> int:
+def open_directory_fd(path: str, dir_fd: int | None = None) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
 @contextlib.contextmanager
-def opened_directory(path: str, dir_fd: int | None = None) -> Iterator[int]:
-    """A descriptor of the directory, while the context lasts."""
-    fd = open_directory(path, dir_fd)
+def open_directory(path: str, dir_fd: int | None = None) -> Iterator[int]:
+    """Open a directory and yield its descriptor. The descriptor is closed with the context."""
+    fd = open_directory_fd(path, dir_fd)
     try:
         yield fd
     finally:
@@ -63,7 +66,7 @@ def opened_directory(path: str, dir_fd: int | None = None) -> Iterator[int]:
 
 
 def sync_directory(fd: int) -> None:
-    """Make the names in the directory durable. A file system without fsync for directories has nothing to flush."""
+    """Flush the names in a directory to disk. File systems without fsync for directories are ignored."""
     try:
         os.fsync(fd)
     except OSError as error:
@@ -71,7 +74,7 @@ def sync_directory(fd: int) -> None:
             raise
 
 
-def _is_running(pid: int) -> bool:
+def _is_process_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -85,13 +88,13 @@ def _is_leftover(name: str, prefix: str, modified: float, stale: float) -> bool:
     pid, _separator, token = name[len(prefix) :].partition("-")
     if not (pid.isdigit() and token):
         return False
-    return time.time() - modified > stale or not _is_running(int(pid))
+    return time.time() - modified > stale or not _is_process_running(int(pid))
 
 
-def sweep(directory_fd: int, prefix: str, stale: float = STALE_SECONDS) -> list[str]:
-    """Remove the temporary links and files that killed runs left in the directory, and return their names.
+def remove_stale_names(directory_fd: int, prefix: str, stale: float = STALE_SECONDS) -> list[str]:
+    """Remove temporary links and files of killed runs from a directory, and return their names.
 
-    A sweep is housekeeping: a name that can't be removed now waits for the next run.
+    Errors are ignored: the next run tries again.
     """
     removed = []
     for name in os.listdir(directory_fd):
@@ -108,38 +111,38 @@ def sweep(directory_fd: int, prefix: str, stale: float = STALE_SECONDS) -> list[
     return removed
 
 
-def discard(name: str, directory_fd: int) -> None:
-    """Remove a temporary name, wherever it points; it is fine when it is gone already."""
+def remove_if_exists(name: str, directory_fd: int) -> None:
+    """Remove a file or link if it exists. A link is not followed."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory_fd)
 
 
-def write_temporary(directory_fd: int, data: bytes, mode: int, uid: int, gid: int, prefix: str) -> str:
-    """Write a file under a temporary name, flush it, and return the name.
+def write_temporary_file(directory_fd: int, data: bytes, mode: int, uid: int, gid: int, prefix: str) -> str:
+    """Write a file under a temporary name, flush it to disk, and return the name.
 
-    The bytes are readable by nobody else before owner and mode are right.
+    No other user can read the file before its owner and mode are set.
     """
-    temporary = temporary_name(prefix)
+    temporary = make_temporary_name(prefix)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
     try:
         with os.fdopen(fd, "wb") as stream:
             stream.write(data)
             stream.flush()
-            # chown clears the set-id bits, so the mode comes after it.
+            # chown clears the set-ID bits, so the mode is set after it.
             if uid != -1 or gid != -1:
                 os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
     except BaseException:
-        discard(temporary, directory_fd)
+        remove_if_exists(temporary, directory_fd)
         raise
     return temporary
 
 
 @contextlib.contextmanager
-def named(path: str) -> Iterator[None]:
-    """Let an error name this path, and not the temporary name beside it that nobody has heard of."""
+def replace_error_path(path: str) -> Iterator[None]:
+    """Replace the path in an OSError, which otherwise names a temporary file."""
     try:
         yield
     except OSError as error:
@@ -155,25 +158,28 @@ def write_file(
     mode: int,
     uid: int = -1,
     gid: int = -1,
-    prefix: str = WRITING,
+    prefix: str = WRITE_PREFIX,
 ) -> None:
-    """Put a file with these bytes, owner and mode in place by one rename, and flush it.
+    """Replace a file in an open directory by one rename, and flush it to disk.
 
-    The name is never a half-written file.
+    A reader finds the old or the new content, never a part of it.
     """
-    with named(name):
-        temporary = write_temporary(directory_fd, data, mode, uid, gid, prefix)
+    with replace_error_path(name):
+        temporary = write_temporary_file(directory_fd, data, mode, uid, gid, prefix)
         try:
             os.replace(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
         except BaseException:
-            discard(temporary, directory_fd)
+            remove_if_exists(temporary, directory_fd)
             raise
     sync_directory(directory_fd)
-    sweep(directory_fd, prefix)
+    remove_stale_names(directory_fd, prefix)
 
 
-def put_file(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
-    """The same for a file whose directory can be trusted to be what its path says."""
+def replace_file(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
+    """Replace a file by one rename, and flush it to disk.
+
+    Only root may be able to write to the directories of the path. Use write_file() with a descriptor otherwise.
+    """
     directory, name = os.path.split(path)
-    with named(path), opened_directory(directory) as fd:
+    with replace_error_path(path), open_directory(directory) as fd:
         write_file(fd, name, data, mode, uid, gid)

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A directory that other users may write to, and the names in it, by its descriptor only. Private.
 
-Root must not work by path there: the owner of a directory can replace any name in it by a symbolic link at any moment.
+Root must not use paths there, because the owner of a directory can replace any name in it by a symbolic link at any
+time.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ import os
 import stat
 from typing import IO, Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import discard, temporary_name
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
+    make_temporary_name,
+    remove_if_exists,
+)
 
-# O_PATH needs no read permission: an unprivileged run passes directories that it may only search.
-ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Without O_NONBLOCK, a named pipe in place of a file would stop the run.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_PATH needs search permission only, so an unprivileged run can pass directories that it cannot read.
+ENTER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, opening a named pipe would block.
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class UnsafePathError(OSError):
-    """Why root does not follow a path, as complete sentences."""
+    """A path that root must not follow. The message is complete sentences."""
 
 
-class Found(NamedTuple):
-    """A name in an open directory, and its status. The status is never that of a link that was followed."""
+class DirectoryEntry(NamedTuple):
+    """A name in an open directory, and the result of lstat for it."""
 
     directory: Directory
     name: str
@@ -45,10 +49,10 @@ class Found(NamedTuple):
 
 
 class Directory:
-    """An open directory. Its path only names it in messages.
+    """An open directory. Its path is used in messages only.
 
-    trusted: users whose directories may lead to what other users own. None where nothing is written below: then only
-    links and hard links matter.
+    trusted holds the IDs of users whose directories may contain directories of other users. It is None if nothing is
+    written below this directory; only symbolic links and hard links are checked then.
     """
 
     def __init__(self, fd: int, path: str, trusted: frozenset[int] | None) -> None:
@@ -68,23 +72,23 @@ class Directory:
     def duplicate(self) -> Directory:
         return Directory(os.dup(self.fd), self.path, self.trusted)
 
-    def place(self, name: str) -> str:
-        """The path of a name in this directory, for messages."""
+    def join(self, name: str) -> str:
+        """Return the path of a name in this directory, for messages."""
         return os.path.join(self.path, name)
 
     # Reading
 
-    def status(self) -> os.stat_result:
+    def stat(self) -> os.stat_result:
         return os.fstat(self.fd)
 
     def lstat(self, name: str) -> os.stat_result:
         try:
             return os.lstat(name, dir_fd=self.fd)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, self.place(name)) from None
+            raise OSError(error.errno, error.strerror, self.join(name)) from None
 
-    def find(self, name: str) -> os.stat_result | None:
-        """The status of a name; None when nothing has it."""
+    def try_lstat(self, name: str) -> os.stat_result | None:
+        """Return the status of a name, or None if it does not exist."""
         try:
             return self.lstat(name)
         except FileNotFoundError:
@@ -93,49 +97,49 @@ class Directory:
     def read_link(self, name: str) -> str:
         return os.readlink(name, dir_fd=self.fd)
 
-    def names(self) -> list[str]:
-        fd = os.open(".", _LIST, dir_fd=self.fd)
+    def list_names(self) -> list[str]:
+        fd = os.open(".", _LIST_FLAGS, dir_fd=self.fd)
         try:
             return sorted(os.listdir(fd))
         finally:
             os.close(fd)
 
     def enter(self, name: str) -> Directory:
-        """Open a directory in this one."""
+        """Open a subdirectory. Raises UnsafePathError for a link, or if the owner of this directory is not trusted."""
         try:
-            fd = os.open(name, ENTER, dir_fd=self.fd)
+            fd = os.open(name, ENTER_FLAGS, dir_fd=self.fd)
         except OSError as error:
-            found = self.find(name)
+            found = self.try_lstat(name)
             if found is not None and stat.S_ISLNK(found.st_mode):
-                raise UnsafePathError(f"{self.place(name)} is a symbolic link, which is not followed.") from None
-            raise OSError(error.errno, error.strerror, self.place(name)) from None
-        deeper = Directory(fd, self.place(name), self.trusted)
+                raise UnsafePathError(f"{self.join(name)} is a symbolic link, which is not followed.") from None
+            raise OSError(error.errno, error.strerror, self.join(name)) from None
+        subdirectory = Directory(fd, self.join(name), self.trusted)
         try:
-            self._check_transition(deeper)
+            self._check_transition(subdirectory)
         except BaseException:
-            deeper.close()
+            subdirectory.close()
             raise
-        return deeper
+        return subdirectory
 
-    def _check_transition(self, deeper: Directory) -> None:
-        """Refuse what systemd-tmpfiles refuses: a user's directory that leads to what somebody else owns."""
+    def _check_transition(self, subdirectory: Directory) -> None:
+        """Refuse a directory in a directory of another unprivileged user, as systemd-tmpfiles does."""
         if self.trusted is None:
             return
-        above, below = self.status().st_uid, deeper.status().st_uid
+        above, below = self.stat().st_uid, subdirectory.stat().st_uid
         if above not in self.trusted and below != above:
             raise UnsafePathError(
-                f"{deeper.path} belongs to {user_name(below)}, but {self.path}, which leads to it, to "
-                f"{user_name(above)}, who can replace it. Let both belong to the same user, or the upper one to root."
+                f"{subdirectory.path} belongs to {get_user_name(below)}, but its parent {self.path} belongs to "
+                f"{get_user_name(above)}, who can replace it. Give both to the same user, or the parent to root."
             )
 
     def open_file(self, name: str) -> int:
-        """Open an ordinary file for reading, and nothing else."""
+        """Open a regular file for reading. Raises UnsafePathError for anything else."""
         try:
-            fd = os.open(name, _READ, dir_fd=self.fd)
+            fd = os.open(name, _READ_FLAGS, dir_fd=self.fd)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise UnsafePathError(f"{self.place(name)} is a symbolic link, which is not followed.") from None
-            raise OSError(error.errno, error.strerror, self.place(name)) from None
+                raise UnsafePathError(f"{self.join(name)} is a symbolic link, which is not followed.") from None
+            raise OSError(error.errno, error.strerror, self.join(name)) from None
         try:
             self._check_file(name, os.fstat(fd))
         except BaseException:
@@ -145,44 +149,47 @@ class Directory:
 
     def _check_file(self, name: str, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
-            raise UnsafePathError(f"{self.place(name)} is not an ordinary file.")
-        owner = self.status().st_uid
+            raise UnsafePathError(f"{self.join(name)} is not a regular file.")
+        owner = self.stat().st_uid
         if found.st_nlink > 1 and owner not in {0, os.geteuid(), found.st_uid}:
             raise UnsafePathError(
-                f"{self.place(name)} has {found.st_nlink} hard links and belongs to {user_name(found.st_uid)}, but its "
-                f"directory to {user_name(owner)}. Replace it by a copy of its own (cp, then mv)."
+                f"{self.join(name)} has {found.st_nlink} hard links and belongs to {get_user_name(found.st_uid)}, but "
+                f"its directory belongs to {get_user_name(owner)}. Replace the file by a copy (cp, then mv)."
             )
 
     @contextlib.contextmanager
-    def opened_file(self, name: str) -> Iterator[IO[bytes]]:
+    def open_stream(self, name: str) -> Iterator[IO[bytes]]:
         with os.fdopen(self.open_file(name), "rb") as stream:
             yield stream
 
     # Writing
 
-    def make(self, name: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
-        """Make a directory that has its owner and mode from the moment it has its name."""
-        temporary = temporary_name(prefix)
+    def make_directory(self, name: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
+        """Create a directory. It gets its name after its owner and mode are set."""
+        temporary = make_temporary_name(prefix)
         os.mkdir(temporary, 0o700, dir_fd=self.fd)
         try:
-            fd = os.open(temporary, _LIST, dir_fd=self.fd)
+            fd = os.open(temporary, _LIST_FLAGS, dir_fd=self.fd)
             try:
-                settle(fd, uid, gid, mode)
+                set_owner_and_mode(fd, uid, gid, mode)
                 os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             except BaseException:
                 os.close(fd)
                 raise
-            return Directory(fd, self.place(name), self.trusted)
+            return Directory(fd, self.join(name), self.trusted)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.rmdir(temporary, dir_fd=self.fd)
             raise
 
     @contextlib.contextmanager
-    def replacing(self, name: str, prefix: str, sync: bool = True) -> Iterator[IO[bytes]]:
-        """A new file that takes the name when the context ends well. It is root's own until the caller settles it."""
-        temporary = temporary_name(prefix)
-        fd = os.open(temporary, _CREATE, 0o600, dir_fd=self.fd)
+    def open_replacement(self, name: str, prefix: str, sync: bool = True) -> Iterator[IO[bytes]]:
+        """Open a new file that replaces a name when the context ends without an exception.
+
+        The file belongs to root with mode 0600 unless the caller changes it.
+        """
+        temporary = make_temporary_name(prefix)
+        fd = os.open(temporary, _CREATE_FLAGS, 0o600, dir_fd=self.fd)
         try:
             with os.fdopen(fd, "w+b") as stream:
                 yield stream
@@ -191,44 +198,46 @@ class Directory:
                     os.fsync(stream.fileno())
             os.replace(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
-            discard(temporary, self.fd)
+            remove_if_exists(temporary, self.fd)
             raise
 
-    def put_link(self, name: str, text: str, prefix: str) -> None:
-        """Put a symbolic link in place by one rename."""
-        temporary = temporary_name(prefix)
+    def replace_link(self, name: str, text: str, prefix: str) -> None:
+        """Create or replace a symbolic link by one rename."""
+        temporary = make_temporary_name(prefix)
         os.symlink(text, temporary, dir_fd=self.fd)
         try:
             os.replace(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
-            discard(temporary, self.fd)
+            remove_if_exists(temporary, self.fd)
             raise
 
-    def settle(self, name: str, uid: int, gid: int, mode: int) -> bool:
-        """Give a file or directory its owner and mode; whether it had others."""
-        fd = os.open(name, _READ, dir_fd=self.fd)
+    def set_owner_and_mode(self, name: str, uid: int, gid: int, mode: int) -> bool:
+        """Set owner and mode of a file or directory. Returns whether they changed."""
+        fd = os.open(name, _READ_FLAGS, dir_fd=self.fd)
         try:
             found = os.fstat(fd)
             own_file = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
             if not (own_file or stat.S_ISDIR(found.st_mode)):
-                raise UnsafePathError(f"{self.place(name)} is not an ordinary file with one name.")
-            return settle(fd, uid, gid, mode)
+                raise UnsafePathError(
+                    f"{self.join(name)} is neither a directory nor a regular file with one hard link."
+                )
+            return set_owner_and_mode(fd, uid, gid, mode)
         finally:
             os.close(fd)
 
 
-def settle(fd: int, uid: int, gid: int, mode: int, reached: str | None = None) -> bool:
-    """Give what is open its owner, group and mode; whether it had others.
+def set_owner_and_mode(fd: int, uid: int, gid: int, mode: int, proc_path: str | None = None) -> bool:
+    """Set owner, group and mode of an open file or directory. Returns whether they changed.
 
-    reached is its path where the descriptor alone does not do: fchown and fchmod refuse one that was opened with
-    O_PATH, as a socket has to be. The link in /proc leads to what was opened, not to its name.
+    fchown and fchmod refuse a descriptor opened with O_PATH, which is the only way to open a socket. In that case,
+    proc_path is /proc/self/fd/<fd>, which always refers to the opened file.
     """
-    target = fd if reached is None else reached
+    target = fd if proc_path is None else proc_path
     found, changed = os.fstat(fd), False
     if (found.st_uid, found.st_gid) != (uid, gid):
         os.chown(target, uid, gid)
         changed = True
-    # chown may have cleared the set-id bits, so the mode is read again.
+    # chown may have cleared the set-ID bits, so the mode is read again.
     if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
         os.chmod(target, mode)
         changed = True

@@ -11,16 +11,19 @@ import os
 import time
 from typing import Iterator
 
-INTERVAL = 0.2
+POLL_SECONDS = 0.2
 
 
 class LockTimeoutError(Exception):
-    """Another process has held a file for too long."""
+    """Another process still holds the lock at the deadline."""
 
 
 @contextlib.contextmanager
-def locked(path: str, deadline: float) -> Iterator[None]:
-    """Hold a file, which is made where it is missing, in a directory of root's. Wait for it until the deadline."""
+def hold_lock(path: str, deadline: float) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which is created if missing, in a directory of root.
+
+    The deadline is a time of time.monotonic(). Raises LockTimeoutError after it.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         while True:
@@ -30,7 +33,7 @@ def locked(path: str, deadline: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise LockTimeoutError(path) from None
-                time.sleep(INTERVAL)
+                time.sleep(POLL_SECONDS)
         yield
     finally:
         os.close(fd)

@@ -11,110 +11,112 @@ import stat
 import subprocess
 from typing import Callable, Iterator
 
-# More than any package has, and few enough for one descriptor each.
-DEPTH = 100
+# Deeper than any package, and low enough to hold one descriptor for each level.
+MAX_DEPTH = 100
 
 
 class OwnershipError(Exception):
-    """What a build has left that can't be part of an immutable tree, as a complete sentence."""
+    """A file that cannot be part of an immutable tree. The message is a complete sentence."""
 
 
-def _directory(name: str, dir_fd: int | None = None) -> int:
+def _open_directory_fd(name: str, dir_fd: int | None = None) -> int:
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
 @contextlib.contextmanager
-def _opened(name: str, dir_fd: int | None = None) -> Iterator[int]:
-    fd = _directory(name, dir_fd)
+def _open_directory(name: str, dir_fd: int | None = None) -> Iterator[int]:
+    fd = _open_directory_fd(name, dir_fd)
     try:
         yield fd
     finally:
         os.close(fd)
 
 
-def give(path: str, uid: int, gid: int) -> None:
-    """Make a tree that root has just made a user's own. Modes stay, except that its owner may write."""
-    with _opened(path) as fd:
-        _give(fd, uid, gid)
+def chown_tree(path: str, uid: int, gid: int) -> None:
+    """Change the owner of a tree that root has just created. Modes are kept."""
+    with _open_directory(path) as fd:
+        _chown_tree(fd, uid, gid)
 
 
-def _give(fd: int, uid: int, gid: int) -> None:
+def _chown_tree(fd: int, uid: int, gid: int) -> None:
     for name in os.listdir(fd):
         info = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if stat.S_ISDIR(info.st_mode):
-            with _opened(name, fd) as below:
-                _give(below, uid, gid)
+            with _open_directory(name, fd) as below:
+                _chown_tree(below, uid, gid)
         else:
             os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
     os.fchown(fd, uid, gid)
 
 
-def take(path: str, uid: int, gid: int, link_allowed: Callable[[str, str], bool]) -> None:
-    """Make a tree its owner's, readable by everybody and writable by nobody else, once no process can change it.
+def secure_tree(path: str, uid: int, gid: int, link_allowed: Callable[[str, str], bool]) -> None:
+    """Make a tree readable for all users and writable for its new owner only. No process may still write to it.
 
-    Set-id bits, write permissions and access lists are removed. Refused are files that have another name, which may be
-    anywhere, files that are neither regular nor links, and links that link_allowed(path below the tree, text) refuses.
+    Set-ID bits, other write permissions and access control lists are removed. Raises OwnershipError for files with
+    several hard links, for special files, and for links that link_allowed(path below the tree, text) refuses.
     """
-    with _opened(path) as fd:
-        _take(fd, "", os.fstat(fd).st_dev, (uid, gid), link_allowed)
+    with _open_directory(path) as fd:
+        _secure_tree(fd, "", os.fstat(fd).st_dev, (uid, gid), link_allowed)
 
 
-def _take(fd: int, below: str, device: int, owner: tuple[int, int], link_allowed: Callable[[str, str], bool]) -> None:
-    if below.count("/") > DEPTH:
-        raise OwnershipError(f"'{below[:80]}…' lies more than {DEPTH} directories deep.")
-    # From the top: nobody else can reach what is below from now on.
-    _settle(fd, owner, 0o755)
+def _secure_tree(
+    fd: int, below: str, device: int, owner: tuple[int, int], link_allowed: Callable[[str, str], bool]
+) -> None:
+    if below.count("/") > MAX_DEPTH:
+        raise OwnershipError(f"'{below[:80]}…' is more than {MAX_DEPTH} directories deep.")
+    # Top down: once a directory is secured, no other user can change the names in it.
+    _set_owner_and_mode(fd, owner, 0o755)
     for name in os.listdir(fd):
         path = f"{below}/{name}" if below else name
         info = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if info.st_dev != device:
-            raise OwnershipError(f"'{path}' lies on another file system.")
+            raise OwnershipError(f"'{path}' is on another file system.")
         if stat.S_ISDIR(info.st_mode):
-            with _opened(name, fd) as directory:
-                _take(directory, path, device, owner, link_allowed)
+            with _open_directory(name, fd) as directory:
+                _secure_tree(directory, path, device, owner, link_allowed)
         elif stat.S_ISLNK(info.st_mode):
             text = os.readlink(name, dir_fd=fd)
             if not link_allowed(path, text):
                 raise OwnershipError(f"'{path}' is a link to '{text}', which leads out of the directory.")
             os.chown(name, *owner, dir_fd=fd, follow_symlinks=False)
         elif stat.S_ISREG(info.st_mode):
-            _take_file(fd, name, path, owner)
+            _secure_file(fd, name, path, owner)
         else:
             raise OwnershipError(f"'{path}' is neither a file, a directory nor a link.")
 
 
-def _take_file(parent: int, name: str, path: str, owner: tuple[int, int]) -> None:
+def _secure_file(parent: int, name: str, path: str, owner: tuple[int, int]) -> None:
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
     try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
-            raise OwnershipError(f"'{path}' has another name (a hard link), through which it could be changed.")
-        _settle(fd, owner, 0o644 | (0o111 if info.st_mode & 0o100 else 0))
+            raise OwnershipError(f"'{path}' has several hard links, so it could be changed under another name.")
+        _set_owner_and_mode(fd, owner, 0o644 | (0o111 if info.st_mode & 0o100 else 0))
     finally:
         os.close(fd)
 
 
-def _settle(fd: int, owner: tuple[int, int], mode: int) -> None:
+def _set_owner_and_mode(fd: int, owner: tuple[int, int], mode: int) -> None:
     for attribute in os.listxattr(fd):
         if attribute.startswith("system.posix_acl"):
             os.removexattr(fd, attribute)
     info = os.fstat(fd)
     if (info.st_uid, info.st_gid) != owner:
         os.fchown(fd, *owner)
-    # chown may have changed the set-id bits.
+    # chown may have cleared the set-ID bits.
     if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
         os.fchmod(fd, mode)
 
 
-def link_within(path: str, text: str) -> bool:
-    """Whether a link below a tree leads to a place in that tree, by its text alone."""
+def is_link_within(path: str, text: str) -> bool:
+    """Return whether the text of a link, at a path below a tree, names a path in the same tree."""
     if os.path.isabs(text):
         return False
     return not os.path.normpath(os.path.join(os.path.dirname(path), text)).startswith("..")
 
 
-def remove(path: str) -> None:
-    """Remove whatever is there, never what a link leads to, however deep it is."""
+def remove_tree(path: str) -> None:
+    """Remove a file, link or tree of any depth. Links are not followed. Raises OSError on failure."""
     if not os.path.lexists(path):
         return
     done = subprocess.run(

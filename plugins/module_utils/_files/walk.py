@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ways to files below directories that other users may write to. Private.
 
-Every step opens one name in a directory that is open already, and follows no link. Where a link may be followed, its
-text is read and walked in the same way.
+Each step opens one name in an open directory without following a link. If a link may be followed, its text is read and
+resolved in the same way.
 """
 
 from __future__ import annotations
@@ -16,154 +16,156 @@ import stat
 from typing import Callable, Iterable, Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
-    ENTER,
+    ENTER_FLAGS,
     Directory,
-    Found,
+    DirectoryEntry,
     UnsafePathError,
 )
 
 MAX_LINKS = 40
-# Decides on a link: the directory that it is in, its name, its status and its text. It raises to refuse it.
-Links = Callable[[Directory, str, os.stat_result, str], None]
+# Checks a link, given its directory, name, status and text. Raises UnsafePathError to refuse it.
+LinkCheck = Callable[[Directory, str, os.stat_result, str], None]
 
 
-def _parts(path: str) -> list[str]:
+def _split_path(path: str) -> list[str]:
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
-def _trusted(more: Iterable[int] = ()) -> frozenset[int]:
+def _trusted_uids(more: Iterable[int] = ()) -> frozenset[int]:
     return frozenset({0, os.geteuid(), *more})
 
 
-def _root(trusted: frozenset[int] | None) -> Directory:
-    return Directory(os.open("/", ENTER), "/", trusted)
+def _open_root(trusted: frozenset[int] | None) -> Directory:
+    return Directory(os.open("/", ENTER_FLAGS), "/", trusted)
 
 
-def _walk(top: Directory, names: list[str], allow: Links) -> Found:
-    """Go from a directory through names and the links that are allowed, and never above the directory."""
-    way, pending, links = [top.duplicate()], names[::-1], 0
+def _resolve(top: Directory, names: list[str], allow: LinkCheck) -> DirectoryEntry:
+    """Resolve names and allowed links below a directory. Raises UnsafePathError if they lead above it."""
+    opened, pending, links = [top.duplicate()], names[::-1], 0
     try:
         while pending:
-            name, here = pending.pop(), way[-1]
+            name, current = pending.pop(), opened[-1]
             if name == "..":
-                if len(way) > 1:
-                    way.pop().close()
+                if len(opened) > 1:
+                    opened.pop().close()
                 elif top.path != "/":
                     raise UnsafePathError(f"{os.path.join(top.path, *names)} leads out of {top.path}.")
                 continue
-            info = here.lstat(name)
+            info = current.lstat(name)
             if stat.S_ISLNK(info.st_mode):
                 links += 1
                 if links > MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), here.place(name))
-                text = here.read_link(name)
-                allow(here, name, info, text)
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), current.join(name))
+                text = current.read_link(name)
+                allow(current, name, info, text)
                 if text.startswith("/"):
-                    _return(way, top, here.place(name), text)
+                    _return_to_top(opened, top, current.join(name), text)
                     text = os.path.relpath(text, top.path)
-                pending.extend(_parts(text)[::-1])
+                pending.extend(_split_path(text)[::-1])
             elif pending:
-                way.append(here.enter(name))
+                opened.append(current.enter(name))
             else:
-                return Found(way.pop(), name, info)
-        here = way.pop()
-        return Found(here, ".", here.status())
+                return DirectoryEntry(opened.pop(), name, info)
+        current = opened.pop()
+        return DirectoryEntry(current, ".", current.stat())
     finally:
-        for directory in way:
+        for directory in opened:
             directory.close()
 
 
-def _return(way: list[Directory], top: Directory, link: str, text: str) -> None:
-    """Go back to where an absolute link can be walked from."""
+def _return_to_top(opened: list[Directory], top: Directory, link: str, text: str) -> None:
+    """Close all directories but the first, from which an absolute link is resolved."""
     if os.path.normpath(text) != top.path and not text.startswith(top.path.rstrip("/") + "/"):
         raise UnsafePathError(f"{link} is a symbolic link to {text}, which leads out of {top.path}.")
-    while len(way) > 1:
-        way.pop().close()
+    while len(opened) > 1:
+        opened.pop().close()
 
 
-def _of_trusted(trusted: frozenset[int]) -> Links:
+def _allow_trusted_links(trusted: frozenset[int]) -> LinkCheck:
     def allow(directory: Directory, name: str, info: os.stat_result, text: str) -> None:
-        if not {info.st_uid, directory.status().st_uid} <= trusted:
+        if not {info.st_uid, directory.stat().st_uid} <= trusted:
             raise UnsafePathError(
-                f"{directory.place(name)} is a symbolic link to {text} that a user other than root can turn elsewhere. "
-                "Give the path that it leads to, or let root own the link and its directory."
+                f"{directory.join(name)} is a symbolic link to {text} that a user other than root can replace. "
+                "Set the path it points to, or give the link and its directory to root."
             )
 
     return allow
 
 
-def _none(directory: Directory, name: str, _info: os.stat_result, text: str) -> None:
-    raise UnsafePathError(f"{directory.place(name)} is a symbolic link to {text}, which is not followed.")
+def _refuse_links(directory: Directory, name: str, _info: os.stat_result, text: str) -> None:
+    raise UnsafePathError(f"{directory.join(name)} is a symbolic link to {text}, which is not followed.")
 
 
-def _any(_directory: Directory, _name: str, _info: os.stat_result, _text: str) -> None:
-    """Every link may be followed: the walk itself keeps it below its top."""
+def _allow_links(_directory: Directory, _name: str, _info: os.stat_result, _text: str) -> None:
+    """Allow all links: _resolve() itself refuses those that lead above its top."""
 
 
-def reach(path: str, trusted: Iterable[int] = (), reading: bool = False, links: bool = True) -> Directory:
-    """Open a directory by its absolute path. Of links, at most root's own in root's directories are followed.
+def open_directory_safely(
+    path: str, trusted: Iterable[int] = (), reading: bool = False, links: bool = True
+) -> Directory:
+    """Open a directory by its absolute path. Only links of root in directories of root are followed, if any.
 
-    Where something is written below it, a directory of a user who is not trusted must not lead to what others own.
+    Unless reading is set, raises UnsafePathError if a user who is not trusted owns a directory above one of another
+    user.
     """
-    users = _trusted(trusted)
-    with _root(None if reading else users) as top:
-        found = _walk(top, _parts(path), _of_trusted(users) if links else _none)
+    users = _trusted_uids(trusted)
+    with _open_root(None if reading else users) as top:
+        found = _resolve(top, _split_path(path), _allow_trusted_links(users) if links else _refuse_links)
     with found.directory:
         return found.directory.duplicate() if found.name == "." else found.directory.enter(found.name)
 
 
-def enter_or_make(top: Directory, path: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
-    """Open a directory below another one, and make those that are missing on the way."""
-    here = top.duplicate()
-    for name in _parts(path):
-        with here as above:
-            missing = above.find(name) is None
-            here = above.make(name, uid, gid, mode, prefix) if missing else above.enter(name)
-    return here
+def make_directories(top: Directory, path: str, uid: int, gid: int, mode: int, prefix: str) -> Directory:
+    """Open a directory below another one, and create missing directories of the path."""
+    current = top.duplicate()
+    for name in _split_path(path):
+        with current as above:
+            missing = above.try_lstat(name) is None
+            current = above.make_directory(name, uid, gid, mode, prefix) if missing else above.enter(name)
+    return current
 
 
-def beneath(top: Directory, path: str) -> Found:
-    """Find a path below a directory. Links are followed as far as they stay below it."""
-    return _walk(top, _parts(path), _any)
+def resolve_beneath(top: Directory, path: str) -> DirectoryEntry:
+    """Resolve a path below a directory. Raises UnsafePathError for links that lead out of it."""
+    return _resolve(top, _split_path(path), _allow_links)
 
 
 def open_file(path: str) -> int:
-    """Open an ordinary file for reading by its absolute path.
+    """Open a regular file for reading by its absolute path.
 
-    Links are followed, but where another user than root laid one, the file must be that user's own: otherwise he would
-    have root read what he may not.
+    Links are followed. If a user other than root can replace one of them, the file must belong to that user; otherwise
+    root would read files for users without the permission.
     """
-    laid: set[int] = set()
+    link_owners: set[int] = set()
 
-    def note(directory: Directory, _name: str, info: os.stat_result, _text: str) -> None:
-        laid.update({info.st_uid, directory.status().st_uid} - _trusted())
+    def record_owners(directory: Directory, _name: str, info: os.stat_result, _text: str) -> None:
+        link_owners.update({info.st_uid, directory.stat().st_uid} - _trusted_uids())
 
-    with _root(None) as top:
-        found = _walk(top, _parts(path), note)
+    with _open_root(None) as top:
+        found = _resolve(top, _split_path(path), record_owners)
     with found.directory:
         fd = found.directory.open_file(found.name)
-    if laid and os.fstat(fd).st_uid not in laid:
+    if link_owners and os.fstat(fd).st_uid not in link_owners:
         os.close(fd)
         raise UnsafePathError(
-            f"{path} leads through a symbolic link to {found.path}, "
-            "which does not belong to the user who laid the link."
+            f"{path} leads through a symbolic link to {found.path}, which does not belong to the owner of the link."
         )
     return fd
 
 
 def read_file(path: str, size: int = -1) -> bytes:
-    """The bytes of a file, as open_file opens it, or as many of them as are wanted."""
+    """Read a file opened by open_file(), or at most size bytes of it."""
     with os.fdopen(open_file(path), "rb") as stream:
         return stream.read(size)
 
 
-def tree(directory: Directory, name: str) -> Iterator[Found]:
-    """A name and everything below it, directories before what is in them. No link is followed."""
+def walk_tree(directory: Directory, name: str) -> Iterator[DirectoryEntry]:
+    """Yield a name and everything below it, a directory before its entries. Links are not followed."""
     info = directory.lstat(name)
-    yield Found(directory, name, info)
+    yield DirectoryEntry(directory, name, info)
     if stat.S_ISDIR(info.st_mode):
-        with directory.enter(name) as deeper:
-            for below in deeper.names():
-                # It may be gone by now, as temporary files are.
+        with directory.enter(name) as subdirectory:
+            for entry_name in subdirectory.list_names():
+                # A temporary file may be gone by now.
                 with contextlib.suppress(FileNotFoundError):
-                    yield from tree(deeper, below)
+                    yield from walk_tree(subdirectory, entry_name)

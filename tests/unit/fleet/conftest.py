@@ -16,7 +16,7 @@ from ansible_collections.flaskops.production.plugins.filter import release_rollo
 from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged, _status
 from ansible_collections.flaskops.production.plugins.module_utils._activation import Rejected
 from ansible_collections.flaskops.production.plugins.module_utils._service import HealthResult
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_link
 from ansible_collections.flaskops.production.plugins.modules import release_activate, release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils import _run
 from ansible_collections.flaskops.production.tests.unit.fleet.fleet import Fleet
@@ -45,7 +45,7 @@ def fleet(run_module, monkeypatch):
             host = Path(self.home.root).parent.name
             if self.release in found.rejecting.get(host, ()):
                 raise Rejected("candidate", f"{self.release} is not borne here", "shop-next.service", time.time())
-            swap(self.home.app, os.path.join("releases", self.release))
+            swap_link(self.home.app, os.path.join("releases", self.release))
             record()
 
     monkeypatch.setenv("THIS_RUN", "")

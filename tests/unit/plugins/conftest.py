@@ -47,7 +47,7 @@ def build_unit(tmp_path_factory, monkeypatch):
         (place / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(place), prepend=os.pathsep)
     monkeypatch.setattr(_build_unit, "check_host", lambda: None)
-    monkeypatch.setattr(_build_unit, "account", lambda: (os.geteuid(), os.getegid()))
-    monkeypatch.setattr(_build_unit, "closed_directory", lambda _path: None)
+    monkeypatch.setattr(_build_unit, "ensure_build_user", lambda: (os.geteuid(), os.getegid()))
+    monkeypatch.setattr(_build_unit, "find_closed_directory", lambda _path: None)
     monkeypatch.setattr(_build_unit, "RUNTIME", str(place / "run"))
     return place

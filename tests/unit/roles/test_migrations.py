@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which host of a play runs a migration, and when none does. In check mode, which tells what would be run."""
+"""The choice of the host that runs a migration, tested in check mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._migrations im
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.tests.unit.roles.playing import play
 
-# For each application: whether each host needs to activate its release, and whether it has migrated for it.
+# For each application and host: whether an activation is needed, and whether the host has migrated.
 HOSTS = {
     "new": {"web1": (True, False), "web2": (True, False)},
     "commandadded": {"web1": (False, False), "web2": (False, False)},
@@ -25,7 +25,7 @@ EXPECTED = {"new": ["web1"], "commandadded": ["web1"], "done": [], "doneonanothe
 
 @pytest.fixture(scope="module")
 def migrations(tmp_path_factory):
-    """The hosts that would run the migration of each application."""
+    """Return the hosts that would run the migration of each application."""
     directory = tmp_path_factory.mktemp("migrations")
     hosts = {
         host: {
@@ -56,12 +56,12 @@ def migrations(tmp_path_factory):
 
 
 @pytest.mark.parametrize("app", HOSTS)
-def test_one_host_migrates_unless_one_of_them_has(migrations, app):
+def test_one_host_migrates_unless_another_has(migrations, app):
     assert migrations[app] == EXPECTED[app]
 
 
 def test_a_host_beyond_the_limit_is_asked_before_a_migration_is_run_again(tmp_path):
-    """A canary has migrated; later runs are limited to the others."""
+    """A canary has migrated, and later runs are limited to the other hosts."""
     command, hosts = "flask db upgrade", {}
     for host, has_migrated in (("web1", False), ("web2", False), ("canary", True)):
         home = Home(str(tmp_path / host))
@@ -72,7 +72,7 @@ def test_a_host_beyond_the_limit_is_asked_before_a_migration_is_run_again(tmp_pa
         hosts[host] = {"flask_app_root": home.root, "__release_prepared": {"my-app": prepared}}
     given = {"flask_app_hosts": "all", "release_migrate_command": command, "__release_live": {}}
     role = {"include_role": {"name": "flaskops.production.release", "tasks_from": "migrate"}, "vars": given}
-    # Where it were run, it would fail: there is neither a unit nor an environment.
+    # Running it would fail, because there is neither a unit nor a virtual environment.
     done = play(tmp_path, hosts, [role], "--limit=web1,web2")
     assert done.returncode == 0, done.stdout + done.stderr
     for host in ("web1", "web2"):

@@ -106,8 +106,8 @@ def test_a_site_has_what_its_nginx_knows_and_nothing_that_it_warns_of(nginx_site
 def directives(gunicorn_files) -> set[str]:
     """Every directive of the role's units, and of the units that build."""
     files = [text for case in gunicorn_files(CASES).values() for path, text in case.items() if "/systemd/" in path]
-    space = _build_unit.Space({"/a": "/b"}, {"/c": "/d"}, ("/srv",))
-    lines = [line for text in files for line in text.splitlines()] + _build_unit.properties(space, 10)
+    space = _build_unit.Mounts({"/a": "/b"}, {"/c": "/d"}, ("/srv",))
+    lines = [line for text in files for line in text.splitlines()] + _build_unit.format_properties(space, 10)
     return {match[1] for match in (re.match(r"(\w+)=", line) for line in lines) if match}
 
 

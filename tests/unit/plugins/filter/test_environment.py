@@ -14,7 +14,7 @@ from ansible_collections.flaskops.production.plugins.filter.environment import (
     environment_faults,
     environment_file,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT, unquoted
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT, unquote_value
 
 VALUES = {
     "plain": "value",
@@ -40,7 +40,7 @@ def test_shell_reads_the_original_value(tmp_path, value):
     file.write_text(environment_file({"VALUE": value}), encoding="utf-8")
     script = f'. {file}; printf "%s" "$VALUE"'
     assert subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout.decode() == value
-    assert [(name, unquoted(raw)) for name, raw in ASSIGNMENT.findall(file.read_text())] == [("VALUE", value)]
+    assert [(name, unquote_value(raw)) for name, raw in ASSIGNMENT.findall(file.read_text())] == [("VALUE", value)]
 
 
 def test_variables_are_sorted_by_name():

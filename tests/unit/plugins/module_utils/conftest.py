@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Another user of the host, who attacks while root works."""
+"""Attacks of another user of the host during operations of root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 60
 
 @pytest.fixture
 def open_path(as_root):
-    """A directory that every user can pass, unlike tmp_path."""
+    """Create a directory that all users can enter, unlike tmp_path."""
     directory = Path(tempfile.mkdtemp(prefix="attack-"))
     directory.chmod(0o755)
     yield directory
@@ -31,7 +31,7 @@ def open_path(as_root):
 
 @pytest.fixture
 def private(open_path):
-    """A directory of root with a secret file, and a function that says what is in it."""
+    """Create a directory of root with a secret file."""
     directory = open_path / "private"
     directory.mkdir(mode=0o700)
     (directory / "secret").write_text("the secret of root")
@@ -40,7 +40,7 @@ def private(open_path):
 
 
 def snapshot(directory):
-    """Everything below a directory, itself too: names, owners, modes and bytes."""
+    """Return owners, modes and contents of a directory and everything below it, by path."""
     found = {}
     for path in [directory, *sorted(directory.rglob("*"))]:
         info = os.lstat(path)
@@ -51,7 +51,7 @@ def snapshot(directory):
 
 @pytest.fixture
 def untouched(private):
-    """Nothing below the private directory changes while the test runs."""
+    """Assert that nothing below the private directory changes during the test."""
     before = snapshot(private)
     yield private
     assert snapshot(private) == before
@@ -63,7 +63,7 @@ def _attack(uid, step, started, stop):
     os.setuid(uid)
     end = time.monotonic() + SECONDS
     while not stop.is_set() and time.monotonic() < end:
-        # What it attacks may be gone, root's or busy at this moment.
+        # The attacked file may be missing, owned by root or in use at this moment.
         with contextlib.suppress(OSError):
             step()
         started.set()
@@ -71,7 +71,7 @@ def _attack(uid, step, started, stop):
 
 @contextlib.contextmanager
 def attacking(step, uid=ADA):
-    """A process of another user that repeats a step as fast as it can, at most for a minute."""
+    """Repeat a step in a process of another user as fast as possible, for at most a minute."""
     context = multiprocessing.get_context("fork")
     started, stop = context.Event(), context.Event()
     process = context.Process(target=_attack, args=(uid, step, started, stop))
@@ -91,7 +91,7 @@ def attack():
 
 
 def flip(path, link, text):
-    """A step that lets a file or directory and a link change places, so that the name is there nearly always."""
+    """Return a step that exchanges a file or directory with a link, so that the name exists nearly always."""
 
     def step():
         aside = f"{path}.aside"
@@ -113,7 +113,7 @@ def flipping():
 
 
 def rounds(enough, least=40, seconds=30):
-    """Rounds against an attacker: so many at least, and on until both of them have been first."""
+    """Yield rounds until a condition holds, between a minimum number and a time limit in seconds."""
     end = time.monotonic() + seconds
     number = 0
     while number < least or (not enough() and time.monotonic() < end):

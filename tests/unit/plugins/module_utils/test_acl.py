@@ -17,7 +17,7 @@ def file(tmp_path):
     path = tmp_path / "file"
     path.touch()
     path.chmod(0o640)
-    if _acl.read(str(path)) is None:
+    if _acl.read_acl(str(path)) is None:
         pytest.skip("the file system keeps no access control lists")
     return str(path)
 
@@ -26,44 +26,44 @@ def mode(path):
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
-def test_a_user_is_let_in_and_shut_out_without_a_trace(file):
-    assert _acl.read(file) == {}
-    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4711, 6))
-    assert _acl.users(_acl.read(file)) == {4711: 6}
-    # The mode shows the mask; the group may do what it could before.
+def test_user_is_added_and_removed_completely(file):
+    assert _acl.read_acl(file) == {}
+    _acl.write_acl(file, _acl.add_user(_acl.from_mode(0o640), 4711, 6))
+    assert _acl.get_user_rights(_acl.read_acl(file)) == {4711: 6}
+    # The mode shows the mask; the permissions of the group are the same.
     assert mode(file) == 0o660
-    assert _acl.read(file)[(_acl.GROUP, 0xFFFFFFFF)] == 4
-    _acl.write(file, _acl.without_users(_acl.read(file), {4711}))
-    assert (_acl.read(file), mode(file)) == ({}, 0o640)
+    assert _acl.read_acl(file)[(_acl.GROUP, 0xFFFFFFFF)] == 4
+    _acl.write_acl(file, _acl.remove_users(_acl.read_acl(file), {4711}))
+    assert (_acl.read_acl(file), mode(file)) == ({}, 0o640)
 
 
-def test_other_users_keep_their_rights(file):
-    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4711, 4))
-    _acl.write(file, _acl.with_user(_acl.read(file), 4712, 6))
-    # The wider mask gives the first one no more.
-    assert _acl.users(_acl.read(file)) == {4711: 4, 4712: 6}
-    _acl.write(file, _acl.without_users(_acl.read(file), {4712}))
-    assert _acl.users(_acl.read(file)) == {4711: 4}
+def test_other_users_keep_their_permissions(file):
+    _acl.write_acl(file, _acl.add_user(_acl.from_mode(0o640), 4711, 4))
+    _acl.write_acl(file, _acl.add_user(_acl.read_acl(file), 4712, 6))
+    # The wider mask does not extend the permissions of the first user.
+    assert _acl.get_user_rights(_acl.read_acl(file)) == {4711: 4, 4712: 6}
+    _acl.write_acl(file, _acl.remove_users(_acl.read_acl(file), {4712}))
+    assert _acl.get_user_rights(_acl.read_acl(file)) == {4711: 4}
 
 
-def test_what_the_mask_took_away_is_not_given_back(file):
-    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4711, 6))
+def test_permissions_revoked_by_the_mask_are_not_restored(file):
+    _acl.write_acl(file, _acl.add_user(_acl.from_mode(0o640), 4711, 6))
     os.chmod(file, 0o640)
-    assert _acl.users(_acl.read(file)) == {4711: 4}
-    _acl.write(file, _acl.with_user(_acl.read(file), 4712, 7))
-    assert _acl.users(_acl.read(file)) == {4711: 4, 4712: 7}
+    assert _acl.get_user_rights(_acl.read_acl(file)) == {4711: 4}
+    _acl.write_acl(file, _acl.add_user(_acl.read_acl(file), 4712, 7))
+    assert _acl.get_user_rights(_acl.read_acl(file)) == {4711: 4, 4712: 7}
 
 
-def test_the_default_of_a_directory(tmp_path, file):
-    assert _acl.read(str(tmp_path), _acl.DEFAULT) == {}
-    _acl.write(str(tmp_path), _acl.with_user(_acl.of_mode(0o750), 4711, 7), _acl.DEFAULT)
+def test_default_list_of_a_directory(tmp_path, file):
+    assert _acl.read_acl(str(tmp_path), _acl.DEFAULT) == {}
+    _acl.write_acl(str(tmp_path), _acl.add_user(_acl.from_mode(0o750), 4711, 7), _acl.DEFAULT)
     inner = tmp_path / "inner"
     inner.touch()
-    assert _acl.users(_acl.read(str(inner))) == {4711: 6}
+    assert _acl.get_user_rights(_acl.read_acl(str(inner))) == {4711: 6}
     for _time in range(2):
-        _acl.remove_default(str(tmp_path))
-        assert _acl.read(str(tmp_path), _acl.DEFAULT) == {}
+        _acl.remove_default_acl(str(tmp_path))
+        assert _acl.read_acl(str(tmp_path), _acl.DEFAULT) == {}
 
 
-def test_a_file_system_without_lists():
-    assert _acl.read("/proc/self") is None
+def test_file_system_without_access_control_lists():
+    assert _acl.read_acl("/proc/self") is None

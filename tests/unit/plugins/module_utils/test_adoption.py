@@ -397,7 +397,7 @@ def test_an_environment_file_of_the_unit_is_not_read_through_a_users_link(shop, 
     assert decide(shop(env_files=[str(link)])).environment == [str(link)]
     os.lchown(link, 4711, 4711)
     (said,) = plan(shop(env_files=[str(link)]), ROOT, set()).obstacles
-    assert said.startswith(f"{link} can't be copied: ") and "does not belong to the user who laid the link" in said
+    assert said.startswith(f"{link} can't be copied: ") and "does not belong to the owner of the link" in said
 
 
 def test_a_link_that_stays_in_the_old_deployment_is_followed(shop):

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._build_output import cause, plain, tail
+from ansible_collections.flaskops.production.plugins.module_utils._build_output import (
+    find_error_line,
+    get_last_lines,
+    strip_escapes,
+)
 
 PSYCOPG = """\
   error: subprocess-exited-with-error
@@ -57,17 +61,17 @@ ERROR: Failed to build installable wheels for some pyproject.toml based projects
         ("all is well\n", ""),
     ],
 )
-def test_the_line_that_tells_the_cause(output, expected):
-    assert cause(output) == expected
+def test_error_line_is_found(output, expected):
+    assert find_error_line(output) == expected
 
 
-def test_the_end_is_bounded():
-    lines = tail("x" * 5000 + "\n" + "\n".join(f"line {number}" for number in range(100)) + "\n" + "y" * 5000)
+def test_last_lines_are_limited():
+    lines = get_last_lines("x" * 5000 + "\n" + "\n".join(f"line {number}" for number in range(100)) + "\n" + "y" * 5000)
     assert len(lines) == 15 and lines[0] == "line 86" and len(lines[-1]) == 501
 
 
-def test_colours_are_no_part_of_what_was_said():
-    assert plain("\x1b[31mred\x1b[0m \x1b[2Kline\r\nä\tb\n") == "red line\nä\tb\n"
-    assert cause(plain("\x1b[1;31mModuleNotFoundError: No module named 'x'\x1b[0m")) == (
+def test_terminal_sequences_are_removed():
+    assert strip_escapes("\x1b[31mred\x1b[0m \x1b[2Kline\r\nä\tb\n") == "red line\nä\tb\n"
+    assert find_error_line(strip_escapes("\x1b[1;31mModuleNotFoundError: No module named 'x'\x1b[0m")) == (
         "ModuleNotFoundError: No module named 'x'"
     )

@@ -10,13 +10,13 @@ import time
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _build_space, _build_unit
-from ansible_collections.flaskops.production.plugins.module_utils._build_unit import BuildError, Space
+from ansible_collections.flaskops.production.plugins.module_utils._build_unit import BuildError, Mounts
 
-SPACE = Space({"/srv/a/venvs/1": "/srv/a/venvs/1"}, {"/srv/a/releases/1": "/srv/a/releases/1"}, ("/srv",))
+SPACE = Mounts({"/srv/a/venvs/1": "/srv/a/venvs/1"}, {"/srv/a/releases/1": "/srv/a/releases/1"}, ("/srv",))
 
 
-def test_the_unit_has_no_rights_and_sees_what_it_needs():
-    lines = _build_unit.properties(SPACE, 12.9)
+def test_unit_is_sandboxed_and_has_its_mounts():
+    lines = _build_unit.format_properties(SPACE, 12.9)
     assert {
         "User=flaskops-build",
         "Group=flaskops-build",
@@ -33,23 +33,24 @@ def test_the_unit_has_no_rights_and_sees_what_it_needs():
     } <= set(lines)
 
 
-def test_paths_are_quoted_as_systemd_reads_them():
-    lines = _build_unit.properties(Space({'/a b:c"\\': "/x"}, {}, ()), 5)
+def test_paths_are_quoted_for_systemd():
+    lines = _build_unit.format_properties(Mounts({'/a b:c"\\': "/x"}, {}, ()), 5)
     assert lines[-1] == r"BindPaths=/x:/a\ b\:c\"\\"
 
 
-def test_other_applications_are_hidden_wherever_they_lie(tmp_path, monkeypatch):
-    assert _build_unit.hidden_directories("/srv/myapp") == ("/home", "/root", "/srv")
-    monkeypatch.setattr(_build_unit, "needs_binding", lambda _path, _hidden: False)
+def test_other_applications_are_hidden(tmp_path, monkeypatch):
+    assert _build_unit.list_hidden_directories("/srv/myapp") == ("/home", "/root", "/srv")
+    monkeypatch.setattr(_build_unit, "needs_bind_mount", lambda _path, _hidden: False)
     for name in ("myapp/venvs", "other/shared", "another/.deploy", "tools/bin"):
         (tmp_path / name).mkdir(parents=True)
-    hidden = _build_unit.hidden_directories(_build_unit.application_root(f"{tmp_path}/myapp/venvs"))
+    hidden = _build_unit.list_hidden_directories(_build_unit.find_application_root(f"{tmp_path}/myapp/venvs"))
     assert hidden == ("/home", "/root", "/srv", f"{tmp_path}/myapp", f"{tmp_path}/another", f"{tmp_path}/other")
 
 
-def test_a_unit_for_each_directory():
+def test_each_directory_has_its_own_unit():
     names = {
-        _build_unit.unit_name(path) for path in ("/srv/a/venvs", "/srv/a/releases", "/opt/a/venvs", "/srv/b/venvs")
+        _build_unit.format_unit_name(path)
+        for path in ("/srv/a/venvs", "/srv/a/releases", "/opt/a/venvs", "/srv/b/venvs")
     }
     assert len(names) == 4
     assert all(name.startswith("flaskops-build-") and name.endswith(".service") for name in names)
@@ -57,47 +58,47 @@ def test_a_unit_for_each_directory():
 
 @pytest.fixture
 def run(tmp_path, build_unit):
-    """Run a command as a build; exit status and output."""
+    """Run a command as a build. Returns its exit status and output."""
 
     def run(*command, timeout=20, environment=None, more=()):
         script = str(tmp_path / "command")
         _build_unit.write_script(script, list(command), "/", environment or {}, os.getegid())
-        return _build_unit.run("flaskops-build-test.service", script, SPACE, timeout, more)
+        return _build_unit.run_script("flaskops-build-test.service", script, SPACE, timeout, more)
 
     return run
 
 
-def test_status_and_output_of_a_command(run):
+def test_status_and_output_of_a_command_are_returned(run):
     assert run("sh", "-c", "echo one; echo two >&2; exit 3") == (3, "one\ntwo\n")
     assert run("true") == (0, "")
 
 
-def test_a_sandbox_that_can_not_be_made_is_told(run):
+def test_sandbox_failure_is_reported(run):
     code, output = run("sh", "-c", "exit 226")
-    said = "x.service: Failed to set up mount namespacing: /gone: No such file or directory"
-    assert (code, output) == (226, f"systemd could not set up the command (status 226): {said}\n")
+    message = "x.service: Failed to set up mount namespacing: /gone: No such file or directory"
+    assert (code, output) == (226, f"systemd could not set up the command (status 226): {message}\n")
 
 
-def test_an_argument_is_one_whatever_is_in_it_and_no_secret_is_in_a_list_of_processes(run, build_unit):
+def test_arguments_are_quoted_and_secrets_are_not_in_the_process_list(run, build_unit):
     words = ["it's", "$HOME", "%n", "a  b", "`id`", 'say "x"\\']
     assert run("printf", "%s\n", *words, environment={"TOKEN": "s3cr'et $x"})[1].splitlines() == words
     assert run("printenv", "TOKEN", environment={"TOKEN": "s3cr'et $x"})[1] == "s3cr'et $x\n"
     assert "s3cr" not in (build_unit / "systemd-run.told").read_text()
 
 
-def test_only_the_end_of_an_endless_output_is_kept(run):
+def test_only_the_end_of_the_output_is_kept(run):
     output = run("sh", "-c", "yes | head -c 3000000; echo end")[1]
-    assert len(output) == _build_unit.OUTPUT and output.endswith("end\n")
+    assert len(output) == _build_unit.MAX_OUTPUT_BYTES and output.endswith("end\n")
 
 
-def test_a_command_that_takes_too_long_is_reported_as_such(run):
+def test_timeout_of_a_command_is_reported(run):
     start = time.monotonic()
     with pytest.raises(_build_unit.BuildTimeoutError):
         run("sleep", "60", timeout=1)
     assert time.monotonic() - start < 30
 
 
-def test_what_a_build_has_written_is_read_only_from_a_file(tmp_path):
+def test_results_are_read_from_regular_files_only(tmp_path):
     (tmp_path / "file").write_text("text")
     assert _build_unit.read_result(f"{tmp_path}/file") == "text"
     (tmp_path / "link").symlink_to("file")
@@ -108,7 +109,7 @@ def test_what_a_build_has_written_is_read_only_from_a_file(tmp_path):
         _build_unit.read_result(f"{tmp_path}/pipe")
 
 
-def test_a_host_without_systemd_is_refused(monkeypatch, tmp_path):
+def test_host_without_systemd_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(_build_unit.os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
@@ -120,42 +121,46 @@ def test_a_host_without_systemd_is_refused(monkeypatch, tmp_path):
         _build_unit.check_host()
 
 
-def test_a_closed_directory_on_the_way(tmp_path):
+def test_closed_directory_is_found(tmp_path):
     (tmp_path / "open" / "closed" / "bin").mkdir(parents=True)
     (tmp_path / "open" / "closed").chmod(0o750)
-    # pytest's own directories are closed to others.
-    first = _build_unit.closed_directory(f"{tmp_path}/open/python")
-    assert _build_unit.closed_directory(f"{tmp_path}/open/closed/bin/python") == (first or f"{tmp_path}/open/closed")
-    assert _build_unit.closed_directory("/usr/bin/python3") is None
+    # Other users cannot enter the directories of pytest.
+    first = _build_unit.find_closed_directory(f"{tmp_path}/open/python")
+    assert _build_unit.find_closed_directory(f"{tmp_path}/open/closed/bin/python") == (
+        first or f"{tmp_path}/open/closed"
+    )
+    assert _build_unit.find_closed_directory("/usr/bin/python3") is None
 
 
-def test_builds_of_a_host_run_one_after_the_other(build_unit):
-    with _build_unit.exclusive(time.monotonic()):
+def test_builds_of_a_host_do_not_run_in_parallel(build_unit):
+    with _build_unit.hold_build_lock(time.monotonic()):
         waits = pytest.raises(_build_unit.BuildTimeoutError, match="Another build on this host still holds")
-        with waits, _build_unit.exclusive(time.monotonic()):
+        with waits, _build_unit.hold_build_lock(time.monotonic()):
             pass
-    with _build_unit.exclusive(time.monotonic()):
+    with _build_unit.hold_build_lock(time.monotonic()):
         mode = stat.S_IMODE(os.stat(f"{build_unit}/run").st_mode)
     assert mode == 0o700, "another user could hold the lock"
 
 
 @pytest.fixture
-def work(tmp_path):
+def workspace(tmp_path):
     workspace = _build_space.Workspace(str(tmp_path), os.geteuid(), os.getegid())
-    workspace.make()
+    workspace.create()
     return workspace
 
 
-def test_what_is_to_be_seen_is_bound_once_and_what_is_built_is_not_bound_read_only(work, tmp_path):
+def test_visible_paths_are_mounted_once_and_the_result_is_writable(workspace, tmp_path):
     for name in ("source/wheels", "made"):
         (tmp_path / name).mkdir(parents=True)
     made, source = f"{tmp_path}/made", f"{tmp_path}/source"
-    space = work.space({made: made}, [made, source, f"{source}/wheels", "/nonexistent", "/usr"], {"/etc/x": "/copy"})
-    assert space.readable == {source: source, work.input: work.input, "/etc/x": "/copy"}
-    assert space.writable == {made: made, work.home: work.home, work.temporary: work.temporary}
+    space = workspace.build_mounts(
+        {made: made}, [made, source, f"{source}/wheels", "/nonexistent", "/usr"], {"/etc/x": "/copy"}
+    )
+    assert space.readable == {source: source, workspace.input: workspace.input, "/etc/x": "/copy"}
+    assert space.writable == {made: made, workspace.home: workspace.home, workspace.temporary: workspace.temporary}
 
 
-def test_of_the_passwords_of_root_a_build_gets_those_of_its_hosts(work, tmp_path, monkeypatch):
+def test_only_passwords_of_used_hosts_are_copied(workspace, tmp_path, monkeypatch):
     monkeypatch.setattr(_build_space, "CONFIGURATION", ())
     home = tmp_path / "root"
     (home / ".config/pip").mkdir(parents=True)
@@ -163,26 +168,26 @@ def test_of_the_passwords_of_root_a_build_gets_those_of_its_hosts(work, tmp_path
     (home / ".netrc").write_text(
         "".join(f"machine {name}.example\nlogin me\npassword of-{name}\n" for name in ("one", "two", "three"))
     )
-    work.bring_configuration(str(home), ["https://one.example/simple"])
-    given = (tmp_path / ".build/home/.netrc").read_text()
-    assert "of-one" in given and "of-two" in given and "of-three" not in given
+    workspace.copy_configuration(str(home), ["https://one.example/simple"])
+    copied = (tmp_path / ".build/home/.netrc").read_text()
+    assert "of-one" in copied and "of-two" in copied and "of-three" not in copied
     assert (tmp_path / ".build/home/.config/pip/pip.conf").is_file()
 
 
-def test_configuration_that_only_root_reads_is_replaced_by_a_copy(work, tmp_path, monkeypatch):
+def test_configuration_that_only_root_can_read_is_replaced_by_a_copy(workspace, tmp_path, monkeypatch):
     (tmp_path / "pip.conf").write_text("[global]\n")
     (tmp_path / "pip.conf").chmod(0o600)
     monkeypatch.setattr(_build_space, "CONFIGURATION", (f"{tmp_path}/pip.conf", f"{tmp_path}/absent"))
-    binds = work.bring_configuration("/nonexistent", [])
+    binds = workspace.copy_configuration("/nonexistent", [])
     assert list(binds) == [f"{tmp_path}/pip.conf"]
     copy = binds[f"{tmp_path}/pip.conf"]
-    assert copy.startswith(work.input) and stat.S_IMODE(os.stat(copy).st_mode) == 0o640
+    assert copy.startswith(workspace.input) and stat.S_IMODE(os.stat(copy).st_mode) == 0o640
 
 
-def test_a_file_that_a_variable_names_comes_along_if_the_build_could_not_read_it(work, tmp_path):
+def test_unreadable_files_named_by_variables_are_copied(workspace, tmp_path):
     (tmp_path / "key.pem").write_text("key")
     (tmp_path / "key.pem").chmod(0o600)
-    brought = work.bring_files({"PIP_CLIENT_CERT": f"{tmp_path}/key.pem", "SHELL": "/bin/sh", "X": "key.pem"})
-    assert list(brought) == ["PIP_CLIENT_CERT"]
-    with open(brought["PIP_CLIENT_CERT"], encoding="utf-8") as stream:
+    copied = workspace.copy_files({"PIP_CLIENT_CERT": f"{tmp_path}/key.pem", "SHELL": "/bin/sh", "X": "key.pem"})
+    assert list(copied) == ["PIP_CLIENT_CERT"]
+    with open(copied["PIP_CLIENT_CERT"], encoding="utf-8") as stream:
         assert stream.read() == "key"

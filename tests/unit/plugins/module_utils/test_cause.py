@@ -1,13 +1,13 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a program ended, out of logs as Gunicorn 21 to 27, Flask and systemd write them."""
+"""The causes of program exits in logs of Gunicorn 21 to 27, Flask and systemd."""
 
 from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._cause import explain
+from ansible_collections.flaskops.production.plugins.module_utils._cause import find_cause
 
 BOOT = """\
 [2026-11-28 07:16:25 +0000] [13812] [INFO] Starting gunicorn 21.2.0
@@ -40,69 +40,69 @@ ENDED = "[2026-11-28 07:16:26 +0000] [13812] [ERROR] Reason: Worker failed to bo
 
 
 def worker(error, code="app = make()", between=""):
-    """The log of two workers that end with the same exception."""
+    """Return the log of two workers that fail with the same exception."""
     one = GUNICORN + OWN.format(code=code) + between + error + "\n"
     return BOOT + one + one + ENDED
 
 
-def test_the_exception_and_the_applications_own_lines_are_shown_once():
-    found = explain(worker("ValueError: no such colour"))
+def test_exception_and_frames_of_the_application_are_shown_once():
+    found = find_cause(worker("ValueError: no such colour"))
     assert found.error == "ValueError: no such colour"
     assert found.lines == ('  File "/srv/shop/releases/v2/wsgi.py", line 4, in <module>', "    app = make()")
     assert not found.by_host and found.hint == ""
 
 
-def test_noise_of_gunicorn_is_not_the_cause():
+def test_noise_of_gunicorn_is_ignored():
     log = BOOT + REENTRANT + worker("PermissionError: [Errno 13] Permission denied: 'logs'") + REENTRANT
-    assert explain(log).error == "PermissionError: [Errno 13] Permission denied: 'logs'"
+    assert find_cause(log).error == "PermissionError: [Errno 13] Permission denied: 'logs'"
 
 
-def test_of_a_chain_the_last_exception_is_the_cause():
+def test_last_exception_of_a_chain_is_the_cause():
     first = GUNICORN + OWN.format(code="connect()") + "sqlite3.OperationalError: unable to open database file\n"
     chain = "\nThe above exception was the direct cause of the following exception:\n\n"
     second = GUNICORN.partition("\n")[2] + OWN.format(code="query()") + "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) unable to open database file\n"  # fmt: skip # noqa: E501
-    found = explain(BOOT + first + chain + second)
+    found = find_cause(BOOT + first + chain + second)
     assert found.error.startswith("sqlalchemy.exc.OperationalError")
     assert found.lines[-1] == "    query()"
 
 
-def test_an_exception_of_several_lines_is_shown_with_them():
+def test_all_lines_of_an_exception_are_shown():
     error = "pydantic_core.ValidationError: 1 validation error for Settings\n  SECRET_KEY\n    Field required"
-    assert "Field required" in explain(worker(error)).error
+    assert "Field required" in find_cause(worker(error)).error
 
 
-def test_no_more_than_ten_lines_of_the_application_are_shown():
+def test_at_most_ten_lines_of_the_application_are_shown():
     log = worker("RecursionError: maximum recursion depth exceeded", between=OWN.format(code="deeper()") * 20)
-    assert len(explain(log).lines) == 10
+    assert len(find_cause(log).lines) == 10
 
 
-def test_a_health_check_that_failed_is_told_with_the_exception_behind_it():
-    """Flask logs the exception and answers 500; then the check fails in the configuration of Gunicorn."""
+def test_failed_health_check_is_shown_with_its_exception():
+    """Flask logs the exception and answers 500, then the health check fails in the configuration of Gunicorn."""
     flask = "[2026-11-28 07:16:25,123] ERROR in app: Exception on /health [GET]\nTraceback (most recent call last):\n"
     check = '  File "/srv/shop/gunicorn.conf.py", line 80, in post_worker_init\n    raise RuntimeError(text)\n'
     log = BOOT + flask + OWN.format(code="query()") + "RuntimeError: no such table\n" + GUNICORN + check
-    found = explain(log + "RuntimeError: GET /health answered 500, expected [200]\n")
+    found = find_cause(log + "RuntimeError: GET /health answered 500, expected [200]\n")
     assert found.error == "GET /health answered 500, expected [200] (RuntimeError: no such table)"
     assert found.lines[-1] == "    query()"
 
 
-def test_without_an_exception_the_last_lines_are_shown():
-    found = explain(BOOT + "Waiting for the licence server\n")
+def test_last_lines_are_shown_without_an_exception():
+    found = find_cause(BOOT + "Waiting for the licence server\n")
     assert found.error == "" and found.lines[-1] == "Waiting for the licence server"
-    assert len(explain("x\n" * 100).lines) == 10
+    assert len(find_cause("x\n" * 100).lines) == 10
 
 
-def test_nothing_logged_is_no_cause():
-    assert explain("") == ("", (), "", False)
+def test_empty_log_has_no_cause():
+    assert find_cause("") == ("", (), "", False)
 
 
 @pytest.mark.parametrize("status", ["203/EXEC", "226/NAMESPACE", "200/CHDIR", "217/USER"])
-def test_what_systemd_could_not_execute_is_the_fault_of_the_host(status):
+def test_execution_failure_of_systemd_is_a_host_error(status):
     log = (
         "shop-next.service: Failed to execute /srv/shop/next/.venv/bin/gunicorn: Permission denied\n"
         f"shop-next.service: Main process exited, code=exited, status={status}\n"
     )
-    found = explain(log)
+    found = find_cause(log)
     assert found.by_host
     assert found.error == (
         f"systemd could not execute it, status {status}: "
@@ -110,8 +110,8 @@ def test_what_systemd_could_not_execute_is_the_fault_of_the_host(status):
     )
 
 
-def test_a_configuration_of_gunicorn_that_is_gone_is_the_fault_of_the_host():
-    found = explain("Starting\n\nError: '/srv/shop/gunicorn.conf.py' doesn't exist\n")
+def test_missing_gunicorn_configuration_is_a_host_error():
+    found = find_cause("Starting\n\nError: '/srv/shop/gunicorn.conf.py' doesn't exist\n")
     assert found.by_host and found.error == "its configuration /srv/shop/gunicorn.conf.py does not exist"
     assert "playbook site" in found.text()
 
@@ -130,24 +130,24 @@ HINTS = {
 
 
 @pytest.mark.parametrize("error", HINTS)
-def test_an_error_that_people_meet_comes_with_a_hint(error):
-    assert HINTS[error] in explain(worker(error)).hint
+def test_common_errors_have_a_hint(error):
+    assert HINTS[error] in find_cause(worker(error)).hint
 
 
-def test_a_module_that_is_not_in_the_release_is_another_matter_than_a_package():
-    found = explain(BOOT + GUNICORN + "ModuleNotFoundError: No module named 'wsgi'\n")
+def test_missing_module_of_the_release_has_its_own_hint():
+    found = find_cause(BOOT + GUNICORN + "ModuleNotFoundError: No module named 'wsgi'\n")
     assert found.hint == "the release has no module 'wsgi': set flask_app_wsgi to the one that defines the application"
 
 
-def test_a_variable_that_is_missing_is_named():
+def test_missing_environment_variable_is_named():
     frame = '  File "<frozen os>", line 679, in __getitem__\n'
-    found = explain(worker("KeyError: 'SECRET_KEY'", code='os.environ["SECRET_KEY"]', between=frame))
+    found = find_cause(worker("KeyError: 'SECRET_KEY'", code='os.environ["SECRET_KEY"]', between=frame))
     assert found.hint == "set the environment variable SECRET_KEY in flask_app_env"
-    assert explain(worker("KeyError: 'colour'")).hint == ""
+    assert find_cause(worker("KeyError: 'colour'")).hint == ""
 
 
-def test_an_application_that_is_not_found_is_told_although_gunicorn_raises_nothing():
-    found = explain(BOOT + "Failed to find attribute 'app' in 'wsgi'.\n" + ENDED.replace("boot", "load"))
+def test_missing_wsgi_application_is_reported():
+    found = find_cause(BOOT + "Failed to find attribute 'app' in 'wsgi'.\n" + ENDED.replace("boot", "load"))
     assert found.error == "Failed to find attribute 'app' in 'wsgi'." and "flask_app_wsgi" in found.hint
 
 
@@ -155,5 +155,5 @@ def test_an_application_that_is_not_found_is_told_although_gunicorn_raises_nothi
     "error",
     ["OSError: [Errno 28] No space left on device", "OSError: [Errno 5] Input/output error: 'x'", "MemoryError"],
 )
-def test_what_no_release_can_do_anything_about_is_the_fault_of_the_host(error):
-    assert explain(worker(error)).by_host
+def test_host_errors_are_detected(error):
+    assert find_cause(worker(error)).by_host

@@ -23,25 +23,25 @@ HASH = "--hash=sha256:" + "a" * 64
         ("my-pylock.toml", "requirements"),
     ],
 )
-def test_the_kind_follows_from_the_name(name, kind):
-    assert dependencies.kind(name) == kind
+def test_format_is_detected_from_the_name(name, kind):
+    assert dependencies.detect_format(name) == kind
 
 
 @pytest.mark.parametrize("name", ["Flask-SQLAlchemy", "flask_sqlalchemy", "flask.SQLAlchemy", "flask-_.sqlalchemy"])
-def test_names_compare_as_pep_503_says(name):
-    assert dependencies.normalise(name) == "flask-sqlalchemy"
+def test_names_are_normalized_as_in_pep_503(name):
+    assert dependencies.normalize_name(name) == "flask-sqlalchemy"
 
 
-def test_lines_are_joined_and_comments_removed():
+def test_continuation_lines_are_joined_and_comments_removed():
     text = "\ufeff# head\nflask==3 \\\n    --hash=sha256:1 \\\n    --hash=sha256:2  # two\n\nx @ https://h/x.whl#sha256=1\n"
-    assert [(line.number, line.text.split()) for line in dependencies.lines(text)] == [
+    assert [(line.number, line.text.split()) for line in dependencies.parse_lines(text)] == [
         (2, ["flask==3", "--hash=sha256:1", "--hash=sha256:2"]),
         (6, ["x", "@", "https://h/x.whl#sha256=1"]),
     ]
 
 
-def test_a_comment_ends_a_continued_line_and_a_file_may_end_in_one():
-    assert [line.text for line in dependencies.lines("flask \\\n# why\nclick\\")] == ["flask", "click"]
+def test_comment_ends_a_continued_line():
+    assert [line.text for line in dependencies.parse_lines("flask \\\n# why\nclick\\")] == ["flask", "click"]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_comment_ends_a_continued_line_and_a_file_may_end_in_one():
         ("requests", []),
     ],
 )
-def test_includes(line, found):
-    assert dependencies.includes(line) == found
+def test_includes_are_found(line, found):
+    assert dependencies.find_includes(line) == found
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_includes(line, found):
         ("requirements.txt", "/etc/pip/c.txt", "/etc/pip/c.txt"),
     ],
 )
-def test_an_include_is_relative_to_its_file(including, included, name):
-    assert dependencies.include_name(including, included) == name
+def test_include_is_relative_to_its_file(including, included, name):
+    assert dependencies.resolve_include(including, included) == name
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_an_include_is_relative_to_its_file(including, included, name):
         ("-e .", None),
     ],
 )
-def test_the_name_of_a_requirement(line, name):
-    assert dependencies.name_of(line) == name
+def test_requirement_names_are_parsed(line, name):
+    assert dependencies.parse_name(line) == name
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_the_name_of_a_requirement(line, name):
         ("file://localhost/srv/x.whl", "/srv/x.whl"),
     ],
 )
-def test_local_paths_are_recognised(line, path):
-    assert dependencies.local_path(line) == path
+def test_local_paths_are_recognized(line, path):
+    assert dependencies.parse_local_path(line) == path
 
 
-def test_hashes_are_fine():
+def test_complete_hashes_have_no_problems():
     files = {
         "requirements.txt": f"-r more.txt\n-c limits.txt\nflask==3.1.3 \\\n  {HASH}\n",
         "more.txt": f"x @ https://example.org/x.whl {HASH}\ngunicorn==24.1.1 ; os_name == 'posix' {HASH}\n",
@@ -134,7 +134,7 @@ def test_hashes_are_fine():
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "packages", "fault"),
+    ("name", "text", "packages", "problem"),
     [
         ("requirements.txt", "flask==3\n", [], "requirements.txt, line 1: 'flask==3' has no --hash."),
         ("r.txt", "\nflask>=3 " + HASH, [], "r.txt, line 2: 'flask>=3' is not pinned with ==."),
@@ -143,17 +143,17 @@ def test_hashes_are_fine():
         ("r.txt", "x @ https://me:secret@h/x.whl", [], "r.txt, line 1: 'x @ https://****@h/x.whl' has no --hash."),
         ("r.txt", "-e .", [], "r.txt, line 1: '.' comes from a work tree or a version control system,"),
         ("r.txt", "git+https://h/x.git " + HASH, [], "r.txt, line 1: 'git+https://h/x.git' comes from a work tree"),
-        ("pyproject.toml", "", [], "pyproject.toml can't hold hashes"),
+        ("pyproject.toml", "", [], "pyproject.toml cannot contain hashes"),
         ("r.txt", "", ["gunicorn>=24"], "The added package 'gunicorn>=24' has no --hash; pin it with its hash in"),
     ],
 )
-def test_missing_hashes_are_named(name, text, packages, fault):
-    faults = dependencies.check_hashes({name: text}, packages)
-    assert len(faults) == 1
-    assert faults[0].startswith(fault)
+def test_missing_hashes_are_reported(name, text, packages, problem):
+    problems = dependencies.check_hashes({name: text}, packages)
+    assert len(problems) == 1
+    assert problems[0].startswith(problem)
 
 
-def test_a_file_that_is_both_included_and_a_constraint_is_checked():
+def test_file_that_is_included_and_a_constraint_is_checked():
     files = {"a/r.txt": "-r ../b.txt\n-c ../b.txt\n", "b.txt": "flask\n"}
     assert len(dependencies.check_hashes(files)) == 1
 
@@ -162,11 +162,11 @@ def test_a_file_that_is_both_included_and_a_constraint_is_checked():
     ("text", "needed"),
     [("flask", False), ("flask==3 " + HASH, True), ("--require-hashes", True), ("# --hash=sha256:1", False)],
 )
-def test_whether_pip_will_need_hashes(text, needed):
+def test_hash_mode_of_pip_is_detected(text, needed):
     assert dependencies.needs_hashes(text) is needed
 
 
-def test_missing_packages():
+def test_missing_packages_are_found():
     files = {
         "r.txt": "Flask_Login\n-c limits.txt\n",
         "limits.txt": "gunicorn==26.0\n",
@@ -174,24 +174,24 @@ def test_missing_packages():
         "uv.lock": '[[package]]\nname = "click"\nversion = "8"\n',
     }
     packages = ["flask-login>=1", "gevent", "six", "Click", "gunicorn>=24"]
-    assert dependencies.missing(packages, files) == ["six", "gunicorn>=24"]
+    assert dependencies.find_missing_packages(packages, files) == ["six", "gunicorn>=24"]
 
 
-def test_pyproject_dependencies():
-    assert dependencies.pyproject_requirements({"project": {"dependencies": ["flask>=3"]}}) == ["flask>=3"]
-    assert dependencies.pyproject_requirements({"project": {}}) == []
+def test_pyproject_dependencies_are_parsed():
+    assert dependencies.parse_pyproject({"project": {"dependencies": ["flask>=3"]}}) == ["flask>=3"]
+    assert dependencies.parse_pyproject({"project": {}}) == []
 
 
 @pytest.mark.parametrize(
-    ("data", "fault"),
+    ("data", "problem"),
     [({}, "no .project. table"), ({"project": {"dynamic": ["version", "dependencies"]}}, "dependencies are dynamic")],
 )
-def test_pyproject_faults(data, fault):
-    with pytest.raises(ValueError, match=fault):
-        dependencies.pyproject_requirements(data)
+def test_invalid_pyproject_is_refused(data, problem):
+    with pytest.raises(ValueError, match=problem):
+        dependencies.parse_pyproject(data)
 
 
-def test_pylock_becomes_hashed_lines():
+def test_pylock_is_converted_to_hashed_requirements():
     data = {
         "lock-version": "1.0",
         "packages": [
@@ -205,14 +205,14 @@ def test_pylock_becomes_hashed_lines():
             {"name": "x", "archive": {"url": "https://h/x.zip", "hashes": {"sha256": "4"}}},
         ],
     }
-    assert dependencies.pylock_requirements(data) == [
+    assert dependencies.parse_pylock(data) == [
         "colorama==0.4.6 ; sys_platform == 'win32' --hash=sha256:1 --hash=sha512:3",
         "x @ https://h/x.zip --hash=sha256:4",
     ]
 
 
 @pytest.mark.parametrize(
-    ("package", "fault"),
+    ("package", "problem"),
     [
         ({"name": "x", "vcs": {}}, "x comes from a directory or a version control system"),
         ({"name": "x", "directory": {}}, "x comes from a directory"),
@@ -222,20 +222,20 @@ def test_pylock_becomes_hashed_lines():
         ({"name": "x", "version": "1", "wheels": [{"hashes": {"md5": "1"}}]}, "x has no SHA-2 hash"),
     ],
 )
-def test_pylock_faults(package, fault):
-    with pytest.raises(ValueError, match=fault):
-        dependencies.pylock_requirements({"lock-version": "1.0", "packages": [package]})
+def test_invalid_pylock_is_refused(package, problem):
+    with pytest.raises(ValueError, match=problem):
+        dependencies.parse_pylock({"lock-version": "1.0", "packages": [package]})
 
 
-def test_pylock_of_an_unknown_version():
+def test_unknown_pylock_version_is_refused():
     with pytest.raises(ValueError, match="lock-version is '2.0'"):
-        dependencies.pylock_requirements({"lock-version": "2.0"})
+        dependencies.parse_pylock({"lock-version": "2.0"})
 
 
-def test_the_digest_names_the_inputs():
-    first = dependencies.digest({"a": [1, 2], "b": "x"})
-    assert first == dependencies.digest({"b": "x", "a": [1, 2]})
-    assert first != dependencies.digest({"a": [2, 1], "b": "x"})
+def test_digest_depends_on_all_inputs():
+    first = dependencies.compute_digest({"a": [1, 2], "b": "x"})
+    assert first == dependencies.compute_digest({"b": "x", "a": [1, 2]})
+    assert first != dependencies.compute_digest({"a": [2, 1], "b": "x"})
     assert len(first) == 12 and int(first, 16) >= 0
 
 
@@ -248,6 +248,6 @@ def test_the_digest_names_the_inputs():
         ("https://h/a@b", "https://h/a@b", "https://h/a@b"),
     ],
 )
-def test_credentials_of_urls(text, hidden, left_out):
-    assert dependencies.masked(text) == hidden
-    assert dependencies.without_user_info(text) == left_out
+def test_url_credentials_are_removed_and_masked(text, hidden, left_out):
+    assert dependencies.mask_user_info(text) == hidden
+    assert dependencies.remove_user_info(text) == left_out

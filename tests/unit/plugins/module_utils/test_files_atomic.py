@@ -16,12 +16,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._files import 
 
 @pytest.fixture
 def directory(tmp_path):
-    fd = atomic.open_directory(str(tmp_path))
+    fd = atomic.open_directory_fd(str(tmp_path))
     yield fd
     os.close(fd)
 
 
-def test_write_file_puts_bytes_and_mode_in_place(tmp_path, directory):
+def test_write_file_sets_content_and_mode(tmp_path, directory):
     atomic.write_file(directory, "file", b"one\n", 0o640)
     atomic.write_file(directory, "file", b"two\n", 0o604)
     assert (tmp_path / "file").read_bytes() == b"two\n"
@@ -29,7 +29,7 @@ def test_write_file_puts_bytes_and_mode_in_place(tmp_path, directory):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_write_file_replaces_a_link_and_not_what_it_leads_to(tmp_path, directory):
+def test_write_file_replaces_a_link_instead_of_its_target(tmp_path, directory):
     (tmp_path / "other").write_text("kept")
     (tmp_path / "file").symlink_to("other")
     atomic.write_file(directory, "file", b"new", 0o644)
@@ -37,15 +37,15 @@ def test_write_file_replaces_a_link_and_not_what_it_leads_to(tmp_path, directory
     assert (tmp_path / "file").read_text() == "new" and not (tmp_path / "file").is_symlink()
 
 
-def test_nobody_else_reads_the_file_before_its_mode_is_set(tmp_path, directory, monkeypatch):
-    seen = []
-    monkeypatch.setattr(os, "fchmod", lambda fd, mode: seen.append(stat.S_IMODE(os.fstat(fd).st_mode)))
+def test_no_other_user_can_read_a_file_before_its_mode_is_set(tmp_path, directory, monkeypatch):
+    modes = []
+    monkeypatch.setattr(os, "fchmod", lambda fd, mode: modes.append(stat.S_IMODE(os.fstat(fd).st_mode)))
     atomic.write_file(directory, "file", b"secret", 0o644)
-    assert seen == [0o600]
+    assert modes == [0o600]
 
 
 @pytest.mark.parametrize("step", ["fsync", "fchmod", "replace"])
-def test_a_failed_write_keeps_the_old_file_and_no_temporary(tmp_path, directory, monkeypatch, step):
+def test_failed_write_keeps_the_old_file_and_no_temporary_file(tmp_path, directory, monkeypatch, step):
     def fail(*_arguments, **_options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -57,14 +57,14 @@ def test_a_failed_write_keeps_the_old_file_and_no_temporary(tmp_path, directory,
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_write_file_sweeps_what_a_killed_run_left(tmp_path, directory):
+def test_write_file_removes_leftovers_of_killed_runs(tmp_path, directory):
     (tmp_path / ".flaskops-write-99999999-0123456789abcdef").write_text("half a secr")
     atomic.write_file(directory, "file", b"new", 0o644)
     assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
-def test_a_file_system_that_can_not_flush_a_directory_is_fine(directory, monkeypatch, code):
+def test_unsupported_directory_flush_is_ignored(directory, monkeypatch, code):
     def fail(_fd):
         raise OSError(code, os.strerror(code))
 
@@ -72,7 +72,7 @@ def test_a_file_system_that_can_not_flush_a_directory_is_fine(directory, monkeyp
     atomic.sync_directory(directory)
 
 
-def test_a_disk_error_at_the_flush_is_not_hidden(directory, monkeypatch):
+def test_disk_error_of_a_flush_is_raised(directory, monkeypatch):
     def fail(_fd):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -92,23 +92,23 @@ def test_a_disk_error_at_the_flush_is_not_hidden(directory, monkeypatch):
         (ValueError("another kind"), "another kind"),
     ],
 )
-def test_an_error_names_a_path_and_what_to_do_where_there_is_something_to_do(error, text):
-    said = atomic.sentence(error, "/srv/a")
-    assert said.startswith(text)
-    assert ("Make room" in said) == ("Make room" in text)
+def test_error_names_the_path_and_a_remedy(error, text):
+    message = atomic.format_error(error, "/srv/a")
+    assert message.startswith(text)
+    assert ("Make room" in message) == ("Make room" in text)
 
 
-def test_the_sha256_of_a_file_is_that_of_all_its_bytes(tmp_path):
+def test_hash_covers_the_whole_file(tmp_path):
     data = bytes(range(256)) * 8192
     (tmp_path / "file").write_bytes(data)
-    assert atomic.file_sha256(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+    assert atomic.hash_file(tmp_path / "file") == hashlib.sha256(data).hexdigest()
 
 
-def test_an_error_names_the_file_and_no_temporary_name(tmp_path, monkeypatch):
+def test_error_names_the_file_instead_of_the_temporary_name(tmp_path, monkeypatch):
     def refuse(*_arguments, **_keywords):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), ".flaskops-write-1490-abc")
 
-    monkeypatch.setattr(atomic, "write_temporary", refuse)
+    monkeypatch.setattr(atomic, "write_temporary_file", refuse)
     with pytest.raises(OSError) as error:
-        atomic.put_file(str(tmp_path / "record.json"), b"", 0o644)
-    assert atomic.sentence(error.value, "/srv") == f"{tmp_path}/record.json: Read-only file system."
+        atomic.replace_file(str(tmp_path / "record.json"), b"", 0o644)
+    assert atomic.format_error(error.value, "/srv") == f"{tmp_path}/record.json: Read-only file system."

@@ -11,13 +11,13 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._files import ownership
 
-# Nobody's on any host, so that a test can tell who owns what.
+# A UID that is unused on all hosts.
 FOREIGN = 54321
 
 
 @pytest.fixture
 def tree(tmp_path, as_root):
-    """A tree as a build leaves it; beside it, a file that is not the build's."""
+    """Create a tree like that of a build, and a file outside of it."""
     (tmp_path / "beside").write_text("secret\n")
     (tmp_path / "beside").chmod(0o600)
     top = tmp_path / "top"
@@ -26,33 +26,33 @@ def tree(tmp_path, as_root):
     (top / "script").write_text("")
     (top / "script").chmod(0o700)
     (top / "own").symlink_to("lib/module.py")
-    ownership.give(str(top), FOREIGN, FOREIGN)
+    ownership.chown_tree(str(top), FOREIGN, FOREIGN)
     return top
 
 
-def take(tree, allowed=ownership.link_within):
-    ownership.take(str(tree), 0, 0, allowed)
+def secure(tree, allowed=ownership.is_link_within):
+    ownership.secure_tree(str(tree), 0, 0, allowed)
 
 
-def everything(tree):
+def list_tree(tree):
     return [tree, *tree.rglob("*")]
 
 
-def test_what_is_given_is_all_of_it_and_what_is_taken_back_too(tree):
-    assert {os.lstat(path).st_uid for path in everything(tree)} == {FOREIGN}
-    take(tree)
-    assert {(os.lstat(path).st_uid, os.lstat(path).st_gid) for path in everything(tree)} == {(0, 0)}
+def test_owner_of_a_whole_tree_is_changed_and_reset(tree):
+    assert {os.lstat(path).st_uid for path in list_tree(tree)} == {FOREIGN}
+    secure(tree)
+    assert {(os.lstat(path).st_uid, os.lstat(path).st_gid) for path in list_tree(tree)} == {(0, 0)}
 
 
-def test_nobody_else_may_write_and_everybody_may_read_afterwards(tree):
+def test_secured_tree_is_readable_for_all_and_writable_for_the_owner_only(tree):
     for path, mode in (("lib", 0o1777), ("lib/module.py", 0o600), ("script", 0o6777)):
         (tree / path).chmod(mode)
-    take(tree)
-    modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in everything(tree) if not path.is_symlink()}
+    secure(tree)
+    modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in list_tree(tree) if not path.is_symlink()}
     assert modes == {"top": 0o755, "lib": 0o755, "module.py": 0o644, "script": 0o755}
 
 
-def test_an_access_list_that_would_let_its_author_write_is_removed(tree):
+def test_access_control_lists_are_removed(tree):
     # Version 2; user::rw-, user:54321:rw-, group::r--, mask::rw-, other::r--
     entries = ((1, 6, 2**32 - 1), (2, 6, FOREIGN), (4, 4, 2**32 - 1), (16, 6, 2**32 - 1), (32, 4, 2**32 - 1))
     data = (2).to_bytes(4, "little")
@@ -63,15 +63,15 @@ def test_an_access_list_that_would_let_its_author_write_is_removed(tree):
         os.setxattr(path, "system.posix_acl_access", data)
     except OSError:
         pytest.skip("this file system has no access lists")
-    take(tree)
+    secure(tree)
     assert "system.posix_acl_access" not in os.listxattr(path)
 
 
 @pytest.mark.parametrize(
-    ("leave", "fault"),
+    ("create", "message"),
     [
-        (lambda top: os.link(top / "script", top / "lib" / "again"), r"has another name \(a hard link\)"),
-        (lambda top: os.link(top.parent / "beside", top / "linked"), r"'linked' has another name"),
+        (lambda top: os.link(top / "script", top / "lib" / "again"), r"has several hard links"),
+        (lambda top: os.link(top.parent / "beside", top / "linked"), r"'linked' has several hard links"),
         (lambda top: os.mkfifo(top / "pipe"), "'pipe' is neither a file, a directory nor a link"),
         (lambda top: socket.socket(socket.AF_UNIX).bind(str(top / "socket")), "'socket' is neither a file"),
         (lambda top: (top / "out").symlink_to("../beside"), "'out' is a link to '../beside', which leads out of"),
@@ -80,22 +80,22 @@ def test_an_access_list_that_would_let_its_author_write_is_removed(tree):
         (lambda top: (top / ("deep/" * 120)).mkdir(parents=True), "more than 100 directories deep"),
     ],
 )
-def test_what_can_not_be_taken_is_refused_and_nothing_outside_is_changed(tree, leave, fault):
-    leave(tree)
+def test_unsafe_files_are_refused_without_changes_outside_the_tree(tree, create, message):
+    create(tree)
     before = os.stat(tree.parent / "beside")
-    with pytest.raises(ownership.OwnershipError, match=fault):
-        take(tree)
+    with pytest.raises(ownership.OwnershipError, match=message):
+        secure(tree)
     after = os.stat(tree.parent / "beside")
     assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
 
-def test_a_link_in_the_place_of_a_directory_is_not_followed(tree):
+def test_link_replacing_a_directory_is_not_followed(tree):
     outside = tree.parent / "outside"
     outside.mkdir()
     (outside / "file").write_text("")
     os.chown(outside / "file", FOREIGN, FOREIGN)
     (tree / "link").symlink_to(outside)
-    take(tree, lambda _path, _text: True)
+    secure(tree, lambda _path, _text: True)
     assert os.stat(outside / "file").st_uid == FOREIGN
 
 
@@ -109,11 +109,11 @@ def test_a_link_in_the_place_of_a_directory_is_not_followed(tree):
         ("bin/tool", "/usr/bin/tool", False),
     ],
 )
-def test_whether_a_link_stays_within(path, text, within):
-    assert ownership.link_within(path, text) is within
+def test_links_within_a_tree_are_recognized(path, text, within):
+    assert ownership.is_link_within(path, text) is within
 
 
-def test_a_tree_of_any_depth_is_removed_and_a_link_alone(tree):
+def test_deep_tree_and_link_are_removed(tree):
     directory = os.open(tree, os.O_RDONLY)
     for _level in range(1500):
         os.mkdir("d", dir_fd=directory)
@@ -121,7 +121,7 @@ def test_a_tree_of_any_depth_is_removed_and_a_link_alone(tree):
         os.close(directory)
         directory = below
     os.close(directory)
-    ownership.remove(str(tree))
+    ownership.remove_tree(str(tree))
     (tree.parent / "link").symlink_to("beside")
-    ownership.remove(str(tree.parent / "link"))
+    ownership.remove_tree(str(tree.parent / "link"))
     assert [path.name for path in tree.parent.iterdir()] == ["beside"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Data that changes its owner while the former owner works on it. Users are numbers that nobody has."""
+"""Changes of the owner of data that the former owner still uses, with unused user IDs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _former_user
 from ansible_collections.flaskops.production.plugins.module_utils._former_user import (
-    Handover,
-    find_former,
-    plan_handover,
-    read_handover,
-    settle_data,
-    share_data,
+    OwnershipTransfer,
+    find_former_owner,
+    finish_transfer,
+    plan_transfer,
+    read_transfer,
+    start_transfer,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
-# The former user is in Nginx's group, as www-data is.
+# The former user is a member of Nginx's group, like www-data.
 OLD, WEB, NEW = 54711, 54711, 54712
-HANDOVER = Handover((OLD,), (WEB,), NEW, NEW, WEB)
+TRANSFER = OwnershipTransfer((OLD,), (WEB,), NEW, NEW, WEB)
 pytestmark = pytest.mark.usefixtures("as_root")
 
 
 @pytest.fixture
 def home(tmp_path):
-    # The directories of pytest are closed to other users.
-    # pytest closes its directories to others; there is one more of them for each process of xdist.
+    # pytest's directories are closed to other users; each process of xdist has a further one.
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_mode & 0o055 != 0o055:
             path.chmod(path.stat().st_mode | 0o055)
@@ -51,18 +50,18 @@ def home(tmp_path):
     os.chown(shared / "static", 0, 0)
     (shared / ".env").write_text("SECRET=1")
     (shared / ".env").chmod(0o640)
-    if _acl.read(str(shared)) is None:
+    if _acl.read_acl(str(shared)) is None:
         pytest.skip("the file system keeps no access control lists")
     return Home(str(tmp_path))
 
 
-def look(path):
+def read_status(path):
     found = os.lstat(path)
     return found.st_uid, found.st_gid, f"{stat.S_IMODE(found.st_mode):04o}"
 
 
-def as_user(uid, gid, work, *arguments):
-    """Do something as a user with this group alone; whether it was allowed."""
+def as_user(uid, gid, action, *arguments):
+    """Call a function as a user with one group. Returns whether it had permission."""
     child = os.fork()
     if child == 0:
         try:
@@ -70,7 +69,7 @@ def as_user(uid, gid, work, *arguments):
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
-            work(*arguments)
+            action(*arguments)
         except PermissionError:
             os._exit(1)
         except BaseException:
@@ -97,28 +96,28 @@ def read(path):
     os.open(path, os.O_RDONLY)
 
 
-def share(home):
-    return share_data(home, plan_handover(home, find_former(home, NEW), NEW, NEW, WEB))
+def start(home):
+    return start_transfer(home, plan_transfer(home, find_former_owner(home, NEW), NEW, NEW, WEB))
 
 
-def test_both_users_write_until_the_data_is_settled(home):
-    assert find_former(home, NEW).st_uid == OLD
-    assert share(home) == []
+def test_both_users_can_write_during_a_transfer(home):
+    assert find_former_owner(home, NEW).st_uid == OLD
+    assert start(home) == []
     for name in ("media", "media/deep", "logs", "instance"):
         path = f"{home.shared}/{name}"
         for uid, gid in ((OLD, WEB), (NEW, NEW)):
             assert as_user(uid, gid, append, f"{path}/file"), (name, uid)
             assert as_user(uid, gid, create, f"{path}/of-{uid}"), (name, uid)
-        # What one has made in the meantime, the other one can use.
+        # Each user can use the new files of the other.
         assert as_user(OLD, WEB, append, f"{path}/of-{NEW}")
         assert as_user(NEW, NEW, append, f"{path}/of-{OLD}")
-    # Nobody else can.
+    # Other users cannot.
     assert not as_user(OLD + 7, OLD + 7, read, f"{home.shared}/media/file")
-    assert find_former(home, NEW) is None
-    assert read_handover(home).former_uids == (OLD,)
+    assert find_former_owner(home, NEW) is None
+    assert read_transfer(home).former_uids == (OLD,)
 
-    settle_data(home)
-    assert read_handover(home) is None
+    finish_transfer(home)
+    assert read_transfer(home) is None
     for name, group, mode in (
         ("media", WEB, "2750"),
         ("media/deep", WEB, "2750"),
@@ -126,23 +125,23 @@ def test_both_users_write_until_the_data_is_settled(home):
         ("instance", NEW, "0750"),
     ):
         path = f"{home.shared}/{name}"
-        assert look(path) == (NEW, group, mode)
+        assert read_status(path) == (NEW, group, mode)
         for file in ("file", f"of-{OLD}", f"of-{NEW}"):
-            assert look(f"{path}/{file}") == (NEW, group, "0640"), (name, file)
-            assert _acl.read(f"{path}/{file}") == {}
+            assert read_status(f"{path}/{file}") == (NEW, group, "0640"), (name, file)
+            assert _acl.read_acl(f"{path}/{file}") == {}
         for kind in (_acl.ACCESS, _acl.DEFAULT):
-            assert _acl.read(path, kind) == {}
+            assert _acl.read_acl(path, kind) == {}
         assert not as_user(OLD, WEB, append, f"{path}/file")
-    # Nginx's group reads uploads, and the umask counts again.
+    # Nginx's group can read uploads, and the umask applies again.
     assert as_user(OLD, WEB, read, f"{home.shared}/media/deep/of-{NEW}")
     assert as_user(NEW, NEW, create, f"{home.shared}/instance/afterwards")
-    assert look(f"{home.shared}/instance/afterwards") == (NEW, NEW, "0640")
-    # What is not the application's stays as it is.
-    assert look(f"{home.shared}/static/file") == (OLD, WEB, "0640")
-    assert look(f"{home.shared}/.env") == (0, 0, "0640")
+    assert read_status(f"{home.shared}/instance/afterwards") == (NEW, NEW, "0640")
+    # Other files have not changed.
+    assert read_status(f"{home.shared}/static/file") == (OLD, WEB, "0640")
+    assert read_status(f"{home.shared}/.env") == (0, 0, "0640")
 
 
-def test_nothing_outside_of_the_data_changes(home, tmp_path):
+def test_files_outside_the_data_do_not_change(home, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").touch()
@@ -157,81 +156,83 @@ def test_nothing_outside_of_the_data_changes(home, tmp_path):
     (media / "root's").touch()
     for name in ("link", "directory", "pipe"):
         os.chown(media / name, OLD, WEB, follow_symlinks=False)
-    before = look(outside), look(outside / "file"), look(media / "root's")
-    assert share(home) == [str(media / "hard")]
-    settle_data(home)
-    assert (look(outside), look(outside / "file"), look(media / "root's")) == before
-    assert _acl.read(str(outside / "file")) == {}
-    assert [look(media / name)[0] for name in ("link", "directory", "pipe")] == [NEW] * 3
-    assert look(media / "hard")[0] == OLD
+    before = read_status(outside), read_status(outside / "file"), read_status(media / "root's")
+    assert start(home) == [str(media / "hard")]
+    finish_transfer(home)
+    assert (read_status(outside), read_status(outside / "file"), read_status(media / "root's")) == before
+    assert _acl.read_acl(str(outside / "file")) == {}
+    assert [read_status(media / name)[0] for name in ("link", "directory", "pipe")] == [NEW] * 3
+    assert read_status(media / "hard")[0] == OLD
 
 
-def test_a_handover_that_was_interrupted_is_done_again(home, monkeypatch):
-    give, given = _former_user._give, []
+def test_interrupted_transfer_is_repeated(home, monkeypatch):
+    original, changed = _former_user._change_owner, []
 
-    def interrupted(item, handover, gid):
-        given.append(item.path)
-        if len(given) == 4:
+    def interrupted(item, transfer, gid):
+        changed.append(item.path)
+        if len(changed) == 4:
             raise KeyboardInterrupt
-        give(item, handover, gid)
+        original(item, transfer, gid)
 
-    monkeypatch.setattr(_former_user, "_give", interrupted)
+    monkeypatch.setattr(_former_user, "_change_owner", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        share(home)
-    assert find_former(home, NEW).st_uid == OLD
+        start(home)
+    assert find_former_owner(home, NEW).st_uid == OLD
     monkeypatch.undo()
-    assert share(home) == []
-    settle_data(home)
+    assert start(home) == []
+    finish_transfer(home)
     owners = {
-        look(os.path.join(path, name))[0] for path, names, files in os.walk(home.shared) for name in names + files
+        read_status(os.path.join(path, name))[0]
+        for path, names, files in os.walk(home.shared)
+        for name in names + files
     }
     assert owners == {NEW, 0, OLD}
-    assert look(f"{home.shared}/static/file")[0] == OLD
+    assert read_status(f"{home.shared}/static/file")[0] == OLD
 
 
-def test_a_second_change_before_the_first_is_settled(home):
-    share(home)
+def test_second_transfer_before_the_end_of_the_first(home):
+    start(home)
     third = NEW + 1
-    handover = plan_handover(home, find_former(home, third), third, third, WEB)
-    assert handover.former_uids == (OLD, NEW)
-    assert share_data(home, handover) == []
+    transfer = plan_transfer(home, find_former_owner(home, third), third, third, WEB)
+    assert transfer.former_uids == (OLD, NEW)
+    assert start_transfer(home, transfer) == []
     for uid, gid in ((OLD, WEB), (NEW, NEW), (third, third)):
         assert as_user(uid, gid, append, f"{home.shared}/instance/file"), uid
         assert as_user(uid, gid, create, f"{home.shared}/instance/of-{uid}"), uid
-    settle_data(home)
+    finish_transfer(home)
     for name in ("file", f"of-{OLD}", f"of-{NEW}", f"of-{third}"):
-        assert look(f"{home.shared}/instance/{name}") == (third, third, "0640")
-        assert _acl.read(f"{home.shared}/instance/{name}") == {}
+        assert read_status(f"{home.shared}/instance/{name}") == (third, third, "0640")
+        assert _acl.read_acl(f"{home.shared}/instance/{name}") == {}
 
 
-def test_directories_that_lie_too_deep_are_left_and_named(home):
-    depth = _former_user._DEPTH
+def test_directories_nested_too_deep_are_reported_and_not_changed(home):
+    depth = _former_user._MAX_DEPTH
     path = f"{home.shared}/media"
     for _level in range(depth + 5):
         path += "/d"
         os.mkdir(path)
         os.chown(path, OLD, WEB)
-    assert share(home) == [f"{home.shared}/media" + "/d" * depth + "/*"]
-    assert look(f"{home.shared}/media" + "/d" * depth)[0] == NEW
-    assert look(path)[0] == OLD
+    assert start(home) == [f"{home.shared}/media" + "/d" * depth + "/*"]
+    assert read_status(f"{home.shared}/media" + "/d" * depth)[0] == NEW
+    assert read_status(path)[0] == OLD
 
 
-def test_lists_of_others_stay(home):
+def test_list_entries_of_other_users_are_kept(home):
     file = f"{home.shared}/media/file"
-    _acl.write(file, _acl.with_user(_acl.of_mode(0o640), 4, 4))
-    share(home)
-    settle_data(home)
-    assert _acl.users(_acl.read(file)) == {4: 4}
+    _acl.write_acl(file, _acl.add_user(_acl.from_mode(0o640), 4, 4))
+    start(home)
+    finish_transfer(home)
+    assert _acl.get_user_rights(_acl.read_acl(file)) == {4: 4}
 
 
 @pytest.mark.parametrize("owner", [0, NEW])
-def test_no_former_user(home, owner):
+def test_no_former_user_is_found(home, owner):
     os.chown(f"{home.shared}/media", owner, owner)
-    assert find_former(home, NEW) is None
+    assert find_former_owner(home, NEW) is None
 
 
-def test_nothing_is_there_yet(tmp_path):
+def test_missing_data_is_ignored(tmp_path):
     home = Home(str(tmp_path / "none"))
-    assert find_former(home, NEW) is None
-    assert read_handover(home) is None
-    settle_data(home)
+    assert find_former_owner(home, NEW) is None
+    assert read_transfer(home) is None
+    finish_transfer(home)

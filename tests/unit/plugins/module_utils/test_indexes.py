@@ -14,15 +14,15 @@ from ansible_collections.flaskops.production.plugins.module_utils import _indexe
 
 @pytest.fixture
 def index():
-    """An index that answers as it is told, by package, and notes what it is asked."""
+    """Start an index with configurable responses, which records its requests."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        asked = []
+        requests = []
         answers = {}
         password = "right"
 
         def do_GET(self):
-            self.asked.append((self.path, self.headers.get("Authorization")))
+            self.requests.append((self.path, self.headers.get("Authorization")))
             expected = base64.b64encode(f"me:{self.password}".encode()).decode()
             status = self.answers.get(self.path.split("/")[-2], 200)
             if self.password and self.headers.get("Authorization") != f"Basic {expected}":
@@ -41,50 +41,50 @@ def index():
         server.shutdown()
 
 
-def refusal(index, password, *names):
+def check_index(index, password, *names):
     url = f"http://me:{password}@127.0.0.1:{index.port}/simple/"
-    return indexes.refusal(indexes.Index(url, "venv_extra_index_urls"), list(names or ["web"]), {"no_proxy": "*"})
+    return indexes.check_index(indexes.Index(url, "venv_extra_index_urls"), list(names or ["web"]), {"no_proxy": "*"})
 
 
-def test_a_wrong_password_is_told_without_being_shown(index):
-    fault = refusal(index, "wrong")
-    assert fault.startswith(f"The package index http://****@127.0.0.1:{index.port}/simple/ (venv_extra_index_urls)")
-    assert "answered 401" in fault and "wrong:" not in fault
-    assert refusal(index, "right") is None
-    assert {path for path, _sent in index.asked} == {"/simple/web/"}
+def test_wrong_password_is_reported_without_showing_it(index):
+    message = check_index(index, "wrong")
+    assert message.startswith(f"The package index http://****@127.0.0.1:{index.port}/simple/ (venv_extra_index_urls)")
+    assert "answered 401" in message and "wrong:" not in message
+    assert check_index(index, "right") is None
+    assert {path for path, _sent in index.requests} == {"/simple/web/"}
 
 
-def test_a_password_with_escapes_is_sent_as_it_is_meant(index):
+def test_escaped_password_is_decoded(index):
     index.password = "p@ss/word"
-    assert refusal(index, "p%40ss%2Fword") is None
+    assert check_index(index, "p%40ss%2Fword") is None
 
 
 @pytest.mark.parametrize(
     ("answers", "refused"),
     [
         ({"web": 403, "base": 403}, True),
-        # As the index of PyTorch answers for packages that it lacks.
+        # The index of PyTorch sends 403 for missing packages.
         ({"web": 403, "base": 200}, False),
         ({"web": 404}, False),
         ({"web": 500}, False),
         ({"web": 302}, False),
     ],
 )
-def test_what_counts_as_a_refusal(index, answers, refused):
+def test_refusal_statuses_are_recognized(index, answers, refused):
     index.answers = answers
-    assert bool(refusal(index, "right", "web", "base")) is refused
+    assert bool(check_index(index, "right", "web", "base")) is refused
 
 
-def test_an_index_that_is_not_there_is_the_installers_to_report():
-    gone = indexes.Index("http://me:pw@127.0.0.1:9/simple", "venv_index_url")
-    assert indexes.refusal(gone, ["web"], {"no_proxy": "*"}) is None
+def test_unreachable_index_is_ignored():
+    unreachable = indexes.Index("http://me:pw@127.0.0.1:9/simple", "venv_index_url")
+    assert indexes.check_index(unreachable, ["web"], {"no_proxy": "*"}) is None
 
 
-def test_every_place_where_an_index_is_set_is_known(tmp_path, monkeypatch):
+def test_all_configured_indexes_are_listed(tmp_path, monkeypatch):
     configuration = tmp_path / "pip.conf"
     configuration.write_text("[global]\nextra-index-url =\n  https://six.example/simple\n  https://seven.example/\n")
     monkeypatch.setattr(indexes, "CONFIGURATION", (str(configuration), "/nonexistent"))
-    found = indexes.indexes(
+    found = indexes.list_indexes(
         indexes.Index("https://one.example/", "venv_index_url"),
         ["https://two.example/", "file:///srv/wheels"],
         {"PIP_EXTRA_INDEX_URL": "https://three.example/", "UV_INDEX": "own=https://four.example/"},

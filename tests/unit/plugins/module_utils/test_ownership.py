@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing of another application, of a package or of an administrator is taken for the application's own."""
+"""Detection of files that belong to other applications, packages or administrators."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import yaml
 from ansible_collections.flaskops.production.plugins.module_utils import _ownership
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import (
     LAYOUT,
-    foreign_account,
-    foreign_directory,
-    foreign_file,
-    writer,
+    find_account_conflict,
+    find_directory_conflict,
+    find_file_conflict,
+    read_application,
 )
 
 COLLECTION = Path(__file__).parents[4]
@@ -31,7 +31,7 @@ def header(name: str) -> str:
 
 @pytest.fixture
 def units(tmp_path, monkeypatch):
-    """Directories of units: the administrator's, a package's and one of scripts."""
+    """Create the directories of local units, packaged units and init scripts."""
     for name in ("UNITS", "SCRIPTS"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(_ownership, name, str(tmp_path / name))
@@ -40,7 +40,7 @@ def units(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_every_template_of_a_file_begins_with_the_header():
+def test_all_templates_start_with_the_header():
     places = ("etc/systemd/system/app*.j2", "etc/logrotate.d/*.j2")
     places += ("srv/app/*.j2", "etc/nginx/sites-available/*.j2")
     templates = [path for place in places for path in COLLECTION.glob(f"roles/*/templates/{place}")]
@@ -49,95 +49,95 @@ def test_every_template_of_a_file_begins_with_the_header():
         assert path.read_text().startswith("{{ __flask_app_header }}\n"), path
 
 
-def test_no_text_of_the_run_is_in_a_template():
+def test_templates_contain_no_text_of_the_run():
     for path in COLLECTION.glob("roles/*/templates/**/*.j2"):
         assert "ansible_managed" not in path.read_text(), path
 
 
-def test_who_wrote_a_file(tmp_path):
+def test_application_is_read_from_the_header(tmp_path):
     file = tmp_path / "shop.service"
-    assert writer(str(file)) is None
+    assert read_application(str(file)) is None
     file.write_text("[Unit]\n")
-    assert writer(str(file)) == ""
+    assert read_application(str(file)) == ""
     file.write_text(header("shop") + "[Unit]\n")
-    assert writer(str(file)) == "shop"
+    assert read_application(str(file)) == "shop"
 
 
-def test_a_file_of_the_application_or_none_is_fine(units):
+def test_own_or_missing_file_has_no_conflict(units):
     path = units / "UNITS/shop.service"
-    assert foreign_file(str(path), "shop") == ""
+    assert find_file_conflict(str(path), "shop") == ""
     path.write_text(header("shop"))
-    assert foreign_file(str(path), "shop") == ""
+    assert find_file_conflict(str(path), "shop") == ""
 
 
 @pytest.mark.parametrize("adopt", [False, True])
-def test_a_file_of_another_application_is_never_replaced(units, adopt):
+def test_file_of_another_application_is_never_replaced(units, adopt):
     path = units / "UNITS/shop-next.service"
     path.write_text(header("shop-next"))
-    assert foreign_file(str(path), "shop", adopt) == (
+    assert find_file_conflict(str(path), "shop", adopt) == (
         f"{path} belongs to the application shop-next: choose a flask_app_name other than shop."
     )
 
 
-def test_a_file_by_hand_is_replaced_only_where_it_is_to_be_adopted(units):
+def test_unmanaged_file_is_replaced_with_adopt_only(units):
     path = units / "UNITS/shop.service"
     path.write_text("[Service]\nExecStart=/opt/shop/run\n")
-    reason = foreign_file(str(path), "shop")
+    reason = find_file_conflict(str(path), "shop")
     assert reason.startswith(f"{path} exists and was not written by this collection")
     assert "flaskops.production.adopt" in reason
-    assert foreign_file(str(path), "shop", adopt=True) == ""
+    assert find_file_conflict(str(path), "shop", adopt=True) == ""
 
 
 @pytest.mark.parametrize("adopt", [False, True])
 @pytest.mark.parametrize("place", ["packaged/mailer.service", "SCRIPTS/mailer"])
-def test_a_unit_of_a_package_is_not_hidden(units, place, adopt):
+def test_packaged_unit_is_not_overridden(units, place, adopt):
     (units / place).write_text("")
-    reason = foreign_file(f"{units}/UNITS/mailer.service", "mailer", adopt)
+    reason = find_file_conflict(f"{units}/UNITS/mailer.service", "mailer", adopt)
     assert f"mailer.service is a unit of the system ({units / place})" in reason
-    # It is the package that came later.
+    # The package was installed later.
     (units / "UNITS/mailer.service").write_text(header("mailer"))
-    assert foreign_file(f"{units}/UNITS/mailer.service", "mailer", adopt) == ""
+    assert find_file_conflict(f"{units}/UNITS/mailer.service", "mailer", adopt) == ""
 
 
-def test_only_units_hide_units(units):
+def test_only_units_conflict_with_packaged_units(units):
     (units / "SCRIPTS/mailer").write_text("")
-    assert foreign_file(f"{units}/logrotate/mailer", "mailer") == ""
-    assert foreign_file(f"{units}/UNITS/mailer.socket", "mailer") == ""
+    assert find_file_conflict(f"{units}/logrotate/mailer", "mailer") == ""
+    assert find_file_conflict(f"{units}/UNITS/mailer.socket", "mailer") == ""
 
 
-def test_a_directory_of_the_application(tmp_path):
+def test_own_directory_has_no_conflict(tmp_path):
     root = tmp_path / "shop"
-    assert foreign_directory(str(root), "shop") == ""
+    assert find_directory_conflict(str(root), "shop") == ""
     root.mkdir()
     (root / "lost+found").mkdir()
-    assert foreign_directory(str(root), "shop") == ""
+    assert find_directory_conflict(str(root), "shop") == ""
     (root / "backup").mkdir()
     for name in LAYOUT:
         (root / name).mkdir()
-        assert foreign_directory(str(root), "shop") == "", name
+        assert find_directory_conflict(str(root), "shop") == "", name
         (root / name).rmdir()
 
 
 @pytest.mark.parametrize("adopt", [False, True])
-def test_a_directory_of_another_application(tmp_path, adopt):
+def test_directory_of_another_application_is_refused(tmp_path, adopt):
     (tmp_path / "gunicorn.conf.py").write_text(header("blog"))
-    assert foreign_directory(str(tmp_path), "shop", adopt) == (
+    assert find_directory_conflict(str(tmp_path), "shop", adopt) == (
         f"{tmp_path} belongs to the application blog: choose another flask_app_root for shop."
     )
-    assert foreign_directory(str(tmp_path), "blog", adopt) == ""
+    assert find_directory_conflict(str(tmp_path), "blog", adopt) == ""
 
 
-def test_a_directory_that_holds_something_else(tmp_path):
+def test_directory_with_other_files_is_refused(tmp_path):
     for name in ("a", "b", "c", "d"):
         (tmp_path / name).write_text("")
-    reason = foreign_directory(str(tmp_path), "shop")
+    reason = find_directory_conflict(str(tmp_path), "shop")
     assert f"{tmp_path} holds files that are not part of the layout (a, b, c …)" in reason
-    assert foreign_directory(str(tmp_path), "shop", adopt=True) == ""
+    assert find_directory_conflict(str(tmp_path), "shop", adopt=True) == ""
 
 
 @pytest.fixture
 def account(monkeypatch):
-    """The only account, with this home and shell, and the only group."""
+    """Replace the accounts and groups of the host by one account and one group."""
 
     def make(home: str = "", shell: str = "/usr/sbin/nologin", group: str = "shop") -> None:
         entry = pwd.struct_passwd(("shop", "x", 998, 998, "", home, shell))
@@ -148,24 +148,24 @@ def account(monkeypatch):
 
 
 @pytest.mark.parametrize(("home", "shell"), [("/home/shop", "/usr/sbin/nologin"), ("/srv/shop", "/bin/bash")])
-def test_an_account_of_somebody_else(account, home, shell):
+def test_foreign_account_is_refused(account, home, shell):
     account(home, shell)
-    reason = foreign_account("shop", "shop", "/srv/shop")
+    reason = find_account_conflict("shop", "shop", "/srv/shop")
     assert "the host has an account of that name" in reason and f"(home {home}, shell {shell})" in reason
 
 
-def test_a_group_of_somebody_else(account):
+def test_foreign_group_is_refused(account):
     account()
-    assert "the host has a group of that name" in foreign_account("shop", "shop", "/srv/shop")
+    assert "the host has a group of that name" in find_account_conflict("shop", "shop", "/srv/shop")
 
 
 @pytest.mark.parametrize("shell", ["/usr/sbin/nologin", "/bin/false"])
-def test_the_account_of_the_application(account, shell):
+def test_own_account_has_no_conflict(account, shell):
     account("/srv/shop", shell)
-    assert foreign_account("shop", "shop", "/srv/shop") == ""
+    assert find_account_conflict("shop", "shop", "/srv/shop") == ""
 
 
 @pytest.mark.parametrize("group", ["writers", "other"])
-def test_an_account_that_is_still_to_be_made(account, group):
+def test_missing_account_has_no_conflict(account, group):
     account(group="shop" if group == "writers" else "other")
-    assert foreign_account("shop", group if group == "writers" else "shop", "/srv/shop") == ""
+    assert find_account_conflict("shop", group if group == "writers" else "shop", "/srv/shop") == ""

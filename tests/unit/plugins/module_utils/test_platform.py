@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which systems are supported, and that everything which lists them lists the same."""
+"""The supported systems, which are listed in several places."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import yaml
 from ansible_collections.flaskops.production.plugins.module_utils import _platform
 from ansible_collections.flaskops.production.plugins.module_utils._platform import (
     SUPPORTED,
-    refusal,
-    supported,
-    unsupported,
+    check_os_release,
+    check_platform,
+    format_supported,
 )
 
 COLLECTION = Path(__file__).parents[4]
 ROLES = sorted(COLLECTION.glob("roles/*/meta/main.yml"))
-# Galaxy names the releases of both by their code names.
+# Galaxy uses the code names of releases.
 CODE_NAMES = {"12": "bookworm", "13": "trixie", "22.04": "jammy", "24.04": "noble", "26.04": "resolute"}
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux {0} ({1})"\nNAME="Debian GNU/Linux"\nVERSION_ID="{0}"\nID=debian\n'
 UBUNTU = 'PRETTY_NAME="Ubuntu {0} LTS"\nNAME="Ubuntu"\nVERSION_ID="{0}"\nID=ubuntu\nID_LIKE=debian\n'
-# What the system's os-release says, and whether it is supported.
+# The content of os-release, and whether the system is supported.
 SYSTEMS = {
     "Debian GNU/Linux 11 (bullseye)": (DEBIAN.format("11", "bullseye"), False),
     "Debian GNU/Linux 12 (bookworm)": (DEBIAN.format("12", "bookworm"), True),
@@ -57,40 +57,40 @@ SYSTEMS = {
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_is_supported_or_named(name):
+def test_unsupported_system_is_named(name):
     text, is_supported = SYSTEMS[name]
     if is_supported:
-        assert refusal(text) == ""
+        assert check_os_release(text) == ""
         return
-    assert refusal(text) == (
+    assert check_os_release(text) == (
         f"This host runs {name}, but only Debian 12 and 13 and Ubuntu 22.04, 24.04 and 26.04 are supported."
     )
 
 
-def test_quotes_do_not_matter():
+def test_quotes_are_optional():
     for text in ("ID=debian\nVERSION_ID=12\n", "ID='debian'\nVERSION_ID='12'\n", 'ID="debian"\nVERSION_ID="12"\n'):
-        assert refusal(text) == ""
+        assert check_os_release(text) == ""
 
 
-def test_the_first_file_that_exists_counts(tmp_path, monkeypatch):
+def test_first_existing_file_is_used(tmp_path, monkeypatch):
     one, two = tmp_path / "one", tmp_path / "two"
     monkeypatch.setattr(_platform, "FILES", (str(one), str(two)))
     two.write_text(DEBIAN.format("12", "bookworm"))
-    assert unsupported() == ""
+    assert check_platform() == ""
     one.write_text(DEBIAN.format("11", "bullseye"))
-    assert "bullseye" in unsupported()
+    assert "bullseye" in check_platform()
     monkeypatch.setattr(_platform, "FILES", (str(tmp_path / "none"),))
-    assert "without os-release" in unsupported()
+    assert "without os-release" in check_platform()
 
 
 @pytest.mark.parametrize("path", ROLES, ids=lambda path: path.parents[1].name)
-def test_each_role_declares_the_same_systems(path):
+def test_roles_declare_the_same_systems(path):
     platforms = yaml.safe_load(path.read_text())["galaxy_info"]["platforms"]
     declared = {platform["name"]: platform["versions"] for platform in platforms}
     assert declared == {name: [CODE_NAMES[one] for one in versions] for name, versions in SUPPORTED.values()}
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/comparison.md", "docs/getting-started.md"])
-def test_the_documentation_lists_the_same_systems(name):
+def test_documentation_lists_the_same_systems(name):
     text = " ".join((COLLECTION / name).read_text().split())
-    assert supported() in text
+    assert format_supported() in text

@@ -319,9 +319,9 @@ def test_a_record_from_before_formats_had_a_number_is_read(host):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[]", "holds no record"),
-        ("{}", "its digest is None, but must be a text"),
-        ('{"digest": "d", "state": 7}', "its state is 7, but must be a text"),
+        ("[]", "is not a record"),
+        ("{}", "its digest is None, but must be a string"),
+        ('{"digest": "d", "state": 7}', "its state is 7, but must be a string"),
         ('{"digest": "d", "state": "gone"}', "its state is 'gone', but must be one of staged, active"),
         ('{"digest": "d", "state": "staged", "format": 2}', "has the format 2, but this version .* reads 1"),
         ("\x00", "Expecting value"),

@@ -7,7 +7,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _requirement_rules as rules
 
-CONTRADICTS = "contradicts venv_index_url, which says where packages come from: remove the line or the setting"
+CONTRADICTS = "contradicts venv_index_url, which sets the source of packages: remove the line or the setting"
 
 
 @pytest.mark.parametrize(
@@ -24,24 +24,24 @@ CONTRADICTS = "contradicts venv_index_url, which says where packages come from: 
         "--find-links=file:///srv/evil",
     ],
 )
-def test_other_places_than_that_of_the_setting_are_refused(line):
-    (fault,) = rules.contradictions({"r.txt": f"flask\n{line}\n"}, [], False, "venv_index_url")
-    assert fault.startswith("r.txt, line 2: '") and fault.endswith(f"' {CONTRADICTS}.")
-    assert "secret" not in fault
-    assert rules.contradictions({"r.txt": line}, [], False, "") == []
+def test_other_sources_than_the_configured_index_are_refused(line):
+    (problem,) = rules.find_contradictions({"r.txt": f"flask\n{line}\n"}, [], False, "venv_index_url")
+    assert problem.startswith("r.txt, line 2: '") and problem.endswith(f"' {CONTRADICTS}.")
+    assert "secret" not in problem
+    assert rules.find_contradictions({"r.txt": line}, [], False, "") == []
 
 
-def test_more_indexes_leave_room_for_one_more_but_not_for_another_one():
-    def faults(line):
-        return rules.contradictions({"r.txt": line}, [], False, "venv_extra_index_urls")
+def test_extra_indexes_allow_further_ones_but_no_replacement():
+    def problems(line):
+        return rules.find_contradictions({"r.txt": line}, [], False, "venv_extra_index_urls")
 
-    assert faults("--extra-index-url https://b.example/simple") == []
-    assert "contradicts venv_extra_index_urls" in faults("--index-url https://b.example/simple")[0]
-    assert "contradicts venv_extra_index_urls" in faults("--trusted-host b.example")[0]
+    assert problems("--extra-index-url https://b.example/simple") == []
+    assert "contradicts venv_extra_index_urls" in problems("--index-url https://b.example/simple")[0]
+    assert "contradicts venv_extra_index_urls" in problems("--trusted-host b.example")[0]
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"),
+    ("line", "problem"),
     [
         ("./evil.tar.gz", "is not a wheel"),
         ("evil-1.0.zip", "is not a wheel"),
@@ -61,10 +61,10 @@ def test_more_indexes_leave_room_for_one_more_but_not_for_another_one():
         ("--only-binary :none:", "contradicts venv_only_binary: true"),
     ],
 )
-def test_what_would_run_code_is_refused_where_only_wheels_are_accepted(line, fault):
-    (found,) = rules.contradictions({"r.txt": line}, [], True, "")
-    assert found.startswith("r.txt, line 1: '") and fault in found and "venv_only_binary" in found
-    assert rules.contradictions({"r.txt": line}, [], False, "") == []
+def test_requirements_that_run_code_are_refused_with_only_binary(line, problem):
+    (found,) = rules.find_contradictions({"r.txt": line}, [], True, "")
+    assert found.startswith("r.txt, line 1: '") and problem in found and "venv_only_binary" in found
+    assert rules.find_contradictions({"r.txt": line}, [], False, "") == []
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_what_would_run_code_is_refused_where_only_wheels_are_accepted(line, fau
         "--no-binary :none:",
     ],
 )
-def test_what_runs_no_code_is_accepted(line):
-    assert rules.contradictions({"r.txt": line}, [], True, "") == []
+def test_requirements_that_run_no_code_are_accepted(line):
+    assert rules.find_contradictions({"r.txt": line}, [], True, "") == []
 
 
-def test_added_packages_are_looked_at_and_other_formats_are_not():
-    (fault,) = rules.contradictions({"uv.lock": "./evil.tar.gz"}, ["own @ https://h.example/own.zip"], True, "")
-    assert fault.startswith("venv_packages has 'own @ https://h.example/own.zip', which is not a wheel")
+def test_added_packages_are_checked_and_other_formats_are_not():
+    (problem,) = rules.find_contradictions({"uv.lock": "./evil.tar.gz"}, ["own @ https://h.example/own.zip"], True, "")
+    assert problem.startswith("venv_packages has 'own @ https://h.example/own.zip', which is not a wheel")
 
 
-def test_the_hosts_that_texts_name():
+def test_hosts_are_found_in_texts():
     texts = ["https://me:pw@A.example:8443/simple", "x @ git+https://b.example/x.git\n--index-url=http://c.example"]
-    assert rules.hosts(texts) == {"a.example", "b.example", "c.example"}
+    assert rules.find_hosts(texts) == {"a.example", "b.example", "c.example"}

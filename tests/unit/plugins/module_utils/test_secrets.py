@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "MAIL": "smtp://robot@mail.example.org",
 }
 
-SAID = {
+OUTPUTS = {
     "value": ('RuntimeError: qu"ote$\\s`tick', "RuntimeError: ********"),
     "repr": ("KeyError: 'qu\"ote$\\\\s`tick'", "KeyError: '********'"),
     "URL": ("could not connect to postgresql://app:p%40ssw0rd@db.example.org/app!", "could not connect to ********!"),
@@ -45,27 +45,27 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize(("said", "shown"), SAID.values(), ids=SAID)
-def test_values_are_hidden(tmp_path, said, shown):
+@pytest.mark.parametrize(("output", "shown"), OUTPUTS.values(), ids=OUTPUTS)
+def test_values_are_hidden(tmp_path, output, shown):
     quoted = {name: re.sub(r'(["\\$`])', r"\\\1", value) for name, value in ENVIRONMENT.items()}
     (tmp_path / ".env").write_text("".join(f'{name}="{value}"\n' for name, value in quoted.items()))
-    assert _secrets.hide(said, str(tmp_path / ".env")) == shown
+    assert _secrets.hide_secrets(output, str(tmp_path / ".env")) == shown
 
 
-def test_a_file_that_was_written_by_hand(tmp_path):
+def test_manually_written_file_is_parsed(tmp_path):
     (tmp_path / ".env").write_text("# secrets\nexport TOKEN='single quoted'\nKEY = no\nPASSWORD=plain-one\n  X=\n")
-    said = "single quoted, plain-one, # secrets"
-    assert _secrets.hide(said, str(tmp_path / ".env")) == "********, ********, # secrets"
+    output = "single quoted, plain-one, # secrets"
+    assert _secrets.hide_secrets(output, str(tmp_path / ".env")) == "********, ********, # secrets"
 
 
-def test_without_a_file_there_is_nothing_to_hide(tmp_path):
-    assert _secrets.hide("as it is", str(tmp_path / ".env")) == "as it is"
+def test_missing_file_hides_nothing(tmp_path):
+    assert _secrets.hide_secrets("as it is", str(tmp_path / ".env")) == "as it is"
 
 
 UNIT = "myapp.service"
 
 
-def test_credentials_are_hidden_whatever_form_they_have(tmp_path):
+def test_credentials_of_any_form_are_hidden(tmp_path):
     (tmp_path / "token").write_text("tok-1\n")
     (tmp_path / "many").mkdir()
     (tmp_path / "many/db.json").write_text('{"user": "web", "password": "json-pass"}')
@@ -81,25 +81,25 @@ def test_credentials_are_hidden_whatever_form_they_have(tmp_path):
         "ExecStart=/bin/true",
     ]
     read = _secrets.read_credentials(directives, UNIT)
-    said = "tok-1, json-pass, mail-pass, MIIEvAIBADAN, set-here, user web, myapp"
-    shown = _secrets.hide(said, str(tmp_path / ".env"), read)
+    output = "tok-1, json-pass, mail-pass, MIIEvAIBADAN, set-here, user web, myapp"
+    shown = _secrets.hide_secrets(output, str(tmp_path / ".env"), read)
     assert shown == "********, ********, ********, ********, ********, user web, myapp"
 
 
-def test_a_unit_without_credentials_has_none():
+def test_unit_without_credentials_has_none():
     assert _secrets.read_credentials(["ExecStart=/bin/true"], "there-is-no-such.service") == []
 
 
-def test_a_pipe_in_the_place_of_the_environment_file_stops_nobody(tmp_path):
+def test_named_pipe_instead_of_the_environment_file_does_not_block(tmp_path):
     os.mkfifo(tmp_path / ".env")
-    assert _secrets.hide("said", str(tmp_path / ".env")) == "said"
+    assert _secrets.hide_secrets("said", str(tmp_path / ".env")) == "said"
 
 
-def test_a_value_of_several_lines_is_hidden_line_by_line(tmp_path):
+def test_multiline_value_is_hidden_line_by_line(tmp_path):
     (tmp_path / ".env").write_text(
         'A="1"\nPEM_KEY="-----BEGIN-----\nMIIEvQIBADANBg\\$\n\nb=c\n-----END-----\n"\nB=plain\n'
     )
-    said = "line 2 of it is MIIEvQIBADANBg$, and B is plain"
-    assert _secrets.hide(said, str(tmp_path / ".env")) == "line 2 of it is ********, and B is plain"
-    secrets, _words = _secrets.values_of((tmp_path / ".env").read_text())
+    output = "line 2 of it is MIIEvQIBADANBg$, and B is plain"
+    assert _secrets.hide_secrets(output, str(tmp_path / ".env")) == "line 2 of it is ********, and B is plain"
+    secrets, _words = _secrets.find_secrets((tmp_path / ".env").read_text())
     assert "-----BEGIN-----\nMIIEvQIBADANBg$\n\nb=c\n-----END-----\n" in secrets

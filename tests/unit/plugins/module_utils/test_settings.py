@@ -12,10 +12,10 @@ import sys
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _settings, _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
+from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsChange, SettingsSet
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_link
 
 RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 UNIT = """# Ansible managed: written by flaskops.production for the application shop.
@@ -78,7 +78,7 @@ class Host:
             with open(path, "w") as file:
                 file.write(text)
             os.chmod(path, self.places[path])
-        swap(self.home.app, "releases/v1", sync=False)
+        swap_link(self.home.app, "releases/v1", sync=False)
         self.systemctl("daemon-reload")
 
     def texts(self, word, nice):
@@ -95,7 +95,8 @@ class Host:
 
     def stage(self, texts=None):
         entries = [
-            Entry(path, "file", self.places[path], content=text.encode()) for path, text in (texts or self.new).items()
+            PathEntry(path, "file", self.places[path], content=text.encode())
+            for path, text in (texts or self.new).items()
         ]
         SettingsSet(self.home, "shop", self.home.staged_settings).add(entries)
 
@@ -103,13 +104,13 @@ class Host:
         """An activation, without its processes."""
         _settings.recover(self.home, "shop")
         change = SettingsChange(self.home, "shop", self.release)
-        swap(self.home.next, f"releases/{self.release}")
+        swap_link(self.home.next, f"releases/{self.release}")
         change.begin("releases/v1", f"releases/{self.release}")
-        change.put(lambda: swap(self.home.app, f"releases/{self.release}"))
+        change.put(lambda: swap_link(self.home.app, f"releases/{self.release}"))
         if healthy:
             change.accept()
         else:
-            change.undo(lambda: swap(self.home.app, "releases/v1"))
+            change.undo(lambda: swap_link(self.home.app, "releases/v1"))
         os.unlink(self.home.next)
         change.end()
 
@@ -161,7 +162,7 @@ def host(tmp_path, monkeypatch, request):
     found = Host(tmp_path, monkeypatch, request.param)
     for release in ("v1", "v2"):
         (found.root / "releases" / release / ".venv/bin").mkdir(parents=True)
-    swap(found.home.venv, "app/.venv")
+    swap_link(found.home.venv, "app/.venv")
     return found
 
 
@@ -197,7 +198,7 @@ def test_what_is_staged_is_closed_to_others_and_the_candidate_starts_with_it(hos
         "shop.service": "0o644",
         "shop.socket": "0o644",
     }
-    swap(host.home.next, f"releases/{host.release}")
+    swap_link(host.home.next, f"releases/{host.release}")
     candidate = (host.units.parent / "loaded-shop-next.service").read_text().replace("EnvironmentFile=-", "Env=")
     assert host.starts(candidate) == host.served("new", 2, host.release)
     assert host.boots() == [host.served("old", 1, "v1")] * 2
@@ -250,7 +251,7 @@ def test_only_the_files_that_a_run_has_staged_are_replaced(host):
 
 def test_a_path_is_replaced_as_a_whole(host):
     change = SettingsSet(host.home, "shop", host.home.staged_settings)
-    change.add([Entry(host.home.env_file, "file", 0o640, content=b"")], app="releases/v1")
+    change.add([PathEntry(host.home.env_file, "file", 0o640, content=b"")], app="releases/v1")
     root, staged = host.root, host.home.staged_settings
     assert change.pin(f"{root}/apples {root}/app-1 /mnt{root}/app {root}/shared/.env.d") == (
         f"{root}/apples {root}/app-1 /mnt{root}/app {root}/shared/.env.d"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of a release is served: its own files, and nothing that the application could have put behind a link."""
+"""Collection of the static files of a release, and protection against links to other files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._staged import check_static_paths
-from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect
+from ansible_collections.flaskops.production.plugins.module_utils._static_files import collect_static_files
 
 ADA, OWNER = 4711, 4712
 
@@ -42,7 +42,7 @@ class Site:
 
     def collect(self, replace=True):
         record = {"static_paths": self.static_paths, "shared_paths": self.shared_paths}
-        collect(self.home, str(self.release), record, replace)
+        collect_static_files(self.home, str(self.release), record, replace)
         return {
             str(path.relative_to(self.static)): path.read_text()
             for path in self.static.rglob("*")
@@ -55,14 +55,14 @@ def site(open_path):
     return Site(open_path)
 
 
-def test_the_directories_are_made_where_they_are_missing(site):
+def test_missing_directories_are_created(site):
     shutil.rmtree(site.root / "shared")
     assert site.collect() == {"app.css": "css"}
     assert (site.root / "shared").stat().st_mode & 0o7777 == 0o755
 
 
 @pytest.mark.parametrize("text", ["app.css", "../instance/x", "."])
-def test_no_descriptor_stays_open(site, text):
+def test_all_descriptors_are_closed(site, text):
     site.file("static/img/deep/logo.svg", "logo")
     (site.release / "static/link").symlink_to(text)
     before = os.listdir("/proc/self/fd")
@@ -74,7 +74,7 @@ def test_no_descriptor_stays_open(site, text):
 # Links in the release
 
 
-def test_files_and_directories_behind_links_that_stay_in_the_release_are_collected(site):
+def test_targets_of_links_within_the_release_are_collected(site):
     site.file("vendor/dist/lib/a.js", "js")
     site.file("assets/logo.svg", "logo")
     (site.release / "static/vendor").symlink_to("../vendor/dist")
@@ -87,7 +87,7 @@ def test_files_and_directories_behind_links_that_stay_in_the_release_are_collect
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("../instance/logo.png", "leads out of"),
         ("../instance", "leads out of"),
@@ -97,17 +97,17 @@ def test_files_and_directories_behind_links_that_stay_in_the_release_are_collect
         (".", "is reached through itself"),
     ],
 )
-def test_a_link_that_leads_elsewhere_is_refused_and_named(site, text, said):
+def test_link_out_of_the_release_is_refused_by_name(site, text, message):
     (site.root / "shared/instance/logo.png").write_text("of the application")
     (site.release / "static/logo.png").symlink_to(text)
     with pytest.raises(ReleaseError) as error:
         site.collect()
-    assert said in str(error.value) and "release_static_paths" in str(error.value)
+    assert message in str(error.value) and "release_static_paths" in str(error.value)
     assert not (site.static / "logo.png").is_file()
 
 
-def test_what_the_application_links_to_is_not_served(site, untouched):
-    """The release leads to shared data, and the application lets that lead to a file of root."""
+def test_files_linked_by_the_application_are_not_served(site, untouched):
+    """The release links to shared data, in which the application links to a file of root."""
     (site.release / "static/logo.png").symlink_to("../instance/logo.png")
     (site.root / "shared/instance/logo.png").symlink_to(untouched / "secret")
     os.chown(site.root / "shared/instance/logo.png", ADA, ADA, follow_symlinks=False)
@@ -116,7 +116,7 @@ def test_what_the_application_links_to_is_not_served(site, untouched):
     assert not (site.static / "logo.png").exists()
 
 
-def test_a_shared_path_among_static_files_is_not_collected(site):
+def test_shared_path_below_a_static_path_is_not_collected(site):
     (site.root / "shared/static/uploads").mkdir()
     os.chown(site.root / "shared/static/uploads", ADA, ADA)
     (site.release / "static/uploads").symlink_to("../../../shared/static/uploads")
@@ -125,20 +125,20 @@ def test_a_shared_path_among_static_files_is_not_collected(site):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.mknod(path, 0o600 | stat.S_IFSOCK)])
-def test_what_is_no_file_is_refused_and_does_not_stop_the_run(site, make):
+def test_special_files_are_refused_without_blocking(site, make):
     make(site.release / "static/odd")
     with pytest.raises(ReleaseError, match="static/odd is neither a file nor a directory"):
         site.collect()
 
 
-def test_a_static_path_that_is_a_link_out_is_refused(site):
+def test_static_path_linking_out_of_the_release_is_refused(site):
     site.static_paths = ["instance"]
     with pytest.raises(ReleaseError, match="release_static_paths has instance: .* leads out of"):
         site.collect()
 
 
-def test_a_race_in_the_release_has_nothing_read_from_elsewhere(site, untouched, attack, flipping, rounds):
-    """Even the owner of a release, whom root trusts, cannot redirect the collection."""
+def test_race_in_the_release_does_not_read_other_files(site, untouched, attack, flipping, rounds):
+    """Even the trusted owner of a release cannot redirect the collection."""
     shutil.rmtree(site.release / "static")
     (site.release / "static").mkdir()
     site.file("static/app.css", "css")
@@ -159,8 +159,8 @@ def test_a_race_in_the_release_has_nothing_read_from_elsewhere(site, untouched, 
 
 
 @pytest.mark.parametrize("replace", [True, False])
-def test_nothing_is_written_where_the_application_may_write(site, untouched, replace):
-    """As in the directory of a former shared path."""
+def test_nothing_is_written_to_directories_of_the_application(site, untouched, replace):
+    """The directory was a shared path before."""
     former = site.static / "uploads"
     former.mkdir()
     (former / "cat.png").symlink_to(untouched / "secret")
@@ -169,14 +169,14 @@ def test_nothing_is_written_where_the_application_may_write(site, untouched, rep
     site.file("static/uploads/cat.png", "new")
     with pytest.raises(ReleaseError, match=f"uploads: it belongs to {ADA}, who could redirect them") as refused:
         site.collect(replace)
-    # What the message recommends.
+    # The remedy of the message.
     command = str(refused.value).partition("give it to root: ")[2]
     subprocess.run(["/bin/sh", "-euc", command], check=True)
     assert site.collect(replace=True)["uploads/cat.png"] == "new"
     assert (untouched / "secret").stat().st_uid == os.geteuid()
 
 
-def test_links_in_the_place_of_what_is_served_are_replaced_and_directories_refused(site, untouched):
+def test_links_in_the_target_are_replaced_and_directories_refused(site, untouched):
     (site.static / "app.css").symlink_to(untouched / "secret")
     assert site.collect() == {"app.css": "css"}
     (site.static / "img").symlink_to(untouched)
@@ -197,7 +197,7 @@ def test_files_of_a_deploy_owner_are_collected(site):
 
 
 @pytest.mark.parametrize(
-    ("static", "shared", "said"),
+    ("static", "shared", "message"),
     [
         (["instance"], ["instance/"], "release_static_paths has instance, which is or lies in instance"),
         (["instance/public/"], ["instance"], "has instance/public, which is or lies in instance"),
@@ -205,8 +205,8 @@ def test_files_of_a_deploy_owner_are_collected(site):
         (["assets"], ["static/"], "release_shared_paths has static/"),
     ],
 )
-def test_settings_that_overlap_are_refused(static, shared, said):
-    with pytest.raises(ReleaseError, match=said):
+def test_overlapping_settings_are_refused(static, shared, message):
+    with pytest.raises(ReleaseError, match=message):
         check_static_paths(static, shared)
 
 
@@ -214,5 +214,5 @@ def test_settings_that_overlap_are_refused(static, shared, said):
     ("static", "shared"),
     [(["static"], ["static/uploads/"]), (["static"], ["statics/"]), ([], ["static/"]), (["instances"], ["instance/"])],
 )
-def test_settings_that_do_not_overlap_are_accepted(static, shared):
+def test_disjoint_settings_are_accepted(static, shared):
     check_static_paths(static, shared)

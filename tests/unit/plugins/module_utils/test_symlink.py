@@ -15,14 +15,14 @@ import time
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import temporary_name
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import make_temporary_name
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
     TEMPORARY_PREFIX,
     SymlinkError,
-    exchange,
-    leads_through,
-    read,
-    swap,
+    exchange_names,
+    is_reached_through,
+    read_link,
+    swap_link,
     sync_filesystem,
 )
 
@@ -45,69 +45,69 @@ def dead_pid():
     return finished.pid
 
 
-def test_swap_returns_what_was_there(root):
+def test_swap_returns_the_previous_target(root):
     app = str(root / "app")
-    assert swap(app, "releases/1") is None
-    assert swap(app, "releases/2") == "releases/1"
-    assert read(app) == "releases/2"
+    assert swap_link(app, "releases/1") is None
+    assert swap_link(app, "releases/2") == "releases/1"
+    assert read_link(app) == "releases/2"
     assert sorted(os.listdir(root)) == ["app", "releases"]
 
 
 def test_swap_replaces_a_dangling_link(root):
     (root / "app").symlink_to("releases/gone")
-    assert swap(str(root / "app"), "releases/1") == "releases/gone"
+    assert swap_link(str(root / "app"), "releases/1") == "releases/gone"
     assert (root / "app" / "page").read_text() == "1"
 
 
-def test_read_of_nothing_is_none(root):
-    assert read(str(root / "app")) is None
+def test_missing_link_is_none(root):
+    assert read_link(str(root / "app")) is None
 
 
 @pytest.mark.parametrize(
     ("path", "target", "message"),
     [
-        ("{root}/file", "releases/1", "{root}/file is a file, not a symbolic link. It was left as it is: move it away"),
+        ("{root}/file", "releases/1", "{root}/file is a file, not a symbolic link. It was not changed: move it away"),
         ("{root}/releases/1", "../releases/2", "{root}/releases/1 is a real directory, not a symbolic link."),
         ("{root}/app", "releases/3", "{root}/releases/3 is not a directory, so {root}/app was not pointed at it."),
         ("{root}/app", "file", "{root}/file is not a directory, so {root}/app was not pointed at it."),
         (
             "{root}/app",
             "venv",
-            "{root}/venv is reached through {root}/app itself; pointing the link there would make it",
+            "{root}/venv is reached through {root}/app itself; the link would be",
         ),
-        ("{root}/no/app", "/", "The directory {root}/no, which is to hold the link app, can't be opened: No such file"),
-        ("app", "/", "'app' is not an absolute path; a link is named from the root, such as /srv/myapp/app."),
-        ("{root}/..", "/", "'{root}/..' names a directory and not a link in one."),
+        ("{root}/no/app", "/", "The directory {root}/no of the link app cannot be opened: No such file"),
+        ("app", "/", "The path of the link is 'app', but must be absolute, such as /srv/myapp/app."),
+        ("{root}/..", "/", "The path of the link is '{root}/..', which is a directory; name a link in it."),
     ],
 )
-def test_swap_refuses(root, path, target, message):
+def test_unsafe_swap_is_refused(root, path, target, message):
     (root / "file").write_text("kept")
     (root / "app").symlink_to("releases/1")
     (root / "releases" / "1" / ".venv").mkdir()
     (root / "venv").symlink_to("app/.venv")
     before = sorted(os.listdir(root)), os.readlink(root / "app")
     with pytest.raises(SymlinkError) as refused:
-        swap(path.format(root=root), target)
+        swap_link(path.format(root=root), target)
     assert str(refused.value).startswith(message.format(root=root))
     assert str(refused.value).endswith(".")
     assert (sorted(os.listdir(root)), os.readlink(root / "app")) == before
     assert (root / "file").read_text() == "kept"
 
 
-def test_leads_through_follows_the_links_on_the_way(root):
+def test_links_on_the_path_are_detected(root):
     (root / "app").symlink_to("releases/1")
     (root / "alias").symlink_to(".")
     link = str(root / "app")
-    assert leads_through(str(root / "alias" / "app"), link)
-    assert leads_through(str(root / "releases" / ".." / "app" / "page"), link)
-    assert leads_through(link, str(root / "alias" / "app"))
-    assert not leads_through(str(root / "alias" / "releases" / "2"), link)
+    assert is_reached_through(str(root / "alias" / "app"), link)
+    assert is_reached_through(str(root / "releases" / ".." / "app" / "page"), link)
+    assert is_reached_through(link, str(root / "alias" / "app"))
+    assert not is_reached_through(str(root / "alias" / "releases" / "2"), link)
 
 
-def test_leads_through_ends_on_a_circle_of_links(root):
+def test_link_loop_ends_the_detection(root):
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
-    assert not leads_through(str(root / "a"), str(root / "app"))
+    assert not is_reached_through(str(root / "a"), str(root / "app"))
 
 
 def test_swap_flushes_the_target_before_and_the_directory_after(root, monkeypatch):
@@ -118,38 +118,38 @@ def test_swap_flushes_the_target_before_and_the_directory_after(root, monkeypatc
         _symlink, "sync_directory", lambda fd: steps.append(("fsync", os.readlink(f"/proc/self/fd/{fd}")))
     )
     monkeypatch.setattr(os, "replace", lambda *names, **fds: (steps.append(("rename",)), rename(*names, **fds)))
-    swap(str(root / "app"), "releases/1")
+    swap_link(str(root / "app"), "releases/1")
     assert steps == [("flush", str(root / "releases/1")), ("rename",), ("fsync", str(root))]
     del steps[:]
-    swap(str(root / "app"), "releases/2", sync=False)
+    swap_link(str(root / "app"), "releases/2", sync=False)
     assert steps == [("rename",)]
 
 
-def test_sync_filesystem_flushes_all_where_syncfs_is_missing(root, monkeypatch):
+def test_all_file_systems_are_flushed_without_syncfs(root, monkeypatch):
     calls = []
-    monkeypatch.setattr(_symlink, "_libc_function", lambda name: None)
+    monkeypatch.setattr(_symlink, "_find_libc_function", lambda name: None)
     monkeypatch.setattr(os, "sync", lambda: calls.append("sync"))
     sync_filesystem(str(root))
     assert calls == ["sync"]
 
 
-def test_sync_filesystem_names_a_missing_path(root):
+def test_missing_path_is_named(root):
     sync_filesystem(str(root))
-    with pytest.raises(SymlinkError, match="gone can't be opened to flush its file system: No such file or directory"):
+    with pytest.raises(SymlinkError, match="gone cannot be opened to flush its file system: No such file or directory"):
         sync_filesystem(str(root / "gone"))
 
 
-def test_a_failed_rename_leaves_no_temporary_name(root, monkeypatch):
+def test_failed_rename_leaves_no_temporary_name(root, monkeypatch):
     def fail(*_names, **_fds):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(SymlinkError, match="app could not be pointed at releases/1: Permission denied"):
-        swap(str(root / "app"), "releases/1")
+        swap_link(str(root / "app"), "releases/1")
     assert os.listdir(root) == ["releases"]
 
 
-def test_a_swap_survives_that_its_temporary_name_is_swept(root, monkeypatch):
+def test_swap_survives_the_removal_of_its_temporary_name(root, monkeypatch):
     rename, swept = os.replace, []
 
     def sweep_first(source, *names, **fds):
@@ -159,12 +159,12 @@ def test_a_swap_survives_that_its_temporary_name_is_swept(root, monkeypatch):
         return rename(source, *names, **fds)
 
     monkeypatch.setattr(os, "replace", sweep_first)
-    swap(str(root / "app"), "releases/1")
+    swap_link(str(root / "app"), "releases/1")
     assert swept
-    assert read(str(root / "app")) == "releases/1"
+    assert read_link(str(root / "app")) == "releases/1"
 
 
-def test_leftovers_of_killed_runs_are_swept_and_others_kept(root):
+def test_leftovers_of_killed_runs_are_removed(root):
     dead, alive = dead_pid(), os.getppid()
     names = {
         f"{TEMPORARY_PREFIX}{dead}-0123456789abcdef": False,
@@ -177,46 +177,46 @@ def test_leftovers_of_killed_runs_are_swept_and_others_kept(root):
         (root / name).symlink_to("releases/gone")
     os.utime(root / f"{TEMPORARY_PREFIX}{alive}-fedcba9876543210", (time.time() - 120,) * 2, follow_symlinks=False)
     (root / f"{TEMPORARY_PREFIX}{dead}-directory").mkdir()
-    swap(str(root / "app"), "releases/1")
-    left = set(os.listdir(root)) - {"app", "releases"}
-    assert left == {name for name, kept in names.items() if kept} | {f"{TEMPORARY_PREFIX}{dead}-directory"}
+    swap_link(str(root / "app"), "releases/1")
+    leftovers = set(os.listdir(root)) - {"app", "releases"}
+    assert leftovers == {name for name, kept in names.items() if kept} | {f"{TEMPORARY_PREFIX}{dead}-directory"}
 
 
 def _swap_and_die(path):
     os.replace = lambda *_names, **_fds: os.kill(os.getpid(), signal.SIGKILL)
-    swap(path, "releases/2", sync=False)
+    swap_link(path, "releases/2", sync=False)
 
 
-def test_a_killed_run_keeps_the_old_link_and_the_next_cleans_up(root):
+def test_killed_swap_keeps_the_old_link(root):
     app = str(root / "app")
-    swap(app, "releases/1")
+    swap_link(app, "releases/1")
     killed = multiprocessing.get_context("fork").Process(target=_swap_and_die, args=(app,))
     killed.start()
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
-    assert read(app) == "releases/1"
+    assert read_link(app) == "releases/1"
     assert len(temporaries(root)) == 1
-    swap(app, "releases/2")
-    assert read(app) == "releases/2"
+    swap_link(app, "releases/2")
+    assert read_link(app) == "releases/2"
     assert temporaries(root) == []
 
 
 def _count_misses(page, ready, stop, counts):
     reads = missed = 0
-    seen = set()
+    calls = set()
     ready.set()
     while not stop.is_set():
         reads += 1
         try:
             with open(page, encoding="ascii") as stream:
-                seen.add(stream.read())
+                calls.add(stream.read())
         except OSError:
             missed += 1
-    counts[:] = [reads, missed, len(seen)]
+    counts[:] = [reads, missed, len(calls)]
 
 
 def _watch(root, change, swaps):
-    """Misses of a reader in another process during the swaps, and how many releases it saw."""
+    """Return the misses of a reader process during the swaps, and the number of releases that it read."""
     context = multiprocessing.get_context("fork")
     ready, stop, counts = context.Event(), context.Event(), context.Array("q", 3)
     reader = context.Process(target=_count_misses, args=(str(root / "app" / "page"), ready, stop, counts))
@@ -228,109 +228,109 @@ def _watch(root, change, swaps):
     finally:
         stop.set()
         reader.join(30)
-    reads, missed, seen = counts
+    reads, missed, calls = counts
     assert reads > 0
-    return missed, seen
+    return missed, calls
 
 
-def test_a_reader_never_misses_during_2000_swaps(root):
-    swap(str(root / "app"), "releases/1")
-    assert _watch(root, lambda path, to: swap(path, to, sync=False), 2_000) == (0, 2)
+def test_reader_never_misses_during_2000_swaps(root):
+    swap_link(str(root / "app"), "releases/1")
+    assert _watch(root, lambda path, to: swap_link(path, to, sync=False), 2_000) == (0, 2)
 
 
-def test_the_reader_sees_a_miss_when_the_link_is_removed_first(root):
+def test_reader_detects_a_non_atomic_replacement(root):
     def remove_and_make(path, target):
         os.unlink(path)
         os.symlink(target, path)
 
-    swap(str(root / "app"), "releases/1")
+    swap_link(str(root / "app"), "releases/1")
     missed, _seen = _watch(root, remove_and_make, 5_000)
     assert missed > 0
 
 
-def test_eight_threads_swap_at_once(root):
-    app, faults = str(root / "app"), []
+def test_eight_threads_swap_in_parallel(root):
+    app, problems = str(root / "app"), []
     start = threading.Barrier(8)
 
     def work(number):
         try:
             start.wait(30)
             for turn in range(200):
-                swap(app, f"releases/{(number + turn) % 2 + 1}", sync=False)
+                swap_link(app, f"releases/{(number + turn) % 2 + 1}", sync=False)
                 with open(os.path.join(app, "page"), encoding="ascii") as page:
                     assert page.read() in "12"
         except Exception as error:
-            faults.append(error)
+            problems.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert faults == []
+    assert problems == []
     assert sorted(os.listdir(root)) == ["app", "releases"]
 
 
 @pytest.fixture(params=["libc", "syscall"])
 def way(request, monkeypatch):
     if request.param == "syscall":
-        find = _symlink._libc_function
-        monkeypatch.setattr(_symlink, "_libc_function", lambda name: None if name == "renameat2" else find(name))
+        find = _symlink._find_libc_function
+        monkeypatch.setattr(_symlink, "_find_libc_function", lambda name: None if name == "renameat2" else find(name))
     return request.param
 
 
-def test_exchange_lets_a_link_and_a_directory_change_places(root, way):
-    swap(str(root / "app"), "releases/1")
+def test_link_and_directory_are_exchanged(root, way):
+    swap_link(str(root / "app"), "releases/1")
     (root / "old").mkdir()
-    exchange(str(root / "app"), str(root / "old"))
+    exchange_names(str(root / "app"), str(root / "old"))
     assert (root / "app").is_dir() and not (root / "app").is_symlink()
     assert os.readlink(root / "old") == "releases/1"
 
 
-def test_exchange_names_what_is_missing(root, way):
+def test_exchange_names_the_missing_path(root, way):
     with pytest.raises(SymlinkError) as refused:
-        exchange(str(root / "releases"), str(root / "gone"))
-    assert str(refused.value) == (f"{root}/releases and {root}/gone can't change places: {root}/gone does not exist.")
+        exchange_names(str(root / "releases"), str(root / "gone"))
+    assert str(refused.value) == (f"{root}/releases and {root}/gone cannot be exchanged: {root}/gone does not exist.")
 
 
-def test_exchange_refuses_a_directory_and_what_is_in_it(root, way):
-    with pytest.raises(SymlinkError, match="can't change places: one of them lies inside the other"):
-        exchange(str(root), str(root / "releases"))
+def test_exchange_with_a_nested_directory_is_refused(root, way):
+    with pytest.raises(SymlinkError, match="cannot be exchanged: one of them is inside the other"):
+        exchange_names(str(root), str(root / "releases"))
 
 
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("ENOSYS", "this kernel or Python offers no renameat2."),
+        ("ENOSYS", "this kernel or Python has no renameat2."),
         ("EINVAL", "their file system does not support RENAME_EXCHANGE."),
         ("EXDEV", "they are on different file systems."),
         ("EACCES", "Permission denied."),
     ],
 )
-def test_exchange_says_why_it_could_not(root, monkeypatch, code, message):
+def test_exchange_errors_are_explained(root, monkeypatch, code, message):
     monkeypatch.setattr(_symlink, "_renameat2", lambda *_arguments: getattr(_symlink.errno, code))
     with pytest.raises(SymlinkError) as refused:
-        exchange(str(root / "releases/1"), str(root / "releases/2"))
+        exchange_names(str(root / "releases/1"), str(root / "releases/2"))
     assert str(refused.value).endswith(message)
 
 
-def test_exchange_on_an_unknown_machine_says_so(root, monkeypatch):
+def test_exchange_on_an_unknown_machine_is_refused(root, monkeypatch):
     monkeypatch.setattr(_symlink.platform, "machine", lambda: "pdp11")
-    monkeypatch.setattr(_symlink, "_libc_function", lambda name: None)
-    with pytest.raises(SymlinkError, match="offers no renameat2"):
-        exchange(str(root / "releases/1"), str(root / "releases/2"))
+    monkeypatch.setattr(_symlink, "_find_libc_function", lambda name: None)
+    with pytest.raises(SymlinkError, match="has no renameat2"):
+        exchange_names(str(root / "releases/1"), str(root / "releases/2"))
 
 
-def test_without_ctypes_it_flushes_all_and_exchanges_nothing(root, monkeypatch):
+def test_missing_ctypes_disables_exchange_and_flushes_all(root, monkeypatch):
     monkeypatch.setattr(_symlink, "ctypes", None)
-    swap(str(root / "app"), "releases/1")
-    assert read(str(root / "app")) == "releases/1"
-    with pytest.raises(SymlinkError, match="offers no renameat2"):
-        exchange(str(root / "releases/1"), str(root / "releases/2"))
+    swap_link(str(root / "app"), "releases/1")
+    assert read_link(str(root / "app")) == "releases/1"
+    with pytest.raises(SymlinkError, match="has no renameat2"):
+        exchange_names(str(root / "releases/1"), str(root / "releases/2"))
 
 
-def test_temporary_names_fit_beside_the_longest_name(root):
+def test_temporary_names_fit_the_maximum_length(root):
     longest = str(root / ("a" * 255))
-    swap(longest, "releases/1")
-    assert read(longest) == "releases/1"
-    assert temporary_name(TEMPORARY_PREFIX) != temporary_name(TEMPORARY_PREFIX)
+    swap_link(longest, "releases/1")
+    assert read_link(longest) == "releases/1"
+    assert make_temporary_name(TEMPORARY_PREFIX) != make_temporary_name(TEMPORARY_PREFIX)

@@ -69,7 +69,7 @@ def test_no_file_is_kept_or_put_through_a_link_of_another_user(kept, tmp_path):
     (tmp_path / "private/site").write_text("kept")
     os.chown(tmp_path / "ada", 4711, 4711)
     for work in (lambda path: kept.keep(path, "unit"), kept.move, lambda path: put(path, b"new")):
-        with pytest.raises(OSError, match="a user other than root can turn elsewhere"):
+        with pytest.raises(OSError, match="a user other than root can replace"):
             work(str(tmp_path / "ada/conf/site"))
     assert (tmp_path / "private/site").read_text() == "kept"
 

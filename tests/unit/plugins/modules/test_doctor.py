@@ -24,7 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils import (
     _doctor_files,
     _doctor_system,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import content_digest
+from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import compute_content_digest
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS, SEVERITIES
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Disk
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, Node, has_permission
@@ -108,7 +108,7 @@ def host(as_root):
     (root / "app").symlink_to("releases/v1")
     (root / "venv").symlink_to("app/.venv")
     (root / "venvs/0123456789ab/.complete").write_text(
-        json.dumps({"content": content_digest(str(root / "venvs/0123456789ab"))})
+        json.dumps({"content": compute_content_digest(str(root / "venvs/0123456789ab"))})
     )
     (root / "venvs/0123456789ab/bin/gunicorn").write_text("#!/bin/sh\n")
     (root / "venvs/0123456789ab/bin/gunicorn").chmod(0o755)

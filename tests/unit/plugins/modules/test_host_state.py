@@ -145,7 +145,7 @@ def test_what_nobody_owns_may_be_adopted(asked, tmp_path):
 
 
 def test_a_system_that_is_not_supported(asked, monkeypatch):
-    monkeypatch.setattr(host_state, "unsupported", lambda: "This host runs BeOS.")
+    monkeypatch.setattr(host_state, "check_platform", lambda: "This host runs BeOS.")
     assert asked()["refused"] == ["This host runs BeOS."]
 
 

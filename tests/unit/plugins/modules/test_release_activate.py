@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _activation, _service, _settings
-from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
-from ansible_collections.flaskops.production.plugins.module_utils._former_user import Handover, share_data
+from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
+from ansible_collections.flaskops.production.plugins.module_utils._former_user import OwnershipTransfer, start_transfer
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_rollout
 from ansible_collections.flaskops.production.plugins.modules import release_activate
@@ -1151,19 +1151,19 @@ def begin_handover(host, former_uid):
     (media / "upload").touch()
     for path in (media, media / "upload"):
         os.chown(path, former_uid, former_uid)
-    share_data(host.home, Handover((former_uid,), (former_uid,), 54712, 54712, 54712))
+    start_transfer(host.home, OwnershipTransfer((former_uid,), (former_uid,), 54712, 54712, 54712))
     return media / "upload"
 
 
 def test_a_former_user_is_shut_out_once_its_process_is_replaced(host, as_root):
     host.deploy("v1")
     upload = begin_handover(host, 54711)
-    if _acl.read(str(upload)) is None:
+    if _acl.read_acl(str(upload)) is None:
         pytest.skip("the file system keeps no access control lists")
-    assert _acl.users(_acl.read(str(upload)))
+    assert _acl.get_user_rights(_acl.read_acl(str(upload)))
     result = host.activate()
     assert result["reason"] == "a former user of the application still has access to its data"
-    assert (_acl.read(str(upload)), os.stat(upload).st_uid) == ({}, 54712)
+    assert (_acl.read_acl(str(upload)), os.stat(upload).st_uid) == ({}, 54712)
     assert host.activate()["changed"] is False
 
 
@@ -1171,20 +1171,20 @@ def test_a_former_user_whose_process_still_serves_keeps_its_access(host, as_root
     host.deploy("v1")
     # The processes of these tests are the tester's.
     upload = begin_handover(host, os.geteuid())
-    shared = _acl.read(str(upload))
+    shared = _acl.read_acl(str(upload))
     assert host.activate()["changed"] is True
-    assert _acl.read(str(upload)) == shared
+    assert _acl.read_acl(str(upload)) == shared
     assert os.path.exists(host.home.former_user)
 
 
 def test_a_rejected_release_leaves_the_former_user_its_access(host, as_root):
     host.deploy("v1")
     upload = begin_handover(host, 54711)
-    shared = _acl.read(str(upload))
+    shared = _acl.read_acl(str(upload))
     host.stage("v2")
     host.plan(f"fail restart {CANDIDATE} v2")
     assert host.activate("v2")["failed"]
-    assert _acl.read(str(upload)) == shared
+    assert _acl.read_acl(str(upload)) == shared
     host.assert_serves("v1")
 
 
@@ -1237,7 +1237,7 @@ def settings(host, monkeypatch):
 
 def stage_settings(host, texts, run=None):
     home = Home(str(host.root), run or RUN)
-    entries = [Entry(path, "file", 0o640, content=text.encode()) for path, text in texts.items()]
+    entries = [PathEntry(path, "file", 0o640, content=text.encode()) for path, text in texts.items()]
     _settings.SettingsSet(home, "myapp", home.staged_settings).add(entries)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a command of a release has in common with the service that it belongs to."""
+"""Commands of a release: units, scripts, secrets, records and locks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _settings
-from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
+from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
 from ansible_collections.flaskops.production.plugins.modules import release_command
 
@@ -80,12 +80,12 @@ PATHS = ["ExecPaths=/usr", "NoExecPaths=/"]
 DROP_IN = ["Environment=A=1", "Environment=PATH=/opt/bin"]
 
 
-def test_a_migration_has_all_of_the_service_but_its_process():
-    assert release_command.inherited(UNITS, "migrate") == [*FILES, *SANDBOX, *DROP_IN, *PATHS, "PrivateTmp=no"]
+def test_migration_inherits_the_service_except_its_process():
+    assert release_command.select_directives(UNITS, "migrate") == [*FILES, *SANDBOX, *DROP_IN, *PATHS, "PrivateTmp=no"]
 
 
-def test_a_build_has_the_environment_only_because_it_makes_what_the_service_may_not_write():
-    assert release_command.inherited(UNITS, "build") == [*FILES, *DROP_IN]
+def test_build_inherits_environment_variables_only():
+    assert release_command.select_directives(UNITS, "build") == [*FILES, *DROP_IN]
 
 
 @pytest.fixture
@@ -112,10 +112,12 @@ def systemctl(home, script):
 
 
 def lines(home, **more):
-    return release_command.unit(home, {**PARAMS, **more}, "/run/start", "/run/script", "/run/output").splitlines()
+    return release_command.format_unit(
+        home, {**PARAMS, **more}, "/run/start", "/run/script", "/run/output"
+    ).splitlines()
 
 
-def test_what_makes_the_command_what_it_is_comes_last(home):
+def test_directives_of_the_command_come_last(home):
     systemctl(home, f"cat <<'UNIT'\n{UNITS}UNIT")
     unit = lines(home)
     start = f"ExecStart={home.venvs}/abc/bin/python -I /run/start /bin/bash /run/script"
@@ -125,36 +127,36 @@ def test_what_makes_the_command_what_it_is_comes_last(home):
     assert "PrivateTmp=no" in unit and "CapabilityBoundingSet=" in unit
 
 
-def test_a_migration_has_the_settings_that_are_to_be_activated(home, tmp_path, monkeypatch):
+def test_migration_uses_staged_settings(home, tmp_path, monkeypatch):
     monkeypatch.setattr(_settings, "UNITS", str(tmp_path))
     fragment = f"[Service]\nEnvironmentFile={home.env_file}\nReadWritePaths=/old\n"
     (tmp_path / "myapp.service").write_text(fragment)
     systemctl(home, f"cat <<'UNIT'\n# {tmp_path}/myapp.service\n{fragment}\n# of.conf\n[Service]\nNice=5\nUNIT")
     home = Home(home.root, {"run": "run-1"})
     staged = _settings.SettingsSet(home, "myapp", home.staged_settings)
-    staged.add([Entry(home.env_file, "file", 0o640, content=b"DATABASE=b\n")])
+    staged.add([PathEntry(home.env_file, "file", 0o640, content=b"DATABASE=b\n")])
     environment = f"EnvironmentFile={staged.directory}/.env"
     found = lines(home)
     assert [line for line in found if "Environment" in line] == [environment] * 2 and "ReadWritePaths=/old" in found
     text = fragment.replace("/old", "/new").encode()
-    staged.add([Entry(str(tmp_path / "myapp.service"), "file", 0o644, content=text)])
+    staged.add([PathEntry(str(tmp_path / "myapp.service"), "file", 0o644, content=text)])
     found = lines(home)
     assert [line for line in found if "Environment" in line] == [environment] * 2
     assert [line for line in found if "ReadWrite" in line] == ["ReadWritePaths=/new"] and "Nice=5" in found
 
 
-def test_without_a_service_there_is_still_the_environment_file(home):
+def test_environment_file_is_used_without_a_service(home):
     systemctl(home, "echo 'No files found for myapp.service.' >&2; exit 1")
     unit = lines(home)
     assert f"EnvironmentFile={home.env_file}" in unit and "CapabilityBoundingSet=" not in unit
 
 
-def test_a_release_without_packages_is_refused(home):
-    with pytest.raises(ReleaseError, match="v2 has no set of dependencies"):
+def test_release_without_a_venv_is_refused(home):
+    with pytest.raises(ReleaseError, match="v2 has no virtual environment"):
         lines(home, release="v2")
 
 
-# Running it, with a systemctl that runs ExecStart of the unit as systemd would
+# Execution, with a fake systemctl that runs the ExecStart of the unit
 
 RECORD = {"release": "v1", "digest": "d", "staged": "", "built": False, "state": "staged"}
 SYSTEMCTL = """
@@ -179,7 +181,7 @@ OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
 
 @pytest.fixture
 def command(home, tmp_path, run_module, monkeypatch, build_unit):
-    """Run the module for a release that is there."""
+    """Run the module for an existing release."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     (tmp_path / "releases/v1").mkdir()
     (tmp_path / "releases/v1/wsgi.py").write_text("as it came\n")
@@ -212,13 +214,13 @@ def command(home, tmp_path, run_module, monkeypatch, build_unit):
     return run
 
 
-def left(command):
-    """What the command and its test left in /run, without the notes of the test."""
+def leftovers(command):
+    """Return the leftovers of the command in /run."""
     found = sorted(str(path.relative_to(command.place)) for path in command.place.rglob("*") if path.is_file())
     return [name for name in found if name not in ("listing", "ran", "unit", "state")]
 
 
-def test_check_run_and_again(home, command):
+def test_check_run_and_repeat(home, command):
     checked = command(check=True)
     assert checked["changed"] and not (command.place / "ran").exists() and "migrated" not in home.record("v1")
     done = command("echo one\necho two")
@@ -227,23 +229,23 @@ def test_check_run_and_again(home, command):
     (command.place / "ran").unlink()
     assert not command("echo one\necho two")["changed"] and not command("echo one\necho two", check=True)["changed"]
     assert not (command.place / "ran").exists()
-    assert left(command) == []
+    assert leftovers(command) == []
 
 
-def test_check_mode_reports_a_release_that_is_still_to_come(command):
+def test_check_mode_predicts_a_command_for_a_future_release(command):
     assert command(check=True, release="v2")["changed"]
 
 
-def test_a_release_that_is_not_there_is_refused(command):
+def test_missing_release_is_refused(command):
     assert command(release="v2")["msg"] == "The release v2 is not on this host: stage it first."
 
 
-def test_a_group_that_is_not_there_is_named(command):
-    assert "The group nobodys, as which the command is to be run" in command(group="nobodys")["msg"]
-    assert left(command) == []
+def test_missing_group_is_named(command):
+    assert "The group nobodys of the command does not exist" in command(group="nobodys")["msg"]
+    assert leftovers(command) == []
 
 
-def test_who_runs_it_can_read_the_script_and_nobody_else_the_rest_whatever_the_umask(command):
+def test_files_have_restrictive_modes_with_any_umask(command):
     assert not command().get("failed")
     modes = {line.split()[-1].rpartition("/")[2]: line.split()[0] for line in (command.place / "listing").open()}
     assert modes == {
@@ -256,7 +258,7 @@ def test_who_runs_it_can_read_the_script_and_nobody_else_the_rest_whatever_the_u
     assert groups["myapp-migrate.sh"] == str(os.getegid())
 
 
-def test_a_failure_names_command_and_output_without_secrets_and_leaves_nothing(home, command):
+def test_failure_shows_command_and_output_without_secrets(home, command):
     failed = command("echo the planted-secret; exit 3")
     assert failed["failed"] and "planted-secret" not in failed["msg"]
     assert failed["msg"].startswith(
@@ -264,10 +266,10 @@ def test_a_failure_names_command_and_output_without_secrets_and_leaves_nothing(h
     )
     assert "The command was 'echo the ********; exit 3'." in failed["msg"]
     assert failed["msg"].endswith("It wrote last:\nthe ********")
-    assert left(command) == [] and "migrated" not in home.record("v1")
+    assert leftovers(command) == [] and "migrated" not in home.record("v1")
 
 
-def test_of_several_lines_the_first_that_fails_ends_it(home, command):
+def test_first_failing_line_ends_the_script(home, command):
     assert "It wrote last:\none" in command("echo one\nfalse\necho two")["msg"]
     assert "migrated" not in home.record("v1")
 
@@ -284,7 +286,7 @@ def test_of_several_lines_the_first_that_fails_ends_it(home, command):
         ("one() {\n  echo one\n  return 1\n}\none && echo two\necho three", ["one"]),
     ],
 )
-def test_a_command_that_fails_in_any_way_ends_the_script(home, command, script, output):
+def test_any_failing_command_ends_the_script(home, command, script, output):
     failed = command(script)
     shown = failed["msg"].partition("It wrote last:\n")[2].splitlines()
     assert [line for line in shown if "/bash" not in line and ": line " not in line] == output
@@ -301,22 +303,22 @@ def test_a_command_that_fails_in_any_way_ends_the_script(home, command, script, 
         "set +e\nfalse\necho done",
     ],
 )
-def test_a_failure_that_is_provided_for_does_not(command, script):
+def test_handled_failures_do_not_end_the_script(command, script):
     assert command(script)["output"] == ["done"]
 
 
-def test_a_command_that_fails_without_a_word_is_reported_as_such(command):
+def test_failure_without_output_is_reported(command):
     assert command("false | cat")["msg"].endswith("The command was 'false | cat'. It wrote nothing.")
 
 
-def test_a_text_that_is_no_script_is_refused_before_anything_is_run(command):
+def test_invalid_script_is_refused_before_it_runs(command):
     assert command("echo one\nif true; then")["msg"].startswith(
         "release_migrate_command is not a script that bash can read: line 3: syntax error"
     )
     assert not (command.place / "ran").exists()
 
 
-def test_the_exception_of_a_command_comes_first(command):
+def test_exception_of_a_command_is_shown_first(command):
     script = "import os; os.mkdir('/proc/logs/x')"
     failed = command(f'echo before; python3 -c "{script}"')
     first, *lines = failed["msg"].split("\n")
@@ -327,27 +329,27 @@ def test_the_exception_of_a_command_comes_first(command):
     assert '  File "<string>", line 1, in <module>' in lines
 
 
-def test_a_build_is_recorded_as_one_and_takes_the_place_of_what_came(home, command):
+def test_build_is_recorded_and_replaces_the_release(home, command):
     assert command("echo built >dist\necho $HOME", purpose="build")["changed"]
     assert home.record("v1")["built"] is True
     assert sorted(os.listdir(home.release("v1"))) == ["dist", "wsgi.py"]
     assert os.listdir(home.releases) == ["v1"]
 
 
-def test_a_build_that_failed_begins_anew(home, command):
-    """Else `mkdir` fails until the release is another one."""
+def test_failed_build_starts_again_from_the_original(home, command):
+    """Otherwise, `mkdir` fails until there is another release."""
     failing = command("mkdir dist\nrm wsgi.py\necho 'ConnectionError: no registry' >&2\nexit 1", purpose="build")
     assert failing["msg"].startswith("release_build_command failed in the release v1: ConnectionError: no registry.")
     assert os.listdir(home.release("v1")) == ["wsgi.py"] and os.listdir(home.releases) == ["v1"]
     assert command("mkdir dist\ncat wsgi.py", purpose="build")["output"] == ["as it came"]
 
 
-def test_what_a_killed_build_has_left_is_no_part_of_the_next_one(home, command):
+def test_leftovers_of_a_killed_build_are_removed(home, command):
     os.makedirs(home.releases + "/.staging-build/tree/dist")
     assert command("mkdir dist", purpose="build")["changed"]
 
 
-def test_a_build_may_not_leave_a_way_out_of_the_release(home, command):
+def test_build_with_a_link_out_of_the_release_is_refused(home, command):
     os.symlink("../../shared/media", home.release("v1") + "/media")
     assert command("ln -s wsgi.py other", purpose="build")["changed"], (
         "its own links, and those that came with it, stay"
@@ -358,7 +360,7 @@ def test_a_build_may_not_leave_a_way_out_of_the_release(home, command):
     assert not os.path.lexists(home.release("v1") + "/out")
 
 
-def test_the_unit_of_a_build(home, command):
+def test_unit_of_a_build_is_sandboxed(home, command):
     command(purpose="build", timeout=60)
     unit = (command.place / "unit").read_text().splitlines()
     assert {"User=flaskops-build", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "TimeoutStartSec=60"} <= set(unit)
@@ -370,7 +372,7 @@ def test_the_unit_of_a_build(home, command):
     )
 
 
-def test_what_changes_meanwhile_in_the_record_is_kept(home, command):
+def test_concurrent_changes_of_the_record_are_kept(home, command):
     record = home.records + "/v1.json"
     command(f"""echo '{json.dumps({**RECORD, "state": "bad"})}' > {record}""")
     record = home.record("v1")
@@ -388,7 +390,7 @@ def test_what_changes_meanwhile_in_the_record_is_kept(home, command):
         (None, "echo done", True),
     ],
 )
-def test_a_migration_counts_for_its_command_and_variables(home, command, env, text, again):
+def test_migration_depends_on_command_and_variables(home, command, env, text, again):
     command()
     if env is None:
         os.unlink(home.env_file)
@@ -400,7 +402,7 @@ def test_a_migration_counts_for_its_command_and_variables(home, command, env, te
     assert not command(text)["changed"]
 
 
-def test_the_record_of_a_migration_shows_no_secret_and_differs_between_hosts(home, command):
+def test_migration_record_contains_no_secret_and_differs_between_hosts(home, command):
     command("echo planted-command")
     first = home.record("v1")["migrated"]
     with open(os.path.join(home.records, "v1.json"), encoding="utf-8") as file:
@@ -410,7 +412,7 @@ def test_the_record_of_a_migration_shows_no_secret_and_differs_between_hosts(hom
     assert home.record("v1")["migrated"] != first
 
 
-def test_a_migration_of_another_host_is_recorded_and_not_run(home, command):
+def test_migration_of_another_host_is_recorded_without_running(home, command):
     assert command(record_only=True)["changed"]
     assert not (command.place / "ran").exists()
     assert not command()["changed"] and not command(record_only=True)["changed"]
@@ -418,24 +420,24 @@ def test_a_migration_of_another_host_is_recorded_and_not_run(home, command):
 
 
 @pytest.mark.parametrize("migrated", [True, {}, {"salt": "zz", "digest": ""}, {"salt": "00", "digest": "0"}])
-def test_what_is_no_record_of_a_migration_does_not_count(home, command, migrated):
+def test_invalid_migration_records_are_ignored(home, command, migrated):
     home.write_record("v1", {**RECORD, "migrated": migrated})
     assert command()["changed"]
 
 
 @pytest.mark.parametrize("purpose", ["build", "migrate"])
-def test_a_command_sees_its_own_release_under_the_paths_of_the_live_one(home, command, monkeypatch, purpose):
+def test_command_uses_its_own_release_for_live_paths(home, command, monkeypatch, purpose):
     os.makedirs(home.release("v0"))
     os.symlink("releases/v0", home.app)
     monkeypatch.setenv("CONFIG", f"{home.app}/config:{home.venv}/etc,{home.root}/app.cfg")
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
-    said = command('printf "%s\\n" "$CONFIG" "$VIRTUAL_ENV" "$PATH"', purpose=purpose)["output"]
+    message = command('printf "%s\\n" "$CONFIG" "$VIRTUAL_ENV" "$PATH"', purpose=purpose)["output"]
     venv = f"{home.venvs}/abc"
-    assert said[0] == f"{home.release('v1')}/config:{venv}/etc,{home.root}/app.cfg"
-    assert said[1] == venv and said[2].startswith(f"{venv}/bin:")
+    assert message[0] == f"{home.release('v1')}/config:{venv}/etc,{home.root}/app.cfg"
+    assert message[1] == venv and message[2].startswith(f"{venv}/bin:")
 
 
-def test_a_build_has_a_home_of_its_own_whatever_the_variables_say(home, command, monkeypatch):
+def test_build_has_its_own_home(home, command, monkeypatch):
     monkeypatch.setenv("HOME", "/var/cache/flaskops/myapp")
     monkeypatch.setenv("TMPDIR", "/srv/myapp/shared/tmp")
     text = 'echo "$HOME" "$TMPDIR"'
@@ -444,16 +446,16 @@ def test_a_build_has_a_home_of_its_own_whatever_the_variables_say(home, command,
     assert command(text)["output"] == ["/var/cache/flaskops/myapp /srv/myapp/shared/tmp"]
 
 
-def test_only_a_migration_has_the_directories_of_the_service(home):
+def test_only_migrations_have_the_directories_of_the_service(home):
     systemctl(home, "echo '[Service]'; echo CacheDirectory=flaskops/myapp")
     assert "CacheDirectory=flaskops/myapp" in lines(home)
     assert "CacheDirectory=flaskops/myapp" not in lines(home, purpose="build")
 
 
-# One at a time
+# Locks
 
 
-def test_a_run_that_had_the_lock_keeps_it_and_another_one_leaves_none(home, command):
+def test_held_lock_is_kept_and_a_new_lock_is_released(home, command):
     command("cat " + home.lock)
     assert not os.path.exists(home.lock)
     lock = Lock(home, RUN)
@@ -463,11 +465,11 @@ def test_a_run_that_had_the_lock_keeps_it_and_another_one_leaves_none(home, comm
     assert lock.holder()["run"] == "run-1"
 
 
-def test_the_lock_is_held_while_the_command_runs(command, home):
+def test_lock_is_held_while_the_command_runs(command, home):
     assert json.loads(command("cat " + home.lock)["output"][0])["run"] == "run-1"
 
 
-def test_while_another_run_has_the_lock_nothing_is_run(home, command):
+def test_nothing_runs_while_another_run_holds_the_lock(home, command):
     lock = Lock(home, OTHER_RUN)
     lock.acquire()
     lock.leave()
@@ -476,7 +478,7 @@ def test_while_another_run_has_the_lock_nothing_is_run(home, command):
     assert not (command.place / "ran").exists()
 
 
-def test_a_command_that_a_killed_run_left_running_is_not_taken_for_ours(home, command):
+def test_command_of_a_killed_run_is_not_mistaken_for_this_one(home, command):
     (command.place / "state").write_text("activating")
     refused = command()
     assert "myapp-migrate.service still runs the command of an earlier run" in refused["msg"]

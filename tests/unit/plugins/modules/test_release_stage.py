@@ -23,8 +23,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _releases, _staged
-from ansible_collections.flaskops.production.plugins.module_utils._entries import Entry
-from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe
+from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
+from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet
@@ -218,7 +218,9 @@ def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_fo
     migrated = describe_migration("flask db upgrade", str(env_file))
     host.home.write_record("v1", {**host.home.record("v1"), "migrated": migrated})
     home = Home(str(host.root), RUN)
-    SettingsSet(home, "myapp", home.staged_settings).add([Entry(str(env_file), "file", 0o640, content=b"DATABASE=b\n")])
+    SettingsSet(home, "myapp", home.staged_settings).add(
+        [PathEntry(str(env_file), "file", 0o640, content=b"DATABASE=b\n")]
+    )
     result = host.stage(source, migrate="flask db upgrade")
     assert not result["migrated"] and result["outdated"] == f"new settings are staged: {env_file}"
     other = host.stage(source, migrate="flask db upgrade", run=OTHER_RUN, unlock=True)
@@ -230,13 +232,13 @@ def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(ho
     source = host.resolve()
     host.stage(source)
     home = Home(str(host.root), RUN)
-    SettingsSet(home, "myapp", home.staged_settings).add([Entry(home.env_file, "file", 0o640, content=b"A=1\n")])
+    SettingsSet(home, "myapp", home.staged_settings).add([PathEntry(home.env_file, "file", 0o640, content=b"A=1\n")])
     if unfinished:
         os.mkdir(home.former_settings)
     host.stage(source, archive=False, only="unlock")
     assert os.path.isdir(home.staged_settings) is unfinished
     # Those of a run that is over are left over, with the same exception.
-    SettingsSet(home, "myapp", home.staged_settings).add([Entry(home.env_file, "file", 0o640, content=b"A=1\n")])
+    SettingsSet(home, "myapp", home.staged_settings).add([PathEntry(home.env_file, "file", 0o640, content=b"A=1\n")])
     host.stage(source, run=OTHER_RUN)
     assert os.path.isdir(home.staged_settings) is unfinished
 
@@ -621,14 +623,14 @@ def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept
     release = Path(host.home.release("v1"))
     (release / "empty/x/.keep").unlink()
     (host.root / "shared/settings.py").write_text("ours")
-    exchange, seen = release_stage.exchange, []
+    exchange, seen = release_stage.exchange_names, []
 
     def watched(a, b, *more):
         seen.extend([os.path.lexists(a), os.path.lexists(b)])
         exchange(a, b, *more)
         seen.extend([os.path.lexists(a), os.path.lexists(b)])
 
-    monkeypatch.setattr(release_stage, "exchange", watched)
+    monkeypatch.setattr(release_stage, "exchange_names", watched)
     monkeypatch.setattr(release_stage.shutil, "rmtree", _without(release / "instance", release_stage.shutil.rmtree))
     paths = ["instance/", "empty/", "settings.py", "new/"]
     result = host.stage(source, shared_paths=paths)
@@ -747,14 +749,14 @@ def test_a_link_planted_while_the_release_is_staged_redirects_nothing(host, tmp_
     elsewhere.mkdir()
     os.chown(host.root / "shared/media", 33, 33)
     (host.root / "shared/media/cache").mkdir()
-    apply = _staged.apply
+    apply = _staged.apply_change
 
     def race(change):
         (host.root / "shared/media/cache").rmdir()
         (host.root / "shared/media/cache").symlink_to(elsewhere)
         apply(change)
 
-    monkeypatch.setattr(_staged, "apply", race)
+    monkeypatch.setattr(_staged, "apply_change", race)
     result = host.stage(host.resolve(), shared_paths=["media/cache/thumbs/"])
     assert result["failed"] and "media/cache/thumbs" in result["msg"]
     assert os.listdir(elsewhere) == []
@@ -963,17 +965,17 @@ def cut_short_in_chunks(handler, body):
 
 ANSWERS = {
     "missing": (lambda h, _: h.answer(404), "answered 404 Not Found: publish the archive there"),
-    "forbidden": (lambda h, _: h.answer(403), "answered 403 Forbidden: let this host read it"),
-    "broken": (lambda h, _: h.answer(503), "answered 503 Service Unavailable: look at the server"),
+    "forbidden": (lambda h, _: h.answer(403), "answered 403 Forbidden: allow this host to read it"),
+    "broken": (lambda h, _: h.answer(503), "answered 503 Service Unavailable: check the server"),
     "other bytes": (lambda h, body: h.answer(200, body[:-1] + b"!"), "has SHA-256"),
     "too long": (lambda h, body: h.answer(200, body + b"!"), "is larger than the"),
     "something else": (lambda h, _: h.answer(200, b"<html>Sign in</html>"), "ended after 20 of"),
     "cut short": (cut_short, "ended after 100 of"),
     "cut short in chunks": (cut_short_in_chunks, "ended after 100 of"),
-    "hung up": (lambda h, _: h.wfile.close(), "can't be fetched (Remote end closed connection"),
+    "hung up": (lambda h, _: h.wfile.close(), "cannot be downloaded (Remote end closed connection"),
     "redirected in a circle": (
         lambda h, _: h.answer(302, Location=h.path),
-        "answered 302 Found: it redirects without end",
+        "answered 302 Found: it is a redirect loop",
     ),
 }
 
@@ -1041,7 +1043,7 @@ def test_a_certificate_has_to_be_one_that_the_host_trusts(host, serve, tmp_path,
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate) if trusted else os.devnull)
     result = host.stage(source, archive=False, pull_url=server.url)
     assert bool(result.get("failed")) != trusted, result
-    assert trusted or "CERTIFICATE_VERIFY_FAILED" in result["msg"] and "install the certificate" in result["msg"]
+    assert trusted or "CERTIFICATE_VERIFY_FAILED" in result["msg"] and "install the CA certificate" in result["msg"]
 
 
 # Adopting what is there
@@ -1142,8 +1144,8 @@ def _killed_adoption(host, source, left):
 
         return exchange
 
-    release_stage.exchange = killed(release_stage.exchange)
-    release_stage.exchange_at = killed(release_stage.exchange_at)
+    release_stage.exchange_names = killed(release_stage.exchange_names)
+    release_stage.exchange_names_at = killed(release_stage.exchange_names_at)
     host.stage(source, adopt=True, shared_paths=["instance/"])
 
 
@@ -1187,7 +1189,7 @@ def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
     (code / "instance").mkdir(parents=True)
     (code / "wsgi.py").write_text("app = None\n")
     (host.root / "app").mkdir()
-    source = describe(str(code), [str(code / "instance")], [])
+    source = describe_code(str(code), [str(code / "instance")], [])
     result = host.stage(source, archive=False, shared_paths=["instance/"])
     assert result["changed"] and not result["present"]
     release = host.root / "releases" / source["name"]
@@ -1210,8 +1212,8 @@ def test_adopted_data_of_another_user_is_handed_over(host, as_root):
     found = host.root / "shared/instance/app.db"
     assert [os.stat(path).st_uid for path in (found, found.parent)] == [nobody] * 2
     # The process that runs on it may go on.
-    if _acl.read(str(found)) is not None:
-        assert _acl.users(_acl.read(str(found)))[54711] & 6 == 6
+    if _acl.read_acl(str(found)) is not None:
+        assert _acl.get_user_rights(_acl.read_acl(str(found)))[54711] & 6 == 6
     assert os.path.exists(host.home.former_user)
 
 

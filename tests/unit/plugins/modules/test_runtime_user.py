@@ -17,7 +17,7 @@ from ansible_collections.flaskops.production.plugins.modules import runtime_user
 
 @pytest.fixture
 def accounts(monkeypatch):
-    """The accounts of a host, by their names, and its groups; those of this host are not among them."""
+    """Replace the accounts and groups of this host."""
     users, groups = {}, {"www-data": 33}
 
     def find(found, name):
@@ -25,7 +25,7 @@ def accounts(monkeypatch):
             raise KeyError(name)
         return found[name]
 
-    monkeypatch.setattr(runtime_user, "user_name", lambda uid: "old" if uid == 54711 else str(uid))
+    monkeypatch.setattr(runtime_user, "get_user_name", lambda uid: "old" if uid == 54711 else str(uid))
     monkeypatch.setattr(runtime_user.pwd, "getpwnam", lambda name: find(users, name))
     monkeypatch.setattr(
         runtime_user.grp, "getgrnam", lambda name: grp.struct_group((name, "x", find(groups, name), []))
@@ -42,18 +42,18 @@ def accounts(monkeypatch):
 @pytest.fixture
 def examine(run_module, tmp_path):
     def run(check=False, **options):
-        given = {"root": str(tmp_path), "user": "shop", "group": "shop", "web_group": "www-data", **options}
-        return run_module(runtime_user, given, check=check)
+        arguments = {"root": str(tmp_path), "user": "shop", "group": "shop", "web_group": "www-data", **options}
+        return run_module(runtime_user, arguments, check=check)
 
     return run
 
 
-def test_an_account_that_is_missing_is_fine(accounts, examine):
+def test_missing_account_is_accepted(accounts, examine):
     result = examine()
     assert (result["changed"], result["exists"], result["former"], result["in_handover"]) == (False, False, "", False)
 
 
-def test_an_account_that_was_made_for_the_application_is_fine(accounts, examine, tmp_path):
+def test_account_of_the_application_is_accepted(accounts, examine, tmp_path):
     accounts("shop", 998, home=str(tmp_path))
     assert examine()["exists"] is True
 
@@ -63,7 +63,7 @@ def test_an_account_that_was_made_for_the_application_is_fine(accounts, examine,
     [("/var/mail", "/usr/sbin/nologin"), ("/home/shop", "/bin/bash"), ("{root}", "/bin/bash")],
     ids=["a system account", "a login", "a login in the directory"],
 )
-def test_an_account_of_something_else_is_refused_unless_it_is_named(accounts, examine, tmp_path, home, shell):
+def test_foreign_account_is_refused_unless_set_explicitly(accounts, examine, tmp_path, home, shell):
     accounts("shop", 8, home=home.format(root=tmp_path), shell=shell)
     message = examine()["msg"]
     for part in ("flask_app_user is 'shop', the default", "an account of that name", shell, "Nothing was changed."):
@@ -71,17 +71,17 @@ def test_an_account_of_something_else_is_refused_unless_it_is_named(accounts, ex
     assert examine(named=True)["exists"] is True
 
 
-def test_a_group_of_something_else_is_refused_unless_it_is_named(accounts, examine):
-    """Members of groups such as docker or shadow gain more than an application should."""
+def test_foreign_group_is_refused_unless_set_explicitly(accounts, examine):
+    """Groups such as docker or shadow have more privileges than an application needs."""
     accounts.groups["shop"] = 999
     assert "the host has a group of that name" in examine()["msg"]
     assert examine(named=True)["exists"] is False
-    # The user would not be its member.
+    # The user would not be a member of it.
     accounts.groups["sellers"] = 1000
     assert examine(group="sellers")["exists"] is False
 
 
-def test_data_of_a_former_user_is_handed_over(as_root, accounts, examine, tmp_path):
+def test_owner_of_the_data_is_changed(as_root, accounts, examine, tmp_path):
     accounts("shop", 54712, home=str(tmp_path))
     for name in ("media", "logs"):
         (tmp_path / "shared" / name).mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_data_of_a_former_user_is_handed_over(as_root, accounts, examine, tmp_pa
     assert (again["changed"], again["former"], again["in_handover"]) == (False, "", True)
 
 
-def test_what_could_not_be_given_is_named(as_root, accounts, examine, tmp_path, monkeypatch):
+def test_unchanged_paths_are_named(as_root, accounts, examine, tmp_path, monkeypatch):
     accounts("shop", 54712, home=str(tmp_path))
     media = tmp_path / "shared/media"
     media.mkdir(parents=True)
@@ -112,25 +112,25 @@ def test_what_could_not_be_given_is_named(as_root, accounts, examine, tmp_path, 
     (warning,) = warnings
     for part in (str(media / "one"), str(media / "two"), "still belong to old", "chown -h shop"):
         assert part in warning
-    # The command of the warning, on what it names.
+    # Run the command of the warning on the named paths.
     command = re.search(r"(chown -h \S+) PATH", warning)[1].replace("shop", "54712")
     subprocess.run(["/bin/sh", "-euc", f"{command} {media}/one {media}/two"], check=True)
     assert examine(hand_over=True)["former"] == "" and len(warnings) == 1
     assert (media / "one").stat().st_uid == 54712
 
 
-def test_data_of_an_unknown_number_is_refused(as_root, accounts, examine, tmp_path):
-    """It may be the same application's user on another host that mounts the same directory."""
+def test_data_of_an_unknown_uid_is_refused(as_root, accounts, examine, tmp_path):
+    """It may be the user of the same application on another host with the same storage."""
     accounts("shop", 54712, home=str(tmp_path))
     media = tmp_path / "shared/media"
     media.mkdir(parents=True)
     os.chown(media, 54713, 33)
     for options in ({}, {"named": True, "hand_over": True}):
         message = examine(**options)["msg"]
-        assert f"{media} belongs to the user number 54713, which this host does not have." in message
+        assert f"{media} belongs to UID 54713, which does not exist on this host." in message
         assert f"chown -hR shop {media}" in message
     assert os.stat(media).st_uid == 54713
-    # The command of the message. The account is played, and has no name for the system.
+    # Run the command of the message. The account is a fake, so the system does not know its name.
     command = re.search(r"run (chown -hR .*?) once", message)[1].replace("shop", "54712", 1)
     subprocess.run(["/bin/sh", "-euc", command], check=True)
     found = examine()

@@ -15,13 +15,13 @@ import tempfile
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _entries, _settings
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import group_name, user_name
+from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_group_name, get_user_name
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange
+from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange_names
 from ansible_collections.flaskops.production.plugins.modules import tree
 
 NOBODY = 65534
-USER, GROUP = user_name(os.geteuid()), group_name(os.getegid())
+USER, GROUP = get_user_name(os.geteuid()), get_group_name(os.getegid())
 OWN = f"{USER}:{GROUP}"
 
 
@@ -34,7 +34,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def make(run_module, root):
-    """Run the module on entries whose paths may begin with {root}; short for a dictionary is (path, mode).
+    """Run the module on entries, whose paths may contain {root}. (path, mode) is short for a dictionary.
 
     A "secret" of an entry is passed apart from the entries.
     """
@@ -63,7 +63,7 @@ def owner(path):
 
 
 def snapshot(directory):
-    """Everything below a directory that the module could change."""
+    """Return everything below a directory that the module could change."""
     found = {}
     for place, directories, files in os.walk(directory):
         for name in [*directories, *files]:
@@ -73,7 +73,7 @@ def snapshot(directory):
     return found
 
 
-def test_check_apply_again_and_change(root, make):
+def test_check_apply_repeat_and_change(root, make):
     entries = [
         {"path": "{root}", "mode": "0755"},
         {"path": "{root}/run", "mode": "2775"},
@@ -120,7 +120,7 @@ def test_check_apply_again_and_change(root, make):
     assert sorted(os.listdir(root)) == ["empty", "page", "run"]
 
 
-def test_without_diff_mode_no_diff_is_returned(make):
+def test_no_diff_is_returned_without_diff_mode(make):
     assert "diff" not in make(("{root}/run", "0755"), diff=False)
 
 
@@ -154,7 +154,7 @@ def test_omitted_owner_and_group_are_kept(root, make, as_root):
     assert (owner(root / "page"), mode(root / "page")) == ((NOBODY, NOBODY), "0640")
 
 
-def test_a_new_path_takes_no_group_or_bit_from_its_directory(root, make, as_root):
+def test_new_path_inherits_no_group_or_mode_bit(root, make, as_root):
     os.chown(root, 0, NOBODY)
     os.chmod(root, 0o2775)
     make(("{root}/run", "0755"), {"path": "{root}/page", "mode": "0644", "content": "x"})
@@ -162,7 +162,7 @@ def test_a_new_path_takes_no_group_or_bit_from_its_directory(root, make, as_root
     assert owner(root / "page") == (0, 0)
 
 
-def test_the_umask_does_not_matter(root, make):
+def test_umask_has_no_effect(root, make):
     before = os.umask(0o077)
     try:
         make(("{root}/run", "0777"), {"path": "{root}/page", "mode": "0666", "type": "file"})
@@ -171,7 +171,7 @@ def test_the_umask_does_not_matter(root, make):
     assert (mode(root / "run"), mode(root / "page")) == ("0777", "0666")
 
 
-def test_what_lies_below_is_left_alone(root, make):
+def test_paths_below_are_not_changed(root, make):
     (root / "media" / "deep").mkdir(parents=True)
     (root / "media" / "deep" / "upload").write_text("data")
     before = snapshot(root / "media")
@@ -179,7 +179,7 @@ def test_what_lies_below_is_left_alone(root, make):
     assert snapshot(root / "media") == before
 
 
-def test_the_bytes_of_a_file_without_content_are_left_alone(root, make):
+def test_content_of_a_file_without_content_is_kept(root, make):
     (root / "page").write_text("kept")
     os.chmod(root / "page", 0o600)
     number = os.stat(root / "page").st_ino
@@ -189,7 +189,7 @@ def test_the_bytes_of_a_file_without_content_are_left_alone(root, make):
     assert (mode(root / "page"), os.stat(root / "page").st_ino) == ("0644", number)
 
 
-def test_equal_content_with_another_mode_is_no_rewrite(root, make):
+def test_mode_change_does_not_rewrite_the_content(root, make):
     (root / "page").write_text("same")
     os.chmod(root / "page", 0o600)
     number = os.stat(root / "page").st_ino
@@ -199,7 +199,7 @@ def test_equal_content_with_another_mode_is_no_rewrite(root, make):
 
 
 @pytest.mark.parametrize("content", ["", "no newline", "ünïcode\n", "a\r\nb\r\n", "  spaces  \n\n"])
-def test_content_is_exact(root, make, content):
+def test_content_is_written_exactly(root, make, content):
     entry = {"path": "{root}/page", "mode": "0644", "content": content}
     assert make(entry)["changed"] is True
     assert (root / "page").read_bytes() == content.encode()
@@ -209,25 +209,25 @@ def test_content_is_exact(root, make, content):
 @pytest.mark.parametrize(
     ("old", "shown"),
     [
-        (b"\0\1\2", "(3 bytes that are not text, not shown)\n"),
+        (b"\0\1\2", "(3 bytes of binary content, not shown)\n"),
         (b"x" * 200_000, "(more than 102400 bytes, not shown)\n"),
         (b"caf\xe9\n", "caf\N{REPLACEMENT CHARACTER}\n"),
     ],
 )
-def test_the_diff_shows_only_text_of_a_sensible_length(root, make, old, shown):
+def test_diff_omits_binary_and_long_content(root, make, old, shown):
     (root / "page").write_bytes(old)
     result = make({"path": "{root}/page", "mode": "0644", "content": "new\n"})
     assert (result["diff"][1]["before"], result["diff"][1]["after"]) == (shown, "new\n")
     assert (root / "page").read_text() == "new\n"
 
 
-def test_a_longer_file_that_begins_the_same_is_a_change(root, make):
+def test_longer_file_with_the_same_start_is_a_change(root, make):
     (root / "page").write_text("same and more")
     assert make({"path": "{root}/page", "mode": "0644", "content": "same"})["changed"] is True
     assert (root / "page").read_text() == "same"
 
 
-def test_secret_content_is_written_and_in_no_output(root, make):
+def test_secret_content_is_written_and_not_shown(root, make):
     entry = {"path": "{root}/.env", "mode": "0640", "secret": "SECRET_KEY=first-hidden\n"}
     results = [make(entry, check=True), make(entry)]
     assert (root / ".env").read_text() == "SECRET_KEY=first-hidden\n"
@@ -238,12 +238,12 @@ def test_secret_content_is_written_and_in_no_output(root, make):
     assert results[-1]["changed"] is False
     entry["secret"] = "SECRET_KEY=second-hidden\n"
     results.append(make(entry))
-    assert results[-1]["diff"][0]["before"] == f"{root}/.env  file {OWN} 0640  secret content, as it was\n"
+    assert results[-1]["diff"][0]["before"] == f"{root}/.env  file {OWN} 0640  secret content, old\n"
     assert results[-1]["diff"][0]["after"] == f"{root}/.env  file {OWN} 0640  secret content, new\n"
     assert "hidden" not in json.dumps(results)
 
 
-def test_missing_parents_are_made_when_asked(root, make):
+def test_missing_parents_are_created_on_request(root, make):
     entry = {"path": "{root}/srv/sites/blog", "mode": "0700", "parents": True}
     paths = [f"{root}/srv", f"{root}/srv/sites", f"{root}/srv/sites/blog"]
     checked = make(entry, check=True)
@@ -259,7 +259,7 @@ def test_missing_parents_are_made_when_asked(root, make):
     assert make(entry)["changed"] is False
 
 
-def test_parents_shared_by_two_entries_are_made_once(root, make):
+def test_shared_parents_are_created_once(root, make):
     result = make(
         {"path": "{root}/a/b/one", "parents": True},
         {"path": "{root}/a/b/two", "parents": True},
@@ -269,7 +269,7 @@ def test_parents_shared_by_two_entries_are_made_once(root, make):
     assert result["changed_paths"] == [f"{root}/{name}" for name in names]
 
 
-def test_slashes_and_dots_are_no_other_path(root, make):
+def test_slashes_and_dots_are_normalized(root, make):
     result = make(("{root}//./run/", "0755"))
     assert result["changed_paths"] == [f"{root}/run"]
 
@@ -277,9 +277,9 @@ def test_slashes_and_dots_are_no_other_path(root, make):
 REFUSALS = {
     "relative": (
         [("srv/app", "0755")],
-        "The path 'srv/app' in entries is relative; give it from the root, such as /srv/myapp.",
+        "The path 'srv/app' in entries is relative; set an absolute path, such as /srv/myapp.",
     ),
-    "dots": ([("{root}/../x", "0755")], "The path '{root}/../x' in entries contains '..'; give it without."),
+    "dots": ([("{root}/../x", "0755")], "The path '{root}/../x' in entries contains '..'; set the path without it."),
     "the root": (
         [("//", "0755")],
         "The path '/' in entries is the root directory, which this module does not change.",
@@ -290,11 +290,11 @@ REFUSALS = {
     ),
     "content of a directory": (
         [{"path": "{root}/run", "type": "directory", "content": "x"}],
-        "The entry {root}/run is a directory with content; leave the content out or set type to file.",
+        "The entry {root}/run is a directory with content; remove content or set type to file.",
     ),
     "both contents": (
         [{"path": "{root}/x", "content": "x", "secret": "yyyy"}],
-        "The entry {root}/x has content and stands in secret_contents too; leave one of them out.",
+        "The entry {root}/x has content and is in secret_contents too; remove one of them.",
     ),
     "unknown owner": (
         [("{root}/run", "0755"), {"path": "{root}/log", "owner": "nosuchuser"}],
@@ -308,65 +308,61 @@ REFUSALS = {
     ),
     "parent missing": (
         [("{root}/run", "0755"), ("{root}/a/b/c", "0755")],
-        "{root}/a/b/c can't be made: the directory {root}/a is missing. "
+        "{root}/a/b/c cannot be created: the directory {root}/a is missing. "
         "List it earlier in entries, or set parents to true for {root}/a/b/c.",
     ),
     "parent later": (
         [("{root}/a/b", "0755"), ("{root}/a", "0755")],
-        "{root}/a/b can't be made: the directory {root}/a is missing. "
+        "{root}/a/b cannot be created: the directory {root}/a is missing. "
         "List it earlier in entries, or set parents to true for {root}/a/b.",
     ),
     "parent is a file": (
         [("{root}/run", "0755"), ("{root}/file/x", "0755")],
-        "{root}/file/x can't be made: {root}/file is not a directory. Move it away, or choose another path.",
+        "{root}/file/x cannot be created: {root}/file is not a directory. Move it away, or set another path.",
     ),
     "parent is listed as a file": (
         [{"path": "{root}/new", "type": "file"}, ("{root}/new/x", "0755")],
-        "{root}/new/x can't be made: {root}/new is listed as a file above it.",
+        "{root}/new/x cannot be created: {root}/new above it is listed as a file.",
     ),
     "file for a directory": (
         [("{root}/run", "0755"), ("{root}/file", "0755")],
-        "{root}/file is a file and not a directory. It was left as it is: "
-        "move it away, or set type to match what is there.",
+        "{root}/file is a file, not a directory. It was not changed: move it away, or set type to its type.",
     ),
     "directory for a file": (
         [{"path": "{root}/dir", "content": "x"}],
-        "{root}/dir is a directory and not a file. It was left as it is: "
-        "move it away, or set type to match what is there.",
+        "{root}/dir is a directory, not a file. It was not changed: move it away, or set type to its type.",
     ),
     "pipe for a file": (
         [{"path": "{root}/pipe", "content": "x"}],
-        "{root}/pipe is a named pipe and not a file. It was left as it is: "
-        "move it away, or set type to match what is there.",
+        "{root}/pipe is a named pipe, not a file. It was not changed: move it away, or set type to its type.",
     ),
     "socket for a directory": (
         [("{root}/socket", "0755")],
-        "{root}/socket is a socket and not a directory. It was left as it is: "
-        "move it away, or set type to match what is there.",
+        "{root}/socket is a socket, not a directory. It was not changed: move it away, or set type to its type.",
     ),
     "link to a directory": (
         [("{root}/run", "0755"), ("{root}/link", "0700")],
-        "{root}/link is a symbolic link to dir. It was left as it is: "
-        "remove the link, or list the path that it leads to.",
+        "{root}/link is a symbolic link to dir. It was not changed: "
+        "remove the link, or list the path that it points to.",
     ),
     "link for a file": (
         [{"path": "{root}/filelink", "content": "x"}],
-        "{root}/filelink is a symbolic link to file. It was left as it is: "
-        "remove the link, or list the path that it leads to.",
+        "{root}/filelink is a symbolic link to file. It was not changed: "
+        "remove the link, or list the path that it points to.",
     ),
     "link below a listed path": (
         [("{root}", "0700"), ("{root}/link/sub", "0700")],
-        "{root}/link, on the way to {root}/link/sub, is a symbolic link to dir. No change is made through a link: "
-        "put a directory in its place, or list the path that it leads to.",
+        "{root}/link, above {root}/link/sub, is a symbolic link to dir, which is not followed. "
+        "Replace it by a directory, or list the path that it points to.",
     ),
     "dangling link above": (
         [("{root}/dangling/sub", "0700")],
-        "{root}/dangling/sub can't be made: {root}/dangling is a symbolic link that leads to no directory.",
+        "{root}/dangling/sub cannot be created: {root}/dangling is a symbolic link that does not lead to a directory.",
     ),
     "hard links": (
         [{"path": "{root}/hard", "mode": "0600", "type": "file"}],
-        "{root}/hard has 2 hard links, and a change of owner or mode would reach all of them. "
-        "Replace it by a copy of its own (cp, then mv).",
+        "{root}/hard has 2 hard links, and a change of owner or mode would affect all of them. "
+        "Replace it by a copy (cp, then mv).",
     ),
 }
 
@@ -376,7 +372,7 @@ CASES = [(case, check) for case in REFUSALS for check in (False, True) if not (c
 
 
 @pytest.mark.parametrize(("case", "check"), CASES, ids=[f"{case}-{check}".replace(" ", "-") for case, check in CASES])
-def test_refusals_come_before_the_first_change(root, make, case, check):
+def test_invalid_entries_are_refused_before_the_first_change(root, make, case, check):
     entries, message = REFUSALS[case]
     (root / "dir" / "sub").mkdir(parents=True)
     (root / "file").write_text("kept")
@@ -387,7 +383,7 @@ def test_refusals_come_before_the_first_change(root, make, case, check):
     (root / "filelink").symlink_to("file")
     (root / "dangling").symlink_to("gone")
     here = os.getcwd()
-    os.chdir(root)  # a socket's path may not be long
+    os.chdir(root)  # the length of a socket's path is limited
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")
         os.chdir(here)
@@ -403,26 +399,26 @@ def test_refusals_come_before_the_first_change(root, make, case, check):
 @pytest.mark.parametrize(
     "value", [755, 493, 0o755, "0o755", "u+x", "789", "7", "", "00755 ", "0888", True, None, ["0755"]]
 )
-def test_a_mode_that_is_not_a_quoted_octal_number_is_refused(root, value):
+def test_mode_must_be_a_quoted_octal_number(root, value):
     with pytest.raises(_entries.TreeError) as refused:
-        _entries.parse([{"path": "/srv/app", "mode": value}])
+        _entries.parse_entries([{"path": "/srv/app", "mode": value}])
     assert str(refused.value) == (
         f"The mode {value!r} of /srv/app is not a quoted octal number; "
-        'give three or four digits from 0 to 7 in quotes, such as "0755".'
+        'set three or four digits from 0 to 7 in quotes, such as "0755".'
     )
 
 
-def test_an_unquoted_mode_reaches_the_module_as_a_number(root, make):
+def test_unquoted_mode_is_passed_as_a_number(root, make):
     result = make({"path": "{root}/run", "mode": 420})
     assert result["msg"].startswith(f"The mode 420 of {root}/run is not a quoted octal number;")
 
 
 @pytest.mark.parametrize(("text", "number"), [("755", 0o755), ("0755", 0o755), ("2750", 0o2750), ("02750", 0o2750)])
-def test_octal_modes(text, number):
+def test_octal_modes_are_parsed(text, number):
     assert _entries.parse_mode("/srv/app", text) == number
 
 
-def test_check_mode_reports_accounts_that_do_not_exist_yet(root, make, as_root):
+def test_check_mode_reports_missing_accounts_as_changes(root, make, as_root):
     (root / "log").mkdir(mode=0o755)
     result = make({"path": "{root}/log", "owner": "nosuchuser", "group": "nosuchgroup"}, check=True)
     assert result["changed"] is True
@@ -430,7 +426,7 @@ def test_check_mode_reports_accounts_that_do_not_exist_yet(root, make, as_root):
     assert owner(root / "log") == (0, 0)
 
 
-def test_a_link_above_that_root_owns_is_followed(root, make, as_root):
+def test_link_of_root_above_is_followed(root, make, as_root):
     (root / "real").mkdir()
     (root / "alias").symlink_to(root / "real")
     entries = [("{root}/alias/app", "0755"), ("{root}/alias/app/run", "0750")]
@@ -439,7 +435,7 @@ def test_a_link_above_that_root_owns_is_followed(root, make, as_root):
     assert make(*entries)["changed"] is False
 
 
-def test_parents_are_made_behind_a_link_that_root_owns(root, make, as_root):
+def test_parents_are_created_behind_a_link_of_root(root, make, as_root):
     (root / "far" / "real").mkdir(parents=True)
     (root / "alias").symlink_to("far/real")
     result = make({"path": "{root}/alias/a/b/c", "mode": "0700", "parents": True})
@@ -448,7 +444,7 @@ def test_parents_are_made_behind_a_link_that_root_owns(root, make, as_root):
 
 
 @pytest.mark.parametrize("planted", ["link", "directory"])
-def test_a_link_above_that_another_user_can_turn_is_refused(root, make, as_root, planted):
+def test_replaceable_link_above_is_refused(root, make, as_root, planted):
     (root / "home").mkdir()
     (root / "target").mkdir()
     (root / "home" / "app").symlink_to(root / "target")
@@ -458,40 +454,40 @@ def test_a_link_above_that_another_user_can_turn_is_refused(root, make, as_root,
         os.chown(root / "home", NOBODY, NOBODY)
     result = make(("{root}/home/app/run", "0755"))
     assert result["msg"] == (
-        f"{root}/home/app, on the way to {root}/home/app/run, is a symbolic link that a user other than root can turn "
-        "elsewhere. List the path that it leads to, or let root own the link and its directory."
+        f"{root}/home/app, above {root}/home/app/run, is a symbolic link that a user other than root can replace. "
+        "List the path that it points to, or give the link and its directory to root."
     )
     assert os.listdir(root / "target") == []
 
 
-def test_a_users_directory_that_leads_to_what_others_own_is_refused(root, make, as_root):
+def test_directory_of_a_user_above_that_of_another_is_refused(root, make, as_root):
     (root / "data/inner/deeper").mkdir(parents=True)
     os.chown(root / "data", NOBODY, NOBODY)
     entry = {"path": "{root}/data/inner/deeper", "mode": "0700"}
     for check in (True, False):
-        said = make(entry, check=check)["msg"]
-        assert said.startswith(f"{root}/data/inner/deeper can't be made: {root}/data/inner belongs to root, but")
+        message = make(entry, check=check)["msg"]
+        assert message.startswith(f"{root}/data/inner/deeper cannot be created: {root}/data/inner belongs to root, but")
     assert mode(root / "data/inner/deeper") == "0755"
-    # The task itself says that the user owns the upper one, or gives it to root first.
+    # The task itself says that the user owns the parent, or gives it to root first.
     assert make({"path": "{root}/data", "mode": "0755", "owner": str(NOBODY)}, entry)["changed"]
     assert make({"path": "{root}/data", "mode": "0755", "owner": "root"}, {**entry, "mode": "0711"})["changed"]
     assert (owner(root / "data"), mode(root / "data/inner/deeper")) == ((0, NOBODY), "0711")
 
 
 def redirect(victim, target):
-    """What the owner of a directory can do between plan and change."""
+    """Changes that the owner of a directory can make between plan and application."""
     os.rename(victim, f"{victim}.aside")
     os.symlink(target, victim)
 
 
 def redirect_after_the_plan(monkeypatch, victim, target):
-    apply = tree.apply
+    apply = tree.apply_change
 
     def race(change):
         redirect(str(victim), str(target))
         apply(change)
 
-    monkeypatch.setattr(tree, "apply", race)
+    monkeypatch.setattr(tree, "apply_change", race)
 
 
 @pytest.mark.parametrize(
@@ -506,7 +502,7 @@ def redirect_after_the_plan(monkeypatch, victim, target):
     ],
     ids=["itself", "a directory in it", "a new directory", "a new file", "a file in it", "the file itself"],
 )
-def test_a_link_planted_after_the_plan_redirects_nothing(root, make, monkeypatch, as_root, victim, entry):
+def test_link_created_after_the_plan_redirects_nothing(root, make, monkeypatch, as_root, victim, entry):
     for place in (root / "media", root / "precious"):
         (place / "thumbs").mkdir(parents=True)
         (place / "file").write_text("kept")
@@ -521,7 +517,7 @@ def test_a_link_planted_after_the_plan_redirects_nothing(root, make, monkeypatch
     assert (after.st_mode, after.st_uid) == (top.st_mode, top.st_uid)
 
 
-def test_new_content_replaces_a_link_planted_after_the_plan(root, make, monkeypatch):
+def test_new_content_replaces_a_link_created_after_the_plan(root, make, monkeypatch):
     (root / "page").write_text("old")
     (root / "precious").write_text("kept")
     redirect_after_the_plan(monkeypatch, root / "page", root / "precious")
@@ -530,31 +526,31 @@ def test_new_content_replaces_a_link_planted_after_the_plan(root, make, monkeypa
     assert not (root / "page").is_symlink() and (root / "page").read_text() == "new"
 
 
-def test_a_hard_link_planted_after_the_plan_is_not_changed(root, make, monkeypatch):
+def test_hard_link_created_after_the_plan_is_not_changed(root, make, monkeypatch):
     (root / "page").write_text("old")
     (root / "precious").write_text("kept")
     os.chmod(root / "precious", 0o600)
-    apply = tree.apply
+    apply = tree.apply_change
 
     def race(change):
         os.unlink(root / "page")
         os.link(root / "precious", root / "page")
         apply(change)
 
-    monkeypatch.setattr(tree, "apply", race)
+    monkeypatch.setattr(tree, "apply_change", race)
     result = make({"path": "{root}/page", "mode": "0666", "type": "file"})
-    assert result["msg"] == f"{root}/page got another hard link while the module ran, so it was left as it is."
+    assert result["msg"] == f"{root}/page got another hard link while the module ran, so it was not changed."
     assert mode(root / "precious") == "0600"
 
 
 def _flip(directory, link, ready, stop):
-    """Let a directory and a link change places as fast as the owner of both can."""
+    """Exchange a directory and a link repeatedly, as their owner can."""
     ready.set()
     while not stop.is_set():
-        exchange(directory, link, sync=False)
+        exchange_names(directory, link, sync=False)
 
 
-def test_an_attacker_in_a_loop_redirects_nothing(root, make, as_root):
+def test_attacker_cannot_redirect_changes(root, make, as_root):
     (root / "media" / "thumbs").mkdir(parents=True)
     (root / "precious" / "thumbs").mkdir(parents=True)
     (root / "link").symlink_to("precious")
@@ -567,26 +563,26 @@ def test_an_attacker_in_a_loop_redirects_nothing(root, make, as_root):
     try:
         assert ready.wait(30)
         for turn in range(200):
-            wanted = "0700" if turn % 2 else "0711"
-            result = make(("{root}", "0755"), ("{root}/media", wanted), ("{root}/media/thumbs", wanted), diff=False)
+            expected = "0700" if turn % 2 else "0711"
+            result = make(("{root}", "0755"), ("{root}/media", expected), ("{root}/media/thumbs", expected), diff=False)
             outcomes.add(bool(result.get("failed")))
     finally:
         stop.set()
         attacker.join(30)
     assert attacker.exitcode == 0
-    assert outcomes == {True, False}  # the attack was seen, and did not always come first
+    assert outcomes == {True, False}  # some attacks were detected, and some came too late
     assert (snapshot(root / "precious"), mode(root / "precious")) == (before, top)
 
 
-def test_a_failure_halfway_names_what_was_changed(root, make, monkeypatch):
-    apply = tree.apply
+def test_failure_reports_the_changed_paths(root, make, monkeypatch):
+    apply = tree.apply_change
 
     def fail_second(change):
         if change.entry.path.endswith("two"):
             raise _entries.TreeError("The disk is full.")
         apply(change)
 
-    monkeypatch.setattr(tree, "apply", fail_second)
+    monkeypatch.setattr(tree, "apply_change", fail_second)
     result = make(("{root}/one", "0755"), ("{root}/two", "0755"), ("{root}/three", "0755"))
     assert (result["msg"], result["changed"], result["changed_paths"]) == ("The disk is full.", True, [f"{root}/one"])
     assert os.listdir(root) == ["one"]
@@ -606,8 +602,8 @@ def nobody():
         os.setgroups(groups)
 
 
-def test_another_user_is_told_to_become_root(run_module, as_root):
-    # pytest's own directory is closed to others
+def test_unprivileged_user_is_advised_to_become_root(run_module, as_root):
+    # other users cannot enter the directories of pytest
     with tempfile.TemporaryDirectory() as place:
         os.chown(place, NOBODY, NOBODY)
         os.mkdir(f"{place}/theirs", 0o755)
@@ -619,28 +615,28 @@ def test_another_user_is_told_to_become_root(run_module, as_root):
             given = make(path=f"{place}/new", mode="0755", owner="root")
             foreign = make(path=f"{place}/theirs", mode="0700")
             own = make(path=f"{place}/own", mode="0700")
-        advice = f"the user {user_name(NOBODY)} may not change it. Run the task with become: true."
-        assert given["msg"] == f"{place}/new can't become root:{group_name(NOBODY)} 0755: {advice}"
-        assert foreign["msg"] == f"{place}/theirs can't become root:root 0700: {advice}"
+        advice = f"the user {get_user_name(NOBODY)} lacks permission. Run the task with become: true."
+        assert given["msg"] == f"{place}/new cannot be changed to root:{get_group_name(NOBODY)} 0755: {advice}"
+        assert foreign["msg"] == f"{place}/theirs cannot be changed to root:root 0700: {advice}"
         assert (own["changed"], mode(f"{place}/own")) == (True, "0700")
         assert sorted(os.listdir(place)) == ["own", "theirs"]
 
 
-def test_a_secret_for_a_path_that_is_not_listed_is_refused(run_module, root):
+def test_secret_for_an_unlisted_path_is_refused(run_module, root):
     arguments = {"entries": [{"path": str(root), "mode": "0755"}], "secret_contents": {f"{root}/.env": "hidden"}}
     result = run_module(tree, arguments)
-    assert result["msg"] == f"secret_contents has {root}/.env, which entries does not list; list the path there too."
+    assert result["msg"] == f"secret_contents has {root}/.env, which is not in entries; list the path there too."
     assert not (root / ".env").exists()
 
 
-# Files that are not wanted any more
+# Removal of files
 
 
 def absent(path):
     return {"path": path, "type": "absent", "mode": None}
 
 
-def test_a_file_is_removed_once_and_check_mode_only_says_so(root, make):
+def test_file_is_removed_once_and_not_in_check_mode(root, make):
     (root / "drop-in.conf").write_text("[Service]\n")
     (root / "drop-in.conf").chmod(0o640)
     (root / "other").write_text("kept")
@@ -658,54 +654,54 @@ def test_a_file_is_removed_once_and_check_mode_only_says_so(root, make):
     assert (again["changed"], again["changed_paths"], again["diff"]) == (False, [], [])
 
 
-def test_a_file_may_be_missing_together_with_its_directory(root, make):
+def test_absent_file_needs_no_directory(root, make):
     result = make(absent("{root}/a/b/file"), ("{root}/run", "0755"))
     assert result["changed_paths"] == [f"{root}/run"]
     assert os.listdir(root) == ["run"]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
-        ("dir", "is a directory and not a file. It was left as it is"),
-        ("link", "is a symbolic link to file. It was left as it is"),
-        ("file/below", "can't be made: {root}/file is not a directory"),
+        ("dir", "is a directory, not a file. It was not changed"),
+        ("link", "is a symbolic link to file. It was not changed"),
+        ("file/below", "cannot be created: {root}/file is not a directory"),
     ],
 )
-def test_only_an_ordinary_file_is_removed(root, make, name, said):
+def test_only_regular_files_are_removed(root, make, name, message):
     (root / "dir").mkdir()
     (root / "file").write_text("kept")
     (root / "link").symlink_to("file")
     before = snapshot(root)
     result = make(("{root}/run", "0755"), absent(f"{{root}}/{name}"))
-    assert result["failed"] and said.format(root=root) in result["msg"]
+    assert result["failed"] and message.format(root=root) in result["msg"]
     assert snapshot(root) == before
 
 
 @pytest.mark.parametrize("option", [{"owner": "root"}, {"group": "root"}, {"mode": "0644"}, {"content": "x"}])
-def test_what_is_absent_has_nothing_else(root, make, option):
+def test_absent_entry_accepts_no_other_option(root, make, option):
     (name,) = option
     result = make({**absent("{root}/x"), **option})
-    assert result["msg"] == f"The entry {root}/x is absent and has {name}; give its path and type only."
+    assert result["msg"] == f"The entry {root}/x is absent and has {name}; set its path and type only."
 
 
-def test_what_is_absent_has_no_secret(root, make):
+def test_absent_entry_accepts_no_secret(root, make):
     result = make({**absent("{root}/x"), "secret": "hidden"})
-    assert result["msg"] == f"The entry {root}/x is absent and has content; give its path and type only."
+    assert result["msg"] == f"The entry {root}/x is absent and has content; set its path and type only."
 
 
-def test_another_user_may_not_remove(run_module, as_root):
+def test_unprivileged_user_cannot_remove_files(run_module, as_root):
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o755)
         with open(f"{place}/file", "w") as file:
             file.write("kept")
         with nobody():
             result = run_module(tree, {"entries": [{"path": f"{place}/file", "type": "absent"}]})
-        assert result["msg"].startswith(f"{place}/file can't be removed: the user {user_name(NOBODY)} may not")
+        assert result["msg"].startswith(f"{place}/file cannot be removed: the user {get_user_name(NOBODY)} lacks")
         assert os.listdir(place) == ["file"]
 
 
-def test_what_was_planted_in_place_of_a_file_is_not_followed(root, make, monkeypatch):
+def test_link_in_place_of_a_removed_file_is_not_followed(root, make, monkeypatch):
     (root / "page").write_text("old")
     (root / "precious").write_text("kept")
     redirect_after_the_plan(monkeypatch, root / "page", root / "precious")
@@ -719,7 +715,7 @@ def listen(root, monkeypatch):
     listeners = []
 
     def bind(name, permissions=0o600):
-        monkeypatch.chdir(root)  # a socket's path may not be long
+        monkeypatch.chdir(root)  # the length of a socket's path is limited
         listeners.append(socket.socket(socket.AF_UNIX))
         listeners[-1].bind(name)
         os.chmod(name, permissions)
@@ -729,7 +725,7 @@ def listen(root, monkeypatch):
         listener.close()
 
 
-def test_a_socket_is_made_right_where_it_is(root, make, listen, as_root):
+def test_socket_is_corrected(root, make, listen, as_root):
     entry = {"path": "{root}/sock", "type": "socket", "mode": "0660", "owner": "root", "group": "nogroup"}
     listen("sock")
     os.chown(root / "sock", NOBODY, 0)
@@ -748,13 +744,13 @@ def test_a_socket_is_made_right_where_it_is(root, make, listen, as_root):
 
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("path", ["{root}/sock", "{root}/run/deep/sock"])
-def test_a_socket_is_never_made(root, make, path, check):
+def test_socket_is_never_created(root, make, path, check):
     result = make({"path": path, "type": "socket", "mode": "0660", "parents": True}, check=check)
     assert (result["changed"], result["changed_paths"], result["diff"]) == (False, [], [])
     assert os.listdir(root) == []
 
 
-def test_the_group_of_a_socket_must_exist_even_where_it_is_missing(root, make):
+def test_group_of_a_missing_socket_must_exist(root, make):
     result = make(("{root}/run", "0755"), {"path": "{root}/sock", "type": "socket", "group": "nosuchgroup"})
     assert result["msg"] == (
         f"The group 'nosuchgroup' of {root}/sock does not exist on this host. "
@@ -764,11 +760,11 @@ def test_the_group_of_a_socket_must_exist_even_where_it_is_missing(root, make):
 
 
 @pytest.mark.parametrize("planted", ["link", "hard link", "file"])
-def test_what_stands_in_the_place_of_a_socket_is_left_alone(root, make, listen, planted):
+def test_file_in_place_of_a_socket_is_not_changed(root, make, listen, planted):
     precious = root / "precious"
     precious.write_text("kept")
     os.chmod(precious, 0o600)
-    sentence = f"{root}/sock is a file and not a socket."
+    sentence = f"{root}/sock is a file, not a socket."
     if planted == "link":
         (root / "sock").symlink_to(precious)
         sentence = f"{root}/sock is a symbolic link to {precious}."
@@ -785,12 +781,12 @@ def test_what_stands_in_the_place_of_a_socket_is_left_alone(root, make, listen, 
 
 
 @pytest.mark.parametrize("planted", ["link", "hard link", "pipe"])
-def test_what_was_planted_in_place_of_a_socket_is_not_changed(root, make, listen, monkeypatch, planted):
+def test_file_created_in_place_of_a_socket_is_not_changed(root, make, listen, monkeypatch, planted):
     listen("sock")
     precious = root / "precious"
     precious.write_text("kept")
     os.chmod(precious, 0o600)
-    apply = tree.apply
+    apply = tree.apply_change
 
     def race(change):
         os.unlink(root / "sock")
@@ -802,44 +798,44 @@ def test_what_was_planted_in_place_of_a_socket_is_not_changed(root, make, listen
             os.mkfifo(root / "sock", 0o600)
         apply(change)
 
-    monkeypatch.setattr(tree, "apply", race)
+    monkeypatch.setattr(tree, "apply_change", race)
     result = make({"path": "{root}/sock", "type": "socket", "mode": "0666"})
-    assert result["msg"] == f"{root}/sock stopped being a socket of its own while the module ran. Run it again."
+    assert result["msg"] == f"{root}/sock was replaced while the module ran, so it was not changed. Run it again."
     assert mode(precious) == "0600"
     if planted != "link":
         assert mode(root / "sock") == "0600"
 
 
-def test_a_socket_has_no_content():
-    with pytest.raises(_entries.TreeError, match="is a socket with content; leave the content out"):
-        _entries.parse([{"path": "/srv/app/sock", "type": "socket", "mode": "0660", "content": "x"}])
+def test_socket_accepts_no_content():
+    with pytest.raises(_entries.TreeError, match="is a socket with content; remove content"):
+        _entries.parse_entries([{"path": "/srv/app/sock", "type": "socket", "mode": "0660", "content": "x"}])
 
 
-def test_users_do_what_the_group_may(root, make, as_root):
-    if _acl.read(str(root)) is None:
+def test_users_have_the_permissions_of_the_group(root, make, as_root):
+    if _acl.read_acl(str(root)) is None:
         pytest.skip("the file system keeps no access control lists")
     entry = {"path": "{root}/run", "mode": "1775", "users": ["nobody", "4711"]}
     checked = make(entry, check=True)
     applied = make(entry)
     for result in (checked, applied):
         assert result["diff"][0]["after"] == f"{root}/run  directory {OWN} 1775 4711=rwx nobody=rwx\n"
-    assert _acl.users(_acl.read(f"{root}/run")) == {4711: 7, NOBODY: 7}
+    assert _acl.get_user_rights(_acl.read_acl(f"{root}/run")) == {4711: 7, NOBODY: 7}
     assert mode(f"{root}/run") == "1775"
     assert make(entry)["changed"] is False
 
-    # Another list is made right, also with another mode. One that nobody asks about stays.
-    _acl.write(f"{root}/run", _acl.with_user(_acl.of_mode(0o775), 4712, 7))
+    # A different list is corrected, also together with the mode. Without users, it is kept.
+    _acl.write_acl(f"{root}/run", _acl.add_user(_acl.from_mode(0o775), 4712, 7))
     assert make({"path": "{root}/run", "mode": "0775"})["changed"] is True
     assert make({"path": "{root}/run", "mode": "0775"})["changed"] is False
-    assert _acl.users(_acl.read(f"{root}/run")) == {4712: 7}
+    assert _acl.get_user_rights(_acl.read_acl(f"{root}/run")) == {4712: 7}
     assert make({**entry, "mode": "1755", "users": ["4711"]})["changed"] is True
-    assert (_acl.users(_acl.read(f"{root}/run")), mode(f"{root}/run")) == ({4711: 5}, "1755")
+    assert (_acl.get_user_rights(_acl.read_acl(f"{root}/run")), mode(f"{root}/run")) == ({4711: 5}, "1755")
     assert make({**entry, "mode": "1755", "users": []})["changed"] is True
-    assert (_acl.read(f"{root}/run"), mode(f"{root}/run")) == ({}, "1755")
+    assert (_acl.read_acl(f"{root}/run"), mode(f"{root}/run")) == ({}, "1755")
 
 
-def test_users_where_there_are_no_lists(root, make, monkeypatch):
-    monkeypatch.setattr(_acl, "read", lambda path, kind=_acl.ACCESS: None)
+def test_users_are_ignored_without_access_control_lists(root, make, monkeypatch):
+    monkeypatch.setattr(_acl, "read_acl", lambda path, kind=_acl.ACCESS: None)
     entry = {"path": "{root}/run", "mode": "1775", "users": [USER]}
     assert make(entry)["changed"] is True
     again = make(entry)
@@ -849,33 +845,36 @@ def test_users_where_there_are_no_lists(root, make, monkeypatch):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"path": "{root}/file", "mode": "0644", "type": "file", "users": ["nobody"]}, "has users and is no directory"),
+        (
+            {"path": "{root}/file", "mode": "0644", "type": "file", "users": ["nobody"]},
+            "has users, but its type is file",
+        ),
         ({"path": "{root}/run", "users": ["nosuchuser"]}, "The user 'nosuchuser' in users of"),
     ],
 )
-def test_users_that_can_not_be(root, make, entry, message):
+def test_invalid_users_are_refused(root, make, entry, message):
     assert message in make(entry)["msg"]
     assert os.listdir(root) == []
 
 
-# What belongs to an application
+# Files and directories of an application
 
 HEADER = "# Ansible managed: written by flaskops.production for the application shop.\n"
 
 
-def of_shop(**more):
+def shop_entry(**more):
     return {"path": "{root}/shop.service", "application": "shop", **more}
 
 
-def test_a_file_of_the_application_is_replaced(root, make):
+def test_file_of_the_application_is_replaced(root, make):
     file = root / "shop.service"
-    assert make(of_shop(content=HEADER))["changed"]
-    assert make(of_shop(content=HEADER + "more\n"))["changed"]
+    assert make(shop_entry(content=HEADER))["changed"]
+    assert make(shop_entry(content=HEADER + "more\n"))["changed"]
     assert file.read_text() == HEADER + "more\n"
 
 
 @pytest.mark.parametrize(
-    ("there", "said"),
+    ("existing", "message"),
     [
         (HEADER.replace("shop", "blog"), "belongs to the application blog"),
         ("[Unit]\n", "exists and was not written by this collection"),
@@ -883,15 +882,15 @@ def test_a_file_of_the_application_is_replaced(root, make):
     ],
 )
 @pytest.mark.parametrize("check", [True, False])
-def test_a_file_of_somebody_else_is_refused_before_the_first_change(root, make, there, said, check):
-    (root / "shop.service").write_text(there)
+def test_file_of_another_application_is_refused_before_the_first_change(root, make, existing, message, check):
+    (root / "shop.service").write_text(existing)
     before = snapshot(root)
-    result = make({"path": "{root}/first", "content": "x"}, of_shop(content=HEADER), check=check)
-    assert result["failed"] and said in result["msg"]
+    result = make({"path": "{root}/first", "content": "x"}, shop_entry(content=HEADER), check=check)
+    assert result["failed"] and message in result["msg"]
     assert snapshot(root) == before
 
 
-def test_a_file_that_nobody_owns_is_replaced_where_it_is_to_be_adopted(root, run_module):
+def test_unmanaged_file_is_replaced_with_adopt_only(root, run_module):
     file = root / "shop.service"
     file.write_text("[Unit]\n")
     entry = {"path": str(file), "application": "shop", "content": HEADER, "mode": "0644"}
@@ -900,16 +899,16 @@ def test_a_file_that_nobody_owns_is_replaced_where_it_is_to_be_adopted(root, run
 
 
 @pytest.mark.parametrize(
-    ("there", "goes"), [(HEADER, True), ("by hand\n", False), (HEADER.replace("shop", "x"), False)]
+    ("existing", "goes"), [(HEADER, True), ("by hand\n", False), (HEADER.replace("shop", "x"), False)]
 )
-def test_only_a_file_of_the_application_is_removed(root, make, there, goes):
+def test_only_a_file_of_the_application_is_removed(root, make, existing, goes):
     file = root / "shop.service"
-    file.write_text(there)
-    assert make({**absent(of_shop()["path"]), "application": "shop"})["changed"] is goes
+    file.write_text(existing)
+    assert make({**absent(shop_entry()["path"]), "application": "shop"})["changed"] is goes
     assert file.exists() is not goes
 
 
-# Settings that wait for an activation
+# Staged settings
 
 RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
@@ -917,7 +916,7 @@ OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
 
 @pytest.fixture
 def live(root, tmp_path, monkeypatch, run_module):
-    """A live application with a file that is a setting, one that is none, and an environment file."""
+    """Create a live application with a setting, another file, and an environment file."""
     units = tmp_path / "units"
     units.mkdir()
     monkeypatch.setattr(_settings, "UNITS", str(units))
@@ -946,7 +945,7 @@ def texts(root):
     return {name: (root / name).read_text() for name in (".env", "gunicorn.conf.py", "plain")}
 
 
-def test_settings_of_a_live_application_wait_and_everything_else_does_not(root, live):
+def test_settings_of_a_live_application_are_staged(root, live):
     result = live("new", plain="y")
     names = [os.path.basename(path) for path in result["changed_paths"]]
     assert names == ["gunicorn.conf.py", ".env", "plain"] and result["changed"]
@@ -955,7 +954,7 @@ def test_settings_of_a_live_application_wait_and_everything_else_does_not(root, 
     assert (staged / ".env").read_text() == "MODE=new\n" and mode(staged / ".env") == "0600"
     assert (staged / "gunicorn.conf.py").read_text() == "# new\n"
     assert "MODE=new" not in json.dumps(result)
-    # It is reported until an activation has put it in place.
+    # The change is reported until an activation has applied it.
     assert live("new", plain="y")["changed"]
 
 
@@ -966,26 +965,26 @@ def test_check_mode_stages_nothing_and_shows_the_difference(root, live):
     assert not (root / ".deploy/settings").exists()
 
 
-def test_without_a_difference_nothing_is_staged(root, live):
+def test_equal_settings_are_not_staged(root, live):
     assert not live("old")["changed"]
     (root / ".env").chmod(0o600)
     assert live("old")["changed"] and mode(root / ".env") == "0640", "no process could refuse a mode"
     assert not (root / ".deploy/settings").exists()
 
 
-def test_without_a_live_application_settings_are_put_in_place(root, live):
+def test_settings_without_a_live_application_are_applied(root, live):
     (root / "app").unlink()
     assert live("new")["changed"]
     assert texts(root)[".env"] == "MODE=new\n" and not (root / ".deploy/settings").exists()
 
 
-def test_after_an_interruption_settings_are_staged_even_where_they_seem_to_be_in_place(root, live):
+def test_interrupted_settings_are_staged_again(root, live):
     (root / ".deploy/settings/former").mkdir(parents=True)
     assert not live("old")["changed"]
     assert (root / ".deploy/settings/next-run-1/.env").read_text() == "MODE=old\n"
 
 
-def test_a_run_that_may_not_deploy_may_not_stage(root, live):
+def test_run_without_the_deploy_lock_cannot_stage(root, live):
     home = Home(str(root))
     home.prepare()
     lock = Lock(home, OTHER_RUN)

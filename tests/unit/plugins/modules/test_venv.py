@@ -28,19 +28,19 @@ from ansible_collections.flaskops.production.plugins.module_utils import (
     _dependency_set,
     _installer,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._build_space import WORK
-from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE
+from ansible_collections.flaskops.production.plugins.module_utils._build_space import WORK_DIRECTORY
+from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE_MARKER
 from ansible_collections.flaskops.production.plugins.modules import venv
 from ansible_collections.flaskops.production.tests.unit.programs import needs, require
 
-# They share an empty environment, which takes seconds.
+# The tests share an empty virtual environment, because creating one takes seconds.
 pytestmark = pytest.mark.xdist_group("venv")
 
 PYTHON = os.path.realpath(sys.executable)
 
 
 def make_wheel(directory, name, version, requires=(), script=False):
-    """A small pure wheel, and its SHA-256."""
+    """Create a small pure wheel. Returns its SHA-256."""
     info = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": f"VERSION = '{version}'\n\n\ndef main():\n    print(VERSION)\n",
@@ -71,7 +71,7 @@ def make_wheel(directory, name, version, requires=(), script=False):
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory):
-    """A directory of wheels and their hashes by name==version."""
+    """Create a directory of wheels. Yields it with their hashes by name==version."""
     directory = tmp_path_factory.mktemp("wheels")
     hashes = {
         "web==1.0": make_wheel(directory, "web", "1.0", ["base>=1"], script=True),
@@ -93,7 +93,7 @@ def empty_environment(tmp_path_factory):
 
 @pytest.fixture
 def quick(monkeypatch, empty_environment):
-    """Copy an empty environment instead of making one, which takes seconds. The installer is the real one."""
+    """Copy an empty virtual environment instead of creating one, which takes seconds."""
     monkeypatch.setattr(
         _installer.Builder,
         "_create_with_pip",
@@ -136,7 +136,7 @@ def build(run_module, arguments):
 
 @pytest.fixture
 def settings(arguments):
-    """Settings of a call, for the functions that decide."""
+    """Return the settings of a call."""
 
     def make(**options):
         defaults = {
@@ -151,7 +151,7 @@ def settings(arguments):
             "only_binary": False,
             "timeout": 60,
         }
-        return _dependency_set.Settings(**{**defaults, **arguments, **options})
+        return _dependency_set.VenvSettings(**{**defaults, **arguments, **options})
 
     return make
 
@@ -166,12 +166,12 @@ def names(result):
     return [name for name in result["packages"] if not name.startswith(("pip==", "setuptools=="))]
 
 
-def sets(root):
+def list_venvs(root):
     return sorted(name for name in os.listdir(root / "venvs") if not name.startswith("."))
 
 
-def test_check_build_again_and_change(root, build):
-    """With the interpreter's own venv, under a narrow umask."""
+def test_check_build_repeat_and_change(root, build):
+    """Uses the venv module of the interpreter, with a restrictive umask."""
     write(root, "web==1.0\n")
     checked = build(check=True, packages=["server>=24"])
     assert (checked["changed"], checked["built"], checked["packages"]) == (True, True, [])
@@ -188,7 +188,7 @@ def test_check_build_again_and_change(root, build):
     assert first["path"] == f"{root}/venvs/{first['digest']}"
     assert first["interpreter"] == PYTHON
     assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
-    assert first["diff"]["before"] == {"link": None, "set": None}
+    assert first["diff"]["before"] == {"link": None, "venv": None}
     assert first["diff"]["after"]["link"] == f"venvs/{first['digest']}"
     assert "web==1.0" in first["diff"]["after"]["packages"]
 
@@ -201,7 +201,7 @@ def test_check_build_again_and_change(root, build):
         for name in [*directories, *files]:
             path = os.path.join(parent, name)
             mode = os.lstat(path).st_mode
-            if not os.path.islink(path) and name != _installer.LOCK:
+            if not os.path.islink(path) and name != _installer.LOCK_FILE:
                 assert mode & 0o444 == 0o444 and not mode & 0o022, f"{path} {stat.filemode(mode)}"
 
     before = {path: path.stat().st_mtime_ns for path in (root / "venvs").rglob("*") if not path.is_symlink()}
@@ -212,7 +212,7 @@ def test_check_build_again_and_change(root, build):
     assert build(check=True, packages=["server>=24"])["changed"] is False
 
 
-def test_another_set_leaves_the_first_alone_and_comes_back(root, build, quick):
+def test_second_venv_keeps_the_first_for_reuse(root, build, quick):
     write(root, "web==1.0\n")
     first = build()
     write(root, "web==2.0\n")
@@ -220,7 +220,7 @@ def test_another_set_leaves_the_first_alone_and_comes_back(root, build, quick):
     assert (checked["changed"], checked["built"]) == (True, True)
     second = build()
     assert names(second) == ["base==2.0", "web==2.0"]
-    assert sets(root) == sorted([first["digest"], second["digest"]])
+    assert list_venvs(root) == sorted([first["digest"], second["digest"]])
     assert second["diff"]["before"]["link"] == f"venvs/{first['digest']}"
 
     write(root, "web==1.0\n")
@@ -229,13 +229,13 @@ def test_another_set_leaves_the_first_alone_and_comes_back(root, build, quick):
     assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
 
 
-def test_a_set_without_a_link_and_with_packages_only(root, build, quick):
+def test_venv_without_a_link_contains_packages_only(root, build, quick):
     result = build(link=None, requirements=[], source=None, packages=["base<2"])
     assert (names(result), result["link"]) == (["base==1.0"], "")
     assert not os.path.lexists(root / "venv")
 
 
-def test_a_link_is_noted_and_check_mode_and_a_release_note_nothing(root, build, quick):
+def test_link_is_recorded_except_for_check_mode_and_releases(root, build, quick):
     write(root, "web==1.0\n")
     (root / ".deploy/environments").mkdir(parents=True)
     (root / "worker").mkdir()
@@ -247,14 +247,14 @@ def test_a_link_is_noted_and_check_mode_and_a_release_note_nothing(root, build, 
         assert [os.readlink(note) for note in (root / "venvs/.links").iterdir()] == [f"{root}/worker/venv"]
 
 
-def test_the_link_of_a_release_leads_out_of_it(root, build, quick):
+def test_link_in_a_release_points_out_of_it(root, build, quick):
     (root / "releases" / "1").mkdir(parents=True)
     write(root, "base\n")
     result = build(link=str(root / "releases" / "1" / ".venv"))
     assert os.readlink(root / "releases" / "1" / ".venv") == f"../../venvs/{result['digest']}"
 
 
-def test_an_interrupted_build_is_built_again(root, build, quick):
+def test_interrupted_build_is_repeated(root, build, quick):
     write(root, "base==1.0\n")
     digest = build(check=True)["digest"]
     (root / "venvs" / digest / "lib").mkdir(parents=True)
@@ -262,7 +262,7 @@ def test_an_interrupted_build_is_built_again(root, build, quick):
     result = build()
     assert (result["built"], names(result)) == (True, ["base==1.0"])
     assert not (root / "venvs" / digest / "lib" / "half").exists()
-    assert (root / "venvs" / digest / COMPLETE).is_file()
+    assert (root / "venvs" / digest / COMPLETE_MARKER).is_file()
 
 
 def site_packages(root, digest):
@@ -271,7 +271,7 @@ def site_packages(root, digest):
 
 
 @pytest.mark.parametrize("damage", ["removed", "metadata removed", "added"])
-def test_a_set_that_somebody_has_changed_is_built_again(root, build, quick, damage):
+def test_modified_venv_is_rebuilt(root, build, quick, damage):
     write(root, "base==1.0\n")
     digest = build()["digest"]
     assert not build()["changed"]
@@ -286,11 +286,11 @@ def test_a_set_that_somebody_has_changed_is_built_again(root, build, quick, dama
     assert build(check=True)["built"]
     result = build()
     assert (result["built"], result["digest"], names(result)) == (True, digest, ["base==1.0"])
-    assert not build()["changed"] and sets(root) == [digest]
+    assert not build()["changed"] and list_venvs(root) == [digest]
 
 
-def test_a_damaged_set_comes_back_when_it_can_not_be_built(root, build, quick, monkeypatch):
-    """A process may run with it."""
+def test_damaged_venv_is_restored_if_the_rebuild_fails(root, build, quick, monkeypatch):
+    """A running process may use it."""
     write(root, "base==1.0\n")
     digest = build()["digest"]
     (site_packages(root, digest) / "stranger.py").touch()
@@ -298,56 +298,56 @@ def test_a_damaged_set_comes_back_when_it_can_not_be_built(root, build, quick, m
     def fail(_builder):
         raise _installer.VenvError("the index is down")
 
-    monkeypatch.setattr(_installer.Builder, "_check", fail)
+    monkeypatch.setattr(_installer.Builder, "_check_venv", fail)
     assert "the index is down" in build()["msg"]
-    assert (site_packages(root, digest) / "stranger.py").exists() and sets(root) == [digest]
+    assert (site_packages(root, digest) / "stranger.py").exists() and list_venvs(root) == [digest]
 
 
-def test_two_runs_at_once_build_once(root, settings, quick):
+def test_parallel_runs_build_once(root, settings, quick):
     write(root, "web==1.0\n")
 
     def one(_number):
-        return venv.run(settings(), False)
+        return venv.ensure_venv(settings(), False)
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(one, range(4)))
     assert sorted(result["built"] for result in results) == [False, False, False, True]
     assert len({json.dumps(result["packages"]) for result in results}) == 1
-    assert sets(root) == [results[0]["digest"]]
+    assert list_venvs(root) == [results[0]["digest"]]
 
 
-def test_a_build_that_another_run_holds_up_gives_up_in_time(root, build):
+def test_wait_for_another_build_has_a_time_limit(root, build):
     write(root, "base\n")
     (root / "venvs").mkdir()
-    with open(root / "venvs" / _installer.LOCK, "w") as lock:
+    with open(root / "venvs" / _installer.LOCK_FILE, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         message = build(timeout=1)["msg"]
     assert message.startswith(f"Another run has been building in {root}/venvs for 1 s (venv_timeout)")
 
 
-def test_a_build_that_takes_too_long_is_ended(root, build, quick, monkeypatch):
+def test_build_exceeding_the_time_limit_is_stopped(root, build, quick, monkeypatch):
     write(root, "base==1.0\n")
 
     def hangs(self):
         return self._run(["/bin/sh", "-c", "sleep 60 & wait"], "a build")
 
-    monkeypatch.setattr(_installer.Builder, "_check", hangs)
+    monkeypatch.setattr(_installer.Builder, "_check_venv", hangs)
     message = build(timeout=5)["msg"]
     assert "could not be built within 5 s (venv_timeout)" in message
-    assert sets(root) == [] and not (root / "venvs" / WORK).exists()
+    assert list_venvs(root) == [] and not (root / "venvs" / WORK_DIRECTORY).exists()
 
 
-def test_what_a_killed_build_has_left_is_removed_by_the_next_run(root, build, quick, build_unit):
+def test_leftovers_of_a_killed_build_are_removed(root, build, quick, build_unit):
     write(root, "base==1.0\n")
     build()
-    (root / "venvs" / WORK / "tmp" / "deep").mkdir(parents=True)
-    assert build(check=True)["changed"] is False and (root / "venvs" / WORK).exists()
-    assert build()["changed"] is False and not (root / "venvs" / WORK).exists()
-    unit = _build_unit.unit_name(f"{root}/venvs")
+    (root / "venvs" / WORK_DIRECTORY / "tmp" / "deep").mkdir(parents=True)
+    assert build(check=True)["changed"] is False and (root / "venvs" / WORK_DIRECTORY).exists()
+    assert build()["changed"] is False and not (root / "venvs" / WORK_DIRECTORY).exists()
+    unit = _build_unit.format_unit_name(f"{root}/venvs")
     assert f"stop {unit}" in (build_unit / "systemctl.told").read_text().splitlines()
 
 
-def test_a_failed_build_names_files_and_changes_nothing(root, build, quick):
+def test_failed_build_names_files_and_changes_nothing(root, build, quick):
     write(root, "base==1.0\n")
     first = build()
     write(root, "base==3.0\n", "requirements/production.txt")
@@ -355,11 +355,11 @@ def test_a_failed_build_names_files_and_changes_nothing(root, build, quick):
     assert result["failed"] is True
     assert result["msg"].startswith("No matching distribution found for base==3.0: the virtual environment ")
     assert "(requirements/production.txt) could not be built: pip install ended with 1." in result["msg"]
-    assert sets(root) == [first["digest"]]
+    assert list_venvs(root) == [first["digest"]]
     assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
 
 
-def test_incompatible_packages_are_refused_by_the_check(root, build, quick, wheels, tmp_path):
+def test_incompatible_packages_are_refused(root, build, quick, wheels, tmp_path):
     extra = tmp_path / "extra"
     extra.mkdir()
     make_wheel(extra, "broken", "1.0", ["base>=2"])
@@ -369,21 +369,21 @@ def test_incompatible_packages_are_refused_by_the_check(root, build, quick, whee
     result = build(packages=["broken"], find_links=[str(wheels[0]), str(extra)], environment=environment)
     assert "pip check ended with 1" in result["msg"]
     assert "broken 1.0 has requirement base>=2, but you have base 1.0" in result["msg"]
-    assert sets(root) == []
+    assert list_venvs(root) == []
 
 
 def test_hashes_are_checked(root, build, quick, wheels):
     write(root, f"base==1.0 {wheels[1]['base==2.0']}\n")
     assert "DO NOT MATCH THE HASHES" in build()["msg"]
-    assert sets(root) == []
+    assert list_venvs(root) == []
 
 
-def test_a_package_without_a_hash_is_added_to_hashed_files(root, build, quick, wheels):
+def test_package_without_a_hash_is_added_to_hashed_files(root, build, quick, wheels):
     write(root, f"base==1.0 {wheels[1]['base==1.0']}\n")
     assert names(build(packages=["server>=24"])) == ["base==1.0", "server==25.0"]
 
 
-def test_required_hashes(root, build, quick, wheels):
+def test_required_hashes_are_enforced(root, build, quick, wheels):
     hashes = wheels[1]
     write(root, f"web==1.0 \\\n  {hashes['web==1.0']}\nbase==1.0 {hashes['base==1.0']}\n")
     result = build(require_hashes=True, packages=["server>=24"])
@@ -396,15 +396,15 @@ def test_required_hashes(root, build, quick, wheels):
 
 @pytest.fixture(params=["pip", "uv"])
 def installer(request, quick):
-    """Both installers, away from any index."""
+    """Run with both installers, without an index."""
     if request.param == "uv":
         require("uv")
     environment = {"UV_NO_INDEX": "1", "UV_NO_CONFIG": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
     return {"installer": request.param, "environment": environment}
 
 
-def test_a_wheel_that_was_changed_after_it_was_pinned_is_refused(root, build, installer, wheels, tmp_path):
-    """An index, or a cache on the way, that gives out other bytes under the same name and version."""
+def test_modified_wheel_is_refused(root, build, installer, wheels, tmp_path):
+    """An index or a cache serves different content under the same name and version."""
     index = tmp_path / "index"
     index.mkdir()
     pinned = make_wheel(index, "base", "1.0")
@@ -414,22 +414,22 @@ def test_a_wheel_that_was_changed_after_it_was_pinned_is_refused(root, build, in
         archive.writestr("base_evil.pth", "import sys")
     refused = build(require_hashes=True, find_links=[str(index)], **installer)
     assert "MATCH THE HASHES" in refused["msg"] or "Hash mismatch" in refused["msg"]
-    assert sets(root) == []
+    assert list_venvs(root) == []
     assert not os.path.lexists(root / "venv")
     make_wheel(index, "base", "1.0")
     assert names(build(require_hashes=True, find_links=[str(index)], **installer)) == ["base==1.0"]
 
 
-def test_a_package_whose_dependency_is_not_pinned_is_refused(root, build, installer, wheels):
+def test_unpinned_dependency_is_refused(root, build, installer, wheels):
     hashes = wheels[1]
     write(root, f"web==1.0 {hashes['web==1.0']}\n")
     refused = build(require_hashes=True, **installer)
     assert refused["failed"] and "base" in refused["msg"]
-    assert sets(root) == []
+    assert list_venvs(root) == []
 
 
 def make_sdist(directory, marker):
-    """A source distribution that says so when anything of it is run."""
+    """Create a source distribution that leaves a mark if any of its code runs."""
     backend = f"open({str(marker)!r}, 'w').close()\n\n\ndef build_wheel(directory, *_):\n    raise SystemExit(1)\n"
     files = {
         "PKG-INFO": "Metadata-Version: 2.1\nName: sourced\nVersion: 1.0\n",
@@ -444,7 +444,7 @@ def make_sdist(directory, marker):
 
 
 class Index(http.server.BaseHTTPRequestHandler):
-    """A package index with one wheel of each name, and maybe a password."""
+    """A package index with one wheel for each name, and an optional password."""
 
     wheels = {}
     password = ""
@@ -460,7 +460,7 @@ class Index(http.server.BaseHTTPRequestHandler):
         links = "".join(f'<a href="/files/{wheel}">{wheel}</a>' for wheel in found)
         return self.answer(200 if found else 404, f"<!DOCTYPE html><html><body>{links}</body></html>".encode())
 
-    def answer(self, status, body):
+    def response(self, status, body):
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream" if body[:2] == b"PK" else "text/html")
         self.send_header("Content-Length", str(len(body)))
@@ -476,7 +476,7 @@ class Index(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve(tmp_path):
-    """Start an index with a package in this version; its address without a user."""
+    """Start an index with one version of a package. Returns its address without a user name."""
     with contextlib.ExitStack() as stack:
 
         def start(name, version, password=""):
@@ -494,8 +494,8 @@ def serve(tmp_path):
 
 
 @pytest.mark.parametrize("installer", ["pip", "uv"])
-def test_an_index_that_refuses_the_password_is_not_passed_over(root, build, quick, serve, installer):
-    """Else a stranger's package of the same name is installed from the other index."""
+def test_index_refusing_the_password_fails_the_build(root, build, quick, serve, installer):
+    """Otherwise, a different package of the same name is installed from another index."""
     if installer == "uv" and not shutil.which("uv"):
         pytest.skip("uv is not installed")
     public, private = serve("inhouse", "9.9"), serve("inhouse", "10.0", password="right")
@@ -512,12 +512,12 @@ def test_an_index_that_refuses_the_password_is_not_passed_over(root, build, quic
 
     refused = run("wrong-password")
     assert refused["msg"].startswith(f"The package index http://****@{private} (venv_extra_index_urls) answered 401")
-    assert "wrong-password" not in json.dumps(refused) and sets(root) == []
+    assert "wrong-password" not in json.dumps(refused) and list_venvs(root) == []
     assert names(run("right")) == ["inhouse==10.0"], "the corrected password builds"
 
 
-def test_pip_may_not_start_a_build_where_only_wheels_are_accepted(root, build, quick, build_unit):
-    """It builds what a wheel names by its URL, whatever it is told; the target module_venv shows that it can't."""
+def test_pip_cannot_start_a_build_with_only_binary(root, build, quick, build_unit):
+    """pip builds a URL dependency of a wheel despite --only-binary. The target module_venv tests that it cannot."""
     write(root, "base==1.0\n")
     build(only_binary=True)
     calls = (build_unit / "systemd-run.told").read_text().split("--quiet\n")
@@ -528,18 +528,18 @@ def test_pip_may_not_start_a_build_where_only_wheels_are_accepted(root, build, q
 
 @pytest.mark.parametrize("only_binary", [True, False])
 def test_only_binary_runs_no_code_of_a_source_distribution(root, build, installer, tmp_path, only_binary):
-    """An environment is built by the deploy owner, who is root by default."""
+    """The deploy owner, by default root, builds virtual environments."""
     index, marker = tmp_path / "index", tmp_path / "was-run"
     index.mkdir()
     make_sdist(index, marker)
     write(root, "sourced==1.0\n")
     refused = build(only_binary=only_binary, find_links=[str(index)], **installer)
     assert refused["failed"]
-    assert sets(root) == []
+    assert list_venvs(root) == []
     assert marker.exists() is not only_binary
 
 
-def test_includes_constraints_and_packages_that_are_named_already(root, build, quick):
+def test_includes_constraints_and_listed_packages_are_installed(root, build, quick):
     write(root, "-r more/base.txt\n-c limits.txt\n")
     write(root, "web\nServer==24.1\n", "more/base.txt")
     write(root, "base<2\nweb<2\n", "limits.txt")
@@ -549,12 +549,12 @@ def test_includes_constraints_and_packages_that_are_named_already(root, build, q
     assert build(check=True, packages=["server>=25"])["digest"] != first["digest"]
 
 
-def test_a_package_that_is_named_for_another_platform_only_is_added(root, build, quick):
+def test_package_listed_for_another_platform_is_installed(root, build, quick):
     write(root, "server==24.1 ; sys_platform == 'win32'\n")
     assert names(build(packages=["server"])) == ["base==2.0", "server==25.0"]
 
 
-def test_pyproject(root, build, quick):
+def test_pyproject_dependencies_are_installed(root, build, quick):
     write(root, "[project]\nname = 'x'\ndependencies = ['web<2', 'Server<25']\n", "pyproject.toml")
     result = build(requirements=["pyproject.toml"], packages=["server>=25", "base<2"])
     assert names(result) == ["base==1.0", "server==24.1", "web==1.0"]
@@ -562,17 +562,17 @@ def test_pyproject(root, build, quick):
 
 @pytest.mark.parametrize("reader", [True, False])
 def test_dynamic_dependencies_are_refused(root, build, quick, monkeypatch, reader):
-    """With this Python's TOML reader, and with that of the environment's interpreter."""
+    """With the TOML parser of this Python, and with that of the virtual environment."""
     if not reader:
         monkeypatch.setattr(_installer, "tomllib", None)
     write(root, "[project]\nname = 'x'\ndynamic = ['dependencies']\n", "pyproject.toml")
     message = build(requirements=["pyproject.toml"])["msg"]
-    assert message.startswith(f"{root}/app/pyproject.toml can't be used: its dependencies are dynamic")
+    assert message.startswith(f"{root}/app/pyproject.toml cannot be used: its dependencies are dynamic")
     write(root, "[project", "pyproject.toml")
-    assert f"{root}/app/pyproject.toml can't be used" in build(requirements=["pyproject.toml"])["msg"]
+    assert f"{root}/app/pyproject.toml cannot be used" in build(requirements=["pyproject.toml"])["msg"]
 
 
-def test_pylock(root, build, quick, wheels):
+def test_pylock_packages_are_installed(root, build, quick, wheels):
     def package(name, version, spoiled=""):
         value = wheels[1][f"{name}=={version}"].partition(":")[2]
         value = spoiled or value
@@ -588,7 +588,7 @@ def test_pylock(root, build, quick, wheels):
     assert "DO NOT MATCH THE HASHES" in build(requirements=["pylock.toml"])["msg"]
 
 
-def test_no_secret_is_shown(root, build, quick):
+def test_secrets_are_not_shown(root, build, quick):
     write(root, "base==3.0\n")
     secrets = {
         "index_url": "http://me:s3cret-one@127.0.0.1:9/simple",
@@ -605,15 +605,15 @@ def test_no_secret_is_shown(root, build, quick):
     assert checked["invocation"]["module_args"]["find_links"] == ["http://****@127.0.0.1:9/links"]
 
 
-def test_credentials_do_not_decide_and_indexes_do(root, settings):
+def test_digest_ignores_credentials_but_not_indexes(root, settings):
     write(root, "--index-url https://me:one@example.org/simple\nbase\n")
     interpreter = _dependency_set.find_interpreter(PYTHON)
 
     def digest(**options):
         given = settings(**options)
-        return _dependencies.digest(
-            _dependency_set.digest_inputs(
-                given, _dependency_set.read_files(given.source, given.requirements), interpreter
+        return _dependencies.compute_digest(
+            _dependency_set.collect_digest_inputs(
+                given, _dependency_set.read_requirement_files(given.source, given.requirements), interpreter
             )
         )
 
@@ -634,7 +634,7 @@ def test_credentials_do_not_decide_and_indexes_do(root, settings):
     assert digest(environment={"HTTPS_PROXY": "x"}, timeout=1) == digest()
 
 
-def test_wheels_of_the_release_decide(root, settings, wheels):
+def test_digest_depends_on_wheels_of_the_release(root, settings, wheels):
     (root / "app" / "wheels").mkdir()
     make_wheel(root / "app" / "wheels", "own", "1.0")
     write(root, "./wheels/own-1.0-py3-none-any.whl\n")
@@ -642,9 +642,9 @@ def test_wheels_of_the_release_decide(root, settings, wheels):
 
     def digest(**options):
         given = settings(**options)
-        return _dependencies.digest(
-            _dependency_set.digest_inputs(
-                given, _dependency_set.read_files(given.source, given.requirements), interpreter
+        return _dependencies.compute_digest(
+            _dependency_set.collect_digest_inputs(
+                given, _dependency_set.read_requirement_files(given.source, given.requirements), interpreter
             )
         )
 
@@ -662,7 +662,7 @@ def test_wheels_of_the_release_are_installed(root, build, quick):
     assert names(build(find_links=["wheels"])) == ["other==1.0", "own==1.0"]
 
 
-def test_modules_of_the_release_do_not_disturb_the_installer(root, build, quick):
+def test_modules_of_the_release_do_not_shadow_the_installer(root, build, quick):
     for name in ("email.py", "logging.py", "pip.py"):
         write(root, "raise SystemExit('imported')\n", name)
     write(root, "base==1.0\n")
@@ -670,7 +670,7 @@ def test_modules_of_the_release_do_not_disturb_the_installer(root, build, quick)
 
 
 @pytest.mark.parametrize(
-    ("options", "files", "fault"),
+    ("options", "files", "message"),
     [
         (
             {},
@@ -694,18 +694,18 @@ def test_modules_of_the_release_do_not_disturb_the_installer(root, build, quick)
         (
             {"python": "/no/python3"},
             {"requirements.txt": ""},
-            "The interpreter '/no/python3' (venv_python) is not on this",
+            "The interpreter '/no/python3' (venv_python) does not exist on this host",
         ),
         (
             {"python": "python3.99"},
             {"requirements.txt": ""},
-            "The interpreter 'python3.99' (venv_python) is not on this",
+            "The interpreter 'python3.99' (venv_python) does not exist on this host",
         ),
         ({"python": "/bin/ls"}, {"requirements.txt": ""}, "'/bin/ls' (venv_python) is not a Python 3 interpreter: "),
         (
             {"source": "/no/source"},
             {},
-            "The directory /no/source (venv_source), which is to hold requirements.txt, does not",
+            "The directory /no/source (venv_source) of the file requirements.txt does not exist.",
         ),
         ({"source": None}, {}, "The requirement file 'requirements.txt' is relative: set 'source'"),
         (
@@ -717,19 +717,19 @@ def test_modules_of_the_release_do_not_disturb_the_installer(root, build, quick)
         (
             {"link": "/no/parent/venv"},
             {"requirements.txt": ""},
-            "/no/parent, which is to hold the link, is not a directory.",
+            "/no/parent, the directory of the link, is not a directory.",
         ),
     ],
 )
-def test_refused(root, build, options, files, fault):
+def test_invalid_settings_are_refused(root, build, options, files, message):
     for name, text in files.items():
         write(root, text, name)
     result = build(**options)
-    assert result["msg"].startswith(fault.format(root=root))
-    assert not (root / "venvs").exists() or sets(root) == []
+    assert result["msg"].startswith(message.format(root=root))
+    assert not (root / "venvs").exists() or list_venvs(root) == []
 
 
-def test_an_interpreter_without_ensurepip(root, build):
+def test_interpreter_without_ensurepip_is_reported(root, build):
     write(root, "base\n")
     crippled = root / "python"
     # Debian's python3 without python3-venv.
@@ -752,15 +752,15 @@ def test_an_interpreter_without_ensurepip(root, build):
     assert "Install python3-venv" in message
     assert (reported["missing"], reported["changed"], reported["built"]) == (True, False, False)
     assert (predicted["missing"], predicted["changed"]) == (True, True)
-    # uv creates environments by itself.
+    # uv creates virtual environments without ensurepip.
     assert with_uv["missing"] is False
     assert not (root / "venvs").exists()
 
 
-def test_an_interpreter_that_is_not_there(root, build, quick):
+def test_missing_interpreter_is_reported(root, build, quick):
     write(root, "base\n")
     assert build(python="python3.99")["msg"].startswith(
-        "The interpreter 'python3.99' (venv_python) is not on this host."
+        "The interpreter 'python3.99' (venv_python) does not exist on this host."
     )
     reported = build(python="python3.99", report_missing=True)
     assert (reported["missing"], reported["changed"], reported["interpreter"]) == (True, False, "")
@@ -770,7 +770,7 @@ def test_an_interpreter_that_is_not_there(root, build, quick):
 
 @pytest.mark.parametrize("what", ["directory", "file", "foreign link"])
 @pytest.mark.parametrize("check", [True, False])
-def test_what_is_in_the_place_of_the_link_stays(root, build, what, check):
+def test_file_in_place_of_the_link_is_kept(root, build, what, check):
     write(root, "base\n")
     place = root / "venv"
     if what == "directory":
@@ -782,7 +782,7 @@ def test_what_is_in_the_place_of_the_link_stays(root, build, what, check):
     message = build(check=check)["msg"]
     if what == "foreign link":
         assert place.is_symlink() and os.readlink(place) == "app/.venv"
-        assert f"{place} leads to app/.venv, which is not a virtual environment in {root}/venvs" in message
+        assert f"{place} points to app/.venv, which is not a virtual environment in {root}/venvs" in message
     else:
         assert not place.is_symlink() and place.exists()
         assert f"{place} is a" in message and "not a symbolic link" in message
@@ -790,24 +790,24 @@ def test_what_is_in_the_place_of_the_link_stays(root, build, what, check):
 
 
 @pytest.mark.parametrize("missing", [{"source": "/no/such/source"}, {"python": "/no/such/python3"}])
-def test_check_mode_before_the_host_is_prepared(root, build, missing):
+def test_check_mode_predicts_a_build_on_an_empty_host(root, build, missing):
     write(root, "base\n")
     result = build(check=True, **missing)
     assert (result["changed"], result["built"], result["digest"], result["path"]) == (True, True, "", "")
     assert os.listdir(root) == ["app"]
 
 
-def test_check_mode_still_refuses_a_missing_file(root, build):
+def test_check_mode_refuses_a_missing_requirement_file(root, build):
     assert "does not exist" in build(check=True)["msg"]
 
 
-def test_the_environment_of_the_installer(settings):
+def test_installer_environment_is_filtered(settings):
     given = settings(
         environment={"HTTPS_PROXY": "http://proxy:3128", "PIP_INDEX_URL": "x"},
         index_url="https://me:one@example.org/simple",
         extra_index_urls=["https://a/", "https://b/"],
     )
-    result = _installer.installer_environment(
+    result = _installer.build_environment(
         given,
         {"PATH": "/bin", "PIP_CERT": "/c", "https_proxy": "p", "PIP_TARGET": "x", "TOKEN": "x", "HOME": "/nowhere"},
     )
@@ -834,7 +834,7 @@ class TestUv:
     @pytest.mark.skipif(
         sys.version_info < (3, 11), reason="only pip reads TOML before Python 3.11, and uv brings no pip"
     )
-    def test_lock_files(self, root, build, wheels):
+    def test_lock_files_are_installed(self, root, build, wheels):
         environment = {"UV_NO_INDEX": "1", "UV_NO_CONFIG": "1", "UV_FIND_LINKS": str(wheels[0])}
         write(
             root,
