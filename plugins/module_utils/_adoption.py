@@ -9,6 +9,7 @@ Nothing is changed, and no value of an environment variable is read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -40,6 +41,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     reach,
     read_file,
+    resolve,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, Server
 from ansible_collections.flaskops.production.plugins.module_utils._text import printable
@@ -139,6 +141,13 @@ def _service(facts: Facts, root: str, given: set[str], found: Plan) -> None:
             "systemd did not start cannot be adopted, because nothing restarts it if the adoption fails."
         )
         return
+    for path in dict.fromkeys((facts.root, facts.live)):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                if resolve(path) != facts.code and path == facts.live:
+                    say(f"{path} leads elsewhere than a moment ago: run again when nobody is at work on it.")
+            except UnsafePathError as error:
+                say(f"The old deployment is not where it seems to be: {error} Set adopt_from to its directory.")
     unit = facts.unit["Id"]
     if facts.unit.get("ActiveState") != "active":
         say(f"{unit} does not run ({facts.unit.get('ActiveState')}): start it first.")
@@ -307,7 +316,7 @@ def _move(kind: str, source: str, target: str, link: str, why: str) -> Move:
 
 def tops_of(facts: Facts) -> list[str]:
     """The directories of the old deployment, which no link may lead out of."""
-    return list(dict.fromkeys(os.path.realpath(path) for path in (facts.root, facts.code)))
+    return list(dict.fromkeys([resolve(facts.root), facts.code]))
 
 
 def _sources(facts: Facts, root: str, found: Plan) -> None:

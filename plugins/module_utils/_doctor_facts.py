@@ -34,6 +34,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_files 
     node,
     route,
     scan,
+    resolve_safely,
     text_of,
     within,
 )
@@ -216,7 +217,7 @@ def _read_units(facts: Facts, system: System) -> None:
     if not live and not facts.releases:
         live = directory if within(directory, facts.root) else facts.root
     facts.live = live or links[0]
-    facts.code = os.path.realpath(facts.live)
+    facts.code = resolve_safely(facts.live)
     facts.managed = os.path.isdir(Home(facts.root).records)
     facts.listen = addresses(unit, facts.socket_unit, directory)
 

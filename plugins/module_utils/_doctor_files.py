@@ -15,14 +15,18 @@ from typing import Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
+    UnsafePathError,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     reach,
     read_file,
+    resolve,
 )
 
 # A tree that has more than this below its code keeps data there.
 SCANNED = 20000
+# More than a file has that is read as text, but for what its user has blown up.
+TEXT_BYTES = 1 << 24
 # Neither environments nor version control are code of the application, and both are large.
 PASSED_OVER = (".git", ".hg", ".svn", "node_modules", "__pycache__")
 
@@ -59,7 +63,7 @@ def text_of(path: str) -> str:
         if path.startswith("/proc/"):
             with open(path, encoding="utf-8", errors="replace") as file:
                 return file.read()
-        return read_file(path).decode("utf-8", "replace")
+        return read_file(path, TEXT_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -109,9 +113,26 @@ def may(account: Account, item: Node, wanted: int) -> bool:
     return other & wanted == wanted
 
 
+def resolve_safely(path: str) -> str:
+    """Where a path leads, without links. One with a user's link to what is not the user's own leads nowhere."""
+    try:
+        return resolve(path)
+    except UnsafePathError:
+        return path
+    except OSError:
+        return os.path.realpath(path)
+
+
 def route(path: str) -> list[Node]:
     """Every directory that the kernel passes on the way to a path, links followed, as `namei -l` shows them."""
     found: list[Node] = []
+    try:
+        resolve(path)
+    except UnsafePathError:
+        # What lies behind that link is nothing to advise a change of.
+        return route(os.path.dirname(path))
+    except OSError:
+        pass
     pending = [part for part in path.split("/") if part]
     here, links = "/", 0
     while pending and links < 40:
@@ -136,7 +157,7 @@ def scan(top: str, leave: tuple[str, ...] = ()) -> tuple[list[Node], bool]:
     """Everything below a directory, environments and version control by their top only, and whether it was too much."""
     found: list[Node] = []
     pending: list[str] = []
-    with contextlib.suppress(OSError), reach(os.path.realpath(top), reading=True) as directory:
+    with contextlib.suppress(OSError), reach(resolve(top), reading=True) as directory:
         pending = [""]
         while pending:
             below = pending.pop(0)

@@ -17,7 +17,8 @@ import subprocess
 import time
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import file_sha256, put_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import put_file, stream_sha256
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_file, read_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import (
     ASSIGNMENT,
@@ -38,6 +39,8 @@ JOBS = ("start", "stop", "restart", "daemon-reload", "enable", "disable")
 TIMED_OUT = 124
 # How much of the answer to a health check is read.
 ANSWER_BYTES = 1 << 16
+# How much of an environment file is read: no process can be given more.
+ENVIRONMENT_BYTES = 1 << 21
 # The process that opens the sockets of socket units.
 SYSTEMD = 1
 # The message by which systemd says why it could not execute a program: SD_MESSAGE_SPAWN_FAILED of sd-messages.h.
@@ -200,10 +203,11 @@ class ForeignListener(OSError):
     """Who listens on the socket's path is not the application."""
 
 
-class _BoundedSocket(socket.socket):
+class Bounded:
     """A connection that ends at a deadline, and after so many bytes, however slowly the other side sends."""
 
-    deadline, left = 0.0, 0
+    # Those of the headers and of the body.
+    deadline, left = 0.0, 2 * ANSWER_BYTES
 
     def recv_into(self, *arguments: object) -> int:
         remaining = self.deadline - time.monotonic()
@@ -211,10 +215,23 @@ class _BoundedSocket(socket.socket):
             raise socket.timeout("timed out")
         if self.left <= 0:
             raise OSError("its headers are longer than 64 kB")
-        self.settimeout(remaining)
-        received = super().recv_into(*arguments)
+        self.settimeout(remaining)  # type: ignore[attr-defined]
+        received = super().recv_into(*arguments)  # type: ignore[misc]
         self.left -= received
         return received
+
+
+class BoundedSocket(Bounded, socket.socket):
+    """Without TLS."""
+
+
+def connect(address: tuple[str, int], deadline: float) -> BoundedSocket:
+    """A connection to a host and port that has ended by the deadline."""
+    limit = max(0.01, deadline - time.monotonic())
+    found = BoundedSocket(fileno=socket.create_connection(address, limit).detach())
+    found.settimeout(limit)
+    found.deadline = deadline
+    return found
 
 
 class _Connection(http.client.HTTPConnection):
@@ -225,16 +242,13 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         deadline = time.monotonic() + self.timeout
         if self.address.startswith("/"):
-            self.sock = _BoundedSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock = BoundedSocket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
+            self.sock.deadline = deadline
             self.sock.connect(self.address)
             self.check_listener()
         else:
-            plain = socket.create_connection((self.host, self.port), self.timeout)
-            self.sock = _BoundedSocket(fileno=plain.detach())
-            self.sock.settimeout(self.timeout)
-        # The headers and the body.
-        self.sock.deadline, self.sock.left = deadline, 2 * ANSWER_BYTES
+            self.sock = connect((self.host, self.port), deadline)
 
     def check_listener(self) -> None:
         """Refuse a listener that is neither systemd nor the service. The kernel names who called listen(2) last."""
@@ -284,8 +298,10 @@ def mounted_path(path: str, *env_files: str) -> str:
     """The path to ask for: below SCRIPT_NAME of these environment files, where Gunicorn answers nothing else."""
     prefix = ""
     for env_file in env_files:
-        with contextlib.suppress(OSError), open(env_file, encoding="utf-8", errors="replace") as file:
-            found = [raw for name, raw in ASSIGNMENT.findall(file.read()) if name == "SCRIPT_NAME"]
+        # That of an old deployment may be a named pipe by now, or lead to what its user may not read.
+        with contextlib.suppress(OSError):
+            text = read_file(env_file, ENVIRONMENT_BYTES).decode("utf-8", "replace")
+            found = [raw for name, raw in ASSIGNMENT.findall(text) if name == "SCRIPT_NAME"]
             prefix = unquoted(found[-1].strip()).rstrip("/") if found else prefix
     bare = path.partition("?")[0]
     return path if bare == prefix or bare.startswith(prefix + "/") and prefix else prefix + path
@@ -452,7 +468,11 @@ def settings_files(home: Home) -> list[str]:
 def file_digests(unit: dict[str, str], settings: list[str]) -> dict[str, str]:
     """What is in a unit's own files and in these settings, by their paths."""
     paths = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *settings]
-    return {path: file_sha256(path) for path in paths if path and os.path.isfile(path)}
+    found = {}
+    for path in filter(None, paths):
+        with contextlib.suppress(OSError), os.fdopen(open_file(path), "rb") as stream:
+            found[path] = stream_sha256(stream)
+    return found
 
 
 def note_process(home: Home, invocation: str, files: dict[str, str]) -> None:

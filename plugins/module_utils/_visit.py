@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import os
 import re
-import socket
 import ssl
 import time
 from typing import NamedTuple
@@ -18,7 +17,13 @@ from urllib.parse import urljoin, urlsplit
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Directive, Server, config, parse
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import writer
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
-from ansible_collections.flaskops.production.plugins.module_utils._service import ask, listeners, mounted_path
+from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    Bounded,
+    ask,
+    connect,
+    listeners,
+    mounted_path,
+)
 
 # How many redirects a visitor follows on this host.
 HOPS = 5
@@ -162,21 +167,28 @@ def _parts(url: str) -> tuple[str, int, str]:
     return parts.scheme, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
+class _BoundedTls(Bounded, ssl.SSLSocket):
+    """With TLS."""
+
+
 def _get(door: Door, url: str, name: str, health: dict) -> tuple[int | str, str]:
     """The status that Nginx answers, or why it does not answer, and where it redirects to.
 
     The certificate is not verified: whether it is valid for the name is for the doctor to tell. Of the body nothing is
-    read: the check over the socket has.
+    read: the check over the socket has. The timeout is for all of it: while Nginx is down, anybody may have its port.
     """
     scheme, port, target = _parts(url)
     connection = http.client.HTTPConnection(name, port, timeout=health["timeout"])
+    deadline = time.monotonic() + health["timeout"]
     try:
-        connection.sock = socket.create_connection((door.host, port), health["timeout"])
+        connection.sock = connect((door.host, port), deadline)
         if scheme == "https":
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+            context.sslsocket_class = _BoundedTls
             connection.sock = context.wrap_socket(connection.sock, server_hostname=name)
+            connection.sock.deadline = deadline
         headers = {"Host": _authority(name, scheme, port), "User-Agent": "release-health", **health["headers"]}
         connection.request("GET", target, headers={**headers, "Connection": "close"})
         response = connection.getresponse()

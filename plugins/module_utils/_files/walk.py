@@ -127,28 +127,48 @@ def beneath(top: Directory, path: str) -> Found:
     return _walk(top, _parts(path), _any)
 
 
-def open_file(path: str) -> int:
-    """Open an ordinary file for reading by its absolute path.
-
-    Links are followed, but where another user than root laid one, the file must be that user's own: otherwise he would
-    have root read what he may not.
-    """
+def _follow(path: str) -> tuple[Found, set[int]]:
+    """What an absolute path leads to, and the users other than root who laid links on the way."""
     laid: set[int] = set()
 
     def note(directory: Directory, _name: str, info: os.stat_result, _text: str) -> None:
         laid.update({info.st_uid, directory.status().st_uid} - _trusted())
 
     with _root(None) as top:
-        found = _walk(top, _parts(path), note)
-    with found.directory:
-        fd = found.directory.open_file(found.name)
-    if laid and os.fstat(fd).st_uid not in laid:
-        os.close(fd)
+        return _walk(top, _parts(path), note), laid
+
+
+def _check_owner(path: str, found: Found, laid: set[int], uid: int) -> None:
+    if laid and uid not in laid:
         raise UnsafePathError(
             f"{path} leads through a symbolic link to {found.path}, "
             "which does not belong to the user who laid the link."
         )
+
+
+def open_file(path: str) -> int:
+    """Open an ordinary file for reading by its absolute path.
+
+    Links are followed, but where another user than root laid one, the file must be that user's own: otherwise he would
+    have root read what he may not.
+    """
+    found, laid = _follow(path)
+    with found.directory:
+        fd = found.directory.open_file(found.name)
+    try:
+        _check_owner(path, found, laid, os.fstat(fd).st_uid)
+    except UnsafePathError:
+        os.close(fd)
+        raise
     return fd
+
+
+def resolve(path: str) -> str:
+    """Where an absolute path leads, without links. Where another user than root laid one, it must be that user's own."""
+    found, laid = _follow(path)
+    with found.directory:
+        _check_owner(path, found, laid, found.info.st_uid)
+    return found.path
 
 
 def read_file(path: str, size: int = -1) -> bytes:

@@ -13,7 +13,13 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import command, options, plan
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, node, scan, within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import (
+    Account,
+    node,
+    resolve_safely,
+    scan,
+    within,
+)
 
 ROOT = "/srv/shop"
 SITE = "listen 80; server_name shop.example.org; location / {{ proxy_pass http://unix:{code}/shop.sock; }}"
@@ -393,6 +399,31 @@ def test_an_environment_file_of_the_unit_is_not_read_through_a_users_link(shop, 
     os.lchown(link, 4711, 4711)
     (said,) = plan(shop(env_files=[str(link)]), ROOT, set()).obstacles
     assert said.startswith(f"{link} can't be copied: ") and "does not belong to the user who laid the link" in said
+
+
+@pytest.mark.parametrize("behind", ["root's", "the user's"])
+def test_code_behind_a_users_link_must_be_that_users(shop, as_root, tmp_path, behind):
+    link = tmp_path / "current"
+    link.symlink_to(shop.code)
+    os.lchown(link, 4711, 4711)
+    if behind == "the user's":
+        os.chown(shop.code, 4711, 4711)
+    found = plan(shop(live=str(link), code=resolve_safely(str(link))), ROOT, set())
+    if behind == "the user's":
+        assert (found.obstacles, found.code) == ([], str(shop.code))
+        return
+    # Nothing is read behind it.
+    assert found.code == str(link)
+    assert found.obstacles[0] == (
+        f"The old deployment is not where it seems to be: {link} leads through a symbolic link to {shop.code}, which "
+        "does not belong to the user who laid the link. Set adopt_from to its directory."
+    )
+
+
+def test_a_link_that_was_turned_since_the_host_was_read_is_in_the_way(shop, tmp_path):
+    (tmp_path / "current").symlink_to(tmp_path)
+    found = plan(shop(live=str(tmp_path / "current")), ROOT, set())
+    assert found.obstacles[0].startswith(f"{tmp_path}/current leads elsewhere than a moment ago")
 
 
 def test_a_link_that_stays_in_the_old_deployment_is_followed(shop):

@@ -425,6 +425,19 @@ def test_the_health_path_is_asked_below_the_prefix(tmp_path, env, path, expected
     assert _service.mounted_path(path, str(env_file)) == expected
 
 
+@pytest.mark.parametrize("planted", ["pipe", "link"])
+def test_no_environment_file_of_others_stops_or_misleads_a_question(tmp_path, as_root, planted):
+    env_file = tmp_path / ".env"
+    if planted == "pipe":
+        os.mkfifo(env_file)
+    else:
+        (tmp_path / "secret").write_text("SCRIPT_NAME=/secret\n")
+        env_file.symlink_to(tmp_path / "secret")
+        os.lchown(env_file, 4711, 4711)
+    assert _service.mounted_path("/health", str(env_file)) == "/health"
+    assert _service.file_digests({}, [str(env_file)]) == {}
+
+
 MAPS = """55d0-55d1 r--p 00000000 fe:01 1 /usr/bin/python3.11 (deleted)
 55d1-55d2 r-xp 00001000 fe:01 1 /usr/bin/python3.11 (deleted)
 7f00-7f01 r-xp 00000000 fe:01 2 /usr/lib/x86_64-linux-gnu/libssl.so.3

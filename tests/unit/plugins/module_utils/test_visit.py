@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import shutil
 import socketserver
@@ -12,6 +13,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,14 @@ class Player(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append((self.headers["Host"], self.path, dict(self.headers)))
         answer = self.server.answers.get((self.headers["Host"], self.path), self.server.answers.get(self.path, 200))
+        if isinstance(answer, bytes):
+            # Over and over again, until the other side has had enough.
+            with contextlib.suppress(OSError):
+                for _number in range(500):
+                    self.wfile.write(answer)
+                    time.sleep(0.02 if len(answer) < 1000 else 0)
+            self.close_connection = True
+            return
         if answer is None:
             self.close_connection = True
             return
@@ -294,16 +304,21 @@ def test_redirects_in_a_circle_are_a_fault(stage):
     assert "was redirected 5 times and more" in stage.visit().fault
 
 
-@needs("openssl")
-def test_a_visitor_is_led_to_https_and_asks_there(stage):
+@pytest.fixture
+def tls(stage):
     key, certificate = stage.root / "key.pem", stage.root / "cert.pem"
     command = [find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=other"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    return context
+
+
+@needs("openssl")
+def test_a_visitor_is_led_to_https_and_asks_there(stage, tls):
     names = []
-    context.sni_callback = lambda _socket, name, _context: names.append(name)
-    secure, port = stage.listen(context)
+    tls.sni_callback = lambda _socket, name, _context: names.append(name)
+    secure, port = stage.listen(tls)
     stage.nginx.answers["/health"] = (301, f"https://example.org:{port}/health")
     text = site_of(stage.port) + site_of(f"{port} ssl")
     assert stage.visit(text).fault is None
@@ -315,3 +330,21 @@ def test_a_visitor_is_led_to_https_and_asks_there(stage):
     stage.nginx.answers["/health"] = (301, f"https://example.org:{stage.port}/health")
     fault = stage.visit(site_of(f"{stage.port} ssl")).fault
     assert "through Nginx answered nothing (" in fault
+
+
+@needs("openssl")
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "timed out"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n", "timed out"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, "longer than 64 kB"),
+    ],
+    ids=["drips", "headers", "flood"],
+)
+def test_whoever_has_the_port_of_nginx_cannot_hold_up_a_visitor(stage, tls, secure, answer, said):
+    server, port = stage.listen(tls if secure else None)
+    server.answers["/health"] = answer
+    fault, by_release = stage.visit(site_of(f"{port} ssl" if secure else port), timeout=0.5, attempts=1)
+    assert said in fault and not by_release

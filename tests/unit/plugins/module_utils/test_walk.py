@@ -20,6 +20,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     open_file,
     reach,
     read_file,
+    resolve,
     tree,
 )
 
@@ -169,6 +170,21 @@ def test_a_file_is_read_through_a_users_link_only_if_it_is_that_users(home, tmp_
     assert read_file(str(tmp_path / "secret"), 2) == b"of"
     with pytest.raises(UnsafePathError, match="does not belong to the user who laid the link"):
         read_file(str(home / "foreign"))
+
+
+@pytest.mark.parametrize("owner", [0, ADA])
+def test_a_directory_behind_a_users_link_must_be_that_users(home, tmp_path, owner):
+    (tmp_path / "there").mkdir()
+    os.chown(tmp_path / "there", owner, owner)
+    (home / "link").symlink_to(tmp_path / "there")
+    os.lchown(home / "link", ADA, ADA)
+    if owner == ADA:
+        assert resolve(str(home / "link")) == str(tmp_path / "there")
+        return
+    with pytest.raises(UnsafePathError, match="does not belong to the user who laid the link"):
+        resolve(str(home / "link"))
+    with pytest.raises(UnsafePathError, match="does not belong to the user who laid the link"):
+        resolve(str(home / "link/."))
 
 
 def test_a_tree_holds_links_and_does_not_follow_them(home, tmp_path):

@@ -160,6 +160,22 @@ def test_a_pipe_or_a_link_among_what_is_read_does_not_stop_or_mislead_the_run(pl
     assert _doctor_facts.text_of(str(place / "gunicorn.conf.py")) == ""
 
 
+def test_nothing_is_advised_for_what_lies_behind_a_users_link_to_what_is_not_the_users(place, run_module):
+    # Of root, closed to all others, and named as an old deployment: the user of that has laid the link.
+    private = place.parent / "private"
+    private.mkdir(mode=0o700)
+    (private / "wsgi.py").write_text("SECRET = 1")
+    (private / "wsgi.py").chmod(0o600)
+    shutil.rmtree(place / "shared/media")
+    for link in (place / "app", place / "shared/media"):
+        link.symlink_to(private)
+        os.lchown(link, pwd.getpwnam("www-data").pw_uid, 0)
+    result = examine(run_module, place)
+    remedies = [item["mend"] for item in result["findings"]]
+    assert remedies and [text for text in remedies if str(private) in text] == []
+    assert "wsgi.py" not in json.dumps(result)
+
+
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_quoted_name_is_the_name_for_bash(name):
     done = subprocess.run([BASH, "-c", f"printf %s {shell_quoted(os.fsdecode(name))}"], capture_output=True, check=True)
