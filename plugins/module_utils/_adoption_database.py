@@ -19,6 +19,7 @@ import select
 import shutil
 import signal
 import tempfile
+import time
 from typing import Callable, Iterator
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
     Found,
     settle,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import remove
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     reach,
 )
@@ -82,7 +84,7 @@ def prepared(state: str, prefix: str) -> Iterator[Place]:
     for name in os.listdir(state):
         # A run that was killed left it.
         if name.startswith(prefix):
-            shutil.rmtree(os.path.join(state, name), ignore_errors=True)
+            _remove(os.path.join(state, name))
     outer = tempfile.mkdtemp(prefix=prefix, dir=state)
     try:
         os.chmod(outer, 0o711)
@@ -90,7 +92,13 @@ def prepared(state: str, prefix: str) -> Iterator[Place]:
         with reach(outer) as above, above.enter("user") as directory:
             yield Place(directory)
     finally:
-        shutil.rmtree(outer, ignore_errors=True)
+        _remove(outer)
+
+
+def _remove(path: str) -> None:
+    """Remove a place as far as it goes: the user that had it may have made directories in directories without end."""
+    with contextlib.suppress(OSError):
+        remove(path)
 
 
 def back_up(source: Found, place: Place, user: str, exact: bool) -> None:
@@ -144,16 +152,23 @@ def _in_process(user: tuple[str, int, int], patience: float, work: Callable[[], 
     if not child:
         _work(user, write, work)
     os.close(write)
-    said = b""
-    with os.fdopen(read, "rb") as stream:
-        if select.select([stream], [], [], patience)[0]:
-            said = stream.read()
-    # It ends by itself, unless its user has stopped it.
+    said, result = b"", ("failed", "its process was ended, or took too long")
+    with os.fdopen(read, "rb", buffering=0) as stream:
+        until = time.monotonic() + patience
+        # Its user can stop it at any moment, also while it tells.
+        while select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+            block = stream.read(1 << 16)
+            said += block
+            with contextlib.suppress(ValueError):
+                kind, text = json.loads(said)
+                result = (kind, text)
+                break
+            if not block:
+                break
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    kind, text = json.loads(said) if said else ("failed", "its process was ended, or took too long")
-    return kind, text
+    return result
 
 
 def _work(user: tuple[str, int, int], write: int, work: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ import time
 from typing import Iterator, Mapping, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, locked
-from ansible_collections.flaskops.production.plugins.module_utils._service import of_unit
+from ansible_collections.flaskops.production.plugins.module_utils._service import of_unit, whole_lines
 
 # A user of its own for everything that is built on a host. Only one build at a time runs as this user, so that no
 # build can reach the processes of another one.
@@ -276,11 +276,12 @@ def follow(command: list[str], fd: int, unit: str, timeout: float) -> tuple[int,
     """Run the client that starts a unit, and read what the unit writes; the client's exit status, and the end of it."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     # systemd ends the unit by itself; this is for a systemd that does not answer.
-    kept, until = b"", time.monotonic() + timeout + 60
+    kept, cut, until = b"", False, time.monotonic() + timeout + 60
     try:
         while True:
             running = process.poll() is None
             chunk = _read(fd)
+            cut = cut or len(kept) + len(chunk) > OUTPUT
             kept = (kept + chunk)[-OUTPUT:]
             if not chunk and not running:
                 break
@@ -296,7 +297,7 @@ def follow(command: list[str], fd: int, unit: str, timeout: float) -> tuple[int,
     if process.returncode and not kept and 'See "systemctl status' not in said:
         # The unit was never started.
         kept = said.encode()
-    return process.returncode, kept.decode("utf-8", "replace")
+    return process.returncode, (whole_lines(kept) if cut else kept).decode("utf-8", "replace")
 
 
 def _read(fd: int) -> bytes:

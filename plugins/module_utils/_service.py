@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import select
 import socket
 import stat
 import struct
@@ -39,6 +40,8 @@ JOBS = ("start", "stop", "restart", "daemon-reload", "enable", "disable")
 TIMED_OUT = 124
 # How much of the answer to a health check is read.
 ANSWER_BYTES = 1 << 16
+# How much of a log is kept in memory.
+LOG_BYTES = 1 << 20
 # How much of an environment file is read: no process can be given more.
 ENVIRONMENT_BYTES = 1 << 21
 # The process that opens the sockets of socket units.
@@ -184,8 +187,8 @@ def journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
     """The last lines that a unit logged since a time, for a message to the operator: without its secrets."""
     _run("journalctl", "--sync", timeout=10)
     # With --since, older versions count --lines from the beginning.
-    said = _run("journalctl", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet", *of_unit(unit))
-    logged = "\n".join(said.stdout.decode(errors="replace").strip().splitlines()[-lines:])
+    said = _end_of("journalctl", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet", *of_unit(unit))
+    logged = "\n".join(said.decode(errors="replace").strip().splitlines()[-lines:])
     logged = hide(logged, home.env_file, credentials(unit))
     return hide(logged, home.next_settings_file(home.env_file))
 
@@ -197,6 +200,27 @@ def _run(*command: str, timeout: float = ANSWER) -> subprocess.CompletedProcess:
     except subprocess.TimeoutExpired:
         said = f"{' '.join(command[:3])} did not end within {timeout:.0f} s".encode()
         return subprocess.CompletedProcess(command, TIMED_OUT, b"", said)
+
+
+def _end_of(*command: str) -> bytes:
+    """The last lines that a command writes. An application may have logged more than fits into memory."""
+    kept, cut, until = b"", False, time.monotonic() + ANSWER
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        while select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+            block = os.read(process.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
+            if not block:
+                break
+            cut = cut or len(kept) + len(block) > LOG_BYTES
+            kept = (kept + block)[-LOG_BYTES:]
+        process.kill()
+    return whole_lines(kept) if cut else kept
+
+
+def whole_lines(end: bytes) -> bytes:
+    """The end of a text without the line that is cut off: of a secret in it, a part would not be known."""
+    return end.partition(b"\n")[2]
 
 
 class ForeignListener(OSError):

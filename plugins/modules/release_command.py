@@ -144,11 +144,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, strict
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    LOG_BYTES,
     cat,
     credentials,
     settings,
     show,
     systemctl,
+    whole_lines,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._settings import next_unit
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
@@ -313,13 +315,21 @@ def migrate(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[
         with started_from(name, unit(home, params, start, script, f"truncate:{output}")):
             # A migration takes as long as it takes; who wants to end it stops its unit.
             code, said = systemctl("start", name, timeout=float("inf"))
-            with open(output, encoding="utf-8", errors="replace") as file:
-                lines = hidden(home, params, file.read())
+            lines = hidden(home, params, end_of(output))
         return code == 0, lines or ([said] if code else [])
     finally:
         for path in (start, script, output):
             if os.path.lexists(path):
                 os.unlink(path)
+
+
+def end_of(path: str) -> str:
+    """The last lines of a file, however large it is."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
+        cut = file.tell() > 0
+        end = file.read(LOG_BYTES)
+    return (whole_lines(end) if cut else end).decode("utf-8", "replace")
 
 
 def hidden(home: Home, params: dict, output: str) -> list[str]:

@@ -23,6 +23,8 @@ _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, a named pipe in place of a file would stop the run.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Directories in directories, each of which takes a descriptor and a call.
+DEPTH = 100
 
 
 class UnsafePathError(OSError):
@@ -51,8 +53,8 @@ class Directory:
     links and hard links matter.
     """
 
-    def __init__(self, fd: int, path: str, trusted: frozenset[int] | None) -> None:
-        self.fd, self.path, self.trusted = fd, path, trusted
+    def __init__(self, fd: int, path: str, trusted: frozenset[int] | None, depth: int = 0) -> None:
+        self.fd, self.path, self.trusted, self.depth = fd, path, trusted, depth
 
     def __enter__(self) -> Directory:
         return self
@@ -66,7 +68,7 @@ class Directory:
             self.fd = -1
 
     def duplicate(self) -> Directory:
-        return Directory(os.dup(self.fd), self.path, self.trusted)
+        return Directory(os.dup(self.fd), self.path, self.trusted, self.depth)
 
     def place(self, name: str) -> str:
         """The path of a name in this directory, for messages."""
@@ -102,6 +104,8 @@ class Directory:
 
     def enter(self, name: str) -> Directory:
         """Open a directory in this one."""
+        if self.depth >= DEPTH:
+            raise UnsafePathError(f"{self.place(name)[:200]}… lies more than {DEPTH} directories deep.")
         try:
             fd = os.open(name, ENTER, dir_fd=self.fd)
         except OSError as error:
@@ -109,7 +113,7 @@ class Directory:
             if found is not None and stat.S_ISLNK(found.st_mode):
                 raise UnsafePathError(f"{self.place(name)} is a symbolic link, which is not followed.") from None
             raise OSError(error.errno, error.strerror, self.place(name)) from None
-        deeper = Directory(fd, self.place(name), self.trusted)
+        deeper = Directory(fd, self.place(name), self.trusted, self.depth + 1)
         try:
             self._check_transition(deeper)
         except BaseException:
@@ -172,7 +176,7 @@ class Directory:
             except BaseException:
                 os.close(fd)
                 raise
-            return Directory(fd, self.place(name), self.trusted)
+            return Directory(fd, self.place(name), self.trusted, self.depth + 1)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.rmdir(temporary, dir_fd=self.fd)

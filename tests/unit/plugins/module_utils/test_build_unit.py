@@ -87,7 +87,9 @@ def test_an_argument_is_one_whatever_is_in_it_and_no_secret_is_in_a_list_of_proc
 
 def test_only_the_end_of_an_endless_output_is_kept(run):
     output = run("sh", "-c", "yes | head -c 3000000; echo end")[1]
-    assert len(output) == _build_unit.OUTPUT and output.endswith("end\n")
+    # Without the line that is cut off, which may be a part of a secret.
+    assert _build_unit.OUTPUT - len("y\n") <= len(output) <= _build_unit.OUTPUT
+    assert output.startswith("y\n") and output.endswith("y\nend\n")
 
 
 def test_a_command_that_takes_too_long_is_reported_as_such(run):

@@ -313,6 +313,15 @@ def test_the_journal_shows_neither_the_environment_nor_credentials(programs, tmp
     assert _service.journal(Home(str(tmp_path)), "myapp.service", 0) == "it says ******** and ********"
 
 
+def test_of_a_log_without_end_whole_lines_are_kept(programs, tmp_path, monkeypatch):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/.env").write_text("SECRET_KEY=0123456789abcdef\n")
+    monkeypatch.setattr(_service, "LOG_BYTES", 100)
+    # The last 100 bytes begin in the middle of the secret.
+    programs("journalctl", "yes 0123456789abcdef | head -n 200000; echo '" + "x" * 90 + "'")
+    assert _service.journal(Home(str(tmp_path)), "myapp.service", 0) == "x" * 90
+
+
 @pytest.mark.parametrize(
     ("properties", "said"),
     [
