@@ -33,6 +33,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     reach,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 COPY = "copy"
 # Seconds for which opening a database may take: something else may be in its place by now.
@@ -114,11 +115,11 @@ def back_up(source: Found, place: Place, user: str, exact: bool) -> None:
         if kind == "done":
             return
         if kind == "refused":
-            raise ReleaseError(text)
+            raise ReleaseError(one_line(text))
         said = said or f"{text}, as the user {name or uid}"
         place.take_over()
     raise ReleaseError(
-        f"{source.path} can't be copied: {said}. Root itself does not open a database in a directory that others can "
+        f"{one_line(source.path)} can't be copied: {one_line(said)}. Root itself does not open a database in a directory that others can "
         "replace: let that user read it, and run again."
     )
 

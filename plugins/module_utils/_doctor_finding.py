@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS
-from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line, shell_quoted
 
 
 class Finding(NamedTuple):
@@ -30,4 +30,4 @@ def finding(kind: str, seen: str, expected: str, path: str = "", **values: objec
     # Names may come from visitors, and the remedy may be pasted into root's shell.
     quoted = {name: shell_quoted(str(value)) for name, value in {"path": path, **values}.items()}
     mend = found.mend.format(**quoted)
-    return Finding(kind, found.severity, found.title, seen, expected, found.why, mend, path)
+    return Finding(kind, found.severity, found.title, one_line(seen), one_line(expected), found.why, mend, one_line(path))

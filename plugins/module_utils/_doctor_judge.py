@@ -618,7 +618,7 @@ def nginx(facts: Facts) -> Iterator[Finding]:
         return
     if facts.nginx.startswith("invalid"):
         said = [line for line in facts.nginx_output.splitlines() if "[emerg]" in line or "[alert]" in line]
-        yield finding("nginx-config-invalid", " ".join(said) or facts.nginx_output, "nginx -t without an error")
+        yield finding("nginx-config-invalid", " ".join(said or facts.nginx_output.split()), "nginx -t without an error")
     if facts.nginx.endswith("masked"):
         yield finding("unit-masked", "nginx.service is masked", "a unit that systemd may start", unit="nginx")
     elif facts.nginx.endswith("stopped"):

@@ -14,6 +14,8 @@ import stat
 import time
 from typing import IO, Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
+
 # A temporary name lives for a few system calls; one that is older than this belongs to a run that was killed.
 STALE_SECONDS = 60
 # How the temporary names of files begin.
@@ -31,7 +33,7 @@ def sentence(error: Exception, directory: str) -> str:
         return str(error)
     path = error.filename2 or error.filename or directory
     remedy = " Make room on its file system, and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"{path}: {error.strerror}.{remedy}"
+    return f"{one_line(str(path))}: {error.strerror}.{remedy}"
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

@@ -16,6 +16,7 @@ from typing import IO, Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import user_name
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import discard, temporary_name
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 # O_PATH needs no read permission: an unprivileged run passes directories that it may only search.
 ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,7 +29,10 @@ DEPTH = 100
 
 
 class UnsafePathError(OSError):
-    """Why root does not follow a path, as complete sentences."""
+    """Why root does not follow a path, as complete sentences on one line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
 
 
 class Found(NamedTuple):

