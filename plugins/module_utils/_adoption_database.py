@@ -119,8 +119,9 @@ def back_up(source: Found, place: Place, user: str, exact: bool) -> None:
         said = said or f"{text}, as the user {name or uid}"
         place.take_over()
     raise ReleaseError(
-        f"{one_line(source.path)} can't be copied: {one_line(said)}. Root itself does not open a database in a directory that others can "
-        "replace: let that user read it, and run again."
+        one_line(f"{source.path} can't be copied: {said}. ")
+        + "Root itself does not open a database in a directory that others can replace: let that user read it, and run "
+        "again."
     )
 
 

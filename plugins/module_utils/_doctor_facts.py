@@ -32,9 +32,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_files 
     Node,
     account,
     node,
+    resolve_safely,
     route,
     scan,
-    resolve_safely,
     text_of,
     within,
 )

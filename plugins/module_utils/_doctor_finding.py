@@ -30,4 +30,6 @@ def finding(kind: str, seen: str, expected: str, path: str = "", **values: objec
     # Names may come from visitors, and the remedy may be pasted into root's shell.
     quoted = {name: shell_quoted(str(value)) for name, value in {"path": path, **values}.items()}
     mend = found.mend.format(**quoted)
-    return Finding(kind, found.severity, found.title, one_line(seen), one_line(expected), found.why, mend, one_line(path))
+    return Finding(
+        kind, found.severity, found.title, one_line(seen), one_line(expected), found.why, mend, one_line(path)
+    )

@@ -28,6 +28,8 @@ RANDOM = re.compile(r"(?=\S*[0-9])(?=\S*[A-Za-z])\S{16,}\Z")
 IN_URL = re.compile(r"://[^\s/@]*?:([^\s@]+)@")
 USER_INFO = re.compile(r"://[^\s/@]+@")
 IN_JSON = re.compile(r':\s*"((?:[^"\\]|\\.)+)"')
+# More than a process can be given.
+ENVIRONMENT_CHARACTERS = 1 << 21
 # How much of a file with a secret is looked at.
 MUCH = 1 << 16
 
@@ -38,10 +40,12 @@ def hide(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
     credentials: what is in the other files that its service reads secrets from.
     """
     try:
-        with open(env_file, encoding="utf-8", errors="replace", opener=_ordinary) as file:
-            secrets, words = values_of(file.read())
+        secrets, words = values_of(_read(env_file, ENVIRONMENT_CHARACTERS))
     except FileNotFoundError:
         secrets, words = set(), set()
+    except OSError:
+        # Of one that can't be read, such as a link in a circle, nobody knows what to hide.
+        return HIDDEN
     for credential in credentials:
         secrets |= values_of_credential(credential)
     for value in sorted(secrets | words, key=len, reverse=True):
@@ -51,6 +55,11 @@ def hide(text: str, env_file: str, credentials: Iterable[str] = ()) -> str:
             # As a word of its own: names of modules, units and files may hold the same word.
             text = re.sub(rf"(?<![\w/-])(?<!\w\.){re.escape(value)}(?![\w/-]|\.\w)", HIDDEN, text)
     return text
+
+
+def _read(path: str, characters: int) -> str:
+    with open(path, encoding="utf-8", errors="replace", opener=_ordinary) as file:
+        return file.read(characters)
 
 
 def _ordinary(path: str, flags: int) -> int:
@@ -103,8 +112,8 @@ def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
         below = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) else [path]
         for file in below:
             if os.path.isabs(file) and os.path.isfile(file):
-                with contextlib.suppress(OSError), open(file, encoding="utf-8", errors="replace") as stream:
-                    found.append(stream.read(MUCH))
+                with contextlib.suppress(OSError):
+                    found.append(_read(file, MUCH))
     return found
 
 

@@ -164,7 +164,7 @@ def open_file(path: str) -> int:
 
 
 def resolve(path: str) -> str:
-    """Where an absolute path leads, without links. Where another user than root laid one, it must be that user's own."""
+    """Where an absolute path leads, without links. If another user than root laid one, that must be the user's own."""
     found, laid = _follow(path)
     with found.directory:
         _check_owner(path, found, laid, found.info.st_uid)
