@@ -191,6 +191,11 @@ ROWS = [
         {"gunicorn_systemd_credentials": {"a/b": "/etc/token"}},
         *("gunicorn_systemd_credentials", "a/b", "letters, digits"),
     ),
+    row(
+        "Credential where the application may write",
+        {"gunicorn_systemd_credentials": {"token": "/srv/myapp/shared/instance/token"}},
+        *("gunicorn_systemd_credentials", "'/srv/myapp/shared/instance/token'", "/etc/credstore"),
+    ),
     row("Memory in words", {"gunicorn_systemd_memory_max": "much"}, "gunicorn_systemd_memory_max", "'much'", "512M"),
     row("Tasks in words", {"gunicorn_systemd_tasks_max": "few"}, "gunicorn_systemd_tasks_max", "'few'", "256"),
     row(
@@ -205,6 +210,16 @@ ROWS = [
         "one line of text",
     ),
     # Its site
+    row(
+        "Access log where the application may write",
+        {"nginx_site_access_log": "/srv/myapp/shared/logs/nginx.log"},
+        *("nginx_site_access_log", "'/srv/myapp/shared/logs/nginx.log'", "/var/log/nginx"),
+    ),
+    row(
+        "Error log where the application may write",
+        {"flask_app_root": "/opt/my.app", "nginx_site_error_log": "/opt/my.app/run/error.log"},
+        *("nginx_site_error_log", "'/opt/my.app/run/error.log'", "/var/log/nginx"),
+    ),
     row("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen", "'0'", "1 to 65535"),
     row("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen", "'70000'", "1 to 65535"),
     row("Port in words", {"nginx_site_listen": "http"}, "nginx_site_listen", "'http'", "int"),
