@@ -9,6 +9,7 @@ Nothing is changed, and no value of an environment variable is read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -45,9 +46,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     open_directory_safely,
     read_file,
+    resolve,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, Server
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
 REQUIREMENTS = ("requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock")
@@ -144,6 +146,13 @@ def _service(facts: Facts, root: str, given: set[str], found: Plan) -> None:
             "systemd did not start cannot be adopted, because nothing restarts it if the adoption fails."
         )
         return
+    for path in dict.fromkeys((facts.root, facts.live)):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                if resolve(path) != facts.code and path == facts.live:
+                    say(f"{path} leads elsewhere than a moment ago: run again when nobody is at work on it.")
+            except UnsafePathError as error:
+                say(f"The old deployment is not where it seems to be: {error} Set adopt_from to its directory.")
     unit = facts.unit["Id"]
     if facts.unit.get("ActiveState") != "active":
         say(f"{unit} does not run ({facts.unit.get('ActiveState')}): start it first.")
@@ -316,14 +325,14 @@ def _move(kind: str, source: str, target: str, link: str, why: str) -> Move:
 
 def tops_of(facts: Facts) -> list[str]:
     """The directories of the old deployment, which no link may lead out of."""
-    return list(dict.fromkeys(os.path.realpath(path) for path in (facts.root, facts.code)))
+    return list(dict.fromkeys([resolve(facts.root), facts.code]))
 
 
 def _sources(facts: Facts, root: str, found: Plan) -> None:
     """What root would have to read through a link of the old user, and what can't be named to another host."""
     tops = tops_of(facts)
     read = [move.source for move in found.moves] + found.dotenv + found.environment
-    unnamed = [path for path in dict.fromkeys([*tops, *read, *found.exclude]) if printable(path) != path]
+    unnamed = [path for path in dict.fromkeys([*tops, *read, *found.exclude]) if one_line(path) != path]
     if unnamed:
         found.obstacles.append(
             "Names with control characters, or bytes that are no UTF-8, can't be told apart: "
@@ -343,7 +352,7 @@ def _sources(facts: Facts, root: str, found: Plan) -> None:
         except OSError:
             pass  # told by the copy, if it is still so
     leaving = [
-        f"{item.path} -> {item.target}"
+        one_line(f"{item.path} -> {item.target}")
         for item in facts.tree
         if item.target and not any(is_within(os.path.realpath(item.path), top) for top in [*tops, root])
     ]

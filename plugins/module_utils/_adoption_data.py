@@ -41,6 +41,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import sync_filesystem
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 TEMPORARY = ".adopting-"
 
@@ -208,7 +209,7 @@ class Data:
             there = directory.try_lstat(name)
             if there is not None and stat.S_ISDIR(there.st_mode) != (item.kind == "directory"):
                 raise ReleaseError(
-                    f"{directory.join(name)} is in the way of a copy of {item.source.path}: move it away."
+                    one_line(f"{directory.join(name)} is in the way of a copy of {item.source.path}: move it away.")
                 )
             if item.kind == "directory":
                 done = self._directory(item, directory, name, there)
@@ -263,7 +264,8 @@ class Data:
             expected = copy_bytes(read, write)
             if _digest(write) != expected:
                 place = directory.path
-                raise ReleaseError(f"The copy of {item.source.path} differs from it: the disk of {place} is not sound.")
+                seen = f"The copy of {item.source.path} differs from it: the disk of {place} is not sound."
+                raise ReleaseError(one_line(seen))
             os.utime(write.fileno(), ns=(info.st_atime_ns, info.st_mtime_ns))
             set_owner_and_mode(write.fileno(), item.uid, item.gid, item.mode)
         return True

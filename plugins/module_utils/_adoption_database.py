@@ -19,6 +19,7 @@ import select
 import shutil
 import signal
 import tempfile
+import time
 from typing import Callable, Iterator
 from urllib.parse import quote
 
@@ -27,10 +28,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
     DirectoryEntry,
     set_owner_and_mode,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import remove_tree
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     open_directory_safely,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 COPY = "copy"
 # Seconds for which opening a database may take: something else may be in its place by now.
@@ -82,7 +85,7 @@ def prepared(state: str, prefix: str) -> Iterator[Place]:
     for name in os.listdir(state):
         # A run that was killed left it.
         if name.startswith(prefix):
-            shutil.rmtree(os.path.join(state, name), ignore_errors=True)
+            _remove(os.path.join(state, name))
     outer = tempfile.mkdtemp(prefix=prefix, dir=state)
     try:
         os.chmod(outer, 0o711)
@@ -90,7 +93,13 @@ def prepared(state: str, prefix: str) -> Iterator[Place]:
         with open_directory_safely(outer) as above, above.enter("user") as directory:
             yield Place(directory)
     finally:
-        shutil.rmtree(outer, ignore_errors=True)
+        _remove(outer)
+
+
+def _remove(path: str) -> None:
+    """Remove a place as far as it goes: the user that had it may have made directories in directories without end."""
+    with contextlib.suppress(OSError):
+        remove_tree(path)
 
 
 def back_up(source: DirectoryEntry, place: Place, user: str, exact: bool) -> None:
@@ -106,12 +115,13 @@ def back_up(source: DirectoryEntry, place: Place, user: str, exact: bool) -> Non
         if kind == "done":
             return
         if kind == "refused":
-            raise ReleaseError(text)
+            raise ReleaseError(one_line(text))
         said = said or f"{text}, as the user {name or uid}"
         place.take_over()
     raise ReleaseError(
-        f"{source.path} can't be copied: {said}. Root itself does not open a database in a directory that others can "
-        "replace: let that user read it, and run again."
+        one_line(f"{source.path} can't be copied: {said}. ")
+        + "Root itself does not open a database in a directory that others can replace: let that user read it, and run "
+        "again."
     )
 
 
@@ -144,16 +154,23 @@ def _in_process(user: tuple[str, int, int], patience: float, work: Callable[[], 
     if not child:
         _work(user, write, work)
     os.close(write)
-    said = b""
-    with os.fdopen(read, "rb") as stream:
-        if select.select([stream], [], [], patience)[0]:
-            said = stream.read()
-    # It ends by itself, unless its user has stopped it.
+    said, result = b"", ("failed", "its process was ended, or took too long")
+    with os.fdopen(read, "rb", buffering=0) as stream:
+        until = time.monotonic() + patience
+        # Its user can stop it at any moment, also while it tells.
+        while select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+            block = stream.read(1 << 16)
+            said += block
+            with contextlib.suppress(ValueError):
+                kind, text = json.loads(said)
+                result = (kind, text)
+                break
+            if not block:
+                break
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    kind, text = json.loads(said) if said else ("failed", "its process was ended, or took too long")
-    return kind, text
+    return result
 
 
 def _work(user: tuple[str, int, int], write: int, work: Callable[[], None]) -> None:

@@ -35,6 +35,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_files 
     list_route,
     load_text,
     read_node,
+    resolve_safely,
     scan_tree,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_system import (
@@ -222,7 +223,7 @@ def _read_units(facts: Facts, system: HostSystem) -> None:
     if not live and not facts.releases:
         live = directory if is_within(directory, facts.root) else facts.root
     facts.live = live or links[0]
-    facts.code = os.path.realpath(facts.live)
+    facts.code = resolve_safely(facts.live)
     facts.managed = os.path.isdir(Home(facts.root).records)
     facts.listen = find_listen_address(unit, facts.socket_unit, directory)
 

@@ -15,14 +15,18 @@ from typing import Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
+    UnsafePathError,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     open_directory_safely,
     read_file,
+    resolve,
 )
 
 # The maximum number of files to scan. A larger tree contains data.
 MAX_SCANNED = 20000
+# More than a file has that is read as text, but for what its user has blown up.
+TEXT_BYTES = 1 << 24
 # Large directories without code of the application.
 EXCLUDED_NAMES = (".git", ".hg", ".svn", "node_modules", "__pycache__")
 
@@ -62,7 +66,7 @@ def load_text(path: str) -> str:
         if path.startswith("/proc/"):
             with open(path, encoding="utf-8", errors="replace") as file:
                 return file.read()
-        return read_file(path).decode("utf-8", "replace")
+        return read_file(path, TEXT_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -112,9 +116,26 @@ def has_permission(account: Account, item: Node, wanted: int) -> bool:
     return other & wanted == wanted
 
 
+def resolve_safely(path: str) -> str:
+    """Where a path leads, without links. One with a user's link to what is not the user's own leads nowhere."""
+    try:
+        return resolve(path)
+    except UnsafePathError:
+        return path
+    except OSError:
+        return os.path.realpath(path)
+
+
 def list_route(path: str) -> list[Node]:
     """Return each directory that the kernel traverses to resolve a path, including links, as `namei -l`."""
     found: list[Node] = []
+    try:
+        resolve(path)
+    except UnsafePathError:
+        # The doctor recommends no change behind such a link.
+        return list_route(os.path.dirname(path))
+    except OSError:
+        pass
     pending = [part for part in path.split("/") if part]
     here, links = "/", 0
     while pending and links < 40:
@@ -142,7 +163,7 @@ def scan_tree(top: str, exclude: tuple[str, ...] = ()) -> tuple[list[Node], bool
     """
     found: list[Node] = []
     pending: list[str] = []
-    with contextlib.suppress(OSError), open_directory_safely(os.path.realpath(top), reading=True) as directory:
+    with contextlib.suppress(OSError), open_directory_safely(resolve(top), reading=True) as directory:
         pending = [""]
         while pending:
             below = pending.pop(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS
-from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line, shell_quoted
 
 
 class Finding(NamedTuple):
@@ -29,4 +29,6 @@ def create_finding(kind_id: str, found: str, expected: str, path: str = "", **va
     kind = KINDS[kind_id]
     # Visitors can choose file names, and operators paste remedies into a root shell.
     quoted = {name: shell_quoted(str(value)) for name, value in {"path": path, **values}.items()}
-    return Finding(kind_id, kind.severity, kind.title, found, expected, kind.reason, kind.remedy.format(**quoted), path)
+    remedy = kind.remedy.format(**quoted)
+    found, expected, path = one_line(found), one_line(expected), one_line(path)
+    return Finding(kind_id, kind.severity, kind.title, found, expected, kind.reason, remedy, path)

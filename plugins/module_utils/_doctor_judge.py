@@ -677,7 +677,9 @@ def examine_nginx(facts: Facts) -> Iterator[Finding]:
         return
     if facts.nginx_state.startswith("invalid"):
         errors = [line for line in facts.nginx_output.splitlines() if "[emerg]" in line or "[alert]" in line]
-        yield create_finding("nginx-config-invalid", " ".join(errors) or facts.nginx_output, "no error from nginx -t")
+        yield create_finding(
+            "nginx-config-invalid", " ".join(errors or facts.nginx_output.split()), "no error from nginx -t"
+        )
     if facts.nginx_state.endswith("masked"):
         yield create_finding("unit-masked", "nginx.service is masked", "a unit that is not masked", unit="nginx")
     elif facts.nginx_state.endswith("stopped"):

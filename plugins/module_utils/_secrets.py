@@ -23,12 +23,14 @@ ASSIGNMENT = re.compile(
 MIN_WORD_LENGTH = 8
 SECRET_NAME = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|SALT|DSN", re.IGNORECASE)
 MIN_SECRET_LENGTH = 4
-# A value that looks random, independent of its name.
+# A value that nobody has made up as a word, whatever its name.
 RANDOM_VALUE = re.compile(r"(?=\S*[0-9])(?=\S*[A-Za-z])\S{16,}\Z")
 URL_PASSWORD = re.compile(r"://[^\s/@]*?:([^\s@]+)@")
 URL_USER_INFO = re.compile(r"://[^\s/@]+@")
 JSON_VALUE = re.compile(r':\s*"((?:[^"\\]|\\.)+)"')
-# The number of bytes that are read from a file with a secret.
+# More than a process can be given.
+ENVIRONMENT_CHARACTERS = 1 << 21
+# How much of a file with a secret is looked at.
 MAX_CREDENTIAL_BYTES = 1 << 16
 
 
@@ -38,10 +40,12 @@ def hide_secrets(text: str, env_file: str, credentials: Iterable[str] = ()) -> s
     credentials holds the contents of other files with secrets.
     """
     try:
-        with open(env_file, encoding="utf-8", errors="replace", opener=_open_regular_file) as file:
-            secrets, words = find_secrets(file.read())
+        secrets, words = find_secrets(_read(env_file, ENVIRONMENT_CHARACTERS))
     except FileNotFoundError:
         secrets, words = set(), set()
+    except OSError:
+        # Of one that can't be read, such as a link in a circle, nobody knows what to hide.
+        return HIDDEN
     for credential in credentials:
         secrets |= find_credential_secrets(credential)
     for value in sorted(secrets | words, key=len, reverse=True):
@@ -53,8 +57,13 @@ def hide_secrets(text: str, env_file: str, credentials: Iterable[str] = ()) -> s
     return text
 
 
+def _read(path: str, characters: int) -> str:
+    with open(path, encoding="utf-8", errors="replace", opener=_open_regular_file) as file:
+        return file.read(characters)
+
+
 def _open_regular_file(path: str, flags: int) -> int:
-    """Open a regular file. Raises FileNotFoundError for anything else, such as a named pipe, without blocking."""
+    """Open a file. A named pipe, which another user may have put there, counts as missing and stops nobody."""
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -115,8 +124,8 @@ def read_credentials(directives: Iterable[str], unit: str) -> list[str]:
         below = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) else [path]
         for file in below:
             if os.path.isabs(file) and os.path.isfile(file):
-                with contextlib.suppress(OSError), open(file, encoding="utf-8", errors="replace") as stream:
-                    found.append(stream.read(MAX_CREDENTIAL_BYTES))
+                with contextlib.suppress(OSError):
+                    found.append(_read(file, MAX_CREDENTIAL_BYTES))
     return found
 
 

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import select
 import socket
 import stat
 import struct
@@ -17,7 +18,8 @@ import subprocess
 import time
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file, replace_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_stream, replace_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_file, read_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import (
     ASSIGNMENT,
@@ -38,7 +40,11 @@ JOBS = ("start", "stop", "restart", "daemon-reload", "enable", "disable")
 TIMED_OUT = 124
 # The maximum number of bytes to read from the response to a health check.
 ANSWER_BYTES = 1 << 16
-# The PID of systemd, which opens the sockets of socket units.
+# How much of a log is kept in memory.
+LOG_BYTES = 1 << 20
+# How much of an environment file is read: no process can be given more.
+ENVIRONMENT_BYTES = 1 << 21
+# The process that opens the sockets of socket units.
 SYSTEMD = 1
 # SD_MESSAGE_SPAWN_FAILED of sd-messages.h: systemd's message on a program that it could not execute.
 SPAWN_FAILED = "641257651c1b4ec9a8624d7a40a9e1e7"
@@ -182,10 +188,9 @@ def read_journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:
     """Return the last lines that a unit has logged since a time, with its secrets hidden."""
     _run_command("journalctl", "--sync", timeout=10)
     # With --since, old versions of journalctl count --lines from the beginning.
-    output = _run_command(
-        "journalctl", f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet", *build_journal_matches(unit)
-    )
-    logged = "\n".join(output.stdout.decode(errors="replace").strip().splitlines()[-lines:])
+    options = (f"--since=@{since:.6f}", "--output=cat", "--no-pager", "--quiet")
+    output = _end_of("journalctl", *options, *build_journal_matches(unit))
+    logged = "\n".join(output.decode(errors="replace").strip().splitlines()[-lines:])
     logged = hide_secrets(logged, home.env_file, read_unit_credentials(unit))
     return hide_secrets(logged, home.next_settings_file(home.env_file))
 
@@ -199,14 +204,36 @@ def _run_command(*command: str, timeout: float = QUERY_TIMEOUT) -> subprocess.Co
         return subprocess.CompletedProcess(command, TIMED_OUT, b"", error)
 
 
+def _end_of(*command: str) -> bytes:
+    """The last lines that a command writes. An application may have logged more than fits into memory."""
+    kept, cut, until = b"", False, time.monotonic() + QUERY_TIMEOUT
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        while select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+            block = os.read(process.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
+            if not block:
+                break
+            cut = cut or len(kept) + len(block) > LOG_BYTES
+            kept = (kept + block)[-LOG_BYTES:]
+        process.kill()
+    return whole_lines(kept) if cut else kept
+
+
+def whole_lines(end: bytes) -> bytes:
+    """The end of a text without the line that is cut off: of a secret in it, a part would not be known."""
+    return end.partition(b"\n")[2]
+
+
 class ForeignListenerError(OSError):
-    """Another process than the application listens on its socket."""
+    """Who listens on the socket's path is not the application."""
 
 
-class _BoundedSocket(socket.socket):
-    """A socket with a deadline and a maximum number of received bytes."""
+class Bounded:
+    """A connection that ends at a deadline, and after so many bytes, however slowly the other side sends."""
 
-    deadline, left = 0.0, 0
+    # Those of the headers and of the body.
+    deadline, left = 0.0, 2 * ANSWER_BYTES
 
     def recv_into(self, *arguments: object) -> int:
         remaining = self.deadline - time.monotonic()
@@ -214,10 +241,23 @@ class _BoundedSocket(socket.socket):
             raise socket.timeout("timed out")
         if self.left <= 0:
             raise OSError("its headers are longer than 64 kB")
-        self.settimeout(remaining)
-        received = super().recv_into(*arguments)
+        self.settimeout(remaining)  # type: ignore[attr-defined]
+        received = super().recv_into(*arguments)  # type: ignore[misc]
         self.left -= received
         return received
+
+
+class BoundedSocket(Bounded, socket.socket):
+    """Without TLS."""
+
+
+def connect(address: tuple[str, int], deadline: float) -> BoundedSocket:
+    """A connection to a host and port that has ended by the deadline."""
+    limit = max(0.01, deadline - time.monotonic())
+    found = BoundedSocket(fileno=socket.create_connection(address, limit).detach())
+    found.settimeout(limit)
+    found.deadline = deadline
+    return found
 
 
 class _Connection(http.client.HTTPConnection):
@@ -228,16 +268,13 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         deadline = time.monotonic() + self.timeout
         if self.address.startswith("/"):
-            self.sock = _BoundedSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock = BoundedSocket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
+            self.sock.deadline = deadline
             self.sock.connect(self.address)
             self.check_listener()
         else:
-            plain = socket.create_connection((self.host, self.port), self.timeout)
-            self.sock = _BoundedSocket(fileno=plain.detach())
-            self.sock.settimeout(self.timeout)
-        # The headers and the body.
-        self.sock.deadline, self.sock.left = deadline, 2 * ANSWER_BYTES
+            self.sock = connect((self.host, self.port), deadline)
 
     def check_listener(self) -> None:
         """Raise ForeignListenerError if neither systemd nor the service called listen(2) on the socket."""
@@ -287,8 +324,10 @@ def add_script_name(path: str, *env_files: str) -> str:
     """Prefix a path with SCRIPT_NAME of the environment files. Gunicorn rejects requests for other paths."""
     prefix = ""
     for env_file in env_files:
-        with contextlib.suppress(OSError), open(env_file, encoding="utf-8", errors="replace") as file:
-            found = [raw for name, raw in ASSIGNMENT.findall(file.read()) if name == "SCRIPT_NAME"]
+        # That of an old deployment may be a named pipe by now, or lead to what its user may not read.
+        with contextlib.suppress(OSError):
+            text = read_file(env_file, ENVIRONMENT_BYTES).decode("utf-8", "replace")
+            found = [raw for name, raw in ASSIGNMENT.findall(text) if name == "SCRIPT_NAME"]
             prefix = unquote_value(found[-1].strip()).rstrip("/") if found else prefix
     bare = path.partition("?")[0]
     return path if bare == prefix or bare.startswith(prefix + "/") and prefix else prefix + path
@@ -457,7 +496,11 @@ def list_settings_files(home: Home) -> list[str]:
 def compute_file_digests(unit: dict[str, str], settings: list[str]) -> dict[str, str]:
     """Return the SHA-256 digests of a unit's files and of settings files, by path."""
     paths = [unit.get("FragmentPath", ""), *unit.get("DropInPaths", "").split(), *settings]
-    return {path: hash_file(path) for path in paths if path and os.path.isfile(path)}
+    found = {}
+    for path in filter(None, paths):
+        with contextlib.suppress(OSError), os.fdopen(open_file(path), "rb") as stream:
+            found[path] = hash_stream(stream)
+    return found
 
 
 def record_process(home: Home, invocation: str, files: dict[str, str]) -> None:

@@ -30,6 +30,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(_escape, text.replace("\r\n", "\n"))
 
 
+def one_line(text: str) -> str:
+    """The same without line breaks and tabs, so that a name cannot pass for another line of a message."""
+    return printable(text).replace("\n", r"\x0a").replace("\t", r"\x09")
+
+
 def printable_data(data: Any) -> Any:
     """Escape all strings in a data structure as `printable` does."""
     if isinstance(data, str):

@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import os
 import re
-import socket
 import ssl
 import time
 from typing import NamedTuple
@@ -24,7 +23,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx import 
 from ansible_collections.flaskops.production.plugins.module_utils._ownership import read_application
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    Bounded,
     add_script_name,
+    connect,
     read_listener_pids,
     send_health_request,
 )
@@ -173,20 +174,28 @@ def _split_url(url: str) -> tuple[str, int, str]:
     return parts.scheme, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
+class _BoundedTls(Bounded, ssl.SSLSocket):
+    """With TLS."""
+
+
 def _send_request(listener: Listener, url: str, name: str, health: dict) -> tuple[int | str, str]:
     """Return the status of Nginx's response, or the reason for no response, and the Location header.
 
     Does not verify the certificate, which the doctor examines, and does not read the body.
+    The timeout is for the whole request: while Nginx is down, any process may listen on its port.
     """
     scheme, port, target = _split_url(url)
     connection = http.client.HTTPConnection(name, port, timeout=health["timeout"])
+    deadline = time.monotonic() + health["timeout"]
     try:
-        connection.sock = socket.create_connection((listener.host, port), health["timeout"])
+        connection.sock = connect((listener.host, port), deadline)
         if scheme == "https":
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+            context.sslsocket_class = _BoundedTls
             connection.sock = context.wrap_socket(connection.sock, server_hostname=name)
+            connection.sock.deadline = deadline
         headers = {"Host": _format_authority(name, scheme, port), "User-Agent": "release-health", **health["headers"]}
         connection.request("GET", target, headers={**headers, "Connection": "close"})
         response = connection.getresponse()

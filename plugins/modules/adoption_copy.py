@@ -115,6 +115,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
     ReleaseError,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 
 def copy(home: Home, params: dict) -> dict:
@@ -128,7 +129,9 @@ def copy(home: Home, params: dict) -> dict:
     origin = Origin(adoption["tops"], adoption["user"])
     there = [] if record.read() else occupied(home, moves, owner, origin.tops)
     if there:
-        raise ReleaseError(f"{there[0]} exists with other content than the copy: move it away. Nothing was copied.")
+        raise ReleaseError(
+            f"{one_line(there[0])} exists with other content than the copy: move it away. Nothing was copied."
+        )
     known = record.write(state="copying", **{key: adoption[key] for key in ("from", "code", "unit")}).get("known", {})
     data = Data(home, moves, owner, origin, known)
     changed = False

@@ -155,6 +155,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     read_unit_text,
     send_health_request,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 EXCLUDE = (
     *(".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".pytest_cache", ".mypy_cache"),
@@ -197,7 +198,7 @@ def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> lis
     told += [f"setting: {key}: {value}" for key, value in sorted(found.variables.items())]
     told += [f"LOOK AT: {text}" for text in found.attention]
     told += [f"IN THE WAY: {text}" for text in found.obstacles]
-    return told
+    return [one_line(text) for text in told]
 
 
 def health_fault(facts: Facts, health: dict) -> str:
@@ -255,6 +256,7 @@ def make_plan(params: dict) -> dict:
         faults = [same_name_fault(facts, params["name"]), health_fault(facts, params["health"] or HEALTHY)]
         found.obstacles += [fault for fault in faults if fault]
     if found.obstacles:
+        found.obstacles = [one_line(text) for text in found.obstacles]
         told = [f"IN THE WAY: {text}" for text in found.obstacles]
         return {"state": "planned", "plan": told, "obstacles": found.obstacles, "variables": found.variables}
     source = describe_code(found.code, sorted(set(found.exclude)), sorted(params["exclude"]))

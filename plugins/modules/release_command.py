@@ -147,11 +147,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases impo
 from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, build_strict_script
 from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide_secrets
 from ansible_collections.flaskops.production.plugins.module_utils._service import (
+    LOG_BYTES,
     parse_service_settings,
     read_unit_credentials,
     read_unit_properties,
     read_unit_text,
     run_systemctl,
+    whole_lines,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._settings import next_unit
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
@@ -316,13 +318,21 @@ def run_migration(home: Home, params: dict, name: str, text: str) -> tuple[bool,
         with install_unit(name, format_unit(home, params, start, script, f"truncate:{output}")):
             # A migration has no time limit. It can be stopped with its unit.
             code, output_text = run_systemctl("start", name, timeout=float("inf"))
-            with open(output, encoding="utf-8", errors="replace") as file:
-                lines = format_output(home, params, file.read())
+            lines = format_output(home, params, end_of(output))
         return code == 0, lines or ([output_text] if code else [])
     finally:
         for path in (start, script, output):
             if os.path.lexists(path):
                 os.unlink(path)
+
+
+def end_of(path: str) -> str:
+    """The last lines of a file, however large it is."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
+        cut = file.tell() > 0
+        end = file.read(LOG_BYTES)
+    return (whole_lines(end) if cut else end).decode("utf-8", "replace")
 
 
 def format_output(home: Home, params: dict, output: str) -> list[str]:

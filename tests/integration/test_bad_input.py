@@ -204,6 +204,11 @@ BAD_INPUTS = [
         *("gunicorn_systemd_credentials", "a/b", "letters, digits"),
     ),
     bad_input(
+        "Credential where the application may write",
+        {"gunicorn_systemd_credentials": {"token": "/srv/myapp/shared/instance/token"}},
+        *("gunicorn_systemd_credentials", "'/srv/myapp/shared/instance/token'", "/etc/credstore"),
+    ),
+    bad_input(
         "Memory in words", {"gunicorn_systemd_memory_max": "much"}, "gunicorn_systemd_memory_max", "'much'", "512M"
     ),
     bad_input("Tasks in words", {"gunicorn_systemd_tasks_max": "few"}, "gunicorn_systemd_tasks_max", "'few'", "256"),
@@ -220,7 +225,17 @@ BAD_INPUTS = [
         "gunicorn_systemd_access_log_format",
         "one line of text",
     ),
-    # Site
+    # Its site
+    bad_input(
+        "Access log where the application may write",
+        {"nginx_site_access_log": "/srv/myapp/shared/logs/nginx.log"},
+        *("nginx_site_access_log", "'/srv/myapp/shared/logs/nginx.log'", "/var/log/nginx"),
+    ),
+    bad_input(
+        "Error log where the application may write",
+        {"flask_app_root": "/opt/my.app", "nginx_site_error_log": "/opt/my.app/run/error.log"},
+        *("nginx_site_error_log", "'/opt/my.app/run/error.log'", "/var/log/nginx"),
+    ),
     bad_input("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen", "'0'", "1 to 65535"),
     bad_input("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen", "'70000'", "1 to 65535"),
     bad_input("Port in words", {"nginx_site_listen": "http"}, "nginx_site_listen", "'http'", "int"),

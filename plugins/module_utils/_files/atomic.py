@@ -14,6 +14,8 @@ import stat
 import time
 from typing import IO, Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
+
 # A temporary name exists for a few system calls only. An older one was left by a killed run.
 STALE_SECONDS = 60
 # Prefix of the temporary names of files.
@@ -34,7 +36,7 @@ def format_error(error: Exception, directory: str) -> str:
         return str(error)
     path = error.filename2 or error.filename or directory
     remedy = " Make room on its file system, and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"{path}: {error.strerror}.{remedy}"
+    return f"{one_line(str(path))}: {error.strerror}.{remedy}"
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
     make_temporary_name,
     remove_if_exists,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 # O_PATH needs search permission only, so an unprivileged run can pass directories that it cannot read.
 ENTER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,10 +28,15 @@ _LIST_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe would block.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Directories in directories, each of which takes a descriptor and a call.
+DEPTH = 100
 
 
 class UnsafePathError(OSError):
-    """A path that root must not follow. The message is complete sentences."""
+    """A path that root must not follow. The message is complete sentences on one line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
 
 
 class DirectoryEntry(NamedTuple):
@@ -55,8 +61,8 @@ class Directory:
     written below this directory; only symbolic links and hard links are checked then.
     """
 
-    def __init__(self, fd: int, path: str, trusted: frozenset[int] | None) -> None:
-        self.fd, self.path, self.trusted = fd, path, trusted
+    def __init__(self, fd: int, path: str, trusted: frozenset[int] | None, depth: int = 0) -> None:
+        self.fd, self.path, self.trusted, self.depth = fd, path, trusted, depth
 
     def __enter__(self) -> Directory:
         return self
@@ -70,7 +76,7 @@ class Directory:
             self.fd = -1
 
     def duplicate(self) -> Directory:
-        return Directory(os.dup(self.fd), self.path, self.trusted)
+        return Directory(os.dup(self.fd), self.path, self.trusted, self.depth)
 
     def join(self, name: str) -> str:
         """Return the path of a name in this directory, for messages."""
@@ -106,6 +112,8 @@ class Directory:
 
     def enter(self, name: str) -> Directory:
         """Open a subdirectory. Raises UnsafePathError for a link, or if the owner of this directory is not trusted."""
+        if self.depth >= DEPTH:
+            raise UnsafePathError(f"{self.join(name)[:200]}… lies more than {DEPTH} directories deep.")
         try:
             fd = os.open(name, ENTER_FLAGS, dir_fd=self.fd)
         except OSError as error:
@@ -113,7 +121,7 @@ class Directory:
             if found is not None and stat.S_ISLNK(found.st_mode):
                 raise UnsafePathError(f"{self.join(name)} is a symbolic link, which is not followed.") from None
             raise OSError(error.errno, error.strerror, self.join(name)) from None
-        subdirectory = Directory(fd, self.join(name), self.trusted)
+        subdirectory = Directory(fd, self.join(name), self.trusted, self.depth + 1)
         try:
             self._check_transition(subdirectory)
         except BaseException:
@@ -176,7 +184,7 @@ class Directory:
             except BaseException:
                 os.close(fd)
                 raise
-            return Directory(fd, self.join(name), self.trusted)
+            return Directory(fd, self.join(name), self.trusted, self.depth + 1)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.rmdir(temporary, dir_fd=self.fd)

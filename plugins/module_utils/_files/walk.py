@@ -130,27 +130,47 @@ def resolve_beneath(top: Directory, path: str) -> DirectoryEntry:
     return _resolve(top, _split_path(path), _allow_links)
 
 
-def open_file(path: str) -> int:
-    """Open a regular file for reading by its absolute path.
-
-    Links are followed. If a user other than root can replace one of them, the file must belong to that user; otherwise
-    root would read files for users without the permission.
-    """
+def _follow(path: str) -> tuple[DirectoryEntry, set[int]]:
+    """What an absolute path leads to, and the users other than root who link_owners links on the way."""
     link_owners: set[int] = set()
 
     def record_owners(directory: Directory, _name: str, info: os.stat_result, _text: str) -> None:
         link_owners.update({info.st_uid, directory.stat().st_uid} - _trusted_uids())
 
     with _open_root(None) as top:
-        found = _resolve(top, _split_path(path), record_owners)
-    with found.directory:
-        fd = found.directory.open_file(found.name)
-    if link_owners and os.fstat(fd).st_uid not in link_owners:
-        os.close(fd)
+        return _resolve(top, _split_path(path), record_owners), link_owners
+
+
+def _check_owner(path: str, found: DirectoryEntry, link_owners: set[int], uid: int) -> None:
+    if link_owners and uid not in link_owners:
         raise UnsafePathError(
             f"{path} leads through a symbolic link to {found.path}, which does not belong to the owner of the link."
         )
+
+
+def open_file(path: str) -> int:
+    """Open an ordinary file for reading by its absolute path.
+
+    Links are followed, but where another user than root laid one, the file must be that user's own: otherwise he would
+    have root read what he may not.
+    """
+    found, laid = _follow(path)
+    with found.directory:
+        fd = found.directory.open_file(found.name)
+    try:
+        _check_owner(path, found, laid, os.fstat(fd).st_uid)
+    except UnsafePathError:
+        os.close(fd)
+        raise
     return fd
+
+
+def resolve(path: str) -> str:
+    """Where an absolute path leads, without links. If another user than root laid one, that must be the user's own."""
+    found, laid = _follow(path)
+    with found.directory:
+        _check_owner(path, found, laid, found.info.st_uid)
+    return found.path
 
 
 def read_file(path: str, size: int = -1) -> bytes:

@@ -50,7 +50,12 @@ SAFE = {
     "module_utils/_nginx_site.py": "/etc/nginx and below; the adoption refuses a site elsewhere",
     "module_utils/_nginx_text.py": "/etc/nginx and below",
     "module_utils/_nginx_process.py": "/proc",
-    "module_utils/_service.py": "/proc",
+    "module_utils/_service.py::record_process": ".deploy",
+    "module_utils/_service.py::read_process_record": ".deploy",
+    **{
+        f"module_utils/_service.py::{function}": "/proc"
+        for function in ("read_process_states", "find_socket_failure", "find_replaced_files", "read_process_venv")
+    },
     "module_utils/_doctor_system.py": "/proc",
     "module_utils/_doctor_files.py::load_text": "/proc only; other files by open_file",
     "module_utils/_acl.py::write_acl": "/proc/self/fd, which leads to what was opened",
@@ -63,7 +68,8 @@ SAFE = {
     "module_utils/_ownership.py::read_application": "units, sites and configuration in directories of root's",
     "module_utils/_platform.py::_read_os_release": "/etc/os-release",
     "module_utils/_visit.py::find_site": "/etc/nginx and below",
-    "module_utils/_secrets.py": "shared/.env, and credentials, which units of root name",
+    "module_utils/_secrets.py::_read": "what must not be shown; a pipe is no file, and no more than a process can have",
+    "module_utils/_secrets.py::_open_regular_file": "the same",
     "module_utils/_activation.py": "app and next in the application's directory, and /run",
     "module_utils/_adoption_data.py::Record": ".deploy",
     "module_utils/_adoption_data.py::Data._file": "os.utime of a descriptor",

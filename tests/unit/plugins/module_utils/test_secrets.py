@@ -95,6 +95,11 @@ def test_named_pipe_instead_of_the_environment_file_does_not_block(tmp_path):
     assert _secrets.hide_secrets("said", str(tmp_path / ".env")) == "said"
 
 
+def test_nothing_is_shown_where_nobody_knows_what_to_hide(tmp_path):
+    (tmp_path / ".env").symlink_to(".env")
+    assert _secrets.hide_secrets("it may be a secret", str(tmp_path / ".env")) == "********"
+
+
 def test_multiline_value_is_hidden_line_by_line(tmp_path):
     (tmp_path / ".env").write_text(
         'A="1"\nPEM_KEY="-----BEGIN-----\nMIIEvQIBADANBg\\$\n\nb=c\n-----END-----\n"\nB=plain\n'

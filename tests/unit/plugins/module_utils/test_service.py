@@ -318,6 +318,15 @@ def test_secrets_are_hidden_in_the_journal(programs, tmp_path):
     assert _service.read_journal(Home(str(tmp_path)), "myapp.service", 0) == "it says ******** and ********"
 
 
+def test_of_a_log_without_end_whole_lines_are_kept(programs, tmp_path, monkeypatch):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/.env").write_text("SECRET_KEY=0123456789abcdef\n")
+    monkeypatch.setattr(_service, "LOG_BYTES", 100)
+    # The last 100 bytes begin in the middle of the secret.
+    programs("journalctl", "yes 0123456789abcdef | head -n 200000; echo '" + "x" * 90 + "'")
+    assert _service.read_journal(Home(str(tmp_path)), "myapp.service", 0) == "x" * 90
+
+
 @pytest.mark.parametrize(
     ("properties", "reason"),
     [
@@ -428,6 +437,19 @@ def test_health_path_is_prefixed_with_script_name(tmp_path, env, path, expected)
     if env is not None:
         env_file.write_text(env)
     assert _service.add_script_name(path, str(env_file)) == expected
+
+
+@pytest.mark.parametrize("planted", ["pipe", "link"])
+def test_no_environment_file_of_others_stops_or_misleads_a_question(tmp_path, as_root, planted):
+    env_file = tmp_path / ".env"
+    if planted == "pipe":
+        os.mkfifo(env_file)
+    else:
+        (tmp_path / "secret").write_text("SCRIPT_NAME=/secret\n")
+        env_file.symlink_to(tmp_path / "secret")
+        os.lchown(env_file, 4711, 4711)
+    assert _service.add_script_name("/health", str(env_file)) == "/health"
+    assert _service.compute_file_digests({}, [str(env_file)]) == {}
 
 
 MAPS = """55d0-55d1 r--p 00000000 fe:01 1 /usr/bin/python3.11 (deleted)

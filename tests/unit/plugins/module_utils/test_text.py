@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _module
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable, printable_data
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line, printable, printable_data
 
 PLUGINS = Path(_module.__file__).parents[1]
 
@@ -33,6 +35,14 @@ PLUGINS = Path(_module.__file__).parents[1]
 def test_control_characters_are_escaped(text, shown):
     assert printable(text) == shown
     assert printable(shown) == shown
+
+
+def test_a_name_makes_no_line_of_its_own():
+    assert one_line("a\n\tERROR: b\r\n\x1b") == r"a\x0a\x09ERROR: b\x0a\x1b"
+    assert str(UnsafePathError("a\nb is a symbolic link.")) == r"a\x0ab is a symbolic link."
+    assert format_error(FileNotFoundError(2, "No such file or directory", "/a\nb"), "/") == (
+        r"/a\x0ab: No such file or directory."
+    )
 
 
 def test_all_strings_in_data_are_escaped():

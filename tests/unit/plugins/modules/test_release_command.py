@@ -274,6 +274,14 @@ def test_first_failing_line_ends_the_script(home, command):
     assert "migrated" not in home.record("v1")
 
 
+def test_of_a_long_output_whole_lines_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(release_command, "LOG_BYTES", 10)
+    (tmp_path / "log").write_text("a secret\nlast one\n")
+    assert release_command.end_of(str(tmp_path / "log")) == "last one\n"
+    (tmp_path / "log").write_text("short")
+    assert release_command.end_of(str(tmp_path / "log")) == "short"
+
+
 @pytest.mark.parametrize(
     ("script", "output"),
     [
