@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks for every page of the probe application: what each one saw, or why it failed."""
+"""Request each page of the probe application, and print its result or failure."""
 
 from __future__ import annotations
 

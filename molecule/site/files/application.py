@@ -1,4 +1,4 @@
-"""Stands in for Gunicorn: answers on the Unix socket that is named, and tells what it was sent."""
+"""Replace Gunicorn: respond on a Unix socket with the data of the request."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Application(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def events(self) -> None:
-        """One event now, and one after longer than other URLs may take (nginx_site_proxy_read_timeout)."""
+        """Send an event now, and one after the timeout of other URLs (nginx_site_proxy_read_timeout)."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()

@@ -1,4 +1,4 @@
-"""Visit the sites of this host as clients of all kinds; tell, as JSON, what was not as it should be: probe.py PART …
+"""Request the sites of this host with all kinds of clients, and print unexpected results as JSON: probe.py PART …
 
 Every check is a row of a table: what is sent, and what has to come back.
 """
@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-# The sites of converge.yml: everything by default, everything changed (with TLS), and one behind a balancer.
+# The sites of converge.yml: defaults, all settings changed (with TLS), and one behind a load balancer.
 PLAIN, HTTP, HTTPS, INNER = 8080, 80, 443, 8081
 BALANCER, VISITOR = "127.0.0.2", "127.0.0.3"
 HOST = "www.example.org"
@@ -30,7 +30,7 @@ faults: list[str] = []
 
 
 def check(name: str, found: object, expected: object) -> None:
-    """`expected` is a value, or a set of values of which each is good."""
+    """Record a result that differs from `expected`, a value or a set of accepted values."""
     checked.append(name)
     good = found in expected if isinstance(expected, set) else found == expected
     if not good:
@@ -78,7 +78,7 @@ def ask(
 
 
 def exchange(port: int, data: bytes, seconds: float = 60.0) -> tuple[list[int], float]:
-    """Send bytes as they are. The statuses that came back, and after how many seconds the connection was closed."""
+    """Send raw bytes. Return the statuses of the responses, and the seconds until the connection was closed."""
     start = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(data)
@@ -100,7 +100,7 @@ def statuses(got: bytes) -> list[int]:
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
-# The application answers what is not below /static/ or /media/ after all; no answer may hold a secret.
+# The application may answer paths outside of /static/ and /media/. No response may contain a secret.
 PATHS = [
     ("/static../.env", 200),
     ("/media../.env", 200),
@@ -133,7 +133,7 @@ PATHS = [
 ]
 SERVED = {"/docs/page.txt"}
 
-# The name of an upload, and the type as which browsers may show it. What has none is downloaded.
+# The names of uploads and the types that browsers may show. Uploads without a type are downloaded.
 UPLOADS = [
     ("page.html", None),
     ("page.HTML", None),
@@ -200,11 +200,11 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 
 def post(*headers: bytes, body: bytes = b"", line: bytes = b"POST / HTTP/1.1", end: bytes = OPEN) -> bytes:
-    """A request after which the connection stays open, so that a second one in its body would be answered, too."""
+    """Return a request that keeps the connection open, so that a request in its body would get a response."""
     return line + b"\r\nHost: x\r\n" + b"".join(headers) + end + body
 
 
-# What a proxy and an application may read differently. The application must never see /smuggled as a request.
+# Requests that a proxy and an application may parse differently. The application must not get a request for /smuggled.
 SAMPLES = [
     ("length and chunks", post(b"Content-Length: 6\r\n", CHUNKED, body=b"0\r\n\r\n" + HIDDEN), [400]),
     ("chunks and length", post(CHUNKED, b"Content-Length: 4\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
@@ -235,7 +235,7 @@ SAMPLES = [
     ("no version", b"GET /smuggled-not\r\n", [None]),
     ("CONNECT", b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n" + END, [405, 400]),
     ("TRACE", b"TRACE / HTTP/1.1\r\nHost: x\r\n" + END, [405]),
-    # Valid, though old-fashioned: read as one request, and passed on in the usual form.
+    # Valid but obsolete: parsed as one request, and passed on in the usual form.
     ("bare line feeds", b"GET /bare HTTP/1.1\nHost: x\nConnection: close\n\n", [200]),
     ("chunks", post(CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n", end=END), [200]),
     ("chunks with an extension", post(CHUNKED, body=b"3;a=b\r\nabc\r\n0\r\n\r\n", end=END), [200]),
@@ -263,7 +263,7 @@ def requests() -> None:
         check(name, exchange(PLAIN, data)[0], [status])
     check("an answer with a header of 12,000 bytes", ask(PLAIN, "/large-header").status, 200)
 
-    # The site takes 1,000 bytes, and /upload of the other one 4,000.
+    # The site accepts 1,000 bytes, and /upload of the other site 4,000.
     for port, target, size, status in [
         (PLAIN, "/", 1000, 200),
         (PLAIN, "/", 1001, 413),
@@ -277,7 +277,7 @@ def requests() -> None:
     check("chunks of 1,001 bytes", exchange(PLAIN, post(CHUNKED, body=chunks))[0], [413])
     check("a length of 1,001 bytes, unsent", exchange(PLAIN, post(b"Content-Length: 1001\r\n"))[0], [413])
 
-    # Two seconds for the headers, two between the parts of a body. Whether a 408 is sent is up to Nginx.
+    # Two seconds for the headers, and two between parts of a body. Nginx may send a 408.
     for name, data in [
         ("headers that never end", b"GET / HTTP/1.1\r\nHost: x\r\nX: "),
         ("a body that never comes", post(b"Content-Length: 10\r\n", body=b"x")),
@@ -294,7 +294,7 @@ def requests() -> None:
 
 
 def handshake(port: int, **settings: object) -> str | None:
-    """The protocol and cipher of a handshake, or None when it is refused."""
+    """Return the protocol and cipher of a handshake, or None if it is refused."""
     ciphers = settings.pop("ciphers", "ALL:@SECLEVEL=0")
     alpn = settings.pop("alpn", None)
     client = context(**settings)
@@ -312,7 +312,7 @@ def handshake(port: int, **settings: object) -> str | None:
 
 
 def lenient_server() -> int:
-    """A server that takes everything, which proves that this client can offer what the site has to refuse."""
+    """Start a server that accepts all protocols, to prove that the client can offer those that the site must refuse."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.minimum_version = ssl.TLSVersion.TLSv1
     server.set_ciphers("ALL:@SECLEVEL=0")
@@ -401,7 +401,7 @@ def balancer() -> None:
         names = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip"]
         check(f"what {name} says", [got.get(name) for name in names], expected)
         check(f"what {name} says besides", got.get("forwarded"), None)
-    # Two a minute, and two more at once.
+    # Two requests per minute, with a burst of two.
     for address in ("198.51.100.21", "198.51.100.22"):
         found = [ask(INNER, "/", source=BALANCER, X_Forwarded_For=address).status for _number in range(5)]
         check(f"five requests of {address}", found, [200, 200, 200, 429, 429])
@@ -420,7 +420,7 @@ def log() -> None:
     ask(HTTPS, "/status/live")
     exchange(HTTP, b'GET / HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: \xff\xfe"\r\n' + END)
     targets = ["/logged?a=%22", "/health?fail", "/healthy", "/"]
-    # Nginx logs a request after it has answered it. The last one is the last line.
+    # Nginx logs a request after its response. Wait for the last request.
     lines: list[dict] = []
     until = time.monotonic() + 60
     while time.monotonic() < until and not (lines and lines[-1]["uri"] == targets[-1]):
@@ -441,7 +441,7 @@ def log() -> None:
     )
 
 
-# --- what stays open, and paths of their own -------------------------------------------------------------------------
+# --- open connections, and locations ---------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -454,7 +454,7 @@ def connected() -> Iterator[ssl.SSLSocket]:
 
 
 def websocket(target: str, upgrade: str, pause: float) -> str:
-    """Shake hands and send two texts. What became of it: "echo", or the status and what the application was sent."""
+    """Send a WebSocket handshake and two texts. Return "echo", or the status and the request that was passed on."""
     key = base64.b64encode(os.urandom(16)).decode()
     with connected() as connection:
         connection.sendall(
@@ -476,7 +476,7 @@ def websocket(target: str, upgrade: str, pause: float) -> str:
 
 
 def open_connections() -> None:
-    # Elsewhere the application may be silent for three seconds.
+    # At other URLs, the application may be silent for three seconds.
     check("a slow answer", ask(HTTPS, "/silent?seconds=20").status, 504)
     check("a slow answer where one is expected", ask(HTTPS, "/slow/?seconds=4").status, 200)
     check("a WebSocket, silent for four seconds", websocket("/ws", "websocket", 4), "echo")
@@ -507,7 +507,7 @@ def locations() -> None:
     check("/old", (got.status, got.headers.get("location")), (301, "https://example.org/new?a=b"))
     check("/older", ask(HTTPS, "/older").status, 200)
     check("/extra", ask(HTTPS, "/extra").body, b"the extra")
-    # What another role manages is served beside it.
+    # The site of another role is served too.
     connection = http.client.HTTPConnection("127.0.0.1", HTTP, timeout=60)
     connection.request("GET", "/", headers={"Host": "neighbour.example.org"})
     check("the neighbour", connection.getresponse().read(), b"the neighbour")

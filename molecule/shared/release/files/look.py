@@ -1,4 +1,4 @@
-"""Tell, as JSON, what an application's host looks like from outside and inside: look.py ROOT SERVICE URL."""
+"""Print the state of an application and its host as JSON: look.py ROOT SERVICE URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 def fetch(path: str) -> bytes | None:
-    """What a visitor gets; None when it is not a page."""
+    """Return the body of a page, or None after an error."""
     try:
         with urllib.request.urlopen(URL + path, timeout=60) as response:
             return response.read()
@@ -33,14 +33,14 @@ def read(path: Path) -> bytes | None:
 
 
 def process() -> dict:
-    """The service's main process: its number, its directory and the environment that it runs in."""
+    """Return the PID, the working directory and the virtual environment of the service's main process."""
     said = subprocess.run(
         ["systemctl", "show", SERVICE, "--property=MainPID,ActiveState"], capture_output=True, text=True, check=True
     )
     unit = dict(line.split("=", 1) for line in said.stdout.splitlines())
     found = {"state": unit["ActiveState"], "pid": int(unit["MainPID"])}
     if found["pid"]:
-        # A container's root may not look into other users' processes, but they themselves may.
+        # In a container, root may lack the permission to read other users' processes.
         place = os.stat(f"/proc/{found['pid']}")
         owner = {"user": place.st_uid, "group": place.st_gid, "extra_groups": []}
         readlink = ["readlink", f"/proc/{found['pid']}/cwd"]
@@ -52,13 +52,13 @@ def process() -> dict:
 
 
 def packages(prefix: str) -> dict[str, str]:
-    """Names and versions of what is installed in an environment."""
+    """Return the names and versions of the packages in a virtual environment."""
     found = glob.glob(f"{prefix}/lib/python*/site-packages/*.dist-info")
     return dict(os.path.basename(path)[: -len(".dist-info")].lower().split("-", 1) for path in found)
 
 
 def data() -> dict:
-    """What no deploy may change."""
+    """Return the data, which no deploy may change."""
     shared, env = ROOT / "shared", ROOT / "shared/.env"
     found = {
         "env": [env.stat().st_uid, env.stat().st_gid, oct(env.stat().st_mode)],
