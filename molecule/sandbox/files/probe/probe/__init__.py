@@ -23,13 +23,13 @@ def create_app() -> Flask:
     @app.get("/<any(needed, forbidden):kind>/<name>")
     def probe(kind: str, name: str):
         try:
-            return {"saw": PROBES[kind][name]()}
+            return {"result": PROBES[kind][name]()}
         except Exception:
             return traceback.format_exc(), 500
 
     @app.get("/story")
-    def tell():
-        return story.tell()
+    def describe():
+        return story.describe_process()
 
     @app.get("/migrated")
     def migrated():

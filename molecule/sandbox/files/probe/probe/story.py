@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 
-def tell() -> dict:
+def describe_process() -> dict:
     # Write to both streams, for the journal.
     print("told on stdout", flush=True)
     print("told on stderr", file=sys.stderr, flush=True)
