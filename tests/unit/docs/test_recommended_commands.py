@@ -40,7 +40,10 @@ COMMAND = re.compile(
 # What follows from variables is shown as ….
 MESSAGES = {
     # release_activate: the log of what failed
-    "journalctl --unit=… --since=@…": ("molecule/rejected/tasks/reject.yml", "Run the journalctl command of the message"),
+    "journalctl --unit=… --since=@…": (
+        "molecule/rejected/tasks/reject.yml",
+        "Run the journalctl command of the message",
+    ),
     # What a run leaves to the user
     "-e release_adopt=true to keep it beside the releases": (
         "molecule/lifecycle/tasks/adoption.yml",

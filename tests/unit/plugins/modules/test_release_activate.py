@@ -1196,7 +1196,9 @@ def test_a_release_whose_interpreter_is_gone_is_refused_and_not_rejected(host):
     python.parent.mkdir()
     python.symlink_to("/usr/bin/python3.4")
     result = host.activate("v2")
-    assert result["failed"] and "python3.4, which does not exist" in result["msg"] and "Deploy it again" in result["msg"]
+    assert (
+        result["failed"] and "python3.4, which does not exist" in result["msg"] and "Deploy it again" in result["msg"]
+    )
     assert host.home.record("v2")["state"] == "staged"
     host.assert_serves("v1")
 
