@@ -1,6 +1,6 @@
 """Request the sites of this host with all kinds of clients, and print unexpected results as JSON: probe.py PART …
 
-Every check is a row of a table: what is sent, and what has to come back.
+Each check is a row of a table with a request and the expected response.
 """
 
 from __future__ import annotations
