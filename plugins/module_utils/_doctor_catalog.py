@@ -244,7 +244,7 @@ KINDS_BY_THEME: dict[str, dict[str, FindingKind]] = {
             "warning",
             "An activation did not finish",
             "Two releases may be serving, and the new one is unchecked.",
-            "ansible-playbook flaskops.production.deploy  # completes or removes what was left",
+            "ansible-playbook flaskops.production.deploy  # completes or removes the activation",
         ),
         "activation-unrecorded": FindingKind(
             "warning",
@@ -540,7 +540,7 @@ KINDS_BY_THEME: dict[str, dict[str, FindingKind]] = {
             "error",
             "Nginx refuses its configuration",
             "The running configuration stays, no change takes effect, and after a restart Nginx does not start.",
-            "nginx -t && systemctl reload nginx  # when what nginx -t names is corrected",
+            "nginx -t && systemctl reload nginx  # when the error that nginx -t names is fixed",
         ),
         "nginx-no-site": FindingKind(
             "warning",
@@ -618,7 +618,7 @@ KINDS_BY_THEME: dict[str, dict[str, FindingKind]] = {
             "warning",
             "A certificate expires soon",
             "Automatic renewal replaces it a month before, so the renewal probably fails.",
-            "systemctl reload nginx  # when it is renewed; the log of the ACME client says what is in the way",
+            "systemctl reload nginx  # when it is renewed; the log of the ACME client has the reason",
         ),
         "certificate-unreadable": FindingKind(
             "error",
@@ -632,7 +632,7 @@ KINDS_BY_THEME: dict[str, dict[str, FindingKind]] = {
             "error",
             "A file system is full",
             "Uploads, logs, sessions and deploys fail.",
-            "du -xh {path} | sort -h | tail  # shows what to remove; a smaller release_keep leaves fewer releases",
+            "du -xh {path} | sort -h | tail  # shows large directories; a smaller release_keep leaves fewer releases",
         ),
         "file-system-read-only": FindingKind(
             "error",
@@ -650,7 +650,7 @@ KINDS_BY_THEME: dict[str, dict[str, FindingKind]] = {
             "warning",
             "A file system is nearly full",
             "A deploy needs space for a release and perhaps a virtual environment.",
-            "du -xh {path} | sort -h | tail  # shows what to remove; a smaller release_keep leaves fewer releases",
+            "du -xh {path} | sort -h | tail  # shows large directories; a smaller release_keep leaves fewer releases",
         ),
         "inodes-nearly-full": FindingKind(
             "warning",

@@ -24,7 +24,7 @@ import pytest
 from build import image
 from environment import ROOT, VENV, docker, tool_environment
 
-from ansible_collections.flaskops.production.tests.integration import watching
+from ansible_collections.flaskops.production.tests.integration import process_watcher
 from ansible_collections.flaskops.production.tests.unit.programs import require
 
 APP = ROOT / "molecule/shared/files/demo"
@@ -175,7 +175,7 @@ class AuthenticatedFiles(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         # The client's process exists while it waits for the response.
-        watching.wait_for_scan()
+        process_watcher.wait_for_scan()
         wanted = base64.b64encode(f"{SECRETS['GITUSER']}:{SECRETS['GITPASSWORD']}".encode()).decode()
         if self.headers.get("Authorization") == f"Basic {wanted}":
             super().do_GET()
@@ -233,7 +233,7 @@ def site(requires_docker, tmp_path_factory):
 @pytest.fixture(scope="session")
 def watch(site):
     """Return a context manager that records public data of a run."""
-    return lambda: watching.ProcessWatcher(site.container, site.temporary, PLANTED)
+    return lambda: process_watcher.ProcessWatcher(site.container, site.temporary, PLANTED)
 
 
 @pytest.fixture(scope="session")
@@ -246,9 +246,9 @@ def checked(site):
 def converged(site, watch, checked):
     """Run site.yml for the first time. Return its result and the public data of the run."""
     with watch() as watched:
-        played = site.play("site", "--diff", "-vvvv")
-    assert not played.failed, played.output
-    return played, watched
+        result = site.play("site", "--diff", "-vvvv")
+    assert not result.failed, result.output
+    return result, watched
 
 
 @pytest.fixture
@@ -262,8 +262,8 @@ def count(site, tmp_path):
             "ANSIBLE_CALLBACKS_ENABLED": "remote_executions",
             "REMOTE_EXECUTIONS_REPORT": str(report),
         }
-        played = site.play(name, environment=environment, **variables)
-        assert not played.failed, played.output
+        result = site.play(name, environment=environment, **variables)
+        assert not result.failed, result.output
         (counts,) = json.loads(report.read_text()).values()
         print(f"{name}: {sum(counts.values())} remote executions", json.dumps(counts, indent=2), sep="\n")
         return counts

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from environment import tool_environment
 
-from ansible_collections.flaskops.production.tests.integration.waiting import copy_with_free_strategy
+from ansible_collections.flaskops.production.tests.integration.free_strategy import copy_with_free_strategy
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
 # One run serves all cases.

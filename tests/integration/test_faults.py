@@ -279,16 +279,16 @@ def faulty(requires_docker, tmp_path_factory):
     try:
         host = FaultyHost(container, tmp_path_factory.mktemp("faults"))
         for playbook, release in (("site", "one"), ("deploy", "two")):
-            played = host.run(playbook, release)
-            assert not played.failed, played.output
+            result = host.run(playbook, release)
+            assert not result.failed, result.output
         yield host
     finally:
         containers.remove(container)
 
 
-def normalise_output(played: PlaybookResult) -> str:
+def normalise_output(result: PlaybookResult) -> str:
     """Return the output without line breaks and without escaped quotes."""
-    return re.sub(r"(\\n|\s)+", " ", played.output).replace('\\"', '"')
+    return re.sub(r"(\\n|\s)+", " ", result.output).replace('\\"', '"')
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -303,13 +303,13 @@ def test_fault(faulty, name):
     before = f"live={live} other={other}\n"
     faulty.shell(before + fault.plant)
     try:
-        played = faulty.run(fault.run, wanted)
+        result = faulty.run(fault.run, wanted)
         served = faulty.served()
     finally:
         if fault.heal:
             faulty.shell(before + fault.heal)
-    text = normalise_output(played)
-    assert played.failed == fault.fails, text
+    text = normalise_output(result)
+    assert result.failed == fault.fails, text
     assert served == names.get(fault.serves, fault.serves), text
     assert [words for words in fault.says if words not in text] == [], text
     # No release is rejected because of the fault.

@@ -28,10 +28,10 @@ PROVISIONED = {
 
 def find_differences(site, cases: dict[str, dict]) -> dict[str, list[str]]:
     """Return the differences of each case from one run in check mode."""
-    played = site.play_cases("site", cases, "--check", "-v")
-    found = re.findall(r"^ok: \[(.+?)\] => (\{(?!\"ansible_facts).*\"provisioned\".*\})$", played.output, re.MULTILINE)
+    result = site.play_cases("site", cases, "--check", "-v")
+    found = re.findall(r"^ok: \[(.+?)\] => (\{(?!\"ansible_facts).*\"provisioned\".*\})$", result.output, re.MULTILINE)
     # Use the results of the task, and not the facts derived from them.
-    assert sorted(case for case, _result in found) == sorted(cases), played.output
+    assert sorted(case for case, _result in found) == sorted(cases), result.output
     return {case: json.loads(result)["differs"] for case, result in found}
 
 
@@ -75,7 +75,7 @@ def test_one_run_corrects_all_differences(site, converged):
         on_host(site, plant)
     differs = find_host_differences(site)
     assert not find_missing(PROVISIONED.values(), differs), differs
-    played = site.play("site")
-    assert not played.failed, played.output
-    assert played.changed > 0
+    result = site.play("site")
+    assert not result.failed, result.output
+    assert result.changed > 0
     assert site.play("site").changed == 0

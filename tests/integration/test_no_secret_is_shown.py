@@ -16,7 +16,7 @@ import tarfile
 
 import pytest
 
-from ansible_collections.flaskops.production.tests.integration.waiting import copy_with_free_strategy
+from ansible_collections.flaskops.production.tests.integration.free_strategy import copy_with_free_strategy
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs, reason
 
 pytestmark = pytest.mark.xdist_group("site")
@@ -278,8 +278,8 @@ def early(site, watch, sources):
     """Run all early cases at once. Return the result and the public data of the run."""
     cases = {format_case(run): complete_variables(run.variables, site) for run in RUNNABLE if run.early}
     with watch() as public:
-        played = site.play_cases(copy_with_free_strategy(site.place, "deploy"), cases, "--diff", "-vvvv")
-    return played, public
+        result = site.play_cases(copy_with_free_strategy(site.place, "deploy"), cases, "--diff", "-vvvv")
+    return result, public
 
 
 @pytest.fixture(scope="module")
@@ -289,20 +289,20 @@ def watched(site, watch, sources, request):
 
     def play(run: SecretCase):
         if run.early:
-            played, public = request.getfixturevalue("early")
-            failure = re.search(rf"^fatal: \[{format_case(run)}\]: FAILED! => \{{.*?^\}}", played.output, re.M | re.S)
-            return failure.group() if failure else "", bool(failure), played, public
+            result, public = request.getfixturevalue("early")
+            failure = re.search(rf"^fatal: \[{format_case(run)}\]: FAILED! => \{{.*?^\}}", result.output, re.M | re.S)
+            return failure.group() if failure else "", bool(failure), result, public
         if run.title not in done:
             with watch() as public:
-                played = site.play(run.playbook, *run.options, "-vvvv", **complete_variables(run.variables, site))
-            done[run.title] = played.output, played.failed, played, public
+                result = site.play(run.playbook, *run.options, "-vvvv", **complete_variables(run.variables, site))
+            done[run.title] = result.output, result.failed, result, public
         return done[run.title]
 
     return play
 
 
-def assert_no_secret(site, played, public=None) -> None:
-    assert not find_secrets(played.output)
+def assert_no_secret(site, result, public=None) -> None:
+    assert not find_secrets(result.output)
     if public:
         # Other processes on this host may run tests too.
         lines = [*public.command_lines(on_host=False), *public.command_lines(on_host=True)]
@@ -317,22 +317,22 @@ def test_check_mode_on_an_empty_host_shows_no_secret(site, checked):
 
 
 def test_first_run_shows_no_secret(site, converged):
-    played, public = converged
-    assert PLAIN in played.output, "The output lacks the public value."
+    result, public = converged
+    assert PLAIN in result.output, "The output lacks the public value."
     assert [line for line in public.command_lines(True) if "pip" in line and "install" in line], (
         "No installer was seen."
     )
     assert [line for line in public.command_lines(False) if "git" in line and "fetch" in line], "No git was seen."
     assert [path for path in public.temporary_files(False) if path.endswith("release.tar.gz")], "No archive was seen."
-    assert_no_secret(site, played, public)
+    assert_no_secret(site, result, public)
 
 
 @pytest.mark.parametrize("run", [pytest.param(run, id=run.title, marks=needs(*run.programs)) for run in SECRET_CASES])
 def test_run_shows_no_secret(site, watched, run):
-    output, failed, played, public = watched(run)
-    assert run.fragment in output, played.output[-4000:]
-    assert failed is not run.passes, played.output[-4000:]
-    assert_no_secret(site, played, public)
+    output, failed, result, public = watched(run)
+    assert run.fragment in output, result.output[-4000:]
+    assert failed is not run.passes, result.output[-4000:]
+    assert_no_secret(site, result, public)
     assert [path for path in site.temporary.rglob("*") if path.is_file()] == [], "left behind on the controller"
 
 

@@ -44,10 +44,10 @@ def test_archive_with_another_digest_is_refused(site, converged, releases):
     *before, __ = site.python(STATE, None)
     change(site, "Tampered with")
     releases.tampering = True
-    played = site.play("deploy", "-vvv", **releases.variables)
-    assert played.failed
-    assert f"{releases.url}{releases.asked[0].lstrip('/')} has SHA-256" in played.output
-    assert PLANTED not in played.output
+    result = site.play("deploy", "-vvv", **releases.variables)
+    assert result.failed
+    assert f"{releases.url}{releases.asked[0].lstrip('/')} has SHA-256" in result.output
+    assert PLANTED not in result.output
     *after, page = site.python(STATE, None)
     assert after == before and "Tampered with" not in page
     releases.tampering = False

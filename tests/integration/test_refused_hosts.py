@@ -44,9 +44,9 @@ def fingerprint(site) -> str:
 
 def play(site, cases: dict[str, dict]) -> dict[str, str]:
     """Run site.yml once for several applications on the host. Return the error message of each."""
-    played = site.play_cases("site", cases, environment={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
-    assert played.changed == 0 and "changed=0" in played.output, played.output
-    return played.failures
+    result = site.play_cases("site", cases, environment={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+    assert result.changed == 0 and "changed=0" in result.output, result.output
+    return result.failures
 
 
 @pytest.fixture(scope="module")

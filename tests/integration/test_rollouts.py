@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.tests.integration.played import LocalFleet
+from ansible_collections.flaskops.production.tests.integration.local_fleet import LocalFleet
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 pytestmark = needs("ssh")
@@ -24,12 +24,12 @@ V1 = "shop: v1 is live on 3 hosts: web1, web2, web3."
 
 
 @pytest.fixture
-def played():
+def fleet():
     """Create three hosts with v1 behind a load balancer."""
     if os.geteuid() != 0:
         pytest.skip("provisions trees, whose owner is root")
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    place = Path(tempfile.mkdtemp(prefix="played-", dir=memory))
+    place = Path(tempfile.mkdtemp(prefix="fleet-", dir=memory))
     place.chmod(0o755)
     found = LocalFleet(place)
     code, output = found.run("deploy", "v1", hooks=True)
@@ -39,78 +39,78 @@ def played():
 
 
 @pytest.mark.parametrize("serial", [1, "100%"])
-def test_unreachable_balancer_leaves_no_lock_and_a_correct_report(played, serial):
-    played.gone.add("balancer")
-    code, output = played.run("deploy", "v2", hooks=True, flask_app_serial=serial)
+def test_unreachable_balancer_leaves_no_lock_and_a_correct_report(fleet, serial):
+    fleet.gone.add("balancer")
+    code, output = fleet.run("deploy", "v2", hooks=True, flask_app_serial=serial)
     assert code != 0
-    assert (played.live(), played.locks()) == ("v1,v1,v1", []), output
-    assert V1 in output and "drained on" in output and "web1" in played.drained()
-    played.gone.clear()
-    code, output = played.run("deploy", "v2", hooks=True)
-    assert (code, played.live(), played.out(), played.drained(), played.locks()) == (0, "v2,v2,v2", [], [], []), output
+    assert (fleet.live(), fleet.locks()) == ("v1,v1,v1", []), output
+    assert V1 in output and "drained on" in output and "web1" in fleet.drained()
+    fleet.gone.clear()
+    code, output = fleet.run("deploy", "v2", hooks=True)
+    assert (code, fleet.live(), fleet.out(), fleet.drained(), fleet.locks()) == (0, "v2,v2,v2", [], [], []), output
 
 
-def test_partly_failed_rollout_is_undone_once(played):
-    played.rejects("web2", "v2")
-    code, output = played.run("deploy", "v2", hooks=True)
-    assert (code, played.live(), played.locks()) == (2, "v2,v1,v1", []), output
+def test_partly_failed_rollout_is_undone_once(fleet):
+    fleet.rejects("web2", "v2")
+    code, output = fleet.run("deploy", "v2", hooks=True)
+    assert (code, fleet.live(), fleet.locks()) == (2, "v2,v1,v1", []), output
     assert "activating v2 failed on web2" in output and "release_rollback_rollout=true --limit web1" in output
-    code, output = played.run("rollback", hooks=True)
-    assert (code, played.live(), played.locks()) == (2, "v2,v1,v1", []), output
+    code, output = fleet.run("rollback", hooks=True)
+    assert (code, fleet.live(), fleet.locks()) == (2, "v2,v1,v1", []), output
     assert "the live releases of the hosts differ" in output and "-e release_rollback_to=" in output
     for words in ("undoing the last rollout, of v2: web1 to v1", "is already undone"):
-        code, output = played.run("rollback", hooks=True, release_rollback_rollout=True)
-        assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "undone,undone,undone"), output
+        code, output = fleet.run("rollback", hooks=True, release_rollback_rollout=True)
+        assert (code, fleet.live(), fleet.states()) == (0, "v1,v1,v1", "undone,undone,undone"), output
         assert words in output and V1 in output
-    assert (played.out(), played.locks()) == ([], [])
+    assert (fleet.out(), fleet.locks()) == ([], [])
 
 
-def test_only_one_of_two_concurrent_runs_proceeds(played):
-    runs = {release: played.start("deploy", release, hooks=True) for release in ("v2", "v3")}
+def test_only_one_of_two_concurrent_runs_proceeds(fleet):
+    runs = {release: fleet.start("deploy", release, hooks=True) for release in ("v2", "v3")}
     outputs = {release: re.sub(r"\s+", " ", run.communicate(timeout=300)[0]) for release, run in runs.items()}
     codes = {release: run.returncode for release, run in runs.items()}
     assert sorted(codes.values()) == [0, 2], outputs
     winner, loser = sorted(codes, key=codes.get)
-    assert played.live() == ",".join([winner] * 3), outputs
+    assert fleet.live() == ",".join([winner] * 3), outputs
     assert "Another deploy holds" in outputs[loser] and "release_unlock=true" in outputs[loser]
-    assert (played.locks(), played.drained(), played.out()) == ([], [], [])
-    for host in played.hosts:
-        assert not os.path.exists(played.home(host).release(loser))
+    assert (fleet.locks(), fleet.drained(), fleet.out()) == ([], [], [])
+    for host in fleet.hosts:
+        assert not os.path.exists(fleet.home(host).release(loser))
 
 
-def test_rollback_after_the_controller_was_killed_joins_drained_hosts(played):
-    run = played.start("deploy", "v2", hooks=True)
+def test_rollback_after_the_controller_was_killed_joins_drained_hosts(fleet):
+    run = fleet.start("deploy", "v2", hooks=True)
     until = time.monotonic() + 120
-    while played.out() != ["web2"] and time.monotonic() < until:
+    while fleet.out() != ["web2"] and time.monotonic() < until:
         time.sleep(0.02)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
-    assert played.live().startswith("v2,") and played.locks() == played.hosts
-    assert played.out() == ["web2"] and "web2" in played.drained()
-    code, output = played.run("rollback", hooks=True, release_rollback_rollout=True)
-    assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "undone,undone,undone"), output
-    assert (played.out(), played.drained(), played.locks()) == ([], [], []), output
+    assert fleet.live().startswith("v2,") and fleet.locks() == fleet.hosts
+    assert fleet.out() == ["web2"] and "web2" in fleet.drained()
+    code, output = fleet.run("rollback", hooks=True, release_rollback_rollout=True)
+    assert (code, fleet.live(), fleet.states()) == (0, "v1,v1,v1", "undone,undone,undone"), output
+    assert (fleet.out(), fleet.drained(), fleet.locks()) == ([], [], []), output
 
 
-def test_failed_join_is_completed_by_the_next_run(played):
-    join = played.place / "join.yml"
+def test_failed_join_is_completed_by_the_next_run(fleet):
+    join = fleet.place / "join.yml"
     works = join.read_text()
     join.write_text("---\n- name: Join\n  ansible.builtin.fail:\n    msg: no balancer today\n")
-    code, output = played.run("deploy", "v2", hooks=True, flask_app_max_fail_percentage=50)
-    assert code == 2 and played.out() and played.drained() == played.out(), output
-    assert "hooks of release_on_failure failed as well" in output and played.locks() == []
+    code, output = fleet.run("deploy", "v2", hooks=True, flask_app_max_fail_percentage=50)
+    assert code == 2 and fleet.out() and fleet.drained() == fleet.out(), output
+    assert "hooks of release_on_failure failed as well" in output and fleet.locks() == []
     join.write_text(works)
-    code, output = played.run("deploy", "v2", hooks=True)
-    assert (code, played.live(), played.out(), played.drained()) == (0, "v2,v2,v2", [], []), output
+    code, output = fleet.run("deploy", "v2", hooks=True)
+    assert (code, fleet.live(), fleet.out(), fleet.drained()) == (0, "v2,v2,v2", [], []), output
 
 
-def test_rollback_is_completed_on_a_host_that_was_unreachable(played):
-    assert played.run("deploy", "v2")[0] == 0
-    played.gone.add("web3")
+def test_rollback_is_completed_on_a_host_that_was_unreachable(fleet):
+    assert fleet.run("deploy", "v2")[0] == 0
+    fleet.gone.add("web3")
     for _time in range(2):
-        code, output = played.run("rollback", flask_app_max_fail_percentage=40)
-        assert (code, played.live(), played.locks()) == (2, "v1,v1,v2", []), output
-    played.gone.clear()
-    code, output = played.run("rollback")
-    assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "done,done,done"), output
+        code, output = fleet.run("rollback", flask_app_max_fail_percentage=40)
+        assert (code, fleet.live(), fleet.locks()) == (2, "v1,v1,v2", []), output
+    fleet.gone.clear()
+    code, output = fleet.run("rollback")
+    assert (code, fleet.live(), fleet.states()) == (0, "v1,v1,v1", "done,done,done"), output
     assert "completing the unfinished rollback" in output

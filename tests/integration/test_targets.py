@@ -14,7 +14,7 @@ from pathlib import Path
 
 import containers
 import pytest
-from build import PULLED, SUITES, build_images, missing
+from build import PULLED, SUITES, build_images, find_missing_reason
 from environment import ROOT, docker
 
 from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL_SCRIPT, build_snapshot
@@ -63,8 +63,8 @@ def host(requires_docker, platform):
     """Start a host with ansible-test, ssh-keygen and the collection, as its own controller."""
     require("docker", "git")
     if platform in PULLED:
-        if missing(platform):
-            pytest.skip(missing(platform))
+        if find_missing_reason(platform):
+            pytest.skip(find_missing_reason(platform))
         build_images(platform)
     container = containers.start(build_snapshot(platform, ANSIBLE))
     docker("exec", container, "sh", "-euc", PREPARE)

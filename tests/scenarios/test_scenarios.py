@@ -9,7 +9,7 @@ import itertools
 import subprocess
 
 import pytest
-from build import PULLED, SUITES, build_images, missing
+from build import PULLED, SUITES, build_images, find_missing_reason
 from environment import CACHE, ROOT
 from scenario import NAMES, build_command
 
@@ -37,8 +37,8 @@ def pytest_generate_tests(metafunc):
 
 def test_scenario(requires_docker, name, platform):
     if platform in PULLED:
-        if missing(platform):
-            pytest.skip(missing(platform))
+        if find_missing_reason(platform):
+            pytest.skip(find_missing_reason(platform))
         build_images(platform)
     words, environment = build_command(name, "test", platform)
     # Where it can be followed while it runs.

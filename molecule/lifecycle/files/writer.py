@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Upload files and sign the guest book over and over until a file appears: writer.py URL STOP_FILE
+"""Upload files and sign the guest book until a file appears: writer.py URL STOP_FILE
 
-Prints, as JSON, how many uploads and entries were accepted, and what failed.
+Prints the numbers of accepted uploads and entries, and the failures, as JSON.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import urllib.request
 url, stop = sys.argv[1:]
 
 
-class Kept(urllib.request.HTTPRedirectHandler):
-    """An answer to a form is a redirection, which is not followed."""
+class IgnoreRedirects(urllib.request.HTTPRedirectHandler):
+    """Do not follow the redirection after a form."""
 
     def redirect_request(self, *_arguments: object) -> None:
         return None
@@ -28,7 +28,7 @@ class Kept(urllib.request.HTTPRedirectHandler):
 def post(path: str, content_type: str, body: str) -> None:
     request = urllib.request.Request(url + path, body.encode(), {"Content-Type": content_type})
     try:
-        with urllib.request.build_opener(Kept).open(request, timeout=30) as response:
+        with urllib.request.build_opener(IgnoreRedirects).open(request, timeout=30) as response:
             raise OSError(f"POST {path} answered {response.status}")
     except urllib.error.HTTPError as error:
         if error.code != 303:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks for every page of the probe application: what each one saw, or why it failed."""
+"""Request each page of the probe application, and print its result or failure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 
 
-def get(url: str) -> tuple[int, str]:
+def fetch_page(url: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
@@ -21,15 +21,15 @@ def get(url: str) -> tuple[int, str]:
 
 if __name__ == "__main__":
     url = sys.argv[1]
-    status, text = get(url + "/")
+    status, text = fetch_page(url + "/")
     if status != 200:
         sys.exit(f"{url} answered {status}: {text}")
-    told = {"needed": {}, "forbidden": {}, "failed": {}}
+    results = {"needed": {}, "forbidden": {}, "failed": {}}
     for kind, names in json.loads(text).items():
         for name in names:
-            status, said = get(f"{url}/{kind}/{name}")
+            status, body = fetch_page(f"{url}/{kind}/{name}")
             if status == 200:
-                told[kind][name] = json.loads(said)["saw"]
+                results[kind][name] = json.loads(body)["result"]
             else:
-                told["failed"][name] = said.strip().splitlines()[-3:]
-    print(json.dumps(told))
+                results["failed"][name] = body.strip().splitlines()[-3:]
+    print(json.dumps(results))

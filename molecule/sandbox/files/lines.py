@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts the lines of all access logs, rotated and compressed ones too, by the name that was asked for."""
+"""Count the lines of all access logs, including rotated and compressed ones, by the requested name."""
 
 from __future__ import annotations
 

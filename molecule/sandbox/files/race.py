@@ -1,11 +1,10 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Races systemd for the name of a socket, as the application's user: race.py USER SOCKET SOCKET_UNIT TARGET
+"""Replace the name of a socket while systemd restarts it: race.py USER SOCKET SOCKET_UNIT TARGET
 
-Restarts the unit 25 times while the user tries to put a link to a file of root in the place of the socket, and a
-directory where the name is free. Prints how often something came to stand there, how many restarts failed, and whether
-the file changed.
+Restarts the unit 25 times while the application's user tries to replace the socket with a link to a file of root, or to
+create a directory at its path. Prints the numbers of replacements and of failed restarts, and whether the file changed.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import sys
 RESTARTS = 25
 
 
-def swap(path: str, target: str, aside: str) -> None:
+def replace_socket(path: str, target: str, aside: str) -> None:
     with contextlib.suppress(OSError):
         os.rename(path, aside)
         os.symlink(target, path)
@@ -40,7 +39,7 @@ def attack(user: str, path: str, target: str) -> int:
         os.setgid(account.pw_gid)
         os.setuid(account.pw_uid)
         while True:
-            swap(path, target, f"{path}.aside")
+            replace_socket(path, target, f"{path}.aside")
     return child
 
 

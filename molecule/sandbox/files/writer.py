@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes a log line after the other, and rotates the log meanwhile: writer.py <url> <file that ends it> <logrotate.conf>
+"""Write log lines and rotate the log: writer.py <url> <stop file> <logrotate.conf>
 
-Tells the names that were asked for and answered, and how many times the log was rotated.
+Prints the requested names that got a response, and the number of rotations.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 import urllib.request
 
 WRITERS = 2
-# The third rotation compresses what the first one has put aside.
+# The third rotation compresses the file of the first one.
 ROTATIONS = 3
 
 
@@ -28,7 +28,7 @@ def write(url: str, rotations: concurrent.futures.Future[int], writer: int) -> l
         with urllib.request.urlopen(f"{url}/line/{name}", timeout=60) as answer:
             assert answer.read().decode() == name
         names.append(name)
-        # Nobody else on the machine is to be kept from working.
+        # Leave time for other processes.
         time.sleep(0.05)
     return names
 

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tries as each user what the table asks for: access.py '{"users": [...], "rows": ["operation path", ...]}'
+"""Try the operations of a table as each user: access.py '{"users": [...], "rows": ["operation path", ...]}'
 
-Prints for each row the users who succeeded. A row whose path root does not find is an error: nobody would succeed.
+Prints the users that succeeded, for each row. A path that root cannot find is an error.
 """
 
 from __future__ import annotations

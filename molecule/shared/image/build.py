@@ -1,4 +1,4 @@
-"""Build the images of the test hosts, where they are not there yet: build.py [debian12] [ubuntu2404] …
+"""Build missing images of the test hosts: build.py [debian12] [ubuntu2404] …
 
 The base is Docker Hub's image. Where no registry answers, debootstrap makes one of Debian (as root). There is none of
 Ubuntu then, and the tests that need it are skipped.
@@ -25,7 +25,7 @@ from docker_up import install_packages, start_docker
 from environment import docker, fail, print_progress
 
 HERE = Path(__file__).resolve().parent
-# The platforms that each machine can have, and those that a registry has to give.
+# Platforms that can be built on any controller, and those that require a registry.
 SUITES = {"debian12": "bookworm", "debian13": "trixie"}
 PULLED = {"ubuntu2204": "ubuntu:22.04", "ubuntu2404": "ubuntu:24.04", "ubuntu2604": "ubuntu:26.04"}
 MIRROR = "http://deb.debian.org"
@@ -46,7 +46,7 @@ def exists(name: str) -> bool:
 
 
 def bootstrap(name: str, base_tag: str) -> None:
-    """Make the base image out of Debian's own packages."""
+    """Build the base image from Debian's packages."""
     suite = SUITES[name]
     with tempfile.TemporaryDirectory(prefix=f"{suite}-") as temporary:
         root = Path(temporary) / "root"
@@ -64,28 +64,28 @@ def bootstrap(name: str, base_tag: str) -> None:
         docker("tag", identity, base_tag)
 
 
-def pulled(official: str) -> bool:
-    """Whether an image is on this machine, or a registry gives it."""
+def is_available(official: str) -> bool:
+    """Return whether an image exists locally, or can be pulled from a registry."""
     command = ["docker", "pull", "-q", official]
     return exists(official) or subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def missing(name: str) -> str:
-    """Why there can be no image of a platform; empty where there is one, or one can be built."""
-    if name in SUITES or built(name) or pulled(PULLED[name]):
+def find_missing_reason(name: str) -> str:
+    """Return the reason why a platform's image is not available, or an empty string."""
+    if name in SUITES or is_built(name) or is_available(PULLED[name]):
         return ""
     return f"No registry gives {PULLED[name]}"
 
 
 def base(name: str) -> str:
-    """The tag of a plain image of a platform that is on this machine."""
+    """Return the tag of a platform's base image, which is pulled or built if it is missing."""
     official, own = PULLED.get(name) or name.replace("debian", "debian:"), f"flaskops-base:{name}"
     if exists(own):
         return own
-    if pulled(official):
+    if is_available(official):
         return official
     if name in PULLED:
-        fail(missing(name))
+        fail(find_missing_reason(name))
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         fail(f"No registry gives {official}, and making it here takes root and the command debootstrap.")
     bootstrap(name, own)
@@ -93,17 +93,17 @@ def base(name: str) -> str:
 
 
 def build_stage(name: str, stage: str) -> str:
-    # The classic builder is in every Docker; this recipe needs nothing newer.
+    # Each version of Docker has the classic builder, which is sufficient for this recipe.
     environment = os.environ | {"DOCKER_BUILDKIT": "0"}
     options = ["--quiet", f"--target={stage}", f"--build-arg=BASE={base(name)}"]
     return docker("build", *options, str(HERE), env=environment)
 
 
 def build(name: str) -> None:
-    if not built(name):
+    if not is_built(name):
         print_progress(f"Building the images of a {name} host (a minute or two, once) …")
         identity = build_stage(name, "target")
-        # A target that does not boot is told here, not by the first role that needs systemd.
+        # Fail here if the host does not boot, and not in the first role that needs systemd.
         containers.remove(containers.start(identity))
         docker("tag", identity, tag(name, "target"))
         for stage in STAGES[1:]:
@@ -112,7 +112,7 @@ def build(name: str) -> None:
         docker("tag", tag(name, stage), tag(name, stage, recipe=""))
 
 
-def built(name: str) -> bool:
+def is_built(name: str) -> bool:
     return all(exists(tag(name, stage)) for stage in STAGES)
 
 
@@ -120,7 +120,7 @@ def build_images(*names: str) -> None:
     start_docker()
     wanted = names or tuple(SUITES)
     if (
-        any(name in SUITES and not built(name) for name in wanted)
+        any(name in SUITES and not is_built(name) for name in wanted)
         and os.geteuid() == 0
         and shutil.which("apt-get")
         and not shutil.which("debootstrap")

@@ -1,4 +1,4 @@
-"""Stands in for Gunicorn: answers on the Unix socket that is named, and tells what it was sent."""
+"""Replace Gunicorn: respond on a Unix socket with the data of the request."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 requests: list[str] = []
 
 
-class Application(http.server.BaseHTTPRequestHandler):
+class RequestHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self, status: int, content: dict, **headers: str) -> None:
+    def respond(self, status: int, content: dict, **headers: str) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
         headers = {"X-Application": "yes", "Content-Type": "application/json", **headers}
@@ -35,28 +35,28 @@ class Application(http.server.BaseHTTPRequestHandler):
         query = parse_qs(url.query, keep_blank_values=True)
         requests.append(self.path)
         if url.path == "/health":
-            self.answer(503 if "fail" in query else 200, {})
+            self.respond(503 if "fail" in query else 200, {})
         elif url.path == "/requests":
-            self.answer(200, {"requests": requests})
+            self.respond(200, {"requests": requests})
         elif url.path == "/large":
-            self.answer(200, {"text": "x" * 5000})
+            self.respond(200, {"text": "x" * 5000})
         elif url.path == "/large-header":
-            self.answer(200, {}, X_Large="x" * 12000)
+            self.respond(200, {}, X_Large="x" * 12000)
         elif url.path in ("/silent", "/slow/"):
             time.sleep(float(query["seconds"][0]))
-            self.answer(200, {})
+            self.respond(200, {})
         elif url.path == "/events":
             self.events()
         elif url.path == "/ws" and self.headers.get("Upgrade", "") == "websocket":
             self.echo()
         else:
             headers = {name.lower(): self.headers[name] for name in self.headers}
-            self.answer(200, {"target": self.path, "headers": headers, "length": len(sent)})
+            self.respond(200, {"target": self.path, "headers": headers, "length": len(sent)})
 
     do_POST = do_GET
 
     def events(self) -> None:
-        """One event now, and one after longer than other URLs may take (nginx_site_proxy_read_timeout)."""
+        """Send an event now, and one after the timeout of other URLs (nginx_site_proxy_read_timeout)."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
@@ -83,7 +83,7 @@ class Application(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 128
 
@@ -91,4 +91,4 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 if os.path.exists(sys.argv[1]):
     os.unlink(sys.argv[1])
 os.umask(0)
-Server(sys.argv[1], Application).serve_forever()
+UnixServer(sys.argv[1], RequestHandler).serve_forever()

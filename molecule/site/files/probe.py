@@ -1,6 +1,6 @@
-"""Visit the sites of this host as clients of all kinds; tell, as JSON, what was not as it should be: probe.py PART …
+"""Request the sites of this host with all kinds of clients, and print unexpected results as JSON: probe.py PART …
 
-Every check is a row of a table: what is sent, and what has to come back.
+Each check is a row of a table with a request and the expected response.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-# The sites of converge.yml: everything by default, everything changed (with TLS), and one behind a balancer.
+# The sites of converge.yml: defaults, all settings changed (with TLS), and one behind a load balancer.
 PLAIN, HTTP, HTTPS, INNER = 8080, 80, 443, 8081
 BALANCER, VISITOR = "127.0.0.2", "127.0.0.3"
 HOST = "www.example.org"
@@ -29,15 +29,15 @@ checked: list[str] = []
 faults: list[str] = []
 
 
-def check(name: str, found: object, expected: object) -> None:
-    """`expected` is a value, or a set of values of which each is good."""
+def compare(name: str, found: object, expected: object) -> None:
+    """Record a result that differs from `expected`, a value or a set of accepted values."""
     checked.append(name)
     good = found in expected if isinstance(expected, set) else found == expected
     if not good:
         faults.append(f"{name}: {found!r}, expected {expected!r}")
 
 
-def context(**settings: object) -> ssl.SSLContext:
+def build_context(**settings: object) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
@@ -46,7 +46,7 @@ def context(**settings: object) -> ssl.SSLContext:
     return made
 
 
-class Answer:
+class Response:
     def __init__(self, got: http.client.HTTPResponse):
         self.status = got.status
         self.all = [(name.lower(), value) for name, value in got.getheaders()]
@@ -60,25 +60,25 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(
+def send_request(
     port: int, target: str, method: str = "GET", body: bytes | None = None, source: str = "127.0.0.1", **headers: str
-) -> Answer:
+) -> Response:
     if port == HTTPS:
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", port, timeout=60, context=context(), source_address=(source, 0)
+            "127.0.0.1", port, timeout=60, context=build_context(), source_address=(source, 0)
         )
     else:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(source, 0))
     sent = {"Host": HOST, **{name.replace("_", "-"): value for name, value in headers.items()}}
     connection.request(method, target, body, sent)
     try:
-        return Answer(connection.getresponse())
+        return Response(connection.getresponse())
     finally:
         connection.close()
 
 
-def exchange(port: int, data: bytes, seconds: float = 60.0) -> tuple[list[int], float]:
-    """Send bytes as they are. The statuses that came back, and after how many seconds the connection was closed."""
+def send_raw(port: int, data: bytes, seconds: float = 60.0) -> tuple[list[int], float]:
+    """Send raw bytes. Return the statuses of the responses, and the seconds until the connection was closed."""
     start = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(data)
@@ -87,20 +87,20 @@ def exchange(port: int, data: bytes, seconds: float = 60.0) -> tuple[list[int], 
             while part := connection.recv(65536):
                 got += part
         except TimeoutError:
-            return statuses(got), seconds
+            return parse_statuses(got), seconds
         except ConnectionResetError:
             pass
-    return statuses(got), time.monotonic() - start
+    return parse_statuses(got), time.monotonic() - start
 
 
-def statuses(got: bytes) -> list[int]:
+def parse_statuses(got: bytes) -> list[int]:
     lines = [line for line in got.split(b"\n") if line.startswith(b"HTTP/1.1 ")]
     return [int(line.split()[1]) for line in lines]
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
-# The application answers what is not below /static/ or /media/ after all; no answer may hold a secret.
+# The application may answer paths outside of /static/ and /media/. No response may contain a secret.
 PATHS = [
     ("/static../.env", 200),
     ("/media../.env", 200),
@@ -133,7 +133,7 @@ PATHS = [
 ]
 SERVED = {"/docs/page.txt"}
 
-# The name of an upload, and the type as which browsers may show it. What has none is downloaded.
+# The names of uploads and the types that browsers may show. Uploads without a type are downloaded.
 UPLOADS = [
     ("page.html", None),
     ("page.HTML", None),
@@ -156,39 +156,47 @@ def files() -> None:
         for target, status in PATHS:
             if target.startswith("/docs") and port == PLAIN:
                 continue
-            got = ask(port, target)
-            check(f"{port} GET {target}", got.status, status)
+            got = send_request(port, target)
+            compare(f"{port} GET {target}", got.status, status)
             own = status == 200 and target not in SERVED
-            check(f"{port} GET {target}: who answers", got.headers.get("x-application"), "yes" if own else None)
-            check(f"{port} GET {target}: a secret", b"SECRET" in got.body or b"root:" in got.body, False)
+            compare(f"{port} GET {target}: who answers", got.headers.get("x-application"), "yes" if own else None)
+            compare(f"{port} GET {target}: a secret", b"SECRET" in got.body or b"root:" in got.body, False)
         for name, kind in UPLOADS:
-            got = ask(port, f"/media/{name}")
+            got = send_request(port, f"/media/{name}")
             seen = [got.status, got.headers.get("content-type"), got.headers.get("content-disposition")]
             wanted = [200, kind or "application/octet-stream", None if kind else "attachment"]
-            check(f"{port} upload {name}", seen, wanted)
+            compare(f"{port} upload {name}", seen, wanted)
             seen = [got.headers.get("x-content-type-options"), got.headers.get("content-security-policy")]
-            check(f"{port} upload {name}: protection", seen, ["nosniff", "default-src 'none'; sandbox"])
-            check(f"{port} POST to upload {name}", ask(port, f"/media/{name}", "POST", b"x").status, 405)
+            compare(f"{port} upload {name}: protection", seen, ["nosniff", "default-src 'none'; sandbox"])
+            compare(f"{port} POST to upload {name}", send_request(port, f"/media/{name}", "POST", b"x").status, 405)
 
-    plain = ask(PLAIN, "/static/app.css")
-    check("a static file", (plain.status, plain.body, plain.headers["content-type"]), (200, b"body {}", "text/css"))
-    check("a static file: kept", plain.values("cache-control"), ["max-age=0"])
-    check("a static file: the same", ask(PLAIN, "/static/app.css", If_None_Match=plain.headers["etag"]).status, 304)
-    check("a static file: no type but its own", plain.headers.get("x-content-type-options"), "nosniff")
-    check("a name without a hash", ask(HTTPS, "/static/app.css").values("cache-control"), ["max-age=3600"])
+    plain = send_request(PLAIN, "/static/app.css")
+    compare("a static file", (plain.status, plain.body, plain.headers["content-type"]), (200, b"body {}", "text/css"))
+    compare("a static file: kept", plain.values("cache-control"), ["max-age=0"])
+    compare(
+        "a static file: the same",
+        send_request(PLAIN, "/static/app.css", If_None_Match=plain.headers["etag"]).status,
+        304,
+    )
+    compare("a static file: no type but its own", plain.headers.get("x-content-type-options"), "nosniff")
+    compare("a name without a hash", send_request(HTTPS, "/static/app.css").values("cache-control"), ["max-age=3600"])
     for name in ("app.0123abcd.css", "app-0123456789abcdef.css"):
-        kept = ask(HTTPS, f"/static/{name}").values("cache-control")
-        check(f"a name with a hash: {name}", kept, ["max-age=31536000", "public, immutable"])
-    missing = ask(HTTPS, "/static/gone.0123abcd.css")
-    check("a missing name with a hash", (missing.status, missing.values("cache-control")), (404, []))
+        kept = send_request(HTTPS, f"/static/{name}").values("cache-control")
+        compare(f"a name with a hash: {name}", kept, ["max-age=31536000", "public, immutable"])
+    missing = send_request(HTTPS, "/static/gone.0123abcd.css")
+    compare("a missing name with a hash", (missing.status, missing.values("cache-control")), (404, []))
 
-    zipped = ask(HTTPS, "/static/app.css", Accept_Encoding="gzip")
-    check("a compressed file", (zipped.headers.get("content-encoding"), zipped.body), ("gzip", b"compressed"))
-    check("no compressed file by default", ask(PLAIN, "/static/app.css", Accept_Encoding="gzip").body, b"body {}")
+    zipped = send_request(HTTPS, "/static/app.css", Accept_Encoding="gzip")
+    compare("a compressed file", (zipped.headers.get("content-encoding"), zipped.body), ("gzip", b"compressed"))
+    compare(
+        "no compressed file by default", send_request(PLAIN, "/static/app.css", Accept_Encoding="gzip").body, b"body {}"
+    )
     for port, expected in ((PLAIN, "gzip"), (INNER, None)):
-        got = ask(port, "/large", Accept_Encoding="gzip", source=BALANCER, X_Forwarded_For="198.51.100.90")
-        check(f"{port} a compressed answer", got.headers.get("content-encoding"), expected)
-    check("an answer for who knows no compression", ask(PLAIN, "/large").headers.get("content-encoding"), None)
+        got = send_request(port, "/large", Accept_Encoding="gzip", source=BALANCER, X_Forwarded_For="198.51.100.90")
+        compare(f"{port} a compressed answer", got.headers.get("content-encoding"), expected)
+    compare(
+        "an answer for who knows no compression", send_request(PLAIN, "/large").headers.get("content-encoding"), None
+    )
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -199,35 +207,39 @@ HIDDEN = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 
-def post(*headers: bytes, body: bytes = b"", line: bytes = b"POST / HTTP/1.1", end: bytes = OPEN) -> bytes:
-    """A request after which the connection stays open, so that a second one in its body would be answered, too."""
+def build_request(*headers: bytes, body: bytes = b"", line: bytes = b"POST / HTTP/1.1", end: bytes = OPEN) -> bytes:
+    """Return a request that keeps the connection open, so that a request in its body would get a response."""
     return line + b"\r\nHost: x\r\n" + b"".join(headers) + end + body
 
 
-# What a proxy and an application may read differently. The application must never see /smuggled as a request.
+# Requests that a proxy and an application may parse differently. The application must not get a request for /smuggled.
 SAMPLES = [
-    ("length and chunks", post(b"Content-Length: 6\r\n", CHUNKED, body=b"0\r\n\r\n" + HIDDEN), [400]),
-    ("chunks and length", post(CHUNKED, b"Content-Length: 4\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
-    ("two lengths", post(b"Content-Length: 0\r\nContent-Length: 36\r\n", body=HIDDEN), [400]),
-    ("the same length twice", post(b"Content-Length: 0\r\nContent-Length: 0\r\n", body=HIDDEN), [400]),
-    ("a list of lengths", post(b"Content-Length: 0, 36\r\n", body=HIDDEN), [400]),
-    ("a length with a sign", post(b"Content-Length: +0\r\n", body=HIDDEN), [400]),
-    ("a negative length", post(b"Content-Length: -1\r\n", body=HIDDEN), [400]),
-    ("a hexadecimal length", post(b"Content-Length: 0x24\r\n", body=HIDDEN), [400]),
-    ("a space before the colon", post(b"Content-Length : 36\r\n", body=HIDDEN), [400]),
-    ("a space before the colon of chunks", post(b"Transfer-Encoding : chunked\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
-    ("a folded header", post(b"X: a\r\n Transfer-Encoding: chunked\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
-    ("an unknown coding", post(b"Transfer-Encoding: xchunked\r\n", body=HIDDEN), [501]),
-    ("two codings", post(b"Transfer-Encoding: gzip, chunked\r\n", body=HIDDEN), [501]),
-    ("chunks twice", post(CHUNKED, CHUNKED, body=b"0\r\n\r\n" + HIDDEN), [400]),
-    ("a quoted coding", post(b'Transfer-Encoding: "chunked"\r\n', body=b"0\r\n\r\n" + HIDDEN), [501]),
-    ("chunks in HTTP/1.0", post(CHUNKED, line=b"POST / HTTP/1.0", body=b"0\r\n\r\n" + HIDDEN), [400]),
-    ("a bad size of a chunk", post(CHUNKED, body=b"zz\r\nabc\r\n0\r\n\r\n"), [400]),
-    ("a negative size of a chunk", post(CHUNKED, body=b"-1\r\nabc\r\n0\r\n\r\n"), [400]),
-    ("an endless size of a chunk", post(CHUNKED, body=b"f" * 20 + b"\r\nabc\r\n0\r\n\r\n"), [400, 413]),
-    ("a chunk longer than its size", post(CHUNKED, body=b"1\r\nabc\r\n0\r\n\r\n"), [400]),
-    ("a zero byte in a header", post(b"X: a\0b\r\n"), [400]),
-    ("a carriage return in a header", post(b"X: a\rTransfer-Encoding: chunked\r\n"), [400]),
+    ("length and chunks", build_request(b"Content-Length: 6\r\n", CHUNKED, body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("chunks and length", build_request(CHUNKED, b"Content-Length: 4\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("two lengths", build_request(b"Content-Length: 0\r\nContent-Length: 36\r\n", body=HIDDEN), [400]),
+    ("the same length twice", build_request(b"Content-Length: 0\r\nContent-Length: 0\r\n", body=HIDDEN), [400]),
+    ("a list of lengths", build_request(b"Content-Length: 0, 36\r\n", body=HIDDEN), [400]),
+    ("a length with a sign", build_request(b"Content-Length: +0\r\n", body=HIDDEN), [400]),
+    ("a negative length", build_request(b"Content-Length: -1\r\n", body=HIDDEN), [400]),
+    ("a hexadecimal length", build_request(b"Content-Length: 0x24\r\n", body=HIDDEN), [400]),
+    ("a space before the colon", build_request(b"Content-Length : 36\r\n", body=HIDDEN), [400]),
+    (
+        "a space before the colon of chunks",
+        build_request(b"Transfer-Encoding : chunked\r\n", body=b"0\r\n\r\n" + HIDDEN),
+        [400],
+    ),
+    ("a folded header", build_request(b"X: a\r\n Transfer-Encoding: chunked\r\n", body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("an unknown coding", build_request(b"Transfer-Encoding: xchunked\r\n", body=HIDDEN), [501]),
+    ("two codings", build_request(b"Transfer-Encoding: gzip, chunked\r\n", body=HIDDEN), [501]),
+    ("chunks twice", build_request(CHUNKED, CHUNKED, body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("a quoted coding", build_request(b'Transfer-Encoding: "chunked"\r\n', body=b"0\r\n\r\n" + HIDDEN), [501]),
+    ("chunks in HTTP/1.0", build_request(CHUNKED, line=b"POST / HTTP/1.0", body=b"0\r\n\r\n" + HIDDEN), [400]),
+    ("a bad size of a chunk", build_request(CHUNKED, body=b"zz\r\nabc\r\n0\r\n\r\n"), [400]),
+    ("a negative size of a chunk", build_request(CHUNKED, body=b"-1\r\nabc\r\n0\r\n\r\n"), [400]),
+    ("an endless size of a chunk", build_request(CHUNKED, body=b"f" * 20 + b"\r\nabc\r\n0\r\n\r\n"), [400, 413]),
+    ("a chunk longer than its size", build_request(CHUNKED, body=b"1\r\nabc\r\n0\r\n\r\n"), [400]),
+    ("a zero byte in a header", build_request(b"X: a\0b\r\n"), [400]),
+    ("a carriage return in a header", build_request(b"X: a\rTransfer-Encoding: chunked\r\n"), [400]),
     ("no host", b"GET / HTTP/1.1\r\n" + END, [400]),
     ("two hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n" + END, [400]),
     ("a bad host", b"GET / HTTP/1.1\r\nHost: a/b\r\n" + END, [400]),
@@ -235,22 +247,22 @@ SAMPLES = [
     ("no version", b"GET /smuggled-not\r\n", [None]),
     ("CONNECT", b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n" + END, [405, 400]),
     ("TRACE", b"TRACE / HTTP/1.1\r\nHost: x\r\n" + END, [405]),
-    # Valid, though old-fashioned: read as one request, and passed on in the usual form.
+    # Valid but obsolete: parsed as one request, and passed on in the usual form.
     ("bare line feeds", b"GET /bare HTTP/1.1\nHost: x\nConnection: close\n\n", [200]),
-    ("chunks", post(CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n", end=END), [200]),
-    ("chunks with an extension", post(CHUNKED, body=b"3;a=b\r\nabc\r\n0\r\n\r\n", end=END), [200]),
-    ("a length in two cases", post(b"content-LENGTH: 3\r\n", body=b"abc", end=END), [200]),
+    ("chunks", build_request(CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n", end=END), [200]),
+    ("chunks with an extension", build_request(CHUNKED, body=b"3;a=b\r\nabc\r\n0\r\n\r\n", end=END), [200]),
+    ("a length in two cases", build_request(b"content-LENGTH: 3\r\n", body=b"abc", end=END), [200]),
 ]
 
 
 def requests() -> None:
     for name, data, expected in SAMPLES:
-        found, _seconds = exchange(PLAIN, data)
-        check(f"request with {name}: answers", len(found) <= 1, True)
-        check(f"request with {name}", found[0] if found else None, set(expected))
-    seen = ask(PLAIN, "/requests").json()["requests"]
-    check("requests that were smuggled", [target for target in seen if target == "/smuggled"], [])
-    check("a request with bare line feeds came through", "/bare" in seen, True)
+        found, _seconds = send_raw(PLAIN, data)
+        compare(f"request with {name}: answers", len(found) <= 1, True)
+        compare(f"request with {name}", found[0] if found else None, set(expected))
+    seen = send_request(PLAIN, "/requests").json()["requests"]
+    compare("requests that were smuggled", [target for target in seen if target == "/smuggled"], [])
+    compare("a request with bare line feeds came through", "/bare" in seen, True)
 
     long = b"x" * 9000
     large = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 7000) for number in range(3))
@@ -260,10 +272,10 @@ def requests() -> None:
         ("six headers of 7,000 bytes", b"GET / HTTP/1.1\r\nHost: x\r\n" + large * 2 + END, 400),
         ("a URL of 9,000 bytes", b"GET /" + long + b" HTTP/1.1\r\nHost: x\r\n" + END, 414),
     ]:
-        check(name, exchange(PLAIN, data)[0], [status])
-    check("an answer with a header of 12,000 bytes", ask(PLAIN, "/large-header").status, 200)
+        compare(name, send_raw(PLAIN, data)[0], [status])
+    compare("an answer with a header of 12,000 bytes", send_request(PLAIN, "/large-header").status, 200)
 
-    # The site takes 1,000 bytes, and /upload of the other one 4,000.
+    # The site accepts 1,000 bytes, and /upload of the other site 4,000.
     for port, target, size, status in [
         (PLAIN, "/", 1000, 200),
         (PLAIN, "/", 1001, 413),
@@ -272,32 +284,32 @@ def requests() -> None:
         (HTTPS, "/upload", 4000, 200),
         (HTTPS, "/upload", 4001, 413),
     ]:
-        check(f"{port} POST {target} of {size} bytes", ask(port, target, "POST", b"x" * size).status, status)
+        compare(f"{port} POST {target} of {size} bytes", send_request(port, target, "POST", b"x" * size).status, status)
     chunks = b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\nx\r\n0\r\n\r\n"
-    check("chunks of 1,001 bytes", exchange(PLAIN, post(CHUNKED, body=chunks))[0], [413])
-    check("a length of 1,001 bytes, unsent", exchange(PLAIN, post(b"Content-Length: 1001\r\n"))[0], [413])
+    compare("chunks of 1,001 bytes", send_raw(PLAIN, build_request(CHUNKED, body=chunks))[0], [413])
+    compare("a length of 1,001 bytes, unsent", send_raw(PLAIN, build_request(b"Content-Length: 1001\r\n"))[0], [413])
 
-    # Two seconds for the headers, two between the parts of a body. Whether a 408 is sent is up to Nginx.
+    # Two seconds for the headers, and two between parts of a body. Nginx may send a 408.
     for name, data in [
         ("headers that never end", b"GET / HTTP/1.1\r\nHost: x\r\nX: "),
-        ("a body that never comes", post(b"Content-Length: 10\r\n", body=b"x")),
+        ("a body that never comes", build_request(b"Content-Length: 10\r\n", body=b"x")),
     ]:
-        found, seconds = exchange(PLAIN, data)
-        check(f"{name}: closed", (found in ([], [408]), 1.5 < seconds < 60), (True, True))
+        found, seconds = send_raw(PLAIN, data)
+        compare(f"{name}: closed", (found in ([], [408]), 1.5 < seconds < 60), (True, True))
 
-    got = ask(PLAIN, "/")
-    check("the server's name", got.headers["server"], "nginx")
-    check("the server's name on an error page", b"nginx/" in ask(PLAIN, "/static/missing").body, False)
+    got = send_request(PLAIN, "/")
+    compare("the server's name", got.headers["server"], "nginx")
+    compare("the server's name on an error page", b"nginx/" in send_request(PLAIN, "/static/missing").body, False)
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
 
 
-def handshake(port: int, **settings: object) -> str | None:
-    """The protocol and cipher of a handshake, or None when it is refused."""
+def try_handshake(port: int, **settings: object) -> str | None:
+    """Return the protocol and cipher of a handshake, or None if it is refused."""
     ciphers = settings.pop("ciphers", "ALL:@SECLEVEL=0")
     alpn = settings.pop("alpn", None)
-    client = context(**settings)
+    client = build_context(**settings)
     client.set_ciphers(ciphers)
     if alpn:
         client.set_alpn_protocols(alpn)
@@ -311,8 +323,8 @@ def handshake(port: int, **settings: object) -> str | None:
         return None
 
 
-def lenient_server() -> int:
-    """A server that takes everything, which proves that this client can offer what the site has to refuse."""
+def start_lenient_server() -> int:
+    """Start a server that accepts all protocols, to prove that the client can offer those that the site must refuse."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.minimum_version = ssl.TLSVersion.TLSv1
     server.set_ciphers("ALL:@SECLEVEL=0")
@@ -337,7 +349,7 @@ CIPHERS = ["ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-
 
 
 def tls() -> None:
-    lenient = lenient_server()
+    lenient = start_lenient_server()
     for name, version, accepted in [
         ("TLSv1", V1, False),
         ("TLSv1.1", V11, False),
@@ -345,38 +357,42 @@ def tls() -> None:
         ("TLSv1.3", V13, True),
     ]:
         offered = {"minimum_version": version, "maximum_version": version}
-        check(f"{name}, offered", (handshake(lenient, **offered) or "").split(" ")[0], name)
-        check(f"{name}, accepted", (handshake(HTTPS, **offered) or " ").split(" ")[0], name if accepted else "")
+        compare(f"{name}, offered", (try_handshake(lenient, **offered) or "").split(" ")[0], name)
+        compare(f"{name}, accepted", (try_handshake(HTTPS, **offered) or " ").split(" ")[0], name if accepted else "")
     for cipher in REFUSED_CIPHERS + CIPHERS:
         offered = {"minimum_version": V12, "maximum_version": V12, "ciphers": f"{cipher}:@SECLEVEL=0"}
-        check(f"{cipher}, offered", handshake(lenient, **offered), f"TLSv1.2 {cipher}")
-        check(f"{cipher}, accepted", handshake(HTTPS, **offered), f"TLSv1.2 {cipher}" if cipher in CIPHERS else None)
-    check("HTTP/2", handshake(HTTPS, alpn=["h2", "http/1.1"]), "h2")
-    check("HTTP/1.1", handshake(HTTPS, alpn=["http/1.1"]), "http/1.1")
+        compare(f"{cipher}, offered", try_handshake(lenient, **offered), f"TLSv1.2 {cipher}")
+        compare(
+            f"{cipher}, accepted", try_handshake(HTTPS, **offered), f"TLSv1.2 {cipher}" if cipher in CIPHERS else None
+        )
+    compare("HTTP/2", try_handshake(HTTPS, alpn=["h2", "http/1.1"]), "h2")
+    compare("HTTP/1.1", try_handshake(HTTPS, alpn=["http/1.1"]), "http/1.1")
 
     hsts = "max-age=63072000; includeSubDomains"
     for target, status in [("/", 200), ("/static/app.css", 200), ("/static/missing", 404), ("/media/a.txt", 200)]:
-        got = ask(HTTPS, target)
-        check(f"HSTS of {target}", (got.status, got.values("strict-transport-security")), (status, [hsts]))
+        got = send_request(HTTPS, target)
+        compare(f"HSTS of {target}", (got.status, got.values("strict-transport-security")), (status, [hsts]))
     for method in ("GET", "POST"):
-        got = ask(HTTP, "/a%20b?c=d", method)
-        check(f"{method} over HTTP", (got.status, got.headers.get("location")), (301, f"https://{HOST}/a%20b?c=d"))
-        check(f"{method} over HTTP: HSTS", got.values("strict-transport-security"), [])
-    check("an upload over HTTP", ask(HTTP, "/media/page.html").status, 301)
+        got = send_request(HTTP, "/a%20b?c=d", method)
+        compare(f"{method} over HTTP", (got.status, got.headers.get("location")), (301, f"https://{HOST}/a%20b?c=d"))
+        compare(f"{method} over HTTP: HSTS", got.values("strict-transport-security"), [])
+    compare("an upload over HTTP", send_request(HTTP, "/media/page.html").status, 301)
     challenge = "/.well-known/acme-challenge/"
     for port in (HTTP, HTTPS):
-        got = ask(port, challenge + "token")
-        check(f"{port} ACME", (got.status, got.body, got.headers["content-type"]), (200, b"token.answer", "text/plain"))
+        got = send_request(port, challenge + "token")
+        compare(
+            f"{port} ACME", (got.status, got.body, got.headers["content-type"]), (200, b"token.answer", "text/plain")
+        )
         for name, status in [
             ("missing", 404),
             ("", 403),
             ("link", 403),
             ("../../secret", 301 if port == HTTP else 200),
         ]:
-            got = ask(port, challenge + name)
-            check(f"{port} ACME {name}", (got.status, b"SECRET" in got.body), (status, False))
-    got = ask(HTTPS, "/").json()["headers"]
-    check("the application knows of TLS", (got["x-forwarded-proto"], got["host"]), ("https", HOST))
+            got = send_request(port, challenge + name)
+            compare(f"{port} ACME {name}", (got.status, b"SECRET" in got.body), (status, False))
+    got = send_request(HTTPS, "/").json()["headers"]
+    compare("the application knows of TLS", (got["x-forwarded-proto"], got["host"]), ("https", HOST))
 
 
 # --- the balancer, the rate and the log ------------------------------------------------------------------------------
@@ -397,66 +413,69 @@ def balancer() -> None:
         ("a visitor", INNER, VISITOR, [VISITOR, "http", f"{HOST}:8081", "8081", VISITOR]),
         ("a visitor of the edge", HTTPS, VISITOR, [VISITOR, "https", HOST, "443", VISITOR]),
     ]:
-        got = ask(port, "/", source=source, **CLAIMS).json()["headers"]
+        got = send_request(port, "/", source=source, **CLAIMS).json()["headers"]
         names = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip"]
-        check(f"what {name} says", [got.get(name) for name in names], expected)
-        check(f"what {name} says besides", got.get("forwarded"), None)
-    # Two a minute, and two more at once.
+        compare(f"what {name} says", [got.get(name) for name in names], expected)
+        compare(f"what {name} says besides", got.get("forwarded"), None)
+    # Two requests per minute, with a burst of two.
     for address in ("198.51.100.21", "198.51.100.22"):
-        found = [ask(INNER, "/", source=BALANCER, X_Forwarded_For=address).status for _number in range(5)]
-        check(f"five requests of {address}", found, [200, 200, 200, 429, 429])
-        found = [ask(INNER, "/static/app.css", source=BALANCER, X_Forwarded_For=address).status for _number in range(5)]
-        check(f"five files for {address}", found, [200] * 5)
+        found = [send_request(INNER, "/", source=BALANCER, X_Forwarded_For=address).status for _number in range(5)]
+        compare(f"five requests of {address}", found, [200, 200, 200, 429, 429])
+        found = [
+            send_request(INNER, "/static/app.css", source=BALANCER, X_Forwarded_For=address).status
+            for _number in range(5)
+        ]
+        compare(f"five files for {address}", found, [200] * 5)
 
 
 def log() -> None:
     position = os.path.getsize(LOG)
     agent = 'quote " backslash \\ tab \t end'
-    ask(HTTPS, "/logged?a=%22", User_Agent=agent, Referer="x\\y")
-    ask(HTTPS, "/health")
-    ask(HTTPS, "/health?again")
-    ask(HTTPS, "/health?fail")
-    ask(HTTPS, "/healthy")
-    ask(HTTPS, "/status/live")
-    exchange(HTTP, b'GET / HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: \xff\xfe"\r\n' + END)
+    send_request(HTTPS, "/logged?a=%22", User_Agent=agent, Referer="x\\y")
+    send_request(HTTPS, "/health")
+    send_request(HTTPS, "/health?again")
+    send_request(HTTPS, "/health?fail")
+    send_request(HTTPS, "/healthy")
+    send_request(HTTPS, "/status/live")
+    send_raw(HTTP, b'GET / HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: \xff\xfe"\r\n' + END)
     targets = ["/logged?a=%22", "/health?fail", "/healthy", "/"]
-    # Nginx logs a request after it has answered it. The last one is the last line.
+    # Nginx logs a request after its response. Wait for the last request.
     lines: list[dict] = []
     until = time.monotonic() + 60
     while time.monotonic() < until and not (lines and lines[-1]["uri"] == targets[-1]):
         with open(LOG, "rb") as handle:
             handle.seek(position)
             lines = [json.loads(line) for line in handle.read().decode("utf-8", "replace").splitlines()]
-    check("what is logged", [line["uri"] for line in lines], targets)
-    check("what is logged: statuses", [line["status"] for line in lines], [200, 503, 200, 301])
+    compare("what is logged", [line["uri"] for line in lines], targets)
+    compare("what is logged: statuses", [line["status"] for line in lines], [200, 503, 200, 301])
     first = lines[0]
-    check("what is logged: the agent", (first["user_agent"], first["referer"]), (agent, "x\\y"))
-    check(
+    compare("what is logged: the agent", (first["user_agent"], first["referer"]), (agent, "x\\y"))
+    compare(
         "what is logged: the client", (first["remote_addr"], first["host"], first["method"]), ("127.0.0.1", HOST, "GET")
     )
-    check(
+    compare(
         "what is logged: numbers",
         [type(first[name]) for name in ("status", "bytes_sent", "request_time")],
         [int, int, float],
     )
 
 
-# --- what stays open, and paths of their own -------------------------------------------------------------------------
+# --- open connections, and locations ---------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def connected() -> Iterator[ssl.SSLSocket]:
+def open_tls_connections() -> Iterator[ssl.SSLSocket]:
     with (
         socket.create_connection(("127.0.0.1", HTTPS), timeout=60) as plain,
-        context().wrap_socket(plain, server_hostname=HOST) as secure,
+        build_context().wrap_socket(plain, server_hostname=HOST) as secure,
     ):
         yield secure
 
 
-def websocket(target: str, upgrade: str, pause: float) -> str:
-    """Shake hands and send two texts. What became of it: "echo", or the status and what the application was sent."""
+def open_websocket(target: str, upgrade: str, pause: float) -> str:
+    """Send a WebSocket handshake and two texts. Return "echo", or the status and the request that was passed on."""
     key = base64.b64encode(os.urandom(16)).decode()
-    with connected() as connection:
+    with open_tls_connections() as connection:
         connection.sendall(
             f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
@@ -476,21 +495,21 @@ def websocket(target: str, upgrade: str, pause: float) -> str:
 
 
 def open_connections() -> None:
-    # Elsewhere the application may be silent for three seconds.
-    check("a slow answer", ask(HTTPS, "/silent?seconds=20").status, 504)
-    check("a slow answer where one is expected", ask(HTTPS, "/slow/?seconds=4").status, 200)
-    check("a WebSocket, silent for four seconds", websocket("/ws", "websocket", 4), "echo")
-    check("a WebSocket elsewhere", websocket("/other", "websocket", 0), "200 None close")
-    check("another protocol", websocket("/ws", "h2c", 0), "200 None close")
-    with connected() as connection:
+    # At other URLs, the application may be silent for three seconds.
+    compare("a slow answer", send_request(HTTPS, "/silent?seconds=20").status, 504)
+    compare("a slow answer where one is expected", send_request(HTTPS, "/slow/?seconds=4").status, 200)
+    compare("a WebSocket, silent for four seconds", open_websocket("/ws", "websocket", 4), "echo")
+    compare("a WebSocket elsewhere", open_websocket("/other", "websocket", 0), "200 None close")
+    compare("another protocol", open_websocket("/ws", "h2c", 0), "200 None close")
+    with open_tls_connections() as connection:
         connection.sendall(f"GET /events HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
         got = b""
         while b"data: one" not in got:
             got += connection.recv(65536)
-        check("the first event does not wait for the second", b"data: two" in got, False)
+        compare("the first event does not wait for the second", b"data: two" in got, False)
         while part := connection.recv(65536):
             got += part
-        check("the second event comes", b"data: two" in got, True)
+        compare("the second event comes", b"data: two" in got, True)
 
 
 def locations() -> None:
@@ -502,15 +521,15 @@ def locations() -> None:
         ("without a password", "127.0.0.1", {}, 401),
         ("from elsewhere", VISITOR, {"Authorization": password}, 403),
     ]:
-        check(f"/admin/ {name}", ask(HTTPS, "/admin/x", source=source, **headers).status, status)
-    got = ask(HTTPS, "/old")
-    check("/old", (got.status, got.headers.get("location")), (301, "https://example.org/new?a=b"))
-    check("/older", ask(HTTPS, "/older").status, 200)
-    check("/extra", ask(HTTPS, "/extra").body, b"the extra")
-    # What another role manages is served beside it.
+        compare(f"/admin/ {name}", send_request(HTTPS, "/admin/x", source=source, **headers).status, status)
+    got = send_request(HTTPS, "/old")
+    compare("/old", (got.status, got.headers.get("location")), (301, "https://example.org/new?a=b"))
+    compare("/older", send_request(HTTPS, "/older").status, 200)
+    compare("/extra", send_request(HTTPS, "/extra").body, b"the extra")
+    # The site of another role is served too.
     connection = http.client.HTTPConnection("127.0.0.1", HTTP, timeout=60)
     connection.request("GET", "/", headers={"Host": "neighbour.example.org"})
-    check("the neighbour", connection.getresponse().read(), b"the neighbour")
+    compare("the neighbour", connection.getresponse().read(), b"the neighbour")
 
 
 PARTS = {

@@ -39,7 +39,10 @@ COMMAND = re.compile(
 # Values of variables are shown as ….
 MESSAGES = {
     # release_activate: the log of what failed
-    "journalctl --unit=… --since=@…": ("molecule/rejected/tasks/reject.yml", "Read the log that the message names"),
+    "journalctl --unit=… --since=@…": (
+        "molecule/rejected/tasks/reject.yml",
+        "Run the journalctl command of the message",
+    ),
     # Commands for the user after a run
     "-e release_adopt=true to keep it beside the releases": (
         "molecule/lifecycle/tasks/adoption.yml",

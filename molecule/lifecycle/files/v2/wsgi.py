@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-# Only the dependencies of this release have it.
+# Only this release has this dependency.
 import humanize
 from demo import create_app
 

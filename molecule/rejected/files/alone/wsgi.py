@@ -11,7 +11,7 @@ from demo import create_app
 
 app = create_app()
 
-# Its scheduler may run once per host, so that this release can't start while another process of it runs.
+# Its scheduler may run once per host, so this release cannot start while another process of it runs.
 scheduler = os.open("instance/scheduler.lock", os.O_RDWR | os.O_CREAT, 0o644)
 try:
     fcntl.flock(scheduler, fcntl.LOCK_EX | fcntl.LOCK_NB)

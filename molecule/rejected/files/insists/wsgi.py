@@ -12,7 +12,7 @@ healthy = app.view_functions["health.health"]
 
 
 def health():
-    # Insists on HTTPS.
+    # Requires HTTPS.
     if not request.is_secure:
         return redirect(request.url.replace("http:", "https:"), 301)
     return healthy()

@@ -12,7 +12,7 @@ healthy = app.view_functions["health.health"]
 
 
 def health():
-    # Gunicorn's own request, unlike the one that is made within the candidate, has a connection.
+    # Unlike the request inside the candidate, Gunicorn's request has a connection.
     if "gunicorn.socket" in request.environ:
         raise RuntimeError("this release can't read from a socket")
     return healthy()

@@ -1,4 +1,4 @@
-"""Tell, as JSON, what an application's host looks like from outside and inside: look.py ROOT SERVICE URL."""
+"""Print the state of an application and its host as JSON: look.py ROOT SERVICE URL."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import urllib.request
 from pathlib import Path
 
 
-def fetch(path: str) -> bytes | None:
-    """What a visitor gets; None when it is not a page."""
+def fetch_page(path: str) -> bytes | None:
+    """Return the body of a page, or None after an error."""
     try:
         with urllib.request.urlopen(URL + path, timeout=60) as response:
             return response.read()
@@ -24,23 +24,23 @@ def fetch(path: str) -> bytes | None:
         return None
 
 
-def digest(data: bytes) -> str:
+def compute_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read(path: Path) -> bytes | None:
+def read_file(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def process() -> dict:
-    """The service's main process: its number, its directory and the environment that it runs in."""
-    said = subprocess.run(
+def read_process() -> dict:
+    """Return the PID, the working directory and the virtual environment of the service's main process."""
+    result = subprocess.run(
         ["systemctl", "show", SERVICE, "--property=MainPID,ActiveState"], capture_output=True, text=True, check=True
     )
-    unit = dict(line.split("=", 1) for line in said.stdout.splitlines())
+    unit = dict(line.split("=", 1) for line in result.stdout.splitlines())
     found = {"state": unit["ActiveState"], "pid": int(unit["MainPID"])}
     if found["pid"]:
-        # A container's root may not look into other users' processes, but they themselves may.
+        # In a container, root may lack the permission to read other users' processes.
         place = os.stat(f"/proc/{found['pid']}")
         owner = {"user": place.st_uid, "group": place.st_gid, "extra_groups": []}
         readlink = ["readlink", f"/proc/{found['pid']}/cwd"]
@@ -51,18 +51,18 @@ def process() -> dict:
     return found
 
 
-def packages(prefix: str) -> dict[str, str]:
-    """Names and versions of what is installed in an environment."""
+def list_packages(prefix: str) -> dict[str, str]:
+    """Return the names and versions of the packages in a virtual environment."""
     found = glob.glob(f"{prefix}/lib/python*/site-packages/*.dist-info")
     return dict(os.path.basename(path)[: -len(".dist-info")].lower().split("-", 1) for path in found)
 
 
-def data() -> dict:
-    """What no deploy may change."""
+def read_data() -> dict:
+    """Return the data, which no deploy may change."""
     shared, env = ROOT / "shared", ROOT / "shared/.env"
     found = {
         "env": [env.stat().st_uid, env.stat().st_gid, oct(env.stat().st_mode)],
-        "media": {path.name: digest(path.read_bytes()) for path in sorted((shared / "media").iterdir())},
+        "media": {path.name: compute_digest(path.read_bytes()) for path in sorted((shared / "media").iterdir())},
         "logs": {path.name: path.stat().st_ino for path in sorted((shared / "logs").iterdir())},
         "rows": [],
     }
@@ -74,16 +74,16 @@ def data() -> dict:
     return found
 
 
-def listed(path: Path) -> list[str]:
+def list_directory(path: Path) -> list[str]:
     return sorted(os.listdir(path)) if path.is_dir() else []
 
 
 def main() -> dict:
     state = ROOT / ".deploy"
     records = {path.stem: json.loads(path.read_bytes()) for path in sorted(state.glob("releases/*.json"))}
-    log, found = read(state / "activations.log"), process()
+    log, found = read_file(state / "activations.log"), read_process()
     live = os.path.islink(ROOT / "app") and found["state"] == "active"
-    info = json.loads(fetch("/info") or "null") if live else None
+    info = json.loads(fetch_page("/info") or "null") if live else None
     return {
         "app": os.readlink(ROOT / "app") if os.path.islink(ROOT / "app") else None,
         "next": os.path.lexists(ROOT / "next"),
@@ -95,16 +95,18 @@ def main() -> dict:
         "venv": os.path.realpath(ROOT / "venv"),
         "process": found,
         "info": info,
-        "page": (fetch("/") or b"").decode() if live else None,
-        "packages": packages(info["prefix"]) if info else {},
-        "static": [name for name in listed(ROOT / "shared/static") if fetch(f"/static/{name}") is not None],
-        "css": (fetch("/static/demo.css") or b"").decode().rpartition("/*")[2].strip(" */\n"),
-        "build": (fetch("/static/build.txt") or b"").decode().split(),
-        "data": data(),
-        "env": digest((ROOT / "shared/.env").read_bytes()),
-        "migrations": (read(ROOT / "shared/instance/migrations") or b"").decode().splitlines(),
-        "releases": listed(ROOT / "releases"),
-        "venvs": [name for name in listed(ROOT / "venvs") if not name.startswith(".")],
+        "page": (fetch_page("/") or b"").decode() if live else None,
+        "packages": list_packages(info["prefix"]) if info else {},
+        "static": [
+            name for name in list_directory(ROOT / "shared/static") if fetch_page(f"/static/{name}") is not None
+        ],
+        "css": (fetch_page("/static/demo.css") or b"").decode().rpartition("/*")[2].strip(" */\n"),
+        "build": (fetch_page("/static/build.txt") or b"").decode().split(),
+        "data": read_data(),
+        "env": compute_digest((ROOT / "shared/.env").read_bytes()),
+        "migrations": (read_file(ROOT / "shared/instance/migrations") or b"").decode().splitlines(),
+        "releases": list_directory(ROOT / "releases"),
+        "venvs": [name for name in list_directory(ROOT / "venvs") if not name.startswith(".")],
         "states": {name: record["state"] for name, record in records.items()},
         "reasons": {name: record.get("reason", "") for name, record in records.items()},
         "story": [

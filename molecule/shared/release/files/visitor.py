@@ -1,4 +1,4 @@
-"""Visit a site over and over until a file appears, and print, as JSON, what answered: visitor.py URL STOP_FILE.
+"""Request a site until a file appears, and print the responses as JSON: visitor.py URL STOP_FILE.
 
 The file STOP_FILE.visited appears after the first visit; the last visit begins after STOP_FILE has appeared.
 """
@@ -18,7 +18,7 @@ last = False
 while not last:
     last = os.path.exists(stop)
     try:
-        # No retries and no kept connections: one failure is one visitor who saw it.
+        # No retries and no persistent connections: each failure counts.
         with urllib.request.urlopen(url, timeout=60) as response:
             answers[json.load(response)["release"]] += 1
     except (OSError, ValueError, KeyError) as error:

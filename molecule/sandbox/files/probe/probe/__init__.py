@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An application whose every page does one thing, and answers 200 only if that is what has to happen."""
+"""An application with a page for each probe, which answers 200 if the result is as expected."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def create_app() -> Flask:
     @app.get("/<any(needed, forbidden):kind>/<name>")
     def probe(kind: str, name: str):
         try:
-            return {"saw": PROBES[kind][name]()}
+            return {"result": PROBES[kind][name]()}
         except Exception:
             return traceback.format_exc(), 500
 
     @app.get("/story")
-    def tell():
-        return story.tell()
+    def describe():
+        return story.describe_process()
 
     @app.get("/migrated")
     def migrated():

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an application must not be able to do. Each probe raises if it could, or was stopped by something else."""
+"""Operations that the sandbox must deny. A probe raises if its operation succeeds or fails for another reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(os.environ["PROBE_ROOT"])
 OTHER = Path(os.environ["PROBE_OTHER_ROOT"])
 LIBC = ctypes.CDLL(None, use_errno=True)
 
-# Refused by a mode, by the sandbox's view of the file system, by its filter of system calls, by its address families.
+# Errors of modes, of the sandbox's file system, of its system call filter, and of its address families.
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -37,7 +37,7 @@ def refused(what: Callable[[], object], *numbers: int) -> str:
 
 
 def call(name: str, *arguments: object) -> int:
-    """A function of the C library."""
+    """Call a function of the C library."""
     ctypes.set_errno(0)
     result = getattr(LIBC, name)(*arguments)
     if result == -1:
@@ -47,7 +47,7 @@ def call(name: str, *arguments: object) -> int:
 
 def write(path: Path) -> Callable[[], object]:
     def attempt() -> object:
-        # Neither made nor shortened when it works after all.
+        # Do not create or truncate the file if the operation succeeds.
         return os.close(os.open(path, os.O_WRONLY)) if path.is_file() else path.joinpath("written-by-probe").touch()
 
     return attempt
@@ -70,7 +70,7 @@ def writes_to_static_files() -> str:
 
 
 def writes_to_the_system() -> str:
-    # The administrator left these open to everybody: it is the sandbox that refuses.
+    # These directories are world-writable. Only the sandbox denies access.
     opened = [
         refused(write(Path(path)), errno.EROFS)
         for path in ("/etc/probe-open", "/var/lib/probe-open", "/srv/probe-open")
@@ -96,7 +96,7 @@ def connects_to_the_other_application() -> str:
 
 
 def reads_homes() -> str:
-    # The file in /home is readable by everybody.
+    # The file in /home is world-readable.
     return " ".join(
         refused(what, errno.EACCES, errno.ENOENT)
         for what in (
@@ -141,13 +141,13 @@ def unshares() -> str:
 
 
 def traces() -> str:
-    """The system calls of debuggers on its own arbiter, which has its user."""
+    """Use a debugger's system calls on the Gunicorn arbiter, which has the same user."""
     attach = 16
     return refused(lambda: call("ptrace", attach, os.getppid(), None, None), errno.EPERM)
 
 
 def reads_memory_of_processes() -> str:
-    """The system calls that need no debugger's rights on a process of the same user, as a worker of Nginx may be."""
+    """Use system calls that read the memory of other processes of the same user, without a debugger's privileges."""
     names = ("process_vm_readv", "process_vm_writev")
     return "".join(
         refused(lambda name=name: call(name, os.getppid(), None, 0, None, 0, 0), errno.EPERM) for name in names
@@ -217,7 +217,7 @@ def gives_files_away() -> str:
 
 
 def signals_the_other_application() -> str:
-    # With PrivatePIDs=, there is no such process.
+    # With PrivatePIDs=, the process is not visible.
     numbers = (errno.EPERM, errno.ESRCH)
     return refused(lambda: os.kill(int(Path(os.environ["PROBE_OTHER_PID"]).read_text()), signal.SIGCONT), *numbers)
 

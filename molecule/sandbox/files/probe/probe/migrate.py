@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A migration: writes to the database in a shared path with what the service has, in the service's sandbox."""
+"""A migration that writes to the database in a shared path, in the service's sandbox."""
 
 from __future__ import annotations
 

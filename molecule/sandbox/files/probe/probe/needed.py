@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an application needs. Each probe raises unless it worked."""
+"""Operations that applications need. A probe raises if its operation fails."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(condition: object, *seen: object) -> None:
 
 
 def credential() -> str:
-    """The digest of a secret that only systemd gives: no application without it, here or in a migration."""
+    """Return the digest of a credential from systemd, which the application and its migration require."""
     secret = Path(os.environ["CREDENTIALS_DIRECTORY"], "token").read_bytes()
     check(secret, "the credential is empty")
     return hashlib.sha256(secret).hexdigest()
@@ -56,7 +56,7 @@ def credentials_are_its_own() -> str:
 
 
 def environment() -> str:
-    """Programs of its packages, a home that it may write to, and output that is seen at once."""
+    """Check programs of packages, a writable home directory, and unbuffered output."""
     check(os.environ["VIRTUAL_ENV"] == os.path.realpath(sys.prefix), os.environ["VIRTUAL_ENV"])
     said = subprocess.run(["gunicorn", "--version"], check=True, capture_output=True, text=True).stdout
     cache = Path.home() / ".cache/probe"
@@ -99,7 +99,7 @@ def encryption() -> str:
 
 
 def postgresql() -> str:
-    """The driver's own library gets as far as a server that is not there."""
+    """Check that the driver's library tries to connect to a server."""
     try:
         psycopg.connect("host=127.0.0.1 port=1 dbname=probe connect_timeout=3")
     except psycopg.OperationalError as error:
@@ -132,7 +132,7 @@ def outgoing_http() -> str:
 
 
 def outgoing_https() -> str:
-    """A server of its own on a local port, with a certificate made on the spot."""
+    """Request a local test server with a new certificate."""
     with tempfile.TemporaryDirectory() as directory:
         certificate, key = make_certificate(directory)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -194,7 +194,7 @@ def media() -> str:
 
 
 def upload(name: str, data: bytes) -> str:
-    """In a directory of its own, as applications sort their uploads."""
+    """Save an upload in a subdirectory."""
     path = SHARED / "media" / "uploads" / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
@@ -215,7 +215,7 @@ def run_directory() -> str:
 
 
 def elsewhere() -> str:
-    """Where gunicorn_systemd_read_write_paths lets it write."""
+    """Write below gunicorn_systemd_read_write_paths."""
     path = Path(os.environ["PROBE_ELSEWHERE"], ROOT.name)
     path.write_text("kept")
     return str(path)
@@ -254,7 +254,7 @@ def processes() -> str:
 
 
 def foreign_functions() -> str:
-    """A callback from C into Python."""
+    """Call a Python function from C."""
     values = (ctypes.c_int * 3)(3, 1, 2)
     kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))
     ctypes.CDLL(None).qsort(values, 3, ctypes.sizeof(ctypes.c_int), kind(lambda one, two: one[0] - two[0]))
@@ -269,7 +269,7 @@ def priorities() -> str:
 
 
 def times() -> str:
-    """The time of a file may be set by its owner."""
+    """Set the time of a file as its owner."""
     path = SHARED / "media" / "times"
     path.touch()
     os.utime(path, (1, 1))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the application says about itself."""
+"""Information about the application's process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 
-def tell() -> dict:
-    # To both streams, to be found in the journal.
+def describe_process() -> dict:
+    # Write to both streams, for the journal.
     print("told on stdout", flush=True)
     print("told on stderr", file=sys.stderr, flush=True)
     umask = os.umask(0)

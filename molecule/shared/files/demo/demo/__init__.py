@@ -15,7 +15,7 @@ from demo.settings import Settings, Unavailable
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the application; without settings they are read from the environment."""
+    """Return the application. By default, settings are read from environment variables."""
     settings = settings or Settings.from_environment()
     app = Flask("demo", static_folder=str(settings.root / "static"), static_url_path="/static")
     app.config.update(MAX_CONTENT_LENGTH=settings.max_upload_bytes, MAX_FORM_MEMORY_SIZE=64 * 1024)
@@ -47,7 +47,7 @@ def init_db() -> None:
 
 
 def refuse_foreign_forms() -> None:
-    """Accept forms from this site's own pages only.
+    """Accept forms only from pages of this site.
 
     Ports are left out of the comparison: behind a forwarded port, Nginx may not know the one that the browser uses.
     """
@@ -59,7 +59,7 @@ def refuse_foreign_forms() -> None:
 
 
 def add_headers(response):
-    # Static files and media are served by Nginx: this header says that the application answered.
+    # The header shows that the application responded, and not Nginx, which serves static files and media.
     response.headers["X-Demo-Release"] = current_app.extensions["demo"].release
     response.headers.setdefault("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")

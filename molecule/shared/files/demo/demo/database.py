@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS entry (
 
 
 def connection() -> sqlite3.Connection:
-    """The request's own connection, opened when first needed."""
+    """Return the connection of this request, which is opened at its first use."""
     if "database" not in g:
         g.database = connect(current_app.extensions["demo"].database_path)
     return g.database
@@ -38,7 +38,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
     if not path.parent.is_dir():
         raise Unavailable(f"There is no database: the directory {path.parent} does not exist.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        # SQLite keeps its journal beside the database, so the directory counts as well.
+        # SQLite creates its journal in the directory of the database, which must be writable too.
         raise Unavailable(f"The database's directory {path.parent} is not writable for the user {user_name()}.")
     try:
         database = sqlite3.connect(path, timeout=5)
@@ -56,10 +56,10 @@ def close(_error: BaseException | None = None) -> None:
 
 
 def check() -> None:
-    """Raise Unavailable unless an entry could be written now."""
+    """Raise Unavailable if the database is not writable."""
     database = connection()
     try:
-        # Deletes nothing, but needs what every change needs: the lock, and a file that may be written.
+        # Deletes no entry, but requires the lock and a writable file.
         database.execute("DELETE FROM entry WHERE id IS NULL")
         database.rollback()
     except sqlite3.Error as error:

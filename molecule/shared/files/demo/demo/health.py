@@ -14,7 +14,7 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/health")
 def health():
-    """200 when everything that is configured can be written, 503 with the reason when not."""
+    """Return 200 if all configured storage is writable, or 503 with the reason."""
     settings = current_app.extensions["demo"]
     parts = {"database": "not configured", "media": "not configured"}
     healthy = True

@@ -18,7 +18,7 @@ blueprint = Blueprint("media", __name__)
 
 
 def directory() -> Path:
-    """Where uploads go; Nginx serves it as /media/."""
+    """Return the directory of uploads, which Nginx serves as /media/."""
     path = current_app.extensions["demo"].media_root
     if path is None:
         raise Unavailable("There is no place for uploads: set MEDIA_ROOT to a directory that the service may write.")
@@ -55,11 +55,11 @@ def upload():
 
 
 def save(sent: FileStorage, place: Path, name: str) -> str:
-    """Keep the upload under a free name; it appears there complete or not at all."""
+    """Save an upload atomically under an unused name."""
     partial = place / f".upload-{secrets.token_hex(8)}"
     stem, suffix = Path(name).stem[:80], Path(name).suffix[:20]
     try:
-        # Not tempfile, whose files are private: the service's umask decides, so that Nginx can read the result.
+        # Files of tempfile are private. With the service's umask, Nginx can read this one.
         with open(partial, "xb") as stream:
             sent.save(stream)
         for number in range(1, 1000):

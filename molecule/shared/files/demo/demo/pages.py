@@ -21,7 +21,7 @@ LONGEST_PAUSE = 60
 
 
 def facts() -> dict:
-    """What this worker is, for the front page and for tests."""
+    """Return information about this worker, for the front page and for tests."""
     settings = current_app.extensions["demo"]
     return {
         "release": settings.release,
@@ -65,7 +65,7 @@ def info():
 
 @blueprint.get("/slow")
 def slow():
-    """Answer late, as requests do that are still under way when a release changes."""
+    """Respond late, to test requests in progress during an activation."""
     seconds = request.args.get("seconds", 1.0, type=float)
     if not 0 <= seconds <= LONGEST_PAUSE:
         abort(400, f"seconds must be between 0 and {LONGEST_PAUSE}.")

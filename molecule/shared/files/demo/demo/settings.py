@@ -16,7 +16,7 @@ SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "KEY")
 
 
 class Unavailable(Exception):
-    """A part of the application can't work here; the message says what is missing and what to do."""
+    """A part of the application is not available. The message names the cause and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, root: Path | None = None) -> Settings:
         environment = os.environ if environment is None else environment
-        # Resolved once, at the start: this process stays with its release when the link moves on.
+        # Resolved at the start, so that the process keeps its release when the link changes.
         root = (root or Path(__file__).parent.parent).resolve()
         return cls(
             root=root,
@@ -48,12 +48,12 @@ class Settings:
 
 
 def may_be_shown(name: str) -> bool:
-    """Values of DEMO_* variables are shown, unless the name sounds like a secret."""
+    """Return whether the value of a DEMO_* variable may be shown. Names of secrets may not."""
     return name.startswith(ECHO_PREFIX) and not any(word in name for word in SECRET_WORDS)
 
 
 def shared_directory(root: Path) -> Path:
-    """The directory beside releases/, when the application lies in releases/<release>."""
+    """Return the shared directory of an application in releases/<release>."""
     return root.parent.parent / "shared"
 
 

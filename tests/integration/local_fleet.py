@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run the playbooks on a fleet of local directories.
 
-In a copy of the collection, processes and virtual environments are left out: an activation swaps the link `app` and
-records it, unless the host's file `rejects` names the release. All else is as it is.
+A copy of the collection runs without processes and virtual environments: an activation swaps the link `app` and records
+it, unless the host's file `rejects` names the release.
 """
 
 from __future__ import annotations
