@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import containers
+import docker_hosts
 import pytest
 from build import image
 from environment import ROOT
@@ -83,12 +83,12 @@ class User:
 
 @contextlib.contextmanager
 def servers(*images: str) -> Iterator[dict[str, str]]:
-    containers = [containers.start(image) for image in images]
+    containers = [docker_hosts.start(image) for image in images]
     try:
         yield {f"web{number}.example.org": container for number, container in enumerate(containers, 1)}
     finally:
         for container in containers:
-            containers.remove(container)
+            docker_hosts.remove(container)
 
 
 def steps(text: str) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import containers
+import docker_hosts
 import pytest
-from build import PULLED, SUITES, build_images, missing
+from build import PULLED, SUITES, build_images, explain_missing
 from environment import ROOT, docker
 
 from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL, snapshot
@@ -63,10 +63,10 @@ def host(requires_docker, platform):
     """A host with ansible-test and the collection: it is its own controller. ansible-test asks for ssh-keygen, too."""
     require("docker", "git")
     if platform in PULLED:
-        if missing(platform):
-            pytest.skip(missing(platform))
+        if explain_missing(platform):
+            pytest.skip(explain_missing(platform))
         build_images(platform)
-    container = containers.start(snapshot(platform, ANSIBLE))
+    container = docker_hosts.start(snapshot(platform, ANSIBLE))
     docker("exec", container, "sh", "-euc", PREPARE)
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "galaxy.yml", "meta", "plugins",
@@ -78,7 +78,7 @@ def host(requires_docker, platform):
     unpack = ["docker", "exec", "--interactive", container, "tar", "--extract", f"--directory={TREE}"]
     subprocess.run(unpack, input=tar.stdout, check=True)
     yield container
-    containers.remove(container)
+    docker_hosts.remove(container)
 
 
 class Report:
