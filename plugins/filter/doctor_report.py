@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, worst
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import finding
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable_data
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_data
 
 # How many packages of a host are named that not all hosts have.
 NAMED = 5
@@ -58,7 +58,7 @@ def summary(counts: Mapping[str, int]) -> str:
 
 def doctor_report(fleet: Mapping) -> dict:
     """Everything that was found, by host and application, and counted. A host may lie about what it has found."""
-    fleet = printable_data(fleet)
+    fleet = escape_data(fleet)
     apps = sorted({app for results in fleet.values() for app in results})
     hosts = {
         host: {app: {key: result[key] for key in TOLD} for app, result in results.items()}

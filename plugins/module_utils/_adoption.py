@@ -42,7 +42,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     read_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, Server
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text
 
 CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
 REQUIREMENTS = ("requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock")
@@ -314,7 +314,7 @@ def _sources(facts: Facts, root: str, found: Plan) -> None:
     """What root would have to read through a link of the old user, and what can't be named to another host."""
     tops = tops_of(facts)
     read = [move.source for move in found.moves] + found.dotenv + found.environment
-    unnamed = [path for path in dict.fromkeys([*tops, *read, *found.exclude]) if printable(path) != path]
+    unnamed = [path for path in dict.fromkeys([*tops, *read, *found.exclude]) if escape_text(path) != path]
     if unnamed:
         found.obstacles.append(
             "Names with control characters, or bytes that are no UTF-8, can't be told apart: "

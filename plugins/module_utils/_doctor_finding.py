@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS
-from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
+from ansible_collections.flaskops.production.plugins.module_utils._text import quote_for_shell
 
 
 class Finding(NamedTuple):
@@ -28,6 +28,6 @@ def finding(kind: str, seen: str, expected: str, path: str = "", **values: objec
     """A finding of this kind, its remedy filled in."""
     found = KINDS[kind]
     # Names may come from visitors, and the remedy may be pasted into root's shell.
-    quoted = {name: shell_quoted(str(value)) for name, value in {"path": path, **values}.items()}
+    quoted = {name: quote_for_shell(str(value)) for name, value in {"path": path, **values}.items()}
     mend = found.mend.format(**quoted)
     return Finding(kind, found.severity, found.title, seen, expected, found.why, mend, path)

@@ -27,7 +27,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     reach,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
+from ansible_collections.flaskops.production.plugins.module_utils._text import quote_for_shell
 
 PREFIX = ".flaskops-static-"
 BLOCK = 1 << 20
@@ -133,7 +133,7 @@ def _target(above: Directory, name: str, owner: int) -> Directory:
         raise ReleaseError(
             f"Static files can't be collected into {path}: it belongs to {user_name(found.st_uid)}, who could redirect "
             "them. If it was a shared path of an earlier release, move it to another name in shared/. If only releases "
-            f"bring files there, give it to root: find -P {shell_quoted(path)} -exec chown -h root:root {{}} +"
+            f"bring files there, give it to root: find -P {quote_for_shell(path)} -exec chown -h root:root {{}} +"
         )
     return above.enter(name)
 

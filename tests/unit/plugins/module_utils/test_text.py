@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _module
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable, printable_data
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_data, escape_text
 
 PLUGINS = Path(_module.__file__).parents[1]
 
@@ -31,13 +31,13 @@ PLUGINS = Path(_module.__file__).parents[1]
     ],
 )
 def test_control_characters_are_escaped(text, shown):
-    assert printable(text) == shown
-    assert printable(shown) == shown
+    assert escape_text(text) == shown
+    assert escape_text(shown) == shown
 
 
 def test_all_strings_in_data_are_escaped():
     data = {"\x1b": ["\x1b", {"a": ("\x1b", 1, None, True)}]}
-    assert printable_data(data) == {r"\x1b": [r"\x1b", {"a": [r"\x1b", 1, None, True]}]}
+    assert escape_data(data) == {r"\x1b": [r"\x1b", {"a": [r"\x1b", 1, None, True]}]}
 
 
 @pytest.mark.parametrize("end", ["exit_json", "fail_json"])
