@@ -81,7 +81,7 @@ class LoadHost:
         docker_hosts.start(image(platform), f"--name={self.name}", f"--hostname={self.name}")
         self.inventory = work / "inventory.json"
 
-    def describe(self, handover: str) -> None:
+    def write_inventory(self, handover: str) -> None:
         application = {
             "ansible_connection": "community.docker.docker",
             "ansible_user": "root",
@@ -156,7 +156,7 @@ def deploy_by_hand(host: LoadHost, kind: str, name: str) -> None:
 
 
 def prepare_guide(host: LoadHost) -> None:
-    host.describe("restart")
+    host.write_inventory("restart")
     host.play("site")
     (host.work / "unit").write_text(GUIDE_UNIT)
     host.run_script(f"systemctl disable --now myapp.socket myapp.service; rm -f {HOME}/run/gunicorn.sock")
@@ -169,7 +169,7 @@ def prepare_guide(host: LoadHost) -> None:
 
 
 def prepare_restart(host: LoadHost) -> None:
-    host.describe("restart")
+    host.write_inventory("restart")
     host.play("site")
 
 
@@ -183,7 +183,7 @@ def prepare_connections(host: LoadHost) -> None:
 
 
 def prepare_overlap(host: LoadHost) -> None:
-    host.describe("overlap")
+    host.write_inventory("overlap")
     host.play("site")
 
 
