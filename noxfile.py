@@ -13,16 +13,16 @@ sys.path.insert(0, "tools")
 from packages import can_install, is_docker_running
 
 nox.needs_version = ">=2025.5.1"
-# nox itself runs in the environment that holds all tools.
+# nox runs in the virtual environment of the tools.
 nox.options.default_venv_backend = "none"
 nox.options.envdir = ".cache/nox"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
 
 SCENARIO = "tests/scenarios/test_scenarios.py::test_scenario"
-# Tests on hosts wait for the network and for services: one more than there are processors keeps them busy.
+# Tests on hosts wait for the network and for services, so one more worker than processors keeps these busy.
 WORKERS = (os.cpu_count() or 1) + 1
-# Each ansible-core that the collection supports: the Python that controls, and Molecule.
+# Each supported ansible-core, with the controller's Python and Molecule.
 CORES = (
     ("3.11", "2.17", "26.6"),
     ("3.11", "2.18", "26.10"),
@@ -30,7 +30,7 @@ CORES = (
     ("3.12", "2.20", "26.10"),
     ("3.12", "2.21", "26.10"),
 )
-# Each Python that a host may have.
+# Each Python that hosts may have.
 PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 
 
@@ -41,7 +41,7 @@ def pytest(session, *arguments, workers=WORKERS):
 
 
 def images(session):
-    # Where there is no Docker, the tests on hosts are skipped.
+    # Without Docker, the tests on hosts are skipped.
     if is_docker_running() or can_install():
         session.run("python", "molecule/shared/image/build.py")
 
@@ -63,7 +63,7 @@ def test_all(session):
 @nox.session(name="test-fast")
 def test_fast(session):
     """Linters that take seconds, and the unit tests whose code has changed."""
-    # Not chosen by testmon, which does not see what a linter reads.
+    # testmon does not detect files that linters read.
     session.run("python", "-m", "pytest", "-q", "tests/checks/test_linters.py::test_quick_linter")
     pytest(session, "--testmon", "tests/unit", workers=0)
 
@@ -104,7 +104,7 @@ def certify(session):
 
 @nox.session
 def scenarios(session):
-    """Each scenario on each platform; those of Ubuntu are skipped where no registry gives their images."""
+    """Each scenario on each platform. Those of Ubuntu are skipped if no registry provides their images."""
     images(session)
     pytest(session, "tests/scenarios", "tests/integration/test_targets.py", "--platforms=all")
 
@@ -112,7 +112,7 @@ def scenarios(session):
 @nox.session(venv_backend="uv")
 @nox.parametrize("python,core,molecule", CORES, ids=[f"core-{row[1]}" for row in CORES])
 def core(session, core, molecule):
-    """The scenario `default` on each Debian, run by one ansible-core."""
+    """The scenario `default` on each Debian, with one ansible-core."""
     packages = [f"ansible-core~={core}.0", f"molecule~={molecule}.0", "molecule-plugins[docker]==26.10.12"]
     session.install(*packages, "pip", "pytest", "pytest-xdist")
     images(session)
@@ -123,7 +123,7 @@ def core(session, core, molecule):
 @nox.session
 @nox.parametrize("version", PYTHONS, ids=PYTHONS)
 def modules(session, version):
-    """The unit tests of the code that runs on hosts, on one Python."""
+    """The unit tests of the code that runs on hosts, with one Python."""
     if not shutil.which(f"python{version}"):
         session.skip(f"Python {version} is not installed")
     tests = ["tests/unit/plugins/modules/", "tests/unit/plugins/module_utils/"]

@@ -33,7 +33,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "molecule/shared/image"))
 
-import containers
+import docker_hosts
 from build import SUITES, build_images, image
 from environment import CACHE, ROOT, docker, fail, print_progress, tool_environment
 from fleet_plot import draw_plot
@@ -122,7 +122,7 @@ class ContainerFleet:
 
 
 def start_container(base: str, name: str) -> None:
-    containers.start(base, f"--name={name}", f"--hostname={name}", f"--label={LABEL}")
+    docker_hosts.start(base, f"--name={name}", f"--hostname={name}", f"--label={LABEL}")
 
 
 def remove_fleet() -> None:

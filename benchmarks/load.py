@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "molecule/shared/image"))
 
-import containers
+import docker_hosts
 from build import SUITES, build_images, image
 from environment import ROOT, docker, fail, print_progress, tool_environment
 from page import format_table, read_ansible_versions, replace_section, today
@@ -78,10 +78,10 @@ class LoadHost:
 
     def __init__(self, platform: str, work: Path) -> None:
         self.name, self.work = f"flaskops-benchmark-load-{os.getpid()}", work
-        containers.start(image(platform), f"--name={self.name}", f"--hostname={self.name}")
+        docker_hosts.start(image(platform), f"--name={self.name}", f"--hostname={self.name}")
         self.inventory = work / "inventory.json"
 
-    def describe(self, handover: str) -> None:
+    def write_inventory(self, handover: str) -> None:
         application = {
             "ansible_connection": "community.docker.docker",
             "ansible_user": "root",
@@ -156,7 +156,7 @@ def deploy_by_hand(host: LoadHost, kind: str, name: str) -> None:
 
 
 def prepare_guide(host: LoadHost) -> None:
-    host.describe("restart")
+    host.write_inventory("restart")
     host.play("site")
     (host.work / "unit").write_text(GUIDE_UNIT)
     host.run_script(f"systemctl disable --now myapp.socket myapp.service; rm -f {HOME}/run/gunicorn.sock")
@@ -169,7 +169,7 @@ def prepare_guide(host: LoadHost) -> None:
 
 
 def prepare_restart(host: LoadHost) -> None:
-    host.describe("restart")
+    host.write_inventory("restart")
     host.play("site")
 
 
@@ -183,7 +183,7 @@ def prepare_connections(host: LoadHost) -> None:
 
 
 def prepare_overlap(host: LoadHost) -> None:
-    host.describe("overlap")
+    host.write_inventory("overlap")
     host.play("site")
 
 
@@ -297,7 +297,7 @@ def main() -> None:
             text = f"{describe_machine(host, options.rate, load_before)}\n\n{results}"
         finally:
             if host:
-                containers.remove(host.name)
+                docker_hosts.remove(host.name)
     print(text)
     for way, report in done.items():
         for kind, part in report["phases"].items():

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
-import containers
+import docker_hosts
 from docker_up import start_docker
 from environment import ROOT, docker, fail, print_progress, tool_environment
 from setup import setup
@@ -65,12 +65,12 @@ def start_host() -> None:
     if not container:
         build_images(PLATFORM)
         print_progress(f"Starting the host {HOST} …")
-        containers.start(
+        docker_hosts.start(
             image(PLATFORM), f"--name={HOST}", f"--hostname={HOST}", f"--publish=127.0.0.1:{find_free_port()}:80"
         )
     elif not container["State"]["Running"]:
         docker("start", HOST)
-        containers.wait_for_boot(HOST)
+        docker_hosts.wait_for_boot(HOST)
 
 
 def get_url() -> str:
@@ -105,7 +105,7 @@ def deploy() -> None:
 
 def destroy() -> None:
     if shutil.which("docker") and inspect_container():
-        containers.remove(HOST)
+        docker_hosts.remove(HOST)
         print_progress(f"Removed {HOST}.")
 
 

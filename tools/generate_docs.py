@@ -114,7 +114,7 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def role_table(document: Path) -> str:
+def format_role_table(document: Path) -> str:
     rows = [
         [format_role_link(role, document), format_markdown(read_argument_spec(role)["short_description"], document)]
         for role in ROLES
@@ -122,7 +122,7 @@ def role_table(document: Path) -> str:
     return format_table(["Role", "Purpose"], rows)
 
 
-def variable_table(document: Path, names: list[str]) -> str:
+def format_variable_table(document: Path, names: list[str]) -> str:
     """Return the table of all variables of the document's role, or a short table of the named variables."""
     if not names:
         rows = []
@@ -162,7 +162,7 @@ def format_findings() -> str:
     return "\n" + "\n".join(parts) + "\n"
 
 
-def sandbox_table() -> str:
+def format_sandbox_table() -> str:
     """Return the table of sandbox directives. The comment above a group of directives is its reason."""
     text = (ROOT / "roles/gunicorn_systemd/vars/main.yml").read_text()
     block = re.search(r"^__gunicorn_systemd_sandbox:\n((?: .*\n)+)", text, re.MULTILINE)[1]
@@ -193,10 +193,10 @@ def format_directive(name: str, value: object) -> list[str]:
 
 def generate_table(kind: str, document: Path, names: list[str]) -> str:
     if kind == "roles":
-        return role_table(document)
+        return format_role_table(document)
     if kind == "sandbox":
-        return sandbox_table()
-    return format_findings() if kind == "findings" else variable_table(document, names)
+        return format_sandbox_table()
+    return format_findings() if kind == "findings" else format_variable_table(document, names)
 
 
 def generate_document(document: Path) -> str:

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Count what a run starts on its hosts.
+"""Count the remote executions of a run.
 
-Results of tasks don't tell: an action may start several modules, copy files, or nothing at all. So each connection is
-wrapped where its commands and transfers pass. The wrapper is put in place before the workers are forked, which inherit
-it and note every call in one file.
+The results of tasks do not show them: an action may execute several modules, copy files, or do nothing. So the methods
+of connections that execute commands and transfer files are wrapped. The workers inherit the wrappers and append each
+call to one file.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ name: remote_executions
 type: aggregate
 short_description: Count the remote executions of a run
 description:
-  - Counts, for each host, the commands that are started on it and the files that are copied to or from it.
-  - What happens on the controller (connection C(local)) is not counted.
+  - Counts the commands that are executed on each host, and the files that are copied to or from it.
+  - Commands on the controller (connection C(local)) are not counted.
 requirements:
   - enable in configuration
 options:
@@ -45,7 +45,7 @@ COUNTED = ("exec_command", "put_file", "fetch_file")
 
 
 class CallbackModule(CallbackBase):
-    """Counts remote executions."""
+    """Count remote executions."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -75,21 +75,21 @@ class CallbackModule(CallbackBase):
 
 
 def wrap_connections(notes: Path) -> None:
-    """Let every connection that is made from now on note what passes through it."""
-    make = ConnectionBase.__init__
+    """Make all new connections record their commands and transfers."""
+    original = ConnectionBase.__init__
 
-    @functools.wraps(make)
-    def make_and_wrap(connection, *arguments, **named) -> None:
-        make(connection, *arguments, **named)
+    @functools.wraps(original)
+    def create_and_wrap(connection, *arguments, **named) -> None:
+        original(connection, *arguments, **named)
         busy: list[str] = []
         for kind in COUNTED:
-            setattr(connection, kind, noting(connection, kind, notes, busy))
+            setattr(connection, kind, wrap_method(connection, kind, notes, busy))
 
-    ConnectionBase.__init__ = make_and_wrap
+    ConnectionBase.__init__ = create_and_wrap
 
 
-def noting(connection: ConnectionBase, kind: str, notes: Path, busy: list[str]):
-    """A method of a connection that notes its calls; not those that it makes itself, as a transfer made of commands."""
+def wrap_method(connection: ConnectionBase, kind: str, notes: Path, busy: list[str]):
+    """Wrap a method of a connection to record its calls, except calls within another recorded method."""
     method = getattr(connection, kind)
 
     @functools.wraps(method)
@@ -98,7 +98,7 @@ def noting(connection: ConnectionBase, kind: str, notes: Path, busy: list[str]):
             return method(*arguments, **named)
         worker = multiprocessing.current_process()
         note = json.dumps([worker._host.name, worker._task.get_name(), kind]) + "\n"
-        # One short write at the end of a file is atomic, whichever worker makes it.
+        # Workers append concurrently. A short write in append mode is atomic.
         with open(notes, "ab", buffering=0) as out:
             out.write(note.encode())
         busy.append(kind)

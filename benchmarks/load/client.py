@@ -1,15 +1,14 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the demo application for pages at a constant rate, and keep what became of every single request.
+"""Send requests to the demo application at a constant rate, and record the result of each request.
 
-Runs on the host itself against its Nginx, with the Python that is there, so that no network is measured. A request is
-sent when its time has come, whatever became of those before it; none is ever repeated. Half of them use kept-alive
-connections, or another share, the others one of their own; 2 % take 1.5 s, and 5 % upload a file through the form.
+Runs on the host against its Nginx, with the host's Python, so that no network is measured. Requests are sent on
+schedule, independently of earlier requests, and are not repeated. By default, half of them use kept-alive connections,
+and the others a new connection. 2 % take 1.5 s, and 5 % upload a file through the form.
 
-Every line that is added to the file of marks begins a phase of that name; the line `end` ends the run, as does the end
-of its time. The file is created before the first request, if it is missing. The first phase is the normal one that the
-others are held against. Prints a summary as JSON.
+Each line that is appended to the file of marks begins a phase of that name. The line `end` ends the run. The file is
+created before the first request if it is missing. The first phase is called "normal". Prints a summary as JSON.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-# As long as Nginx itself waits for the application.
+# Seconds, as in Nginx's timeouts.
 TIMEOUT = 60.0
-# A connection that was idle for longer is not used again; Debian's Nginx closes it after 65 s.
+# Seconds after which an idle connection is not used again. Debian's Nginx closes it after 65 s.
 IDLE = 20.0
-# More than Nginx keeps in memory, so that an upload goes through a file on its way.
+# More than Nginx keeps in memory, so that it writes uploads to a file.
 UPLOAD = b"A line of a file that is long enough.\n" * 640
 EXPECTED = {"page": 200, "health": 200, "slow": 200, "upload": 303}
 QUICK = ("page", "health")
 
 
 @dataclass(frozen=True)
-class Answer:
+class RequestResult:
     start: float  # seconds since the epoch
-    latency: float  # seconds, from the wish to connect to the last byte
+    latency: float  # seconds from the connection attempt to the last byte
     kind: str
     kept_alive: bool
-    result: int | str  # the status, or what went wrong
+    result: int | str  # the status, or an error
     release: str
 
     @property
@@ -54,8 +53,8 @@ class Connection:
         self.reader, self.writer = reader, writer
         self.used = time.monotonic()
 
-    async def ask(self, request: bytes) -> tuple[int, str, bool]:
-        """Send a request and read its whole answer: the status, the release, and whether the connection stays open."""
+    async def send(self, request: bytes) -> tuple[int, str, bool]:
+        """Send a request and read the response. Return (status, release, whether the connection stays open)."""
         self.writer.write(request)
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         status = int(head[0].split()[1])
@@ -64,17 +63,17 @@ class Connection:
         self.used = time.monotonic()
         return status, headers.get("x-demo-release", ""), headers.get("connection") != "close"
 
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         return not self.reader.at_eof() and time.monotonic() - self.used < IDLE
 
 
 class Client:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
-        self.answers: list[Answer] = []
+        self.answers: list[RequestResult] = []
         self.kept: list[Connection] = []
 
-    def request(self, kind: str, number: int, keep: bool) -> bytes:
+    def build_request(self, kind: str, number: int, keep: bool) -> bytes:
         path = {"page": "/", "health": "/health", "slow": "/slow?seconds=1.5", "upload": "/files"}[kind]
         body, extra = b"", ""
         if kind == "upload":
@@ -86,22 +85,22 @@ class Client:
         line = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: {self.host}\r\n"
         return f"{line}Connection: {'keep-alive' if keep else 'close'}\r\n{extra}\r\n".encode() + body
 
-    async def connection(self, keep: bool) -> Connection:
+    async def get_connection(self, keep: bool) -> Connection:
         while keep and self.kept:
             connection = self.kept.pop()
-            if connection.usable():
+            if connection.is_usable():
                 return connection
             connection.writer.close()
         return Connection(*await asyncio.open_connection(self.host, self.port))
 
-    async def send(self, kind: str, number: int, keep: bool) -> None:
-        request = self.request(kind, number, keep)
+    async def send_request(self, kind: str, number: int, keep: bool) -> None:
+        request = self.build_request(kind, number, keep)
         at, start = time.time(), time.perf_counter()
         release, connection = "", None
         try:
             async with asyncio.timeout(TIMEOUT):
-                connection = await self.connection(keep)
-                result, release, stays = await connection.ask(request)
+                connection = await self.get_connection(keep)
+                result, release, stays = await connection.send(request)
             latency = time.perf_counter() - start
             if keep and stays:
                 self.kept.append(connection)
@@ -111,10 +110,10 @@ class Client:
             result = f"{type(error).__name__} {error}".strip()
         if connection:
             connection.writer.close()
-        self.answers.append(Answer(at, latency, kind, keep, result, release))
+        self.answers.append(RequestResult(at, latency, kind, keep, result, release))
 
 
-def kind_of(chance: float) -> str:
+def choose_kind(chance: float) -> str:
     if chance < 0.02:
         return "slow"
     if chance < 0.07:
@@ -126,16 +125,18 @@ def read_marks(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-async def run(
+async def run_requests(
     client: Client, rate: float, seconds: float, kept_alive: float, marks: Path
 ) -> tuple[list[tuple[float, str]], float]:
-    """Send until the time is over or the end is marked. Returns the beginnings of the phases, and the worst delay of a
-    request that was due."""
+    """Send requests until the time is over or the end is marked.
+
+    Return (the start time and name of each phase, the longest delay of a request in seconds).
+    """
     phases = [(time.time(), "normal")]
     seen = len(read_marks(marks))
     marks.touch()
     late, tasks, chance = 0.0, set(), random.Random(1)
-    begin = looked = time.perf_counter()
+    begin = checked = time.perf_counter()
     for number in range(int(rate * seconds)):
         due = begin + number / rate
         wait = due - time.perf_counter()
@@ -143,53 +144,55 @@ async def run(
             await asyncio.sleep(wait)
         now = time.perf_counter()
         late = max(late, now - due)
-        if now - looked > 0.1:
-            looked = now
+        if now - checked > 0.1:
+            checked = now
             names = read_marks(marks)[seen:]
             phases += [(time.time(), name) for name in names[len(phases) - 1 :]]
             if "end" in names:
                 break
-        task = asyncio.create_task(client.send(kind_of(chance.random()), number, chance.random() < kept_alive))
+        task = asyncio.create_task(
+            client.send_request(choose_kind(chance.random()), number, chance.random() < kept_alive)
+        )
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
     return phases, late
 
 
-def percentile(latencies: Iterable[float], share: float) -> float | None:
+def compute_percentile(latencies: Iterable[float], share: float) -> float | None:
     ordered = sorted(latencies)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None
 
 
-def milliseconds(seconds: float | None) -> float | None:
+def to_milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
 
 
-def summary(answers: list[Answer]) -> dict:
-    """What became of the requests. Latencies are those of quick requests that were answered, in milliseconds."""
+def summarize(answers: list[RequestResult]) -> dict:
+    """Summarize requests. Latencies are those of successful quick requests, in milliseconds."""
     quick = [answer.latency for answer in answers if answer.kind in QUICK and not answer.failed]
     failed = [answer.start for answer in answers if answer.failed]
     return {
         "total": len(answers),
         "failed": len(failed),
-        "failing": round(max(failed) - min(failed), 1) if failed else 0,  # seconds from the first one to the last
+        "failing": round(max(failed) - min(failed), 1) if failed else 0,  # seconds from the first failure to the last
         "failures": Counter(f"{answer.kind}: {answer.result}" for answer in answers if answer.failed),
-        "p50": milliseconds(percentile(quick, 0.5)),
-        "p99": milliseconds(percentile(quick, 0.99)),
-        "worst": milliseconds(max(quick, default=None)),
+        "p50": to_milliseconds(compute_percentile(quick, 0.5)),
+        "p99": to_milliseconds(compute_percentile(quick, 0.99)),
+        "worst": to_milliseconds(max(quick, default=None)),
         "releases": Counter(answer.release for answer in answers if answer.release),
     }
 
 
-def report(answers: list[Answer], phases: list[tuple[float, str]], late: float) -> dict:
-    """The summary of the whole run and of each phase, and by how many milliseconds the client itself was late."""
+def build_report(answers: list[RequestResult], phases: list[tuple[float, str]], late: float) -> dict:
+    """Return the summary of the run and of each phase, and the delay of the client itself in milliseconds."""
     ends = [start for start, __ in phases[1:]] + [float("inf")]
     parts = {
-        name: summary([answer for answer in answers if start <= answer.start < end])
+        name: summarize([answer for answer in answers if start <= answer.start < end])
         for (start, name), end in zip(phases, ends, strict=True)
         if name != "end"
     }
-    return {**summary(answers), "late": milliseconds(late), "phases": parts}
+    return {**summarize(answers), "late": to_milliseconds(late), "phases": parts}
 
 
 def main() -> None:
@@ -203,13 +206,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="where to write every single request, as JSON")
     options = parser.parse_args()
     client = Client(options.host, options.port)
-    # A collection in the middle of an answer would be measured with it.
+    # Garbage collection would affect the latencies.
     gc.disable()
-    phases, late = asyncio.run(run(client, options.rate, options.seconds, options.kept_alive, options.marks))
+    phases, late = asyncio.run(run_requests(client, options.rate, options.seconds, options.kept_alive, options.marks))
     if options.output:
         rows = [[a.start, a.latency, a.kind, a.kept_alive, a.result, a.release] for a in client.answers]
         options.output.write_text(json.dumps({"phases": phases, "requests": rows}))
-    print(json.dumps(report(client.answers, phases, late)))
+    print(json.dumps(build_report(client.answers, phases, late)))
 
 
 if __name__ == "__main__":

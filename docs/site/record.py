@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule/shared/image"))
 
-import containers
+import docker_hosts
 from build import build_images, image
 from environment import ROOT, fail, print_progress, tool_environment
 
@@ -80,12 +80,12 @@ def record_deploys(place: Path, container: str) -> list[str]:
 
 def main() -> None:
     build_images("debian13")
-    container = containers.start(image("debian13"))
+    container = docker_hosts.start(image("debian13"))
     try:
         with tempfile.TemporaryDirectory() as place:
             lines = record_deploys(Path(place), container)
     finally:
-        containers.remove(container)
+        docker_hosts.remove(container)
     RECORDING.write_text("\n".join([TITLE, "", *(part for line in lines for part in wrap_line(line))]) + "\n")
     print_progress(f"Wrote {RECORDING.relative_to(ROOT)}.")
 

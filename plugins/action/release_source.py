@@ -17,7 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
 from ansible_collections.flaskops.production.plugins.plugin_utils._paths import list_possible_paths
 from ansible_collections.flaskops.production.plugins.plugin_utils._signature import MINISIGN_KEY
@@ -84,9 +84,9 @@ class ActionModule(ActionBase):
         try:
             release = resolve_source(self._build_request(arguments, (task_vars or {}).get("playbook_dir")), base)
         except SourceError as error:
-            raise AnsibleActionFail(printable(str(error))) from None
+            raise AnsibleActionFail(escape_text(str(error))) from None
         for warning in release.pop("warnings"):
-            display.warning(printable(warning))
+            display.warning(escape_text(warning))
         result.update(release, changed=False)
         return result
 

@@ -15,7 +15,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases import archive_name
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text
 from ansible_collections.flaskops.production.plugins.plugin_utils._location import encode_credentials, redact_location
 from ansible_collections.flaskops.production.plugins.plugin_utils._once import run_once
 from ansible_collections.flaskops.production.plugins.plugin_utils._publish import publish_archive
@@ -78,4 +78,4 @@ class ActionModule(ActionBase):
         try:
             run_once(Path(constants.DEFAULT_LOCAL_TMP, "flaskops-publish"), {"in": directory, "name": name}, work)
         except SourceError as error:
-            raise AnsibleActionFail(printable(str(error))) from None
+            raise AnsibleActionFail(escape_text(str(error))) from None

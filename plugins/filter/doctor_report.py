@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, find_worst_severity
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable_data
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_data
 
 # The maximum number of packages in a finding.
 MAX_PACKAGES = 5
@@ -58,7 +58,7 @@ def format_summary(counts: Mapping[str, int]) -> str:
 
 def doctor_report(fleet: Mapping) -> dict:
     """Return the findings by host and application, with counts. A compromised host may return any text."""
-    fleet = printable_data(fleet)
+    fleet = escape_data(fleet)
     apps = sorted({app for results in fleet.values() for app in results})
     hosts = {
         host: {app: {key: result[key] for key in REPORTED_KEYS} for app, result in results.items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable_data
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_data
 
 COLUMNS = ("HOST", "APP", "LIVE", "REVISION", "SINCE", "BY", "HEALTHY", "PREVIOUS", "KEPT")
 
@@ -69,7 +69,7 @@ def list_remarks(fleet: Mapping) -> list[str]:
 
 def status_table(fleet: Mapping) -> list[str]:
     """Return the lines of the table and the remarks below it."""
-    fleet = printable_data(fleet)
+    fleet = escape_data(fleet)
     rows = [COLUMNS]
     rows += [format_row(host, app, status) for host, statuses in fleet.items() for app, status in statuses.items()]
     widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))]

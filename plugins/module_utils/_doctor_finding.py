@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS
-from ansible_collections.flaskops.production.plugins.module_utils._text import one_line, shell_quoted
+from ansible_collections.flaskops.production.plugins.module_utils._text import one_line, quote_for_shell
 
 
 class Finding(NamedTuple):
@@ -28,7 +28,7 @@ def create_finding(kind_id: str, found: str, expected: str, path: str = "", **va
     """Return a finding with its remedy completed from the path and the values."""
     kind = KINDS[kind_id]
     # Visitors can choose file names, and operators paste remedies into a root shell.
-    quoted = {name: shell_quoted(str(value)) for name, value in {"path": path, **values}.items()}
+    quoted = {name: quote_for_shell(str(value)) for name, value in {"path": path, **values}.items()}
     remedy = kind.remedy.format(**quoted)
     found, expected, path = one_line(found), one_line(expected), one_line(path)
     return Finding(kind_id, kind.severity, kind.title, found, expected, kind.reason, remedy, path)

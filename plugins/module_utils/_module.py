@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from ansible.module_utils import basic
 from ansible.module_utils.common.parameters import remove_values
 
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable, printable_data
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_data, escape_text
 
 
 class AnsibleModule(basic.AnsibleModule):
@@ -23,8 +23,8 @@ class AnsibleModule(basic.AnsibleModule):
         super().fail_json(self._escape(str(msg)), **self._escape(kwargs))
 
     def warn(self, warning: str, *args: Any, **kwargs: Any) -> None:
-        super().warn(printable(warning), *args, **kwargs)
+        super().warn(escape_text(warning), *args, **kwargs)
 
     def _escape(self, data: Any) -> Any:
         # Ansible removes secrets later, but would not recognize escaped ones.
-        return printable_data(remove_values(data, self.no_log_values))
+        return escape_data(remove_values(data, self.no_log_values))

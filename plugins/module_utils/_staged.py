@@ -20,7 +20,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, read_live_state
-from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
+from ansible_collections.flaskops.production.plugins.module_utils._text import quote_for_shell
 
 # The options that say which release is to be on a host; documented in the module release_stage.
 STAGE = {
@@ -63,7 +63,7 @@ def check_links(home: Home, params: dict) -> None:
         if is_real(link) and not params["adopt"]:
             raise ReleaseError(
                 f"{link} is not a link but holds {holds}. Run again with -e release_adopt=true to keep it beside the "
-                f"releases, or move it away: mv {shell_quoted(link)} {shell_quoted(link + '.before')}"
+                f"releases, or move it away: mv {quote_for_shell(link)} {quote_for_shell(link + '.before')}"
             )
 
 

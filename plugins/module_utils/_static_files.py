@@ -31,7 +31,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     resolve_beneath,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._text import shell_quoted
+from ansible_collections.flaskops.production.plugins.module_utils._text import quote_for_shell
 
 PREFIX = ".flaskops-static-"
 BLOCK_BYTES = 1 << 20
@@ -140,7 +140,7 @@ def _open_target(above: Directory, name: str, owner: int) -> Directory:
             f"Static files cannot be collected into {path}: it belongs to {get_user_name(found.st_uid)}, who could "
             "redirect them. If it was a shared path of an earlier release, move it to another name in shared/. If all "
             "files in it come from releases, give it to root: "
-            f"find -P {shell_quoted(path)} -exec chown -h root:root {{}} +"
+            f"find -P {quote_for_shell(path)} -exec chown -h root:root {{}} +"
         )
     return above.enter(name)
 

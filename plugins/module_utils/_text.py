@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Control characters, which move the cursor or start an escape sequence, characters that change the direction of text,
-# and surrogates, with which Python represents bytes that are not UTF-8. Newlines and tabs are printable.
+# and surrogates, with which Python represents bytes that are not UTF-8. Newlines and tabs are not escaped.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -25,28 +25,28 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def printable(text: str) -> str:
+def escape_text(text: str) -> str:
     """Escape characters that a terminal or a browser would interpret instead of showing them."""
     return _UNPRINTABLE.sub(_escape, text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:
     """The same without line breaks and tabs, so that a name cannot pass for another line of a message."""
-    return printable(text).replace("\n", r"\x0a").replace("\t", r"\x09")
+    return escape_text(text).replace("\n", r"\x0a").replace("\t", r"\x09")
 
 
-def printable_data(data: Any) -> Any:
-    """Escape all strings in a data structure as `printable` does."""
+def escape_data(data: Any) -> Any:
+    """Escape all strings in a data structure as `escape_text` does."""
     if isinstance(data, str):
-        return printable(data)
+        return escape_text(data)
     if isinstance(data, Mapping):
-        return {printable_data(key): printable_data(value) for key, value in data.items()}
+        return {escape_data(key): escape_data(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [printable_data(item) for item in data]
+        return [escape_data(item) for item in data]
     return data
 
 
-def shell_quoted(text: str) -> str:
+def quote_for_shell(text: str) -> str:
     """Quote the text as one word of a shell command that users may paste."""
     if not _UNPRINTABLE.search(text) and "\n" not in text and "\t" not in text:
         return shlex.quote(text)

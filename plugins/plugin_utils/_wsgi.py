@@ -46,12 +46,9 @@ def check_wsgi(tree: SourceTree, request: SourceRequest, texts: Mapping[str, str
         return
     defined = _collect_names(tree, entry)
     if defined is not None and name not in defined:
-        found = [item for item in _find_applications(tree) if item.partition(":")[0] == module] or _find_applications(
-            tree
-        )
-        raise SourceError(
-            f"{_format_cause(request, tree)} defines no '{name}' in {entry.path}; {_format_advice(found)}"
-        )
+        found = _find_applications(tree)
+        advice = _format_advice([item for item in found if item.partition(":")[0] == module] or found)
+        raise SourceError(f"{_format_cause(request, tree)} defines no '{name}' in {entry.path}; {advice}")
 
 
 def _format_cause(request: SourceRequest, tree: SourceTree) -> str:
@@ -73,9 +70,8 @@ def find_module(tree: SourceTree, module: str) -> SourceEntry | None:
         if entry is not None and entry.kind == "file":
             return entry
     # A compiled module.
-    return next(
-        (entry for entry in tree.list_files() if entry.path.startswith(f"{path}.") and _is_compiled(entry)), None
-    )
+    compiled = (entry for entry in tree.list_files() if entry.path.startswith(f"{path}.") and _is_compiled(entry))
+    return next(compiled, None)
 
 
 def _is_compiled(entry: SourceEntry) -> bool:
@@ -90,9 +86,8 @@ def _has_other_provider(tree: SourceTree, request: SourceRequest, texts: Mapping
     if tree.find_entry(f"{top}/__init__.py") or tree.find_entry(f"{top}.py"):
         # A package in the source shadows an installed one.
         return False
-    lines = [line.text for name, text in texts.items() for line in _parse_requirement_lines(name, text)] + list(
-        request.packages
-    )
+    lines = [line.text for name, text in texts.items() for line in _parse_requirement_lines(name, text)]
+    lines += request.packages
     # A package that is built from a directory of the source.
     built = [line for line in lines if _dependencies.parse_local_path(line) and _dependencies.parse_name(line) is None]
     if built and any(entry.path.endswith((f"/{path}.py", f"/{path}/__init__.py")) for entry in tree.list_files()):

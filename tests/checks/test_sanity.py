@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ansible-test's sanity tests, without an exception."""
+"""Run ansible-test's sanity tests without exceptions."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def test_sanity():
     assert done.returncode == 0, done.stdout
 
 
-def test_there_are_no_exceptions():
+def test_no_ignore_files_exist():
     assert list((ROOT / "tests/sanity").glob("ignore*.txt")) == []

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import containers
+import docker_hosts
 import pytest
 from build import image
 from environment import ROOT, VENV, docker, tool_environment
@@ -223,11 +223,11 @@ def site(requires_docker, tmp_path_factory):
     require("docker", "git")
     place = tmp_path_factory.mktemp("site")
     with serve_directory(place) as port:
-        container = containers.start(image("debian12"))
+        container = docker_hosts.start(image("debian12"))
         try:
             yield ApplicationHost(container, place, port)
         finally:
-            containers.remove(container)
+            docker_hosts.remove(container)
 
 
 @pytest.fixture(scope="session")

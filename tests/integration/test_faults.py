@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-import containers
+import docker_hosts
 import pytest
 from build import image
 from environment import CONTAINER_UV, docker, find_uv
@@ -275,7 +275,7 @@ class FaultyHost(Host):
 @pytest.fixture(scope="module")
 def faulty(requires_docker, tmp_path_factory):
     require("docker")
-    container = containers.start(image("debian13", ready=True))
+    container = docker_hosts.start(image("debian13", ready=True))
     try:
         host = FaultyHost(container, tmp_path_factory.mktemp("faults"))
         for playbook, release in (("site", "one"), ("deploy", "two")):
@@ -283,7 +283,7 @@ def faulty(requires_docker, tmp_path_factory):
             assert not result.failed, result.output
         yield host
     finally:
-        containers.remove(container)
+        docker_hosts.remove(container)
 
 
 def normalise_output(result: PlaybookResult) -> str:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import containers
+import docker_hosts
 import pytest
 from build import image
 from environment import ROOT
@@ -82,12 +82,12 @@ class User:
 
 @contextlib.contextmanager
 def start_servers(*images: str) -> Iterator[dict[str, str]]:
-    started = [containers.start(image) for image in images]
+    started = [docker_hosts.start(image) for image in images]
     try:
         yield {f"web{number}.example.org": container for number, container in enumerate(started, 1)}
     finally:
         for container in started:
-            containers.remove(container)
+            docker_hosts.remove(container)
 
 
 def parse_steps(text: str) -> list[tuple[str, str]]:

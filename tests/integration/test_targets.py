@@ -12,9 +12,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import containers
+import docker_hosts
 import pytest
-from build import PULLED, SUITES, build_images, find_missing_reason
+from build import PULLED, SUITES, build_images, explain_missing
 from environment import ROOT, docker
 
 from ansible_collections.flaskops.production.tests.integration.snapshot import INSTALL_SCRIPT, build_snapshot
@@ -63,10 +63,10 @@ def host(requires_docker, platform):
     """Start a host with ansible-test, ssh-keygen and the collection, as its own controller."""
     require("docker", "git")
     if platform in PULLED:
-        if find_missing_reason(platform):
-            pytest.skip(find_missing_reason(platform))
+        if explain_missing(platform):
+            pytest.skip(explain_missing(platform))
         build_images(platform)
-    container = containers.start(build_snapshot(platform, ANSIBLE))
+    container = docker_hosts.start(build_snapshot(platform, ANSIBLE))
     docker("exec", container, "sh", "-euc", PREPARE)
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "galaxy.yml", "meta", "plugins",
@@ -78,7 +78,7 @@ def host(requires_docker, platform):
     unpack = ["docker", "exec", "--interactive", container, "tar", "--extract", f"--directory={TREE}"]
     subprocess.run(unpack, input=tar.stdout, check=True)
     yield container
-    containers.remove(container)
+    docker_hosts.remove(container)
 
 
 class Report:

@@ -9,20 +9,20 @@ import itertools
 import subprocess
 
 import pytest
-from build import PULLED, SUITES, build_images, find_missing_reason
+from build import PULLED, SUITES, build_images, explain_missing
 from environment import CACHE, ROOT
 from scenario import NAMES, build_command
 
-# The scenarios that take longest begin first, so that none of them is left over at the end.
+# The longest scenarios start first, so that they do not run alone at the end.
 LONGEST = ("interrupted", "fleet", "hostile", "adopt", "default", "lifecycle", "doctor")
-# On the hosts of both platforms in one run, which costs the controller less than two; the doctor compares hosts.
+# These run on the hosts of both platforms at once, which is cheaper than two runs. The doctor compares hosts.
 ON_BOTH = ("default", "doctor", "lifecycle", "sandbox")
-# This one always has hosts of both.
+# This scenario always has hosts of both platforms.
 MIXED = ("fleet",)
 
 
 def platforms(everywhere: bool) -> list[tuple[str, str]]:
-    """Each scenario with its platform; with none where it runs on all."""
+    """Return each scenario with its platform, which is empty if it runs on all platforms."""
     turns = itertools.cycle(sorted(SUITES))
     ordered = sorted(NAMES, key=lambda name: (LONGEST.index(name) if name in LONGEST else len(LONGEST), name))
     found = [(name, "" if everywhere or name in ON_BOTH + MIXED else next(turns)) for name in ordered]
@@ -37,15 +37,15 @@ def pytest_generate_tests(metafunc):
 
 def test_scenario(requires_docker, name, platform):
     if platform in PULLED:
-        if find_missing_reason(platform):
-            pytest.skip(find_missing_reason(platform))
+        if explain_missing(platform):
+            pytest.skip(explain_missing(platform))
         build_images(platform)
     words, environment = build_command(name, "test", platform)
-    # Where it can be followed while it runs.
+    # Write the output to a file, in which it can be followed.
     log = CACHE / "reports" / f"{'-'.join([name, platform] if platform in PULLED else [name])}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         done = subprocess.run(words, check=False, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     assert done.returncode == 0, log.read_text()
-    # Molecule passes over a step whose playbook is missing.
+    # Molecule skips a step if its playbook is missing.
     assert "Missing playbook" not in log.read_text(), log.read_text()

@@ -74,8 +74,8 @@ def test_platform_without_an_image_is_skipped_with_the_reason(tmp_path, monkeypa
     docker.write_text(f"#!/bin/sh\n[ $1 = pull ] && exit {0 if is_available else 1}\nexit 1\n")
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert build.find_missing_reason("ubuntu2404") == ("" if is_available else "No registry gives ubuntu:24.04")
-    assert build.find_missing_reason("debian12") == ""
+    assert build.explain_missing("ubuntu2404") == ("" if is_available else "No registry provides ubuntu:24.04")
+    assert build.explain_missing("debian12") == ""
     if not is_available:
-        with pytest.raises(pytest.skip.Exception, match="No registry gives ubuntu:24.04"):
+        with pytest.raises(pytest.skip.Exception, match="No registry provides ubuntu:24.04"):
             test_scenarios.test_scenario(None, "default", "ubuntu2404")

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils import _module
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError
-from ansible_collections.flaskops.production.plugins.module_utils._text import one_line, printable, printable_data
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_data, escape_text, one_line
 
 PLUGINS = Path(_module.__file__).parents[1]
 
@@ -33,8 +33,8 @@ PLUGINS = Path(_module.__file__).parents[1]
     ],
 )
 def test_control_characters_are_escaped(text, shown):
-    assert printable(text) == shown
-    assert printable(shown) == shown
+    assert escape_text(text) == shown
+    assert escape_text(shown) == shown
 
 
 def test_a_name_makes_no_line_of_its_own():
@@ -47,7 +47,7 @@ def test_a_name_makes_no_line_of_its_own():
 
 def test_all_strings_in_data_are_escaped():
     data = {"\x1b": ["\x1b", {"a": ("\x1b", 1, None, True)}]}
-    assert printable_data(data) == {r"\x1b": [r"\x1b", {"a": [r"\x1b", 1, None, True]}]}
+    assert escape_data(data) == {r"\x1b": [r"\x1b", {"a": [r"\x1b", 1, None, True]}]}
 
 
 @pytest.mark.parametrize("end", ["exit_json", "fail_json"])

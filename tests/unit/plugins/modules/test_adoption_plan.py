@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, read_node, scan_tree
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text
 from ansible_collections.flaskops.production.plugins.modules import adoption_plan
 
 
@@ -51,7 +51,7 @@ def make(run_module):
     result = run_module(adoption_plan, {"name": "shop", "root": "/srv/tidy"})
     text = json.dumps(result, ensure_ascii=False)
     text.encode("utf-8")
-    assert printable(text) == text
+    assert escape_text(text) == text
     return result
 
 

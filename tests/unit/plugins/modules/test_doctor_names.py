@@ -22,7 +22,7 @@ from ansible_collections.flaskops.production.plugins.filter.doctor_text import d
 from ansible_collections.flaskops.production.plugins.module_utils import _doctor_facts, _doctor_system
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
-from ansible_collections.flaskops.production.plugins.module_utils._text import printable, shell_quoted
+from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text, quote_for_shell
 from ansible_collections.flaskops.production.plugins.modules import doctor
 
 NAMES = [
@@ -87,7 +87,7 @@ def run_pasted(command, directory):
 def test_pasted_remedy_fixes_the_file_and_does_nothing_else(place, run_module, tmp_path, name):
     path = plant(place, name)
     remedy = unreadable(examine(run_module, place))["remedy"]
-    assert printable(remedy) == remedy
+    assert escape_text(remedy) == remedy
     done = run_pasted(remedy, tmp_path)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o644, (remedy, done)
     assert os.listdir(tmp_path) == []
@@ -144,7 +144,7 @@ def test_undecodable_names_are_reported(place, run_module):
     report = doctor_report({"web1": {"shop": result}})
     for text in ("\n".join(doctor_text(report)), doctor_html(report), json.dumps(report, ensure_ascii=False)):
         text.encode("utf-8")
-        assert printable(text) == text
+        assert escape_text(text) == text
 
 
 def test_control_characters_of_a_hostile_host_are_escaped():
@@ -155,7 +155,7 @@ def test_control_characters_of_a_hostile_host_are_escaped():
     result["service"] = {"unit": "\x1b", "state": "", "user": "", "listen": ""}
     report = doctor_report({"web1": {"shop": result}})
     for text in ("\n".join(doctor_text(report)), doctor_html(report), json.dumps(report, ensure_ascii=False)):
-        assert printable(text) == text and "owned" in text
+        assert escape_text(text) == text and "owned" in text
 
 
 def test_pipes_and_foreign_links_are_not_read(place, run_module):
@@ -186,5 +186,7 @@ def test_nothing_is_advised_for_what_lies_behind_a_users_link_to_what_is_not_the
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_quoted_name_is_unchanged_in_bash(name):
-    done = subprocess.run([BASH, "-c", f"printf %s {shell_quoted(os.fsdecode(name))}"], capture_output=True, check=True)
+    done = subprocess.run(
+        [BASH, "-c", f"printf %s {quote_for_shell(os.fsdecode(name))}"], capture_output=True, check=True
+    )
     assert done.stdout == name
