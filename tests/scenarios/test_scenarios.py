@@ -14,7 +14,7 @@ from environment import CACHE, ROOT
 from scenario import NAMES, command
 
 # The scenarios that take longest begin first, so that none of them is left over at the end.
-LONGEST = ("interrupted", "fleet", "adopt", "default", "lifecycle", "doctor")
+LONGEST = ("interrupted", "fleet", "hostile", "adopt", "default", "lifecycle", "doctor")
 # On the hosts of both platforms in one run, which costs the controller less than two; the doctor compares hosts.
 ON_BOTH = ("default", "doctor", "lifecycle", "sandbox")
 # This one always has hosts of both.
