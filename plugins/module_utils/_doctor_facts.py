@@ -26,8 +26,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_discov
     argv,
     directory_of,
     discover,
+    names_path,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import (
+    SCANNED,
     Account,
     Node,
     account,
@@ -169,14 +171,21 @@ class Facts:
         )
 
 
-def read(name: str, root: str, health: dict | None = None, recent: int = 60, system: System | None = None) -> Facts:
-    """Look at everything once."""
+def read(
+    name: str,
+    root: str,
+    health: dict | None = None,
+    recent: int = 60,
+    system: System | None = None,
+    scanned: int = SCANNED,
+) -> Facts:
+    """Look at everything once. scanned: how many files may be below the code."""
     system = system or System()
     name, root, unit, guesses = discover(system, name, root)
     facts = Facts(name, root, time.time(), guesses, unit=unit)
     _read_units(facts, system)
     _read_nginx(facts, system, recent)
-    _read_tree(facts)
+    _read_tree(facts, scanned)
     _read_process(facts, system, health, recent)
     _read_releases(facts)
     _read_rest(facts)
@@ -229,12 +238,8 @@ def _neighbours(facts: Facts, system: System) -> list[str]:
         for name, text in system.unit_files().items()
         if re.findall(r"(?m)^\s*User\s*=\s*(\S+)", text)[-1:] == [user]
         and name not in (facts.unit.get("Id"), f"{facts.name}.service", f"{facts.name}-next.service")
-        and not _names_path(text, facts.root)
+        and not names_path(text, facts.root)
     ]
-
-
-def _names_path(text: str, path: str) -> bool:
-    return re.search(rf"(?m)^[^#;\n]*{re.escape(path)}(/|\s|$)", text) is not None
 
 
 def _is_live(link: str, served: str) -> bool:
@@ -304,7 +309,7 @@ def _note(facts: Facts, path: str) -> None:
         facts.nodes[path] = item
 
 
-def _read_tree(facts: Facts) -> None:
+def _read_tree(facts: Facts, scanned: int) -> None:
     root, unit = facts.root, facts.unit
     data = [
         os.path.join(root, *parts) for parts in (["run"], ["shared"], ["shared", "media"], ["shared", "logs"], ["logs"])
@@ -326,7 +331,7 @@ def _read_tree(facts: Facts) -> None:
     for path in facts.served():
         if within(path, root) and not within(root, path) and path != facts.code:
             facts.public += scan(path)[0]
-    facts.tree, facts.truncated = scan(facts.code, leave if facts.code == root else ())
+    facts.tree, facts.truncated = scan(facts.code, leave if facts.code == root else (), scanned)
     for directory in (root, os.path.join(root, "shared")):
         if os.path.isdir(directory) and directory != facts.code:
             facts.top += [
@@ -396,6 +401,12 @@ def packages(environment: str) -> list[str]:
         if normalise(name) not in ("pip", "setuptools", "wheel"):
             found.add(f"{normalise(name)} {version}")
     return sorted(found)
+
+
+def requested(environment: str) -> list[str]:
+    """The packages of an environment that somebody named when they were installed, as pip and uv note it."""
+    notes = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "*.dist-info", "REQUESTED"))
+    return sorted({normalise(os.path.basename(os.path.dirname(path)).partition("-")[0]) for path in notes})
 
 
 def _read_releases(facts: Facts) -> None:

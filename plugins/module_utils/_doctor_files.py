@@ -132,7 +132,7 @@ def route(path: str) -> list[Node]:
     return found
 
 
-def scan(top: str, leave: tuple[str, ...] = ()) -> tuple[list[Node], bool]:
+def scan(top: str, leave: tuple[str, ...] = (), limit: int = SCANNED) -> tuple[list[Node], bool]:
     """Everything below a directory, environments and version control by their top only, and whether it was too much."""
     found: list[Node] = []
     pending: list[str] = []
@@ -142,8 +142,8 @@ def scan(top: str, leave: tuple[str, ...] = ()) -> tuple[list[Node], bool]:
             below = pending.pop(0)
             with contextlib.suppress(OSError), _entered(directory, below) as here:
                 pending[:0] = _scan_one(here, os.path.join(top, below) if below else top, below, leave, found)
-            if len(found) > SCANNED:
-                return found[:SCANNED], True
+            if len(found) > limit:
+                return found[:limit], True
     return found, False
 
 

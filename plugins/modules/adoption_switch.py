@@ -14,7 +14,7 @@ author:
   - The flaskops.production contributors (@flaskops)
 description:
   - Starts the adopted release beside the old deployment, on a socket of its own. Only when it has imported the
-    application and passed O(health) is the old deployment changed.
+    application, passed O(health) and can write wherever the old service wrote is the old deployment changed.
   - Then Nginx sends new requests to that socket, where they wait. The old service finishes its requests and stops, the
     last changes of its data are copied, and C(<name>.service) starts from the layout. Then the requests are served.
   - If a step fails, the old files are restored, the old service starts, and Nginx uses it again.
@@ -86,11 +86,17 @@ waited:
   type: float
   sample: 2.4
 leftover:
-  description: Files that are no longer needed, to be removed by hand, in sentences.
+  description: Directories of which every file was copied, or can be installed again, to be removed by hand, in sentences.
   returned: after an adoption
   type: list
   elements: str
-  sample: ["/home/ada/shop: the old code and data"]
+  sample: ["/home/ada/shop: the old code and data, of which each file was copied, and its virtual environment"]
+kept:
+  description: Files that exist nowhere else, in sentences.
+  returned: after an adoption
+  type: list
+  elements: str
+  sample: ["/home/ada/shop: nowhere else are /home/ada/shop/.git"]
 recovered:
   description: The recovery from an interrupted run; empty when there was none.
   returned: with O(only=recover)
@@ -98,6 +104,7 @@ recovered:
   sample: shop.service serves again
 """
 
+import json
 import os
 import re
 import signal
@@ -112,6 +119,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._activation im
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Origin, Owner, Record
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_left import Old, only_there, several_of
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_writes import PROGRAM, places, unit_text
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import several
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     opened_directory,
     put_file,
@@ -279,6 +290,7 @@ class Takeover(Activation):
         self.record = Record(home)
         self.kept = Kept(self.record)
         self.old = [unit for unit in (plan["socket_unit"], plan["unit"]) if unit]
+        self.stopped = 0.0
 
     # Before anything is done to what serves
 
@@ -295,9 +307,42 @@ class Takeover(Activation):
         link_environment(self.home, str(self.release), self.home.environment(str(self.release)) or "")
         self.collect_static(self.directory, replace=False)
         self.start_candidate()
+        self.prove_writes(units, self.directory)
         seen = fault(self.side, self.health)
         if seen:
             raise Rejected("candidate", seen, self.candidate, self.since)
+
+    def prove_writes(self, units: dict[str, str], directory: str) -> None:
+        """See that the application can write wherever the old one wrote, as its user and in the sandbox of its unit."""
+        moves = [Move(**move) for move in self.plan["moves"]]
+        found = places(self.home, directory, moves, self.plan["shared"], self.plan["outside"])
+        if not found:
+            return
+        unit, since = f"{self.name}-adoption-writes.service", time.time()
+        files = {kind: f"/run/{self.name}-adoption-writes.{kind}" for kind in ("py", "json", "txt")}
+        service = f"{os.path.dirname(self.units_path(units))}/{self.name}-next.service"
+        python = os.path.join(self.home.next, ".venv", "bin", "python")
+        try:
+            put(files["py"], PROGRAM.encode())
+            put(files["json"], json.dumps(found).encode("utf-8", "surrogateescape"))
+            text = unit_text(units[service], python, files["py"], files["json"], files["txt"])
+            put(f"{RUNTIME_UNITS}/{unit}", text.encode())
+            reload_units()
+            code, said = systemctl("start", unit)
+            with open(files["txt"], encoding="utf-8", errors="replace") as file:
+                faults = file.read().splitlines()
+        finally:
+            for path in [*files.values(), f"{RUNTIME_UNITS}/{unit}"]:
+                if os.path.lexists(path):
+                    os.unlink(path)
+            systemctl("reset-failed", unit)
+        if code or faults:
+            seen = f"the application cannot write to {several(faults)}" if faults else said
+            raise ActivationError("writes", seen, unit, since)
+
+    @staticmethod
+    def units_path(units: dict[str, str]) -> str:
+        return next(path for path in units if path.endswith(".socket"))
 
     # The switch
 
@@ -313,11 +358,13 @@ class Takeover(Activation):
         since = time.monotonic()
         wait_for_end(self.lead_visitors(site, self.side.socket), SENDING)
         self.stop_old()
+        self.stopped = time.time()
         data.copy(final=True)
         self.install(units)
         self.collect_static(self.directory, replace=True)
         self.switch(self.after)
         self.restart(self.directory)
+        self.prove_writes(units, self.home.app)
         record()
         # From here on, visitors write to the new data, and there is no way back.
         self.record.write(state="switched")
@@ -504,19 +551,35 @@ def reload_units() -> None:
         raise ReleaseError("systemctl daemon-reload failed: is systemd running on this host?")
 
 
-def leftover(plan: dict, home: Home, name: str) -> list[str]:
-    """What nothing needs any more."""
-    kept = Record(home).kept
-    found = []
-    if plan["from"] != home.root:
-        found.append(f"{plan['from']}: the old code, data and virtual environment")
-    elif plan["code"] not in (home.app, os.path.join(home.releases, os.path.basename(plan["code"]))):
-        found.append(f"{plan['code']}: the old code")
-    found.append(f"{kept}: files that blocked the layout, below their old paths")
+def leftover(plan: dict, home: Home, name: str, release: str, stopped: float) -> tuple[list[str], list[str]]:
+    """What is copied to the last file, so that it may be removed, and what exists nowhere else."""
+    old = Old(
+        code=plan["code"],
+        release=home.release(release),
+        exclude=plan["exclude"],
+        moves=[Move(**move) for move in plan["moves"]],
+        shared=home.shared,
+        environment=[*plan["dotenv"], *plan["environment"]],
+        root=home.root,
+        stopped=stopped,
+    )
+    removable, kept = [], []
+    tops = [plan["code"]] if plan["from"] == home.root else list(dict.fromkeys([plan["from"], plan["code"]]))
+    for top in tops:
+        if top == home.app or top != tops[0] and within(top, tops[0]):
+            continue
+        left = only_there(top, old)
+        if left:
+            kept.append(f"{top}: nowhere else are {several_of(left)}")
+        else:
+            removable.append(
+                f"{top}: the old code and data, of which each file was copied, and its virtual environment"
+            )
+    kept.append(f"{Record(home).kept}: files that blocked the layout, below their old paths")
     if plan["unit"] != f"{name}.service":
         unit = show(plan["unit"], "FragmentPath")["FragmentPath"]
-        found.append(f"{unit}: the old unit, which is disabled")
-    return found
+        kept.append(f"{unit}: the old unit, which is disabled")
+    return removable, kept
 
 
 def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
@@ -543,7 +606,8 @@ def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
             if isinstance(error, FAULTS):
                 raise ReleaseError(told(error, plan, logs, home)) from error
         raise
-    return {"release": params["release"], "waited": waited, "leftover": leftover(plan, home, params["name"])}
+    removable, kept = leftover(plan, home, params["name"], params["release"], takeover.stopped)
+    return {"release": params["release"], "waited": waited, "leftover": removable, "kept": kept}
 
 
 def told(error: Exception, plan: dict, logs: str, home: Home) -> str:

@@ -26,7 +26,7 @@ def shop(tmp_path, as_root, monkeypatch):
     site = f"server {{ location / {{ proxy_pass http://unix:{code}/shop.sock; }} }}"
     files = {"/etc/nginx/nginx.conf": "http { include conf.d/*; }", "/etc/nginx/conf.d/shop.conf": site}
 
-    def read(name, root):
+    def read(name, root, scanned=0):
         facts = Facts("shop", str(code), code=str(code), live=str(code), listen=f"unix:{code}/shop.sock")
         words = "/env/bin/gunicorn -b unix:shop.sock wsgi:app"
         facts.unit = {"Id": "old.service", "ActiveState": "active", "ExecStart": f"{{ argv[]={words} ; }}"}
@@ -41,6 +41,8 @@ def shop(tmp_path, as_root, monkeypatch):
     monkeypatch.setattr(adoption_plan, "ask", lambda *_where: 200)
     monkeypatch.setattr(adoption_plan, "show", lambda *_unit: {"LoadState": "not-found"})
     monkeypatch.setattr(adoption_plan, "cat", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n"))
+    monkeypatch.setattr(adoption_plan, "environment_text", lambda *_of: b"")
+    monkeypatch.setattr(adoption_plan.System, "unit_files", lambda _system: {})
     monkeypatch.setattr(adoption_plan, "variables_of", lambda _unit: ["COLOUR", "SECRET_KEY"])
     return code
 
