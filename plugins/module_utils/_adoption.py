@@ -134,7 +134,7 @@ def plan(
     shared_paths: list[str] | None = None,
     unit_text: str = "",
     unit_variables: list[str] | None = None,
-    around: Surroundings = Surroundings(),
+    around: Surroundings | None = None,
     excluded: list[str] | None = None,
 ) -> Plan:
     """Everything that follows from what was read. Settings that are given are not overridden.
@@ -143,6 +143,7 @@ def plan(
     patterns of names that are no code.
     """
     found = Plan(code=facts.code)
+    around = around or Surroundings()
     _service(facts, root, given, found)
     if found.obstacles:
         return found
@@ -581,7 +582,7 @@ def _mentions(facts: Facts, root: str, found: Plan, around: Surroundings, exclud
     if data:
         found.obstacles.append(
             f"The code names data by its old path: {several(data)}. The release would not find it: let the application "
-            "take the path from an environment variable, or from its own directory."
+            "take the path from an environment variable."
         )
     if more:
         found.attention.append(f"The code names its old directory, where the release is not: {several(more)}.")
@@ -599,8 +600,8 @@ def _inner_links(facts: Facts, found: Plan, around: Surroundings) -> None:
             lost.append(f"{item.path} -> {item.target}")
     if lost:
         found.obstacles.append(
-            f"Links in the data lead to other parts of {facts.root}, where the copies are not: {several(lost)}. Replace "
-            "them by what they lead to."
+            f"Links in the data lead to other parts of {facts.root}, where the copies are not: {several(lost)}. "
+            "Replace them by what they lead to."
         )
 
 
@@ -622,13 +623,13 @@ def _rewrites(facts: Facts, root: str, given: set[str], found: Plan, around: Sur
     own = [path.lstrip("-") for path in facts.env_files if os.path.realpath(path.lstrip("-")) == f"{root}/shared/.env"]
     if names and own:
         found.obstacles.append(
-            f"{own[0]} is the environment file of both deployments, and has paths in {', '.join(names)} that the new one "
-            "does not have: change them to paths below shared/, and move the data there."
+            f"{own[0]} is the environment file of both deployments, and has paths in {', '.join(names)} that the new "
+            "one does not have: change them to paths below shared/, and move the data there."
         )
     elif names:
         found.attention.append(
-            f"{', '.join(names)} {'names' if len(names) == 1 else 'name'} paths of the old deployment: shared/.env gets "
-            "the new ones."
+            f"{', '.join(names)} {'names' if len(names) == 1 else 'name'} paths of the old deployment: shared/.env "
+            "gets the new ones."
         )
     left = [
         f"{name} ({path})"
@@ -641,8 +642,8 @@ def _rewrites(facts: Facts, root: str, given: set[str], found: Plan, around: Sur
     ]
     if left:
         found.obstacles.append(
-            f"Environment variables name paths of the old deployment that are not copied: {several(left)}. Remove them, "
-            f"or set adopt_leave: {[path for _name, path in after if any(path in said for said in left)]}."
+            f"Environment variables name paths of the old deployment that are not copied: {several(left)}. Remove "
+            f"them, or set adopt_leave: {[path for _name, path in after if any(path in said for said in left)]}."
         )
 
 
@@ -715,12 +716,17 @@ def _sources(facts: Facts, root: str, found: Plan) -> None:
 # --- settings --------------------------------------------------------------------------------------------------------
 
 
+def is_another(path: str, files: list[str]) -> bool:
+    """Whether a file is there, and is none of these by another name."""
+    return os.path.isfile(path) and os.path.realpath(path) not in map(os.path.realpath, files)
+
+
 def _environment(facts: Facts, given: set[str], found: Plan, unit_variables: list[str]) -> None:
     """The files that make the environment, the strongest last, and the names that the unit itself sets."""
     inside = os.path.join(facts.code, ".env")
     files = [path.lstrip("-") for path in facts.env_files]
     files = [path for path in files if os.path.isfile(path)]
-    found.dotenv = [inside] if os.path.isfile(inside) and inside not in files else []
+    found.dotenv = [inside] if is_another(inside, files) else []
     found.environment = files
     found.unit_variables = unit_variables
     found.exclude += [
@@ -919,10 +925,10 @@ def _listens(sites: list[Server], found: Plan) -> None:
     found.variables["nginx_site_server_name"] = " ".join(names) or "_"
     default, plain, tls = False, [], []
     for site in sites:
-        for address, options in zip(site.listens, site.options):
+        for address, said in zip(site.listens, site.options):
             port = re.search(r"(?:^|:)([0-9]+)$", address)
-            (tls if "ssl" in options else plain).append(int(port.group(1)) if port else 80)
-            default = default or "default_server" in options
+            (tls if "ssl" in said else plain).append(int(port.group(1)) if port else 80)
+            default = default or "default_server" in said
     found.variables["nginx_site_default_server"] = default or (catches_all and not names)
     found.variables["nginx_site_listen"] = (plain or [80])[0]
     if tls:
@@ -957,7 +963,7 @@ def _locations(facts: Facts, root: str, sites: list[Server], given: set[str], fo
                     "nginx_site_extra."
                 )
         elif location.proxy:
-            if location.path != "/":
+            if location.path != "/" and not location.path.startswith("@"):
                 found.attention.append(f"location {location.path} in {location.file} becomes part of the whole site.")
         elif location.path == "/":
             public += [(location, directory)] if directory and os.path.isdir(directory) else []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an adoption leaves that exists nowhere else: every file of the old deployment is a copy, or is named. Private."""
+"""What an adoption leaves that exists nowhere else. Private to the collection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import NamedTuple
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import ENV, Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import BESIDE, is_database_at
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import within
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
 # Caches and the like, which their programs make again.
 MADE_AGAIN = re.compile(

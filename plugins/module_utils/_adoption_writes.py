@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the adopted application can write wherever it wrote before: as its user, in the sandbox of its unit. Private."""
+"""Whether an adopted application can write wherever it wrote before, as its user and in its sandbox. Private."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_sour
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import DATABASE
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
-# A program of its own, which the Python of the release runs. Everything that it writes is undone at once. A database that
-# another process is writing to can be written to.
+# A program of its own, which the Python of the release runs. Everything that it writes is undone at once. A database
+# that another process holds locked can be written to.
 PROGRAM = """\
 import json
 import os

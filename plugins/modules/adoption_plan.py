@@ -147,6 +147,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption impo
     ENV,
     Plan,
     command,
+    is_another,
     options,
     plan,
     tops_of,
@@ -258,7 +259,7 @@ def surroundings(facts: Facts, unit_text: str, params: dict, system: System) -> 
     try:
         files = [path.lstrip("-") for path in facts.env_files if os.path.isfile(path.lstrip("-"))]
         inside = os.path.join(facts.code, ".env")
-        weak = [inside] if os.path.isfile(inside) and inside not in files else []
+        weak = [inside] if is_another(inside, files) else []
         text = environment_text(facts.unit["Id"], weak, files, tops_of(facts)).decode("utf-8", "surrogateescape")
     except OSError:
         text = ""  # the plan names the file that is refused
@@ -286,7 +287,7 @@ def beside(facts: Facts, root: str) -> list[Node]:
         for name in os.listdir(facts.root)
         if name.startswith(".") or facts.root == root and name == "shared"
     ]
-    return scan(facts.root, tuple([facts.code, facts.releases, *own, *hidden]), SCANNED)[0]
+    return scan(facts.root, (facts.code, facts.releases, *own, *hidden), SCANNED)[0]
 
 
 def other_units(facts: Facts, name: str, system: System) -> list[tuple[str, bool]]:

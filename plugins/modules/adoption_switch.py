@@ -86,7 +86,7 @@ waited:
   type: float
   sample: 2.4
 leftover:
-  description: Directories of which every file was copied, or can be installed again, to be removed by hand, in sentences.
+  description: Directories to be removed by hand, of which every file was copied or can be installed again.
   returned: after an adoption
   type: list
   elements: str
