@@ -4,7 +4,8 @@
 """The playbooks themselves, run by Ansible on a fleet of trees on this machine.
 
 In a copy of the collection, processes and virtual environments are left out: an activation swaps the link `app` and
-records it, unless the host's file `rejects` names the release. All else is as it is.
+records it, unless the host's file `rejects` names the release, and a migration is run without a unit. All else is as
+it is.
 """
 
 from __future__ import annotations
@@ -67,6 +68,16 @@ VENV = """---
   register: __venv_build
   changed_when: false
 """
+COMMAND = """
+
+def run(home, params):
+    import subprocess
+
+    done = subprocess.run(["sh", "-c", params["command"]], cwd=home.release(params["release"]), check=False)
+    return done.returncode == 0, []
+
+
+def locked("""
 HOOK = """---
 - name: Tell the balancer
   ansible.builtin.shell: "{command} {place}/out-{{{{ inventory_hostname }}}}"
@@ -87,6 +98,8 @@ class Played:
         for name, text in (("_activation", ACTIVATION), ("_service", SERVICE), ("_settings", SETTINGS)):
             with (collection / f"plugins/module_utils/{name}.py").open("a") as file:
                 file.write(text)
+        command = collection / "plugins/modules/release_command.py"
+        command.write_text(command.read_text().replace("\ndef locked(", COMMAND, 1))
         (collection / "roles/venv/tasks/build.yml").write_text(VENV)
         # A test writes where no application may be.
         rules = collection / "roles/flask_app/vars/main.yml"

@@ -114,3 +114,24 @@ def test_a_host_that_cannot_be_reached_is_left_out_of_a_rollback_that_is_complet
     code, said = played.run("rollback")
     assert (code, played.live(), played.states()) == (0, "v1,v1,v1", "done,done,done"), said
     assert "the rollback that has begun is completed" in said
+
+
+def test_a_migration_is_run_once_whichever_hosts_a_run_has_and_whoever_is_first(played):
+    notes = played.place / "migrations"
+
+    def migrated_on(*options, command="migrate"):
+        """The hosts on which the migration has been run by now."""
+        with_command = {"release_migrate_command": f"pwd >> {notes} # {command}"}
+        code, said = played.run("deploy", "v2", *options, **with_command)
+        assert (code, played.locks()) == (0, []), said
+        return [path.split("/")[-4] for path in notes.read_text().splitlines()]
+
+    assert migrated_on("--limit", "web3") == ["web3"]
+    assert migrated_on() == ["web3"]
+    played.hosts.insert(0, "web0")
+    assert migrated_on() == ["web3"]
+    assert played.live() == "v2,v2,v2,v2"
+    # Another command is another migration, once again.
+    assert len(migrated_on("--limit", "web1", command="another")) == 2
+    assert len(migrated_on(command="another")) == 2
+    assert played.live() == "v2,v2,v2,v2"
