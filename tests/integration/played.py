@@ -61,10 +61,15 @@ def differing_settings(home, name, release):
     return []
 """
 VENV = """---
+# Where a delegated host cannot be reached, Ansible takes the host itself out of the play.
+- name: build | Lose the host
+  ansible.builtin.ping:
+  delegate_to: nowhere
+  when: inventory_hostname in lookup('ansible.builtin.file', '{place}/lost') | split
 - name: build | Link a virtual environment
   ansible.builtin.shell: |
-    mkdir -p {{ flask_app_root }}/venvs/eeeeeeeeeeee {{ venv_link | dirname }}
-    ln -sfn ../../venvs/eeeeeeeeeeee {{ venv_link }}
+    mkdir -p {{{{ flask_app_root }}}}/venvs/eeeeeeeeeeee {{{{ venv_link | dirname }}}}
+    ln -sfn ../../venvs/eeeeeeeeeeee {{{{ venv_link }}}}
   register: __venv_build
   changed_when: false
 """
@@ -100,7 +105,8 @@ class Played:
                 file.write(text)
         command = collection / "plugins/modules/release_command.py"
         command.write_text(command.read_text().replace("\ndef locked(", COMMAND, 1))
-        (collection / "roles/venv/tasks/build.yml").write_text(VENV)
+        (collection / "roles/venv/tasks/build.yml").write_text(VENV.format(place=place))
+        self.lose()
         # A test writes where no application may be.
         rules = collection / "roles/flask_app/vars/main.yml"
         rules.write_text(rules.read_text().replace("^/(root|home|tmp|var/tmp|proc|sys|dev|", "^/(root|"))
@@ -127,6 +133,10 @@ class Played:
     def out(self) -> list[str]:
         return [host for host in self.hosts if (self.place / f"out-{host}").exists()]
 
+    def lose(self, *hosts: str) -> None:
+        """Which hosts are lost while their virtual environments are built."""
+        (self.place / "lost").write_text(" ".join(hosts))
+
     def rejects(self, host: str, *releases: str) -> None:
         path = self.place / host / "shop/rejects"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +162,7 @@ class Played:
             }
             for host in [*self.hosts, "balancer"]
         }
+        inventory["nowhere"] = nobody
         for host in self.hosts:
             for name in ("shared/media", "shared/static", "run", "releases", ".deploy", "venvs"):
                 (self.place / host / "shop" / name).mkdir(parents=True, exist_ok=True)

@@ -116,6 +116,22 @@ def test_a_host_that_cannot_be_reached_is_left_out_of_a_rollback_that_is_complet
     assert "the rollback that has begun is completed" in said
 
 
+@pytest.mark.parametrize("tolerated", [0, 40])
+def test_a_host_that_is_lost_during_the_preparation_takes_no_other_one_along(played, tolerated):
+    played.lose("web2")
+    code, said = played.run("deploy", "v2", hooks=True, flask_app_max_fail_percentage=tolerated)
+    assert code != 0
+    assert played.live() == ("v2,v1,v2" if tolerated else "v1,v1,v1"), said
+    assert (played.locks(), played.out(), played.drained()) in (([], [], []), (["web2"], [], [])), said
+    if tolerated:
+        assert "shop: v2 is live on 2 hosts: web1, web3." in said
+    else:
+        assert "No host has activated another release" in said
+    played.lose()
+    code, said = played.run("deploy", "v2", hooks=True)
+    assert (code, played.live(), played.locks(), played.out()) == (0, "v2,v2,v2", [], []), said
+
+
 def test_a_migration_is_run_once_whichever_hosts_a_run_has_and_whoever_is_first(played):
     notes = played.place / "migrations"
 

@@ -242,7 +242,11 @@ def deploy_with_clocks(fleet, release, *times):
         _releases.now = lambda: time
 
     steps = ("prepare", "activate", "finish")
-    at = {(step, host): (lambda time=time: set_clock(time)) for host, time in zip(fleet.names, times) for step in steps}
+    at = {
+        (step, host): (lambda time=time: set_clock(time))
+        for host, time in zip(fleet.names, times, strict=True)
+        for step in steps
+    }
     assert fleet.run("deploy", release, at=at).code == 0
 
 
