@@ -278,7 +278,7 @@ def _linked_data(facts: Facts, root: str, served: dict[str, Location], found: Pl
             not _is_beside(facts, facts.code, end)
             or not os.path.lexists(end)
             or end == os.path.realpath(os.path.join(root, "shared", link))
-            or SECRETS.match(os.path.basename(link))
+            or link == ".env"
             or os.path.exists(os.path.join(end, "pyvenv.cfg"))
         ):
             continue
@@ -289,11 +289,11 @@ def _linked_data(facts: Facts, root: str, served: dict[str, Location], found: Pl
         elif within(end, os.path.join(root, "shared")):
             kind, target, why = "data", os.path.relpath(end, os.path.join(root, "shared")), "it stays where it is"
         else:
-            kind, target, why = _kind_of_linked(end, link, served, found)
+            kind, target, why = _kind_of_linked(end, item.path, link, served, found)
         found.moves.append(_move(kind, end, target, link, why))
 
 
-def _kind_of_linked(end: str, link: str, served: dict[str, Location], found: Plan) -> tuple[str, str, str]:
+def _kind_of_linked(end: str, path: str, link: str, served: dict[str, Location], found: Plan) -> tuple[str, str, str]:
     name, flat = os.path.basename(link), link.replace("/", "-")
     if os.path.isdir(end):
         location = served.get(end)
@@ -303,13 +303,15 @@ def _kind_of_linked(end: str, link: str, served: dict[str, Location], found: Pla
             return "uploads", _plain(link), "uploads"
         if name in LOGS:
             return "logs", "logs" if link in LOGS else _plain(link), "logs"
-        return "data", _plain(link), "a link leads to it"
+        # Nginx reads it, too, where it serves what is above it.
+        public = any(within(place, directory) for place in (path, end) for directory in served)
+        return "uploads" if public else "data", _plain(link), "a link leads to it"
     if is_database_at(end):
         return "database", f"database/{flat}", "an SQLite database"
     if name.endswith(".log"):
         return "log", f"logs/{flat}", "a log"
-    if KEY.match(name):
-        return "key", link, "a private key"
+    if KEY.match(name) or SECRETS.match(name):
+        return "key", link, "a private key" if KEY.match(name) else "environment variables"
     return "data", _plain(link), "a link leads to it"
 
 
@@ -475,6 +477,8 @@ def _named(facts: Facts, root: str, found: Plan, around: Surroundings) -> None:
 
 def _data_at(facts: Facts, path: str) -> str:
     """What has to be copied where a path is named: it, or the directory that it is in; empty where nothing is there."""
+    if os.path.lexists(path) and stat.S_ISSOCK(os.lstat(path).st_mode):
+        return ""
     if os.path.isdir(path):
         return path
     above = os.path.dirname(path)
@@ -570,9 +574,12 @@ def _mentions(facts: Facts, root: str, found: Plan, around: Surroundings, exclud
             for pattern in excluded
         )
     ]
+    shared = [
+        item for item in around.beside if any(m.kind == "data" and within(item.path, m.source) for m in found.moves)
+    ]
     tops = list(dict.fromkeys([facts.root, facts.code, facts.live]))
     data, more = [], []
-    for said in mentions(texts_of(code), tops):
+    for said in mentions(texts_of([*code, *shared]), tops):
         real = os.path.realpath(said.path)
         stays = any(within(said.path, os.path.join(root, name)) for name in ("app", "shared", "run"))
         if stays or around.leaves(real):

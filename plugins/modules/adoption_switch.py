@@ -162,6 +162,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
 )
 
 FAULTS = (ActivationError, ReleaseError, SymlinkError, Fault, OSError)
+RUNTIME = "/run"
 RUNTIME_UNITS = "/run/systemd/system"
 # Seconds for which the old service may take to answer again.
 PATIENCE = 60
@@ -319,30 +320,34 @@ class Takeover(Activation):
         if not found:
             return
         unit, since = f"{self.name}-adoption-writes.service", time.time()
-        files = {kind: f"/run/{self.name}-adoption-writes.{kind}" for kind in ("py", "json", "txt")}
-        service = f"{os.path.dirname(self.units_path(units))}/{self.name}-next.service"
+        program, given, said, installed = self.writing_paths()
+        service = next(text for path, text in units.items() if path.endswith(f"/{self.name}-next.service"))
         python = os.path.join(self.home.next, ".venv", "bin", "python")
         try:
-            put(files["py"], PROGRAM.encode())
-            put(files["json"], json.dumps(found).encode("utf-8", "surrogateescape"))
-            text = unit_text(units[service], python, files["py"], files["json"], files["txt"])
-            put(f"{RUNTIME_UNITS}/{unit}", text.encode())
+            put(program, PROGRAM.encode())
+            put(given, json.dumps(found).encode())
+            put(said, b"")
+            put(installed, unit_text(service, python, program, given, said).encode())
             reload_units()
-            code, said = systemctl("start", unit)
-            with open(files["txt"], encoding="utf-8", errors="replace") as file:
+            code, why = systemctl("start", unit)
+            with open(said, encoding="utf-8", errors="replace") as file:
                 faults = file.read().splitlines()
         finally:
-            for path in [*files.values(), f"{RUNTIME_UNITS}/{unit}"]:
-                if os.path.lexists(path):
-                    os.unlink(path)
-            systemctl("reset-failed", unit)
+            self.end_writing()
         if code or faults:
-            seen = f"the application cannot write to {several(faults)}" if faults else said
+            seen = f"the application cannot write to {several(faults)}" if faults else why
             raise ActivationError("writes", seen, unit, since)
 
-    @staticmethod
-    def units_path(units: dict[str, str]) -> str:
-        return next(path for path in units if path.endswith(".socket"))
+    def writing_paths(self) -> list[str]:
+        """The program that writes, what it is given, what it says, and its unit. A reboot forgets them."""
+        files = [f"{RUNTIME}/{self.name}-adoption-writes.{kind}" for kind in ("py", "json", "txt")]
+        return [*files, f"{RUNTIME_UNITS}/{self.name}-adoption-writes.service"]
+
+    def end_writing(self) -> None:
+        for path in self.writing_paths():
+            if os.path.lexists(path):
+                os.unlink(path)
+        systemctl("reset-failed", f"{self.name}-adoption-writes.service")
 
     # The switch
 
@@ -490,6 +495,7 @@ class Takeover(Activation):
     def end_candidate(self) -> None:
         self.stop_candidate()
         systemctl("stop", self.candidate_socket)
+        self.end_writing()
         paths = [f"{RUNTIME_UNITS}/{unit}" for unit in (self.candidate, self.candidate_socket)]
         for path in [*paths, self.side.socket, self.candidate_env, self.home.next]:
             if os.path.lexists(path):

@@ -73,6 +73,7 @@ SAFE = {
     "modules/adoption_switch.py::Kept": ".deploy/adopted, which is closed to all others",
     "modules/adoption_switch.py::copy_aside": ".deploy/adopted",
     "modules/adoption_switch.py::Takeover.prove_writes": "/run",
+    "modules/adoption_switch.py::Takeover.end_writing": "/run",
     "modules/adoption_switch.py::Takeover.end_candidate": "/run, and a socket's name in run/, which is not followed",
     "modules/release_command.py": "/run",
     "modules/release_stage.py::check_user": "/etc/systemd/system",

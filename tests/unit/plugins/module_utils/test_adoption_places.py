@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import time
 
@@ -129,6 +130,31 @@ def test_a_database_behind_a_link_gets_a_directory_to_write_in(capistrano):
     assert (move.kind, move.target, move.via) == ("database", "database/production.sqlite3", "production.sqlite3")
 
 
+def test_nginx_can_read_what_it_serves_behind_a_link(capistrano):
+    capistrano.site = f"location /static/ {{ alias {capistrano.top}/current/static/; }}"
+    (capistrano.code / "static/avatars").symlink_to("../../../shared/public")
+    (capistrano.code / "state").symlink_to("../../shared/tmp")
+    capistrano.leave = (f"{capistrano.top}/shared/db",)
+    found = capistrano.plan()
+    assert {move.link: move.kind for move in found.moves} == {"static/avatars": "uploads", "state": "data"}
+
+
+def test_secrets_behind_links_stay_closed(capistrano):
+    put(capistrano.top / "shared/.env.production")
+    (capistrano.code / ".env.production").symlink_to("../../shared/.env.production")
+    capistrano.leave = (f"{capistrano.top}/shared/db", f"{capistrano.top}/shared/public")
+    (move,) = capistrano.plan().moves
+    assert (move.kind, move.target) == ("key", ".env.production")
+
+
+def test_settings_behind_a_link_that_name_data_by_path_stop_the_plan(capistrano):
+    put(capistrano.top / "shared/config/settings.yml", f"files: {capistrano.top}/shared/public\n")
+    (capistrano.code / "config").symlink_to("../../shared/config")
+    capistrano.leave = (f"{capistrano.top}/shared/db", f"{capistrano.top}/shared/public/uploads")
+    said = stopped(capistrano.plan())
+    assert f"{capistrano.top}/shared/config/settings.yml:1 ({capistrano.top}/shared/public)" in said
+
+
 def test_links_into_each_other_share_one_copy(capistrano):
     (capistrano.code / "public").mkdir()
     (capistrano.code / "public/files").symlink_to("../../../shared/public/uploads")
@@ -207,6 +233,14 @@ def test_data_that_the_environment_names_is_copied_and_named_anew(beside, value,
     assert moved(found) == {str(beside.top / "data"): ("data", "")}
     assert rewrite(beside.environment, found.rewrites, str(beside.code)) == f"DATABASE={new}\n"
     assert any("DATABASE names paths of the old deployment" in text for text in found.attention)
+
+
+def test_a_socket_that_is_named_is_no_data(beside):
+    (beside.top / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{beside.top}/run/s")
+        beside.environment = f"DATA={beside.top}/data\nSOCKET={beside.top}/run/s\n"
+        assert moved(beside.plan()) == {str(beside.top / "data"): ("data", "")}
 
 
 def test_paths_of_the_code_are_named_anew_too(beside):
