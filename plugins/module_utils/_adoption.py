@@ -218,24 +218,15 @@ def _leads(site: Server, facts: Facts) -> bool:
 
 def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None, around: Surroundings) -> None:
     """What is data, among the code, behind links out of it, and beside it: uploads, databases, logs, keys."""
-    code = facts.code
     tree = [
         item for item in facts.tree if not BESIDE.search(item.path) or not is_database_at(BESIDE.sub("", item.path))
     ]
     served = _served(facts)
     if shared_paths is not None:
         _given_data(facts, root, found, shared_paths)
+        _forgotten(facts, root, tree, served, around, found)
     else:
-        _linked_data(facts, root, served, found)
-        contents = Contents(tree, code)
-        changing = _changing(facts, contents, written(facts, tree, around))
-        open_code = facts.runtime is None or not facts.runtime.uid or may(facts.runtime, _node(facts, code), 2)
-        for item in tree:
-            if item.kind == "directory" and not _taken(item.path, found):
-                _directory_move(facts, item, contents, served, changing, open_code, found)
-        for item in tree:
-            if item.kind == "file" and not _taken(item.path, found):
-                _file_move(facts, item, changing, found)
+        _detected_data(facts, root, tree, served, around, found)
     found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path) and not _taken(item.path, found)]
     found.exclude += [
         move.source + suffix for move in found.moves for suffix in SUFFIXES if is_database_at(move.source)
@@ -251,6 +242,42 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None, 
                 f"{item.path} lies in shared/ itself, which only root may write to: move it to a directory there, such "
                 f"as {root}/shared/database/, and change the path in the application."
             )
+
+
+def _detected_data(
+    facts: Facts, root: str, tree: list[Node], served: dict[str, Location], around: Surroundings, found: Plan
+) -> None:
+    """What looks like data."""
+    _linked_data(facts, root, served, found)
+    contents = Contents(tree, facts.code)
+    changing = _changing(facts, contents, written(facts, tree, around))
+    open_code = facts.runtime is None or not facts.runtime.uid or may(facts.runtime, _node(facts, facts.code), 2)
+    for item in tree:
+        if item.kind == "directory" and not _taken(item.path, found):
+            _directory_move(facts, item, contents, served, changing, open_code, found)
+    for item in tree:
+        if item.kind == "file" and not _taken(item.path, found):
+            _file_move(facts, item, changing, found)
+
+
+def _forgotten(
+    facts: Facts, root: str, tree: list[Node], served: dict[str, Location], around: Surroundings, found: Plan
+) -> None:
+    """What looks like data, and is not among the data that was set: the application could not write to it any more."""
+    all_data = Plan(code=facts.code)
+    _detected_data(facts, root, tree, served, around, all_data)
+    for move in all_data.moves:
+        if _taken(move.source, found) or around.leaves(move.source):
+            continue
+        if any(within(given.source, move.source) for given in found.moves):
+            continue  # a part of it was set
+        if move.kind in ("uploads", "database", "data"):
+            found.obstacles.append(
+                f"{move.source} is data ({move.why}), and release_shared_paths does not have {move.link}, so that the "
+                f"application could not write to it any more: add it, or set adopt_leave: ['{move.source}']."
+            )
+        else:
+            found.attention.append(f"{move.source} is not copied: release_shared_paths does not have {move.link}.")
 
 
 def _given_data(facts: Facts, root: str, found: Plan, shared_paths: list[str]) -> None:

@@ -175,6 +175,24 @@ def test_shared_paths_that_are_set_are_followed_too(capistrano, name):
     assert moves == {str(capistrano.top / "shared" / name.rstrip("/")): (name.rstrip("/"), name.rstrip("/"))}
 
 
+def test_data_that_was_forgotten_among_the_shared_paths_stops_the_plan(tmp_path):
+    old = Old(tmp_path / "shop", ".")
+    database(old.code / "shop.db")
+    put(old.code / "uploads/cat.png")
+    put(old.code / "logs/x")
+    said = stopped(old.plan("release_shared_paths", shared_paths=["uploads/"]))
+    assert said.startswith(
+        f"{old.code}/shop.db is data (an SQLite database), and release_shared_paths does not have shop.db"
+    )
+    old.leave = (f"{old.code}/shop.db",)
+    found = old.plan("release_shared_paths", shared_paths=["uploads/"])
+    assert moved(found) == {f"{old.code}/uploads": ("uploads", "uploads")}
+    assert any(text.startswith(f"{old.code}/logs is not copied") for text in found.attention)
+    # Who sets a part of a directory has looked at it.
+    put(old.code / "uploads/more/x")
+    assert moved(old.plan("release_shared_paths", shared_paths=["uploads/more/"])) != {}
+
+
 def test_a_link_to_where_the_layout_has_it_is_no_copy(capistrano):
     root = str(capistrano.top)
     for name in ("db", "files"):
