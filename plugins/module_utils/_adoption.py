@@ -1020,6 +1020,10 @@ def _locations(facts: Facts, root: str, sites: list[Server], given: set[str], fo
             more.append({"path": url, "directory": location.directory})
             found.attention.append(f"Nginx goes on to serve {url} from {location.directory}, which is not copied.")
     for location, directory in dict(public).items():
+        below = os.path.join(directory, "static")
+        if not static and not media.startswith("/static") and os.path.isdir(below) and within(below, facts.code):
+            static = "/static/"
+            found.variables["release_static_paths"] = [os.path.relpath(below, facts.code)]
         _public(facts, root, location, directory, [static, media], more, given, found)
     found.variables["nginx_site_static_url"] = static or ("/static/" if not media.startswith("/static") else "")
     found.variables["nginx_site_media_url"] = media

@@ -437,6 +437,14 @@ def test_files_that_the_site_served_before_the_application_go_on_being_served(pu
     assert any("serves /favicon.ico, /robots.txt from" in text for text in named.attention)
 
 
+def test_static_files_in_it_are_the_static_files(public):
+    put(public.code / "public/static/site.css")
+    found = public.plan()
+    assert found.variables["nginx_site_static_url"] == "/static/"
+    assert found.variables["release_static_paths"] == ["public/static"]
+    assert [item["path"] for item in found.variables["nginx_site_locations"]] == ["/img/", "/uploads/"]
+
+
 # --- versions --------------------------------------------------------------------------------------------------------
 
 
