@@ -10,12 +10,33 @@ Nothing is changed, and no value of an environment variable is read.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import re
-import shlex
+import stat
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_gunicorn import (
+    DEFAULT_FILE,
+    carry_gunicorn,
+    command,
+    options,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_places import (
+    HIDDEN,
+    LARGE,
+    Contents,
+    Surroundings,
+    data_beside,
+    mentions,
+    named_paths,
+    rewrite,
+    texts_of,
+    writable_outside,
+    written,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import (
     BESIDE,
     SUFFIXES,
@@ -24,12 +45,14 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_sour
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_unit import carry_over
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import parse_exec_start
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, find_venv
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, find_venv, requested
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import (
+    MAX_SCANNED,
     Node,
     has_permission,
     is_within,
     load_text,
+    read_node,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import (
     DATABASE,
@@ -51,11 +74,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import Location, Server
 from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
-CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
-REQUIREMENTS = ("requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock")
-CALLABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*(\(.*\))?)?$")
-# Gunicorn's options without a value, which a WSGI callable may follow.
-SWITCHES = ("--preload", "--daemon", "-D", "--reload", "--capture-output", "--no-sendfile", "--reuse-port", "-R")
+DEPENDENCIES = ("requirements.txt", "pyproject.toml", "pylock.toml", "uv.lock")
 # What the role nginx_site writes by itself, or what the settings that are found stand for.
 UNDERSTOOD = {
     *("listen", "server_name", "location", "root", "index", "client_max_body_size", "access_log", "error_log"),
@@ -69,6 +88,9 @@ UNDERSTOOD = {
 TIMEOUTS = ("proxy_read_timeout", "proxy_connect_timeout", "proxy_send_timeout", "client_body_timeout")
 DURATION = re.compile(r"[1-9][0-9]*(ms|s|m|h)?$")
 CHALLENGE = "/.well-known/acme-challenge"
+# What is served of nobody's directory: source code.
+CODE_FILE = re.compile(r"\.(py|pyc|php|cfg|toml|ini)$")
+ENV = "environment"
 RESERVED = ("static", "media", "logs", ".env", "database")
 
 
@@ -96,6 +118,10 @@ class Plan:
     environment: list[str] = field(default_factory=list)
     # Names of variables that the unit itself sets.
     unit_variables: list[str] = field(default_factory=list)
+    # Old paths in the values of the environment, and what they become.
+    rewrites: list[tuple[str, str]] = field(default_factory=list)
+    # What the release finds in shared/ already, as another tool has shared it.
+    shared: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     variables: dict[str, object] = field(default_factory=dict)
     sites: list[str] = field(default_factory=list)
@@ -110,16 +136,24 @@ def plan(
     shared_paths: list[str] | None = None,
     unit_text: str = "",
     unit_variables: list[str] | None = None,
+    around: Surroundings | None = None,
+    excluded: list[str] | None = None,
 ) -> Plan:
     """Everything that follows from what was read. Settings that are given are not overridden.
 
-    unit_text: the service's unit with its drop-ins; unit_variables: the names that it sets with Environment=.
+    unit_text: the service's unit with its drop-ins; unit_variables: the names that it sets with Environment=. excluded:
+    patterns of names that are no code.
     """
     found = Plan(code=facts.code)
+    around = around or Surroundings()
     _service(facts, root, given, found)
     if found.obstacles:
         return found
-    _data(facts, root, found, shared_paths)
+    _data(facts, root, found, shared_paths, around)
+    _named(facts, root, found, around)
+    _elsewhere(facts, root, given, found, around)
+    _unnamed(facts, root, found, around)
+    _size(facts, found)
     _environment(facts, given, found, unit_variables or [])
     _account(facts, found)
     _unit(facts, unit_text, given, found)
@@ -128,8 +162,16 @@ def plan(
     _nginx(facts, root, given, found)
     _sources(facts, root, found)
     found.exclude += [move.source for move in found.moves]
+    found.exclude += [os.path.join(facts.code, move.link) for move in found.moves if move.link]
+    _rewrites(facts, root, given, found, around)
+    _mentions(facts, root, found, around, excluded or [])
+    _inner_links(facts, found, around)
+    _units_beside(facts, found, around)
     paths = [move.link + ("/" if os.path.isdir(move.source) else "") for move in found.moves if move.link]
-    found.variables["release_shared_paths"] = paths + _shared_already(facts, root)
+    shared = _shared_already(facts, root)
+    found.variables["release_shared_paths"] = list(dict.fromkeys(paths + shared))
+    staying = [move.link for move in found.moves if move.source == os.path.join(root, "shared", move.target)]
+    found.shared = [name for name in dict.fromkeys(shared + staying) if name and _may_write(facts, name)]
     found.variables = {name: value for name, value in found.variables.items() if name not in given}
     return found
 
@@ -163,8 +205,6 @@ def _service(facts: Facts, root: str, given: set[str], found: Plan) -> None:
             f"flask_app_root is {root}, which is or lies in the code ({facts.code}): set it to another directory, such "
             f"as {root}-production."
         )
-    elif facts.truncated:
-        say(f"{facts.code} has too many files for code: set adopt_from to the directory of the code.")
     if not facts.listen:
         say(f"{unit} has no known address: it must be Gunicorn with --bind, or have a socket unit.")
     if facts.nginx_state == "missing":
@@ -185,40 +225,26 @@ def _leads(site: Server, facts: Facts) -> bool:
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) -> None:
-    """What of the code is data: uploads, databases, logs, keys."""
-    code = facts.code
+def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None, around: Surroundings) -> None:
+    """What is data, among the code, behind links out of it, and beside it: uploads, databases, logs, keys."""
     tree = [
         item for item in facts.tree if not BESIDE.search(item.path) or not is_database_at(BESIDE.sub("", item.path))
     ]
     served = _served(facts)
     if shared_paths is not None:
-        _given_data(code, root, found, shared_paths)
+        _given_data(facts, root, found, shared_paths)
+        _forgotten(facts, root, tree, served, around, found)
     else:
-        open_code = (
-            facts.runtime_user is None
-            or not facts.runtime_user.uid
-            or has_permission(facts.runtime_user, _node(facts, code), 2)
-        )
-        for item in tree:
-            if item.kind == "directory" and not _taken(item.path, found):
-                _directory_move(facts, item, tree, served, open_code, found)
-        for item in tree:
-            if item.kind == "file" and not _taken(item.path, found):
-                _file_move(facts, item, tree, found)
+        _detected_data(facts, root, tree, served, around, found)
     found.exclude += [item.path for item in facts.tree if BESIDE.search(item.path) and not _taken(item.path, found)]
     found.exclude += [
         move.source + suffix for move in found.moves for suffix in SUFFIXES if is_database_at(move.source)
     ]
     # Uploads that lie beside the code, in the old tree.
     for path, location in served.items():
-        outside = not is_within(path, code) and is_within(path, facts.root) and not is_within(path, root)
-        if outside and _is_uploads(path, location):
-            found.moves.append(Move("uploads", path, "media", "", "", f"Nginx serves it at {location.path}"))
-            found.attention.append(
-                f"{path} lies beside the code. It is copied to {root}/shared/media; if the application "
-                "names the old path, change it (in its environment variables or its settings)."
-            )
+        if _is_beside(facts, root, path) and _is_uploads(path, location) and not _taken(path, found):
+            target = _media(found) or _free(_plain(os.path.relpath(path, facts.root)), found)
+            found.moves.append(Move("uploads", path, target, "", "", f"Nginx serves it at {location.path}"))
     for item in facts.top_level:
         if facts.root == root and os.path.dirname(item.path) == f"{root}/shared" and DATABASE.search(item.path):
             found.obstacles.append(
@@ -227,18 +253,126 @@ def _data(facts: Facts, root: str, found: Plan, shared_paths: list[str] | None) 
             )
 
 
-def _given_data(code: str, root: str, found: Plan, shared_paths: list[str]) -> None:
+def _detected_data(
+    facts: Facts, root: str, tree: list[Node], served: dict[str, Location], around: Surroundings, found: Plan
+) -> None:
+    """What looks like data."""
+    _linked_data(facts, root, served, found)
+    contents = Contents(tree, facts.code)
+    changing = _changing(facts, contents, written(facts, tree, around))
+    open_code = (
+        facts.runtime_user is None
+        or not facts.runtime_user.uid
+        or has_permission(facts.runtime_user, _node(facts, facts.code), 2)
+    )
+    for item in tree:
+        if item.kind == "directory" and not _taken(item.path, found):
+            _directory_move(facts, item, contents, served, changing, open_code, found)
+    for item in tree:
+        if item.kind == "file" and not _taken(item.path, found):
+            _file_move(facts, item, changing, found)
+
+
+def _forgotten(
+    facts: Facts, root: str, tree: list[Node], served: dict[str, Location], around: Surroundings, found: Plan
+) -> None:
+    """What looks like data, and is not among the data that was set: the application could not write to it any more."""
+    all_data = Plan(code=facts.code)
+    _detected_data(facts, root, tree, served, around, all_data)
+    for move in all_data.moves:
+        if _taken(move.source, found) or around.leaves(move.source):
+            continue
+        if any(is_within(given.source, move.source) for given in found.moves):
+            continue  # a part of it was set
+        if move.kind in ("uploads", "database", "data"):
+            found.obstacles.append(
+                f"{move.source} is data ({move.why}), and release_shared_paths does not have {move.link}, so that the "
+                f"application could not write to it any more: add it, or set adopt_leave: ['{move.source}']."
+            )
+        else:
+            found.attention.append(f"{move.source} is not copied: release_shared_paths does not have {move.link}.")
+
+
+def _given_data(facts: Facts, root: str, found: Plan, shared_paths: list[str]) -> None:
     """What release_shared_paths says is data."""
     for name in shared_paths:
-        path = os.path.join(code, name.rstrip("/"))
-        if os.path.islink(path) and os.path.realpath(path) == os.path.realpath(os.path.join(root, "shared", name)):
+        link = name.rstrip("/")
+        path = os.path.join(facts.code, link)
+        source = os.path.realpath(path)
+        if os.path.islink(path) and source == os.path.realpath(os.path.join(root, "shared", name)):
             continue  # another tool has shared it already
         if os.path.lexists(path):
-            found.moves.append(
-                Move("data", path, name.rstrip("/"), name.rstrip("/"), "", "release_shared_paths has it")
-            )
+            # Where a link leads out of the old deployment, the link itself is named as what cannot be copied.
+            inside = any(is_within(source, top) for top in tops_of(facts)) and os.path.lexists(source)
+            found.moves.append(Move("data", source if inside else path, link, link, "", "release_shared_paths has it"))
         elif not name.endswith("/") and not os.path.lexists(os.path.join(root, "shared", name)):
             found.obstacles.append(f"release_shared_paths has {name}, a file, but {path} does not exist.")
+
+
+def _linked_data(facts: Facts, root: str, served: dict[str, Location], found: Plan) -> None:
+    """What links lead to out of the code, but in the old deployment, as other tools share data between releases."""
+    links = [(os.path.realpath(item.path), item) for item in facts.tree if item.target]
+    for end, item in sorted(links, key=lambda pair: (len(pair[0]), pair[1].path)):
+        link = os.path.relpath(item.path, facts.code)
+        if (
+            not _is_beside(facts, facts.code, end)
+            or not os.path.lexists(end)
+            or end == os.path.realpath(os.path.join(root, "shared", link))
+            or link == ".env"
+            or os.path.exists(os.path.join(end, "pyvenv.cfg"))
+        ):
+            continue
+        above = next((move for move in found.moves if is_within(end, move.source)), None)
+        if above:
+            target = os.path.normpath(os.path.join(above.target, os.path.relpath(end, above.source)))
+            kind, why = above.kind, f"{item.path} leads there"
+        elif is_within(end, os.path.join(root, "shared")):
+            kind, target, why = "data", os.path.relpath(end, os.path.join(root, "shared")), "it stays where it is"
+        else:
+            kind, target, why = _kind_of_linked(end, item.path, link, served, found)
+        found.moves.append(_move(kind, end, target, link, why))
+
+
+def _kind_of_linked(end: str, path: str, link: str, served: dict[str, Location], found: Plan) -> tuple[str, str, str]:
+    name, flat = os.path.basename(link), link.replace("/", "-")
+    if os.path.isdir(end):
+        location = served.get(end)
+        if location and _is_uploads(end, location):
+            return "uploads", _media(found) or _plain(link), f"Nginx serves it at {location.path}"
+        if name in UPLOADS:
+            return "uploads", _plain(link), "uploads"
+        if name in LOGS:
+            return "logs", "logs" if link in LOGS else _plain(link), "logs"
+        # Nginx reads it, too, where it serves what is above it.
+        public = any(is_within(place, directory) for place in (path, end) for directory in served)
+        return "uploads" if public else "data", _plain(link), "a link leads to it"
+    if is_database_at(end):
+        return "database", f"database/{flat}", "an SQLite database"
+    if name.endswith(".log"):
+        return "log", f"logs/{flat}", "a log"
+    if KEY.match(name) or SECRETS.match(name):
+        return "key", link, "a private key" if KEY.match(name) else "environment variables"
+    return "data", _plain(link), "a link leads to it"
+
+
+def _changing(facts: Facts, contents: Contents, files: list[str]) -> dict[str, str]:
+    """Directories of data and single files among the code, of the files that the service writes to; and why."""
+    found = {}
+    why = f"{facts.runtime_user.name if facts.runtime_user else 'the service'} has written to it since it started"
+    own = [path.lstrip("+-") for path in facts.unit.get("ReadWritePaths", "").split()]
+    for path in [*files, *(path for path in own if is_within(path, facts.code) and path != facts.code)]:
+        top = path if os.path.isdir(path) else os.path.dirname(path)
+        if top == facts.code or top in contents.code:
+            found[path] = why
+            continue
+        above = os.path.dirname(top)
+        while above != facts.code and above not in contents.code and os.path.basename(above) != "static":
+            top, above = above, os.path.dirname(above)
+        found[top] = why
+    for path, count in contents.files.items():
+        if count >= LARGE and path != facts.code and path not in contents.code and os.path.basename(path) != "static":
+            found.setdefault(path, f"it has {count} files, and no code")
+    return found
 
 
 def _shared_already(facts: Facts, root: str) -> list[str]:
@@ -251,12 +385,35 @@ def _shared_already(facts: Facts, root: str) -> list[str]:
     return found
 
 
+def _may_write(facts: Facts, name: str) -> bool:
+    """Whether the old service may write to what a name among the code leads to."""
+    item = read_node(os.path.realpath(os.path.join(facts.code, name.rstrip("/"))))
+    return item is not None and facts.runtime_user is not None and has_permission(facts.runtime_user, item, 2)
+
+
 def _node(facts: Facts, path: str) -> Node:
     return facts.nodes.get(path) or Node(path, "directory", 0, 0, 0)
 
 
+def _is_beside(facts: Facts, root: str, path: str) -> bool:
+    """Whether a path is in the old deployment, but neither among the code nor in the new layout."""
+    return not is_within(path, facts.code) and is_within(path, facts.root) and not is_within(path, root)
+
+
 def _taken(path: str, found: Plan) -> bool:
     return any(is_within(path, move.source) for move in found.moves)
+
+
+def _media(found: Plan) -> str:
+    """shared/media, which only the first directory of uploads gets."""
+    return "" if any(move.target == "media" for move in found.moves) else "media"
+
+
+def _free(target: str, found: Plan) -> str:
+    """A name in shared/ that no other data has."""
+    while any(is_within(target, move.target) or is_within(move.target, target) for move in found.moves):
+        target = f"beside/{target}"
+    return target
 
 
 def _served(facts: Facts) -> dict[str, Location]:
@@ -273,37 +430,43 @@ def _is_uploads(path: str, location: Location) -> bool:
     return os.path.basename(path) in UPLOADS or location.path.strip("/").split("/")[-1] in UPLOADS
 
 
-def _has_code(path: str, tree: list[Node]) -> bool:
-    return any(item.kind == "file" and is_within(item.path, path) and CODE.search(item.path) for item in tree)
-
-
 def _directory_move(
-    facts: Facts, item: Node, tree: list[Node], served: dict[str, Location], open_code: bool, found: Plan
+    facts: Facts,
+    item: Node,
+    contents: Contents,
+    served: dict[str, Location],
+    changing: dict[str, str],
+    open_code: bool,
+    found: Plan,
 ) -> None:
     name, link = os.path.basename(item.path), os.path.relpath(item.path, facts.code)
     if os.path.exists(os.path.join(item.path, "pyvenv.cfg")) or "/." in f"/{link}":
         return
-    python = any(node.path.endswith(".py") and is_within(node.path, item.path) for node in tree)
+    python = item.path in contents.python
     location = served.get(item.path)
     if location and _is_uploads(item.path, location) and not python:
-        first = not any(move.target == "media" for move in found.moves)
-        target = "media" if first else _plain(link)
-        found.moves.append(_move("uploads", item.path, target, link, f"Nginx serves it at {location.path}"))
+        found.moves.append(
+            _move("uploads", item.path, _media(found) or _plain(link), link, f"Nginx serves it at {location.path}")
+        )
     elif name in UPLOADS and not python:
         found.moves.append(_move("uploads", item.path, _plain(link), link, "uploads"))
     elif name in LOGS and not python:
         found.moves.append(_move("logs", item.path, "logs" if link in LOGS else _plain(link), link, "logs"))
     elif name == "instance":
         found.moves.append(_move("data", item.path, _plain(link), link, "Flask's directory for data"))
-    elif location or link == "static" or _has_code(item.path, tree):
+    elif item.path in changing and item.path not in contents.code:
+        # Nginx reads it, too, where it serves what is above it.
+        public = any(is_within(item.path, path) for path in served)
+        found.moves.append(_move("uploads" if public else "data", item.path, _plain(link), link, changing[item.path]))
+    elif location or link == "static" or item.path in contents.code:
         return
-    elif any(is_database_at(node.path) and os.path.dirname(node.path) == item.path for node in tree):
+    elif item.path in contents.databases:
         found.moves.append(_move("data", item.path, _plain(link), link, "it holds a database"))
     elif not open_code and facts.runtime_user and has_permission(facts.runtime_user, item, 2):
         found.moves.append(_move("data", item.path, _plain(link), link, f"{facts.runtime_user.name} writes to it"))
 
 
-def _file_move(facts: Facts, item: Node, tree: list[Node], found: Plan) -> None:
+def _file_move(facts: Facts, item: Node, changing: dict[str, str], found: Plan) -> None:
     name, link = os.path.basename(item.path), os.path.relpath(item.path, facts.code)
     flat = link.replace("/", "-")
     if is_database_at(item.path):
@@ -312,15 +475,252 @@ def _file_move(facts: Facts, item: Node, tree: list[Node], found: Plan) -> None:
         found.moves.append(_move("log", item.path, f"logs/{flat}", link, "a log"))
     elif KEY.match(name):
         found.moves.append(Move("key", item.path, link, link, "", "a private key"))
+    elif item.path in changing and not SECRETS.match(name):
+        found.moves.append(_move("data", item.path, f"data/{flat}", link, changing[item.path]))
 
 
 def _plain(link: str) -> str:
     """A name in shared/ that nothing else has."""
-    return link if link.split("/")[0] not in RESERVED or link.startswith("static/") else f"data/{link}"
+    plain = link[len("shared/") :] if link.startswith("shared/") else link
+    return plain if plain.split("/")[0] not in RESERVED or plain.startswith("static/") else f"data/{plain}"
 
 
 def _move(kind: str, source: str, target: str, link: str, why: str) -> Move:
     return Move(kind, source, target, link, "" if target == link else link, why)
+
+
+# --- data beside the code, and outside -------------------------------------------------------------------------------
+
+
+def _named(facts: Facts, root: str, found: Plan, around: Surroundings) -> None:
+    """What the environment names beside the code, and outside of the deployment."""
+    sources: dict[str, str] = {}
+    for name, path in named_paths(around.environment, facts.code):
+        real = os.path.realpath(path)
+        if around.leaves(real) or is_within(real, facts.code) or is_within(real, os.path.join(root, "shared")):
+            continue
+        if not is_within(real, facts.root):
+            _outside(facts, root, real, name, found)
+        elif is_within(facts.code, real):
+            found.obstacles.append(
+                f"{name} names {path}, which holds the code and more. Let a variable name the data itself; adopt_leave "
+                f"with {path}, if the application writes nothing there."
+            )
+        else:
+            source = _data_at(facts, real)
+            if source and source not in (file.lstrip("-") for file in facts.env_files):
+                sources.setdefault(source, name)
+    for source, name in sorted(sources.items(), key=lambda item: len(item[0])):
+        if not _taken(source, found) and not _in_environment(source, facts.root):
+            _beside_move(facts, source, f"{name} names it", found)
+
+
+def _data_at(facts: Facts, path: str) -> str:
+    """What has to be copied where a path is named: it, or the directory that it is in; empty where nothing is there."""
+    if os.path.lexists(path) and stat.S_ISSOCK(os.lstat(path).st_mode):
+        return ""
+    if os.path.isdir(path):
+        return path
+    above = os.path.dirname(path)
+    if above != facts.root and not is_within(facts.code, above) and os.path.isdir(above):
+        return above
+    return path if os.path.isfile(path) else ""
+
+
+def _in_environment(path: str, top: str) -> bool:
+    """Whether a path is in a virtual environment."""
+    while is_within(path, top):
+        if os.path.exists(os.path.join(path, "pyvenv.cfg")):
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def _beside_move(facts: Facts, source: str, why: str, found: Plan) -> None:
+    name = os.path.relpath(source, facts.root)
+    if os.path.isdir(source):
+        kind = "uploads" if os.path.basename(name) in UPLOADS else "data"
+        target = _free(_plain(name), found)
+    elif is_database_at(source):
+        kind, target = "database", _free(f"database/{name.replace('/', '-')}", found)
+    else:
+        kind, target = "data", _free(_plain(name), found)
+    found.moves.append(Move(kind, source, target, "", "", why))
+
+
+def _outside(facts: Facts, root: str, path: str, why: str, found: Plan, sure: bool = False) -> None:
+    """Data outside of the deployment stays there, and the new units let the application write to it."""
+    place = writable_outside(facts, path, sure)
+    if not place or is_within(place, root) or any(is_within(place, top) for top in tops_of(facts)):
+        return
+    if any(is_within(place, top) for top in HIDDEN):
+        found.obstacles.append(
+            f"{place}, to which the service writes ({why}), lies outside of {facts.root}, and the new units hide it: "
+            f"move it to {facts.root} first, or name it in adopt_leave if the application can do without it."
+        )
+    elif re.search(r"[\s:%\"'\\]", place):
+        found.obstacles.append(f"{place}, to which the service writes ({why}), has a name that no unit can hold.")
+    else:
+        paths = found.variables.setdefault("gunicorn_systemd_read_write_paths", [])
+        if isinstance(paths, list) and place not in paths:
+            paths.append(place)
+
+
+def _elsewhere(facts: Facts, root: str, given: set[str], found: Plan, around: Surroundings) -> None:
+    """What else the service writes to: by its unit, by open files, and through links out of the deployment."""
+    own = [path.lstrip("+-") for path in facts.unit.get("ReadWritePaths", "").split()]
+    known = [*((path, "ReadWritePaths") for path in own), *((path, "it has it open") for path in around.opened)]
+    for path, why in known:
+        real = os.path.realpath(path)
+        if path in around.logs or around.leaves(real) or any(is_within(real, top) for top in [*tops_of(facts), root]):
+            continue
+        _outside(facts, root, real, why, found, sure=True)
+    for item in facts.tree:
+        end = os.path.realpath(item.path)
+        if item.target and not any(is_within(end, top) for top in [*tops_of(facts), root]) and not around.leaves(end):
+            _outside(facts, root, end, f"{item.path} leads there", found)
+    paths = found.variables.get("gunicorn_systemd_read_write_paths")
+    if paths and "gunicorn_systemd_read_write_paths" in given:
+        found.attention.append(f"gunicorn_systemd_read_write_paths is set: it has to have {paths}, where it writes.")
+
+
+def _unnamed(facts: Facts, root: str, found: Plan, around: Surroundings) -> None:
+    """Data beside the code that nothing leads to: the release would not find it."""
+    unseen = {
+        path: why
+        for path, why in data_beside(facts, around).items()
+        if not _taken(path, found) and not around.leaves(path) and not is_within(path, os.path.join(root, "shared"))
+    }
+    outer = [path for path in unseen if not any(path != other and is_within(path, other) for other in unseen)]
+    if outer:
+        found.obstacles.append(
+            f"{format_paths(outer)} {'is' if len(outer) == 1 else 'are'} data ({unseen[outer[0]]}) beside the code, and no "
+            "environment variable and no link in the code leads there, so the release would not find it. Let the "
+            "application take the path from an environment variable; or, if it does not use the data, set "
+            f"adopt_leave: {outer}."
+        )
+
+
+def _mentions(facts: Facts, root: str, found: Plan, around: Surroundings, excluded: list[str]) -> None:
+    """Lines of the code that name data, or the deployment itself, by its old absolute path."""
+    code = [
+        item
+        for item in facts.tree
+        if not _taken(item.path, found)
+        and not any(is_within(item.path, path) for path in found.exclude)
+        and not any(
+            fnmatch.fnmatchcase(part, pattern)
+            for part in os.path.relpath(item.path, facts.code).split("/")
+            for pattern in excluded
+        )
+    ]
+    shared = [
+        item for item in around.beside if any(m.kind == "data" and is_within(item.path, m.source) for m in found.moves)
+    ]
+    tops = list(dict.fromkeys([facts.root, facts.code, facts.live]))
+    data, more = [], []
+    for said in mentions(texts_of([*code, *shared]), tops):
+        real = os.path.realpath(said.path)
+        stays = any(is_within(said.path, os.path.join(root, name)) for name in ("app", "shared", "run"))
+        if stays or around.leaves(real):
+            continue
+        beside = os.path.lexists(real) and _is_beside(facts, root, real) and not _in_environment(real, facts.root)
+        (data if _taken(real, found) or beside else more).append(f"{said.file}:{said.line} ({said.path})")
+    if data:
+        found.obstacles.append(
+            f"The code names data by its old path: {format_paths(data)}. The release would not find it: let the application "
+            "take the path from an environment variable."
+        )
+    if more:
+        found.attention.append(f"The code names its old directory, where the release is not: {format_paths(more)}.")
+
+
+def _inner_links(facts: Facts, found: Plan, around: Surroundings) -> None:
+    """Links in data that lead to other parts of the old deployment, which a copy would not find."""
+    lost = []
+    for item in [*facts.tree, *around.beside]:
+        holding = (move for move in found.moves if item.path != move.source and is_within(item.path, move.source))
+        move = next(holding, None) if item.target else None
+        end = os.path.realpath(item.path)
+        inside = move and any(is_within(end, top) for top in tops_of(facts))
+        if move and inside and not is_within(end, move.source) and os.path.lexists(end):
+            lost.append(f"{item.path} -> {item.target}")
+    if lost:
+        found.obstacles.append(
+            f"Links in the data lead to other parts of {facts.root}, where the copies are not: {format_paths(lost)}. "
+            "Replace them by what they lead to."
+        )
+
+
+def _rewrites(facts: Facts, root: str, given: set[str], found: Plan, around: Surroundings) -> None:
+    """What the environment names in the old deployment gets the new names."""
+    if "flask_app_env" in given:
+        return
+    pairs = [(move.source, os.path.join(root, "shared", move.target)) for move in found.moves if move.kind != ENV]
+    pairs += [(path, os.path.join(root, "app")) for path in (facts.code, facts.live) if path]
+    environment = find_venv(facts)
+    pairs += [(environment, os.path.join(root, "venv"))] if environment else []
+    stays = [os.path.join(root, name) for name in ("app", "shared")]
+    found.rewrites = [
+        (old, new)
+        for old, new in dict.fromkeys(pairs)
+        if old != new and not any(is_within(old, path) for path in stays)
+    ]
+    changed = rewrite(around.environment, found.rewrites, facts.code)
+    before, after = named_paths(around.environment, facts.code), named_paths(changed, facts.code)
+    names = sorted({name for name, _path in set(before) - set(after)})
+    own = [path.lstrip("-") for path in facts.env_files if os.path.realpath(path.lstrip("-")) == f"{root}/shared/.env"]
+    if names and own:
+        found.obstacles.append(
+            f"{own[0]} is the environment file of both deployments, and has paths in {', '.join(names)} that the new "
+            "one does not have: change them to paths below shared/, and move the data there."
+        )
+    elif names:
+        found.attention.append(
+            f"{', '.join(names)} {'names' if len(names) == 1 else 'name'} paths of the old deployment: shared/.env "
+            "gets the new ones."
+        )
+    left = [
+        f"{name} ({path})"
+        for name, path in after
+        if os.path.lexists(path)
+        and not any(is_within(path, os.path.join(root, part)) for part in ("app", "venv", "shared", "run"))
+        and any(is_within(path, top) for top in tops_of(facts))
+        and not around.leaves(os.path.realpath(path))
+        and not stat.S_ISSOCK(os.lstat(path).st_mode)
+    ]
+    if left:
+        found.obstacles.append(
+            f"Environment variables name paths of the old deployment that are not copied: {format_paths(left)}. Remove "
+            f"them, or set adopt_leave: {[path for _name, path in after if any(path in said for said in left)]}."
+        )
+
+
+def _size(facts: Facts, found: Plan) -> None:
+    """Whether what is left as code is not too much for it."""
+    code = [item for item in facts.tree if not _taken(item.path, found)]
+    if facts.truncated or len(code) > MAX_SCANNED:
+        largest = Contents(code, facts.code).largest() or facts.code
+        found.obstacles.append(
+            f"{facts.code} has too many files for code, most of them in {largest}: name data in release_shared_paths, "
+            "or set adopt_from to the directory of the code."
+        )
+
+
+def _units_beside(facts: Facts, found: Plan, around: Surroundings) -> None:
+    """Other services of the same deployment, which go on with the old code and data."""
+    for name, runs in around.units:
+        shares = [move for move in found.moves if move.kind not in (ENV, "key", "log", "logs")]
+        if runs and shares and name not in around.leave:
+            found.obstacles.append(
+                f"{name} runs from {facts.root}, too, and would go on with the old data, while {facts.unit['Id']} is "
+                f"replaced: stop and disable it, and start it from {facts.root} no more. If it shares no data with the "
+                f"application, set adopt_leave: ['{name}']."
+            )
+        else:
+            found.attention.append(
+                f"{name} names {facts.root}, too, and is not adopted: let it use the paths of the new layout."
+            )
 
 
 def tops_of(facts: Facts) -> list[str]:
@@ -366,12 +766,17 @@ def _sources(facts: Facts, root: str, found: Plan) -> None:
 # --- settings --------------------------------------------------------------------------------------------------------
 
 
+def is_another(path: str, files: list[str]) -> bool:
+    """Whether a file is there, and is none of these by another name."""
+    return os.path.isfile(path) and os.path.realpath(path) not in map(os.path.realpath, files)
+
+
 def _environment(facts: Facts, given: set[str], found: Plan, unit_variables: list[str]) -> None:
     """The files that make the environment, the strongest last, and the names that the unit itself sets."""
     inside = os.path.join(facts.code, ".env")
     files = [path.lstrip("-") for path in facts.env_files]
     files = [path for path in files if os.path.isfile(path)]
-    found.dotenv = [inside] if os.path.isfile(inside) and inside not in files else []
+    found.dotenv = [inside] if is_another(inside, files) else []
     found.environment = files
     found.unit_variables = unit_variables
     found.exclude += [
@@ -384,7 +789,7 @@ def _environment(facts: Facts, given: set[str], found: Plan, unit_variables: lis
     ]
     if os.path.isfile(inside):
         # Some applications read it by themselves.
-        found.moves.append(Move("environment", inside, ".env", ".env", "", "the environment"))
+        found.moves.append(Move(ENV, inside, ".env", ".env", "", "the environment"))
     if "flask_app_env" in given and found.dotenv + found.environment + unit_variables:
         places = [*found.dotenv, *found.environment]
         places += [f"{facts.unit['Id']} ({', '.join(unit_variables)})"] if unit_variables else []
@@ -421,71 +826,31 @@ def _unit(facts: Facts, text: str, given: set[str], found: Plan) -> None:
         )
 
 
-def command(unit: dict[str, str]) -> list[str]:
-    """The words of the command that starts Gunicorn, without a shell around it."""
-    words = parse_exec_start(unit)
-    if len(words) > 2 and os.path.basename(words[0]) in ("sh", "bash", "dash"):
-        inner = re.split(r"&&|;|\|\|", words[-1] if " " in words[-1] else " ".join(words[2:]))[-1]
-        words = [word for word in shlex.split(inner) if word != "exec"]
-    return words
-
-
-def options(words: list[str]) -> dict[str, str]:
-    """What Gunicorn's command line says: long names of options, and `wsgi`."""
-    short = {"-w": "workers", "-k": "worker-class", "-t": "timeout", "-c": "config", "-b": "bind"}
-    start = next((number for number, word in enumerate(words) if os.path.basename(word) == "gunicorn"), None)
-    if start is None:
-        return {}
-    found: dict[str, str] = {}
-    pending = words[start + 1 :]
-    while pending:
-        word = pending.pop(0)
-        if word in SWITCHES:
-            found[word.lstrip("-")] = ""
-        elif word.startswith("--") and "=" in word:
-            name, _separator, value = word[2:].partition("=")
-            found[name] = value
-        elif word.startswith("-"):
-            found[short.get(word, word.lstrip("-"))] = pending.pop(0) if pending else ""
-        elif CALLABLE.match(word):
-            found["wsgi"] = word if ":" in word else f"{word}:application"
-    return found
-
-
-def _configured(facts: Facts, path: str) -> dict[str, str]:
-    """Plain settings of a configuration file of Gunicorn. What it computes is not known."""
-    text = load_text(os.path.join(facts.code, path))
-    pairs = re.findall(r"(?m)^(\w+)\s*=\s*[\"']?([^\"'\n#]+?)[\"']?\s*(?:#.*)?$", text)
-    return {name.replace("wsgi_app", "wsgi").replace("_", "-"): value for name, value in pairs}
-
-
 def _gunicorn(facts: Facts, given: set[str], found: Plan) -> None:
-    said = options(command(facts.unit))
-    said = {**_configured(facts, said.get("config") or "gunicorn.conf.py"), **said}
-    numbers = {"workers": "workers", "threads": "threads", "timeout": "timeout", "max-requests": "max_requests"}
-    for option, name in numbers.items():
-        if said.get(option, "").isdigit():
-            found.variables[f"gunicorn_systemd_{name}"] = int(said[option])
-    if re.match(r"(sync|gthread|gevent|eventlet)$", said.get("worker-class", "")):
-        found.variables["gunicorn_systemd_worker_class"] = said["worker-class"]
-    if said.get("wsgi"):
-        found.variables["flask_app_wsgi"] = said["wsgi"]
+    file = os.path.join(facts.code, options(command(facts.unit)).get("config", "") or DEFAULT_FILE)
+    carried = carry_gunicorn(facts.unit, load_text(file))
+    found.variables.update(carried.variables)
+    if carried.wsgi:
+        found.variables["flask_app_wsgi"] = carried.wsgi
     elif "flask_app_wsgi" not in given:
         found.obstacles.append(
             f"'{' '.join(parse_exec_start(facts.unit))}' does not name the WSGI callable: set flask_app_wsgi, such as "
             "wsgi:app."
         )
-    passed = sorted(set(said) & {"preload", "pythonpath", "env", "certfile", "daemon", "reload"})
-    if passed:
-        found.attention.append(f"Not adopted from Gunicorn's settings: {', '.join(passed)}.")
+    if carried.left:
+        found.attention.append(
+            f"Not adopted from Gunicorn's settings: {', '.join(carried.left)}. gunicorn_systemd_settings can hold "
+            "settings, and gunicorn_systemd_workers a number; its logs go to journald."
+        )
 
 
 def _dependencies(facts: Facts, found: Plan) -> None:
     """Requirements in the code, or else what the old environment has, version by version."""
-    files = [name for name in REQUIREMENTS if os.path.isfile(os.path.join(facts.code, name))]
+    files = [name for name in DEPENDENCIES if os.path.isfile(os.path.join(facts.code, name))]
     environment = find_venv(facts)
     if files:
         found.variables["venv_requirements"] = files[:1]
+        _versions(facts, environment, files[0], found)
     else:
         found.variables["venv_requirements"] = []
         found.variables["venv_packages"] = [item.replace(" ", "==") for item in facts.packages]
@@ -498,6 +863,28 @@ def _dependencies(facts: Facts, found: Plan) -> None:
         name = os.path.basename(interpreter)
         own = os.path.dirname(interpreter) == "/usr/bin" and re.match(r"python3\.[0-9]+$", name)
         found.variables["venv_python"] = name if own else interpreter
+
+
+def _versions(facts: Facts, environment: str, file: str, found: Plan) -> None:
+    """Packages whose versions only the old virtual environment says, and those that the requirements do not have."""
+    text = load_text(os.path.join(facts.code, file))
+    lines = (
+        dependencies.parse_requirements(text) if dependencies.detect_format(file) == dependencies.REQUIREMENTS else []
+    )
+    named = {name: line.text for line in lines for name in [dependencies.parse_name(line.text)] if name}
+    installed = dict(item.split(" ", 1) for item in facts.packages)
+    floating = [f"{name} {version}" for name, version in installed.items() if "==" not in named.get(name, "")]
+    if lines and floating:
+        found.attention.append(
+            f"{file} pins no version of {format_paths(floating)}: the newest that it allows is installed. Pin the installed "
+            "ones to keep them."
+        )
+    by_hand = [name for name in requested(environment) if name in installed and name not in {*named, "gunicorn"}]
+    if lines and by_hand:
+        found.attention.append(
+            f"{format_paths(by_hand)} {'is' if len(by_hand) == 1 else 'are'} installed in {environment}, but not in {file}: "
+            "add what the application needs to it, or to venv_packages."
+        )
 
 
 # --- the site --------------------------------------------------------------------------------------------------------
@@ -591,10 +978,10 @@ def _listens(sites: list[Server], found: Plan) -> None:
     found.variables["nginx_site_server_name"] = " ".join(names) or "_"
     default, plain, tls = False, [], []
     for site in sites:
-        for address, options in zip(site.listens, site.options):
+        for address, said in zip(site.listens, site.options):
             port = re.search(r"(?:^|:)([0-9]+)$", address)
-            (tls if "ssl" in options else plain).append(int(port.group(1)) if port else 80)
-            default = default or "default_server" in options
+            (tls if "ssl" in said else plain).append(int(port.group(1)) if port else 80)
+            default = default or "default_server" in said
     found.variables["nginx_site_default_server"] = default or (catches_all and not names)
     found.variables["nginx_site_listen"] = (plain or [80])[0]
     if tls:
@@ -613,6 +1000,7 @@ def _listens(sites: list[Server], found: Plan) -> None:
 
 def _locations(facts: Facts, root: str, sites: list[Server], given: set[str], found: Plan) -> None:
     static, media, more = "", "", []
+    public = []
     for location in (location for site in sites for location in site.locations):
         url = location.path.rstrip("/") + "/"
         directory = os.path.realpath(location.directory) if location.directory else ""
@@ -628,11 +1016,12 @@ def _locations(facts: Facts, root: str, sites: list[Server], given: set[str], fo
                     "nginx_site_extra."
                 )
         elif location.proxy:
-            if location.path != "/":
+            if location.path != "/" and not location.path.startswith("@"):
                 found.attention.append(f"location {location.path} in {location.file} becomes part of the whole site.")
-        elif not directory or location.path == "/":
-            if location.path != "/":
-                found.attention.append(f"location {location.path} in {location.file} is not adopted.")
+        elif location.path == "/":
+            public += [(location, directory)] if directory and os.path.isdir(directory) else []
+        elif not directory:
+            found.attention.append(f"location {location.path} in {location.file} is not adopted.")
         elif move and move.target == "media" or directory == os.path.join(root, "shared", "media"):
             media = media or url
         elif move:
@@ -648,7 +1037,52 @@ def _locations(facts: Facts, root: str, sites: list[Server], given: set[str], fo
                 more.append({"path": url, "directory": os.path.join(root, "app", below)})
         else:
             more.append({"path": url, "directory": location.directory})
+            found.attention.append(f"Nginx goes on to serve {url} from {location.directory}, which is not copied.")
+    for location, directory in dict(public).items():
+        below = os.path.join(directory, "static")
+        if not static and not media.startswith("/static") and os.path.isdir(below) and is_within(below, facts.code):
+            static = "/static/"
+            found.variables["release_static_paths"] = [os.path.relpath(below, facts.code)]
+        _public(facts, root, location, directory, [static, media], more, given, found)
     found.variables["nginx_site_static_url"] = static or ("/static/" if not media.startswith("/static") else "")
     found.variables["nginx_site_media_url"] = media
     if more:
         found.variables["nginx_site_locations"] = more
+
+
+def _public(
+    facts: Facts,
+    root: str,
+    location: Location,
+    directory: str,
+    served: list[str],
+    more: list[dict[str, str]],
+    given: set[str],
+    found: Plan,
+) -> None:
+    """What the old site served of a directory at /, before it asked the application (root with try_files)."""
+    inside = is_within(directory, facts.code)
+    here = os.path.join(root, "app", os.path.relpath(directory, facts.code)) if inside else location.directory
+    urls = [url for url in [*served, *(item["path"] for item in more)] if url]
+    files = []
+    for item in sorted(os.listdir(directory)):
+        path = os.path.join(directory, item)
+        move = next((move for move in found.moves if move.source == os.path.realpath(path)), None)
+        if item.startswith(".") or any(f"/{item}/".startswith(url) or url.startswith(f"/{item}/") for url in urls):
+            continue
+        if os.path.isdir(path):
+            target = os.path.join(root, "shared", move.target) if move else os.path.join(here, item)
+            more.append({"path": f"/{item}/", "directory": target})
+        elif re.fullmatch(r"[\w.@+-]+", item) and not CODE_FILE.search(item):
+            files.append(item)
+    if files and "nginx_site_extra" in given:
+        found.attention.append(
+            f"{location.file} serves {format_paths([f'/{item}' for item in files])} from {directory}, and the application "
+            "will be asked for it: nginx_site_extra can hold locations for it."
+        )
+    elif files:
+        found.variables["nginx_site_extra"] = "".join(
+            f"location = /{item} {{ root {here}; disable_symlinks on from={here}; }}\n" for item in files
+        )
+    if not inside:
+        found.attention.append(f"Nginx goes on to serve files from {location.directory}, which is not copied.")

@@ -96,12 +96,14 @@ class Copy(NamedTuple):
     uid: int
     gid: int
     mode: int
+    # The text of a link.
+    text: str = ""
 
 
-def copies(moves: list[Move], owner: Owner, tops: list[str]) -> Iterator[Copy]:
+def copies(moves: list[Move], owner: Owner, tops: list[str], shared: str) -> Iterator[Copy]:
     """Everything that the moves amount to, directories before what is in them."""
     for move in moves:
-        if move.kind == "environment":
+        if move.kind == "environment" or move.source == os.path.join(shared, move.target):
             continue
         uid, gid, mode, directory = _access(move, owner)
         with find_source(move.source, tops) as top:
@@ -111,8 +113,17 @@ def copies(moves: list[Move], owner: Owner, tops: list[str]) -> Iterator[Copy]:
                 kind = _kind(found)
                 if kind == "directory":
                     yield Copy(found, target, kind, uid, gid, directory)
+                elif kind == "link":
+                    yield Copy(found, target, kind, uid, gid, mode, _link_text(found, top.path))
                 elif kind:
                     yield Copy(found, target, kind, uid, gid, mode)
+
+
+def _link_text(found: DirectoryEntry, top: str) -> str:
+    """The text of a link in a copy. One that names a place in the data by its whole path would lead to the original."""
+    text = found.directory.read_link(found.name)
+    inside = os.path.isabs(text) and (text == top or text.startswith(top + "/"))
+    return os.path.relpath(text, found.directory.path) if inside else text
 
 
 def _kind(found: DirectoryEntry) -> str:
@@ -147,7 +158,7 @@ def _access(move: Move, owner: Owner) -> tuple[int, int, int, int]:
 def occupied(home: Home, moves: list[Move], owner: Owner, tops: list[str]) -> list[str]:
     """Files in shared/ that a copy would replace, and that hold something else."""
     found = []
-    for item in copies(moves, owner, tops):
+    for item in copies(moves, owner, tops, home.shared):
         if item.kind == "directory":
             continue
         try:
@@ -187,16 +198,20 @@ class Data:
         self.known = known
         self.files = self.bytes = 0
         self.changed: list[str] = []
+        self.held: tuple[str, Directory] | None = None
 
     def copy(self, final: bool = False) -> None:
         """Bring the copies up to the originals. In the final pass nobody writes any more, and all has to be equal."""
-        for item in copies(self.moves, self.owner, self.origin.tops):
-            try:
-                self._one(item, final)
-            except FileNotFoundError:
-                # Somebody removed it in between, as applications do with their temporary files.
-                if final or item.source.directory.try_lstat(item.source.name) is not None:
-                    raise
+        try:
+            for item in copies(self.moves, self.owner, self.origin.tops, self.home.shared):
+                try:
+                    self._one(item, final)
+                except FileNotFoundError:
+                    # Somebody removed it in between, as applications do with their temporary files.
+                    if final or item.source.directory.try_lstat(item.source.name) is not None:
+                        raise
+        finally:
+            self._let_go()
         for move in self.moves:
             if move.via:
                 self._way(move)
@@ -204,24 +219,35 @@ class Data:
             sync_filesystem(self.home.shared)
 
     def _one(self, item: Copy, final: bool) -> None:
-        with self._directory_of(item.target) as directory:
-            name = os.path.basename(item.target)
-            there = directory.try_lstat(name)
-            if there is not None and stat.S_ISDIR(there.st_mode) != (item.kind == "directory"):
-                raise ReleaseError(
-                    one_line(f"{directory.join(name)} is in the way of a copy of {item.source.path}: move it away.")
-                )
-            if item.kind == "directory":
-                done = self._directory(item, directory, name, there)
-            elif item.kind == "link":
-                done = self._link(item.source.directory.read_link(item.source.name), directory, name, there)
-            else:
-                self.files += 1
-                self.bytes += item.source.info.st_size
-                copy = self._database if item.kind == "database" else self._file
-                done = copy(item, directory, name, there, final)
+        directory = self._hold(item.target)
+        name = os.path.basename(item.target)
+        there = directory.try_lstat(name)
+        if there is not None and stat.S_ISDIR(there.st_mode) != (item.kind == "directory"):
+            raise ReleaseError(f"{directory.join(name)} is in the way of a copy of {item.source.path}: move it away.")
+        if item.kind == "directory":
+            done = self._directory(item, directory, name, there)
+        elif item.kind == "link":
+            done = self._link(item.text, directory, name, there)
+        else:
+            self.files += 1
+            self.bytes += item.source.info.st_size
+            copy = self._database if item.kind == "database" else self._file
+            done = copy(item, directory, name, there, final)
         if done:
             self.changed.append(os.path.join(self.home.shared, item.target))
+
+    def _hold(self, target: str) -> Directory:
+        """The directory of a copy, which stays open for the next one: visitors wait while thousands are compared."""
+        place = os.path.dirname(target)
+        if self.held is None or self.held[0] != place:
+            self._let_go()
+            self.held = (place, self._directory_of(target))
+        return self.held[1]
+
+    def _let_go(self) -> None:
+        if self.held is not None:
+            self.held[1].close()
+            self.held = None
 
     def _directory_of(self, target: str) -> Directory:
         """The directory of a copy. A database and a log are made in one that the application may write to."""
@@ -253,13 +279,14 @@ class Data:
         directory.replace_link(name, text, TEMPORARY)
         return True
 
-    def _file(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None, _final: bool) -> bool:
+    def _file(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None, final: bool) -> bool:
         info = item.source.info
         is_file = there is not None and stat.S_ISREG(there.st_mode)
         if is_file and (there.st_size, there.st_mtime_ns) == (info.st_size, info.st_mtime_ns):
             return directory.set_owner_and_mode(name, item.uid, item.gid, item.mode)
+        # Before the old service stops, the whole file system is written to the disk at the end.
         with item.source.directory.open_stream(item.source.name) as read, directory.open_replacement(
-            name, TEMPORARY
+            name, TEMPORARY, sync=final
         ) as write:
             expected = copy_bytes(read, write)
             if _digest(write) != expected:

@@ -13,6 +13,7 @@ import shlex
 import stat
 from typing import IO, Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_places import rewrite
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import open_directory, write_file
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_directory_safely, read_file
@@ -44,6 +45,12 @@ def environment_text(unit: str, weak: list[str], strong: list[str], tops: list[s
     lines = [f"{name}={_quoted(value)}\n" for name, separator, value in pairs if separator and name not in overridden]
     above = b"".join(_whole_lines(path, tops) for path in weak)
     return above + "".join(lines).encode("utf-8", "surrogateescape") + below
+
+
+def rewritten(text: bytes, rewrites: list[list[str]], code: str) -> bytes:
+    """An environment with the paths of the new deployment in place of those of the old one."""
+    changed = rewrite(text.decode("utf-8", "surrogateescape"), [(old, new) for old, new in rewrites], code)
+    return changed.encode("utf-8", "surrogateescape")
 
 
 def unit_environment(unit: str) -> list[str]:

@@ -73,9 +73,14 @@ def detect_application(system: HostSystem, name: str, root: str) -> tuple[str, s
 
 
 def _names_application(key: str, text: str, name: str, root: str) -> bool:
-    if root and re.search(rf"(?m)^[^#;\n]*{re.escape(root)}(/|\s|$)", text):
+    if root and names_path(text, root):
         return True
     return bool(name and not root and SERVERS.search(text) and re.search(rf"\b{re.escape(name)}\b", key + text))
+
+
+def names_path(text: str, path: str) -> bool:
+    """Whether a unit names a path, or one below it."""
+    return re.search(rf"(?m)^[^#;\n]*{re.escape(path)}(/|\s|$)", text) is not None
 
 
 def find_listen_address(unit: dict[str, str], socket_unit: dict[str, str], directory: str) -> str:

@@ -25,9 +25,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor_discov
     detect_application,
     find_listen_address,
     find_working_directory,
+    names_path,
     parse_exec_start,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import (
+    MAX_SCANNED,
     Account,
     Node,
     find_account,
@@ -173,15 +175,23 @@ class Facts:
 
 
 def read_facts(
-    name: str, root: str, health: dict | None = None, recent: int = 60, system: HostSystem | None = None
+    name: str,
+    root: str,
+    health: dict | None = None,
+    recent: int = 60,
+    system: HostSystem | None = None,
+    scanned: int = MAX_SCANNED,
 ) -> Facts:
-    """Read the state of an application. `recent` is the age of log lines in minutes."""
+    """Read the state of an application.
+
+    `recent` is the age of log lines in minutes, `scanned` the maximum number of files below the code.
+    """
     system = system or HostSystem()
     name, root, unit, guesses = detect_application(system, name, root)
     facts = Facts(name, root, time.time(), guesses, unit=unit)
     _read_units(facts, system)
     _read_nginx(facts, system, recent)
-    _read_tree(facts)
+    _read_tree(facts, scanned)
     _read_process(facts, system, health, recent)
     _read_releases(facts)
     _read_host(facts)
@@ -236,12 +246,8 @@ def _find_services_of_user(facts: Facts, system: HostSystem) -> list[str]:
         for name, text in system.read_service_files().items()
         if re.findall(r"(?m)^\s*User\s*=\s*(\S+)", text)[-1:] == [user]
         and name not in (facts.unit.get("Id"), f"{facts.name}.service", f"{facts.name}-next.service")
-        and not _has_path(text, facts.root)
+        and not names_path(text, facts.root)
     ]
-
-
-def _has_path(text: str, path: str) -> bool:
-    return re.search(rf"(?m)^[^#;\n]*{re.escape(path)}(/|\s|$)", text) is not None
 
 
 def _is_live(link: str, served: str) -> bool:
@@ -311,7 +317,7 @@ def _add_node(facts: Facts, path: str) -> None:
         facts.nodes[path] = item
 
 
-def _read_tree(facts: Facts) -> None:
+def _read_tree(facts: Facts, scanned: int) -> None:
     root, unit = facts.root, facts.unit
     data = [
         os.path.join(root, *parts) for parts in (["run"], ["shared"], ["shared", "media"], ["shared", "logs"], ["logs"])
@@ -338,7 +344,7 @@ def _read_tree(facts: Facts) -> None:
     for path in facts.served():
         if is_within(path, root) and not is_within(root, path) and path != facts.code:
             facts.public += scan_tree(path)[0]
-    facts.tree, facts.truncated = scan_tree(facts.code, exclude if facts.code == root else ())
+    facts.tree, facts.truncated = scan_tree(facts.code, exclude if facts.code == root else (), scanned)
     for directory in (root, os.path.join(root, "shared")):
         if os.path.isdir(directory) and directory != facts.code:
             facts.top_level += [
@@ -411,6 +417,12 @@ def list_packages(environment: str) -> list[str]:
         if normalize_name(name) not in ("pip", "setuptools", "wheel"):
             found.add(f"{normalize_name(name)} {version}")
     return sorted(found)
+
+
+def requested(environment: str) -> list[str]:
+    """The packages of an environment that somebody named when they were installed, as pip and uv note it."""
+    notes = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "*.dist-info", "REQUESTED"))
+    return sorted({normalize_name(os.path.basename(os.path.dirname(path)).partition("-")[0]) for path in notes})
 
 
 def _read_releases(facts: Facts) -> None:

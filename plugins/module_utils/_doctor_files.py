@@ -156,8 +156,8 @@ def list_route(path: str) -> list[Node]:
     return found
 
 
-def scan_tree(top: str, exclude: tuple[str, ...] = ()) -> tuple[list[Node], bool]:
-    """Return the entries below a directory, and whether there are more than MAX_SCANNED.
+def scan_tree(top: str, exclude: tuple[str, ...] = (), limit: int = MAX_SCANNED) -> tuple[list[Node], bool]:
+    """Return the entries below a directory, and whether there are more than `limit`.
 
     Does not descend into virtual environments, EXCLUDED_NAMES and the paths in `exclude`.
     """
@@ -169,8 +169,8 @@ def scan_tree(top: str, exclude: tuple[str, ...] = ()) -> tuple[list[Node], bool
             below = pending.pop(0)
             with contextlib.suppress(OSError), _enter_directory(directory, below) as here:
                 pending[:0] = _scan_directory(here, os.path.join(top, below) if below else top, below, exclude, found)
-            if len(found) > MAX_SCANNED:
-                return found[:MAX_SCANNED], True
+            if len(found) > limit:
+                return found[:limit], True
     return found, False
 
 

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import grp
 import os
 import pwd
+import re
 import socket
+import stat
 import subprocess
+from typing import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx, _service
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, load_text
@@ -145,3 +149,25 @@ def list_children(pid: str) -> list[str]:
             return file.read().split()
     except OSError:
         return []
+
+
+def opened_files(unit: dict[str, str]) -> list[str]:
+    """The files that the processes of a service have open for writing."""
+    found = set()
+    pending = [unit.get("MainPID", "0")]
+    while pending:
+        pid = pending.pop()
+        pending += list_children(pid)
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError, IndexError, ValueError):
+                    found.update(_opened(pid, number))
+    return sorted(found)
+
+
+def _opened(pid: str, number: str) -> Iterator[str]:
+    path = os.readlink(f"/proc/{pid}/fd/{number}")
+    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+        flags = int(re.findall(r"(?m)^flags:\s*([0-7]+)", file.read())[0], 8)
+    if flags & os.O_ACCMODE and path.startswith("/") and stat.S_ISREG(os.lstat(path).st_mode):
+        yield path

@@ -104,6 +104,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption_data
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import (
     environment_text,
+    rewritten,
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
@@ -137,6 +138,7 @@ def copy(home: Home, params: dict) -> dict:
     changed = False
     if adoption["dotenv"] + adoption["environment"] + adoption.get("unit_variables", []):
         text = environment_text(adoption["unit"], adoption["dotenv"], adoption["environment"], origin.tops)
+        text = rewritten(text, adoption["rewrites"], adoption["code"])
         changed = write_environment(home, text, pwd.getpwnam(params["owner"]).pw_uid, gid)
     data.copy()
     record.write(known=data.known, owner=list(owner))

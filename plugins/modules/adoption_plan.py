@@ -15,7 +15,7 @@ author:
 description:
   - Reads a deployment made by other tools, as M(flaskops.production.doctor) does. Lists its code and data with their
     new places, the settings of the roles that match its unit and its site, and the obstacles.
-  - Changes nothing, and reads no value of an environment variable.
+  - Changes nothing. Values of environment variables do not leave the host; of them, the plan shows paths that exist.
   - The playbook C(flaskops.production.adopt) follows the plan.
 options:
   name:
@@ -45,6 +45,13 @@ options:
     description: Names of data among the code, as C(release_shared_paths). By default they are detected.
     type: list
     elements: str
+  leave:
+    description:
+      - Paths and services of the old deployment that stay as they are, although they look as if the application shared
+        its data with them, as C(adopt_leave).
+    type: list
+    elements: str
+    default: []
   exclude:
     description: Names that are no part of a release, as C(release_exclude), which also has these defaults.
     type: list
@@ -133,17 +140,30 @@ adoption:
 """
 
 import os
+import re
 import stat
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import (
+    ENV,
     Plan,
+    command,
+    is_another,
+    options,
     plan,
     tops_of,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record, below
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import variables_of
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import (
+    environment_text,
+    variables_of,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_places import Surroundings
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_unit import read_unit
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import names_path
 from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, scan_tree
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_system import HostSystem, opened_files
 from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
@@ -182,7 +202,7 @@ def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> lis
     unit = facts.unit["Id"]
     told = [f"{found.code} -> {home.release(release)} (the code, as the first release)"]
     for move in found.moves:
-        if move.kind != "environment":
+        if move.kind != ENV:
             target = os.path.join(home.shared, move.target)
             told.append(f"{move.source} -> {target} ({size(move.source, tops_of(facts))}; {move.why})")
             if move.link:
@@ -227,6 +247,73 @@ def same_name_fault(facts: Facts, name: str) -> str:
     )
 
 
+# How many files of an old deployment are looked at: uploads and all.
+SCANNED = 500000
+# Options of Gunicorn that name files which it writes itself.
+LOG_OPTIONS = ("access-logfile", "error-logfile", "log-file", "pid")
+
+
+def surroundings(facts: Facts, unit_text: str, params: dict, system: HostSystem) -> Surroundings:
+    """What tells where the service writes."""
+    if not facts.unit:
+        return Surroundings()
+    try:
+        files = [path.lstrip("-") for path in facts.env_files if os.path.isfile(path.lstrip("-"))]
+        inside = os.path.join(facts.code, ".env")
+        weak = [inside] if is_another(inside, files) else []
+        text = environment_text(facts.unit["Id"], weak, files, tops_of(facts)).decode("utf-8", "surrogateescape")
+    except OSError:
+        text = ""  # the plan names the file that is refused
+    said = options(command(facts.unit))
+    logs = [os.path.normpath(os.path.join(facts.code, said[name])) for name in LOG_OPTIONS if said.get(name)]
+    for values in read_unit(unit_text).values():
+        logs += [path for value in values for path in re.findall(r"^(?:append|file|truncate):(/.*)$", value)]
+    return Surroundings(
+        environment=text,
+        opened=tuple(opened_files(facts.unit)),
+        logs=tuple(logs),
+        units=tuple(other_units(facts, params["name"], system)),
+        beside=tuple(beside(facts, params["root"])),
+        leave=tuple(params["leave"]),
+    )
+
+
+def beside(facts: Facts, root: str) -> list[Node]:
+    """Everything in the old deployment that is neither code nor hidden, nor of the new layout."""
+    if facts.root == facts.code:
+        return []
+    own = [os.path.join(root, name) for name in (".deploy", "releases", "venvs", "run")]
+    hidden = [
+        os.path.join(facts.root, name)
+        for name in os.listdir(facts.root)
+        if name.startswith(".") or facts.root == root and name == "shared"
+    ]
+    return scan_tree(facts.root, (facts.code, facts.releases, *own, *hidden), SCANNED)[0]
+
+
+def other_units(facts: Facts, name: str, system: HostSystem) -> list[tuple[str, bool]]:
+    """Other services of the same deployment, and whether they run, or something starts them."""
+    found = []
+    own = (facts.unit["Id"], f"{name}.service", f"{name}-next.service")
+    for unit, text in system.read_service_files().items():
+        if unit not in own and any(names_path(text, top) for top in [*tops_of(facts), facts.live]):
+            state = read_unit_properties(unit, "ActiveState,UnitFileState,TriggeredBy")
+            triggers = state["TriggeredBy"].split()
+            starts = [read_unit_properties(other, "ActiveState")["ActiveState"] for other in triggers]
+            runs = state["ActiveState"] not in ("inactive", "failed") or state["UnitFileState"] == "enabled"
+            found.append((unit, runs or "active" in starts))
+    return found
+
+
+def choice_fault(facts: Facts, around: Surroundings, params: dict) -> str:
+    """Whether it is open which service is to be adopted."""
+    others = [unit for unit, _runs in around.units if unit not in params["leave"]]
+    if params["unit"] or not others or facts.unit["Id"] == f"{params['name']}.service":
+        return ""
+    names = " and ".join(sorted([facts.unit["Id"], *others]))
+    return f"{names} run from {facts.root}: set adopt_unit to the one that answers the visitors."
+
+
 def make_plan(params: dict) -> dict:
     """What the module returns."""
     home = Home(params["root"])
@@ -241,15 +328,21 @@ def make_plan(params: dict) -> dict:
         return {"state": "interrupted", "plan": told, "obstacles": [], "variables": {}}
     unit = params["unit"] or ""
     name = unit[: -len(".service")] if unit.endswith(".service") else unit
-    facts = read_facts(name or params["name"], params["from_directory"] or "")
+    facts = read_facts(name or params["name"], params["from_directory"] or "", scanned=SCANNED)
+    unit_text = read_unit_text(facts.unit["Id"])[1] if facts.unit else ""
+    around = surroundings(facts, unit_text, params, HostSystem())
     found = plan(
         facts,
         params["root"],
         set(params["given"]),
         params["shared_paths"],
-        read_unit_text(facts.unit["Id"])[1] if facts.unit else "",
+        unit_text,
         variables_of(facts.unit["Id"]) if facts.unit else [],
+        around,
+        params["exclude"],
     )
+    if facts.unit:
+        found.obstacles = [fault for fault in [choice_fault(facts, around, params)] if fault] or found.obstacles
     if os.path.isdir(home.records) and not record:
         found.obstacles.append(f"{home.root} is a deployment of this collection already: use the playbook site.")
     if not found.obstacles:
@@ -279,6 +372,10 @@ def make_plan(params: dict) -> dict:
             "dotenv": found.dotenv,
             "environment": found.environment,
             "unit_variables": found.unit_variables,
+            "rewrites": found.rewrites,
+            "exclude": source["exclude_paths"],
+            "shared": found.shared,
+            "outside": found.variables.get("gunicorn_systemd_read_write_paths", []),
             "variables": found.variables,
         },
     }
@@ -296,6 +393,7 @@ def main() -> None:
             "unit": {"type": "str"},
             "given": {"type": "list", "elements": "str", "default": []},
             "shared_paths": {"type": "list", "elements": "str"},
+            "leave": {"type": "list", "elements": "str", "default": []},
             "exclude": {"type": "list", "elements": "str", "default": list(EXCLUDE)},
             "health": HEALTH,
         },

@@ -14,7 +14,7 @@ author:
   - The flaskops.production contributors (@flaskops)
 description:
   - Starts the adopted release beside the old deployment, on a socket of its own. Only when it has imported the
-    application and passed O(health) is the old deployment changed.
+    application, passed O(health) and can write wherever the old service wrote is the old deployment changed.
   - Then Nginx sends new requests to that socket, where they wait. The old service finishes its requests and stops, the
     last changes of its data are copied, and C(<name>.service) starts from the layout. Then the requests are served.
   - If a step fails, the old files are restored, the old service starts, and Nginx uses it again.
@@ -86,11 +86,17 @@ waited:
   type: float
   sample: 2.4
 leftover:
-  description: Files that are no longer needed, to be removed by hand, in sentences.
+  description: Directories to be removed by hand, of which every file was copied or can be installed again.
   returned: after an adoption
   type: list
   elements: str
-  sample: ["/home/ada/shop: the old code and data"]
+  sample: ["/home/ada/shop: the old code and data, of which each file was copied, and its virtual environment"]
+kept:
+  description: Files that exist nowhere else, in sentences.
+  returned: after an adoption
+  type: list
+  elements: str
+  sample: ["/home/ada/shop: nowhere else are /home/ada/shop/.git"]
 recovered:
   description: The recovery from an interrupted run; empty when there was none.
   returned: with O(only=recover)
@@ -98,6 +104,7 @@ recovered:
   sample: shop.service serves again
 """
 
+import json
 import os
 import re
 import signal
@@ -112,6 +119,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._activation im
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Origin, Owner, Record
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_left import Old, only_there, several_of
+from ansible_collections.flaskops.production.plugins.module_utils._adoption_writes import PROGRAM, places, unit_text
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     format_error,
     open_directory,
@@ -151,6 +162,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._symlink impor
 )
 
 FAULTS = (ActivationError, ReleaseError, SymlinkError, Fault, OSError)
+RUNTIME = "/run"
 RUNTIME_UNITS = "/run/systemd/system"
 # Seconds for which the old service may take to answer again.
 PATIENCE = 60
@@ -279,6 +291,7 @@ class Takeover(Activation):
         self.record = Record(home)
         self.kept = Kept(self.record)
         self.old = [unit for unit in (plan["socket_unit"], plan["unit"]) if unit]
+        self.stopped = 0.0
 
     # Before anything is done to what serves
 
@@ -295,9 +308,46 @@ class Takeover(Activation):
         link_environment(self.home, str(self.release), self.home.environment(str(self.release)) or "")
         self.collect_static(self.directory, replace=False)
         self.start_candidate()
+        self.prove_writes(units, self.directory)
         seen = find_health_failure(self.side, self.health)
         if seen:
             raise Rejected("candidate", seen, self.candidate, self.since)
+
+    def prove_writes(self, units: dict[str, str], directory: str) -> None:
+        """See that the application can write wherever the old one wrote, as its user and in the sandbox of its unit."""
+        moves = [Move(**move) for move in self.plan["moves"]]
+        found = places(self.home, directory, moves, self.plan["shared"], self.plan["outside"])
+        if not found:
+            return
+        unit, since = f"{self.name}-adoption-writes.service", time.time()
+        program, given, said, installed = self.writing_paths()
+        service = next(text for path, text in units.items() if path.endswith(f"/{self.name}-next.service"))
+        python = os.path.join(self.home.next, ".venv", "bin", "python")
+        try:
+            put(program, PROGRAM.encode())
+            put(given, json.dumps(found).encode())
+            put(said, b"")
+            put(installed, unit_text(service, python, program, given, said).encode())
+            reload_units()
+            code, why = run_systemctl("start", unit)
+            with open(said, encoding="utf-8", errors="replace") as file:
+                faults = file.read().splitlines()
+        finally:
+            self.end_writing()
+        if code or faults:
+            seen = f"the application cannot write to {format_paths(faults)}" if faults else why
+            raise ActivationError("writes", seen, unit, since)
+
+    def writing_paths(self) -> list[str]:
+        """The program that writes, what it is given, what it says, and its unit. A reboot forgets them."""
+        files = [f"{RUNTIME}/{self.name}-adoption-writes.{kind}" for kind in ("py", "json", "txt")]
+        return [*files, f"{RUNTIME_UNITS}/{self.name}-adoption-writes.service"]
+
+    def end_writing(self) -> None:
+        for path in self.writing_paths():
+            if os.path.lexists(path):
+                os.unlink(path)
+        run_systemctl("reset-failed", f"{self.name}-adoption-writes.service")
 
     # The switch
 
@@ -313,11 +363,13 @@ class Takeover(Activation):
         since = time.monotonic()
         wait_for_exit(self.lead_visitors(site, self.side.socket), SENDING)
         self.stop_old()
+        self.stopped = time.time()
         data.copy(final=True)
         self.install(units)
         self.collect_static(self.directory, replace=True)
         self.switch(self.after)
         self.restart(self.directory)
+        self.prove_writes(units, self.home.app)
         record()
         # From here on, visitors write to the new data, and there is no way back.
         self.record.write(state="switched")
@@ -443,6 +495,7 @@ class Takeover(Activation):
     def end_candidate(self) -> None:
         self.stop_candidate()
         run_systemctl("stop", self.candidate_socket)
+        self.end_writing()
         paths = [f"{RUNTIME_UNITS}/{unit}" for unit in (self.candidate, self.candidate_socket)]
         for path in [*paths, self.side.socket, self.candidate_env, self.home.next]:
             if os.path.lexists(path):
@@ -507,19 +560,35 @@ def reload_units() -> None:
         raise ReleaseError("systemctl daemon-reload failed: is systemd running on this host?")
 
 
-def leftover(plan: dict, home: Home, name: str) -> list[str]:
-    """What nothing needs any more."""
-    kept = Record(home).kept
-    found = []
-    if plan["from"] != home.root:
-        found.append(f"{plan['from']}: the old code, data and virtual environment")
-    elif plan["code"] not in (home.app, os.path.join(home.releases, os.path.basename(plan["code"]))):
-        found.append(f"{plan['code']}: the old code")
-    found.append(f"{kept}: files that blocked the layout, below their old paths")
+def leftover(plan: dict, home: Home, name: str, release: str, stopped: float) -> tuple[list[str], list[str]]:
+    """What is copied to the last file, so that it may be removed, and what exists nowhere else."""
+    old = Old(
+        code=plan["code"],
+        release=home.release(release),
+        exclude=plan["exclude"],
+        moves=[Move(**move) for move in plan["moves"]],
+        shared=home.shared,
+        environment=[*plan["dotenv"], *plan["environment"]],
+        root=home.root,
+        stopped=stopped,
+    )
+    removable, kept = [], []
+    tops = [plan["code"]] if plan["from"] == home.root else list(dict.fromkeys([plan["from"], plan["code"]]))
+    for top in tops:
+        if top == home.app or top != tops[0] and is_within(top, tops[0]):
+            continue
+        left = only_there(top, old)
+        if left:
+            kept.append(f"{top}: nowhere else are {several_of(left)}")
+        else:
+            removable.append(
+                f"{top}: the old code and data, of which each file was copied, and its virtual environment"
+            )
+    kept.append(f"{Record(home).kept}: files that blocked the layout, below their old paths")
     if plan["unit"] != f"{name}.service":
         unit = read_unit_properties(plan["unit"], "FragmentPath")["FragmentPath"]
-        found.append(f"{unit}: the old unit, which is disabled")
-    return found
+        kept.append(f"{unit}: the old unit, which is disabled")
+    return removable, kept
 
 
 def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
@@ -546,7 +615,8 @@ def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
             if isinstance(error, FAULTS):
                 raise ReleaseError(told(error, plan, logs, home)) from error
         raise
-    return {"release": params["release"], "waited": waited, "leftover": leftover(plan, home, params["name"])}
+    removable, kept = leftover(plan, home, params["name"], params["release"], takeover.stopped)
+    return {"release": params["release"], "waited": waited, "leftover": removable, "kept": kept}
 
 
 def told(error: Exception, plan: dict, logs: str, home: Home) -> str:

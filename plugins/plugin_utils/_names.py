@@ -15,6 +15,7 @@ ROLES = Path(__file__).parents[2] / "roles"
 OF_PLAYBOOKS = frozenset(
     {
         "adopt_from",
+        "adopt_leave",
         "adopt_unit",
         "doctor_fail_on",
         "doctor_html",

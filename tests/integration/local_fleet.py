@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run the playbooks on a fleet of local directories.
 
-A copy of the collection runs without processes and virtual environments: an activation swaps the link `app` and records
-it, unless the host's file `rejects` names the release.
+In a copy of the collection, processes and virtual environments are left out: an activation swaps the link `app` and
+records it, unless the host's file `rejects` names the release, and a migration is run without a unit. All else is as
+it is.
 """
 
 from __future__ import annotations
@@ -60,13 +61,28 @@ def differing_settings(home, name, release):
     return []
 """
 VENV = """---
+# Where a delegated host cannot be reached, Ansible takes the host itself out of the play.
+- name: build | Lose the host
+  ansible.builtin.ping:
+  delegate_to: nowhere
+  when: inventory_hostname in lookup('ansible.builtin.file', '{place}/lost') | split
 - name: build | Link a virtual environment
   ansible.builtin.shell: |
-    mkdir -p {{ flask_app_root }}/venvs/eeeeeeeeeeee {{ venv_link | dirname }}
-    ln -sfn ../../venvs/eeeeeeeeeeee {{ venv_link }}
+    mkdir -p {{{{ flask_app_root }}}}/venvs/eeeeeeeeeeee {{{{ venv_link | dirname }}}}
+    ln -sfn ../../venvs/eeeeeeeeeeee {{{{ venv_link }}}}
   register: __venv_build
   changed_when: false
 """
+COMMAND = """
+
+def run(home, params):
+    import subprocess
+
+    done = subprocess.run(["sh", "-c", params["command"]], cwd=home.release(params["release"]), check=False)
+    return done.returncode == 0, []
+
+
+def locked("""
 HOOK = """---
 - name: Tell the balancer
   ansible.builtin.shell: "{command} {place}/out-{{{{ inventory_hostname }}}}"
@@ -87,8 +103,11 @@ class LocalFleet:
         for name, text in (("_activation", ACTIVATION), ("_service", SERVICE), ("_settings", SETTINGS)):
             with (collection / f"plugins/module_utils/{name}.py").open("a") as file:
                 file.write(text)
-        (collection / "roles/venv/tasks/build.yml").write_text(VENV)
-        # Tests write to directories that the rules refuse.
+        command = collection / "plugins/modules/release_command.py"
+        command.write_text(command.read_text().replace("\ndef locked(", COMMAND, 1))
+        (collection / "roles/venv/tasks/build.yml").write_text(VENV.format(place=place))
+        self.lose()
+        # A test writes where no application may be.
         rules = collection / "roles/flask_app/vars/main.yml"
         rules.write_text(rules.read_text().replace("^/(root|home|tmp|var/tmp|proc|sys|dev|", "^/(root|"))
         for name, command in (("drain", "touch"), ("join", "rm -f")):
@@ -113,6 +132,10 @@ class LocalFleet:
 
     def out(self) -> list[str]:
         return [host for host in self.hosts if (self.place / f"out-{host}").exists()]
+
+    def lose(self, *hosts: str) -> None:
+        """Which hosts are lost while their virtual environments are built."""
+        (self.place / "lost").write_text(" ".join(hosts))
 
     def rejects(self, host: str, *releases: str) -> None:
         path = self.place / host / "shop/rejects"
@@ -139,6 +162,7 @@ class LocalFleet:
             }
             for host in [*self.hosts, "balancer"]
         }
+        inventory["nowhere"] = nobody
         for host in self.hosts:
             for name in ("shared/media", "shared/static", "run", "releases", ".deploy", "venvs"):
                 (self.place / host / "shop" / name).mkdir(parents=True, exist_ok=True)

@@ -133,30 +133,39 @@ server {
 TEXT
 }
 
-# As root out of root's home, on a port, with a database that has a write-ahead log; the application serves its uploads.
+# As root out of root's home, on a port: the code in src/, its data beside it, with a database that has a write-ahead log, and a
+# worker. The application serves its uploads.
 till() {
-    mkdir -p /root/app/uploads /root/app/var
-    code /root/app
-    environment /root/app/.venv
-    filled /root/app/var/till.sqlite /root/app/uploads
+    mkdir -p /root/till/data/uploads
+    code /root/till/src
+    environment /root/till/src/.venv
+    filled /root/till/data/till.sqlite /root/till/data/uploads
     # All that is set is set by the unit.
     cat > /etc/systemd/system/webapp.service <<'TEXT'
 [Unit]
 After=network.target cron.service
 [Service]
-WorkingDirectory=/root/app
-Environment="SECRET_KEY=the secret of the till" DATABASE=var/till.sqlite UPLOADS=uploads
+WorkingDirectory=/root/till/src
+Environment="SECRET_KEY=the secret of the till" DATABASE=/root/till/data/till.sqlite UPLOADS=../data/uploads
 Environment=LOG=till.log JOURNAL=WAL
 SupplementaryGroups=adm
 LimitNOFILE=4096
 MemoryMax=2G
 UMask=0007
 KeyringMode=private
-ExecStart=/bin/sh -c 'cd /root/app && exec .venv/bin/gunicorn --workers=2 --bind=127.0.0.1:8001 shop:app'
+ExecStart=/bin/sh -c 'cd /root/till/src && exec .venv/bin/gunicorn --workers=2 --keep-alive=65 --bind=127.0.0.1:8001 shop:app'
 [Install]
 WantedBy=multi-user.target
 TEXT
     started webapp 8001
+    cat > /etc/systemd/system/till-worker.service <<'TEXT'
+[Service]
+WorkingDirectory=/root/till/src
+ExecStart=/root/till/src/.venv/bin/python3 -c 'import time; time.sleep(1e9)'
+[Install]
+WantedBy=multi-user.target
+TEXT
+    systemctl --quiet enable --now till-worker.service
     cat > /etc/nginx/sites-available/till <<'TEXT'
 server {
     listen 80;
@@ -167,36 +176,47 @@ TEXT
     ln -sf /etc/nginx/sites-available/till /etc/nginx/sites-enabled/till
 }
 
-# As Capistrano and Ansistrano do: releases, a link, and data in shared/, linked into each release.
+# As Capistrano and Ansistrano do: releases, a link, and data in shared/, linked into each release by relative and by whole
+# paths; 25,000 uploads below its static files, and files that Nginx serves before it asks the application.
 blog() {
-    mkdir -p /srv/blog/shared/db /srv/blog/shared/log /srv/blog/shared/tmp /srv/blog/shared/uploads
-    code /srv/blog/releases/20260420083000
-    code /srv/blog/releases/20260421120000
-    environment /srv/blog/shared/venv
-    filled /srv/blog/shared/db/blog.sqlite3 /srv/blog/shared/uploads
-    for name in db log uploads; do ln -s ../../shared/$name /srv/blog/releases/20260421120000/$name; done
-    printf '%s\n' SECRET_KEY=the-secret-of-the-blog DATABASE=db/blog.sqlite3 UPLOADS=uploads LOG=log/blog.log > /srv/blog/shared/.env
-    chown -R www-data:www-data /srv/blog/shared/db /srv/blog/shared/log /srv/blog/shared/tmp /srv/blog/shared/uploads
-    ln -s releases/20260421120000 /srv/blog/current
+    mkdir -p /var/www/blog/shared/db /var/www/blog/shared/log /var/www/blog/shared/tmp /var/www/blog/shared/uploads
+    code /var/www/blog/releases/20260420083000
+    code /var/www/blog/releases/20260421120000
+    environment /var/www/blog/shared/venv
+    filled /var/www/blog/shared/db/blog.sqlite3 /var/www/blog/shared/uploads
+    for name in db log; do ln -s ../../shared/$name /var/www/blog/releases/20260421120000/$name; done
+    ln -s /var/www/blog/shared/uploads /var/www/blog/releases/20260421120000/uploads
+    mkdir -p /var/www/blog/shared/avatars
+    python3 -c 'for number in range(25000): open(f"/var/www/blog/shared/avatars/{number}.txt", "w").write(str(number))'
+    ln -s ../../../shared/avatars /var/www/blog/releases/20260421120000/static/avatars
+    mkdir /var/www/blog/releases/20260421120000/public
+    echo 'User-agent: *' > /var/www/blog/releases/20260421120000/public/robots.txt
+    printf '%s\n' SECRET_KEY=the-secret-of-the-blog DATABASE=/var/www/blog/current/db/blog.sqlite3 UPLOADS=uploads \
+        LOG=log/blog.log > /var/www/blog/shared/.env
+    ln -s ../../shared/.env /var/www/blog/releases/20260421120000/.env
+    chown -R www-data:www-data /var/www/blog/shared
+    ln -s releases/20260421120000 /var/www/blog/current
     cat > /etc/systemd/system/blog-gunicorn.service <<'TEXT'
 [Service]
 User=www-data
 Group=www-data
-WorkingDirectory=/srv/blog/current
-EnvironmentFile=/srv/blog/shared/.env
+WorkingDirectory=/var/www/blog/current
+EnvironmentFile=/var/www/blog/shared/.env
 Environment=HOME=/tmp
-ExecStart=/srv/blog/shared/venv/bin/gunicorn --workers 2 --bind unix:/srv/blog/shared/tmp/blog.sock shop:app
+ExecStart=/var/www/blog/shared/venv/bin/gunicorn --workers 2 --bind unix:/var/www/blog/shared/tmp/blog.sock shop:app
 [Install]
 WantedBy=multi-user.target
 TEXT
-    started blog-gunicorn /srv/blog/shared/tmp/blog.sock
+    started blog-gunicorn /var/www/blog/shared/tmp/blog.sock
     cat > /etc/nginx/sites-enabled/blog <<'TEXT'
 server {
     listen 80;
     server_name blog.example.org;
-    location /static/ { alias /srv/blog/current/static/; }
-    location /uploads/ { alias /srv/blog/shared/uploads/; }
-    location / { proxy_set_header Host $host; proxy_pass http://unix:/srv/blog/shared/tmp/blog.sock; }
+    root /var/www/blog/current/public;
+    location /static/ { alias /var/www/blog/current/static/; }
+    location /uploads/ { alias /var/www/blog/shared/uploads/; }
+    location / { try_files $uri @blog; }
+    location @blog { proxy_set_header Host $host; proxy_pass http://unix:/var/www/blog/shared/tmp/blog.sock; }
 }
 TEXT
 }

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _releases
+from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_rollout
 from ansible_collections.flaskops.production.plugins.plugin_utils import _run
 from ansible_collections.flaskops.production.tests.unit.fleet.fleet import Fleet, Killed
 
@@ -223,6 +224,39 @@ def rollback_that_is_interrupted_and_repeated(fleet):
     deployed(fleet, "v1", "v2", "v3")
     fleet.run("rollback", at={("activate", "web2"): kill})
     assert fleet.live() == "v2,v3,v3"
+    return fleet.run("rollback")
+
+
+def rolled_back_with_clocks_a_day_apart(fleet):
+    """The first host's clock is a day ahead of the others', and is set back before the last rollout."""
+    deploy_with_clocks(fleet, "v1", "2026-04-22T12:00:00Z", "2026-04-21T12:00:00Z", "2026-04-21T12:00:00Z")
+    deploy_with_clocks(fleet, "v2", "2026-04-22T13:00:00Z", "2026-04-21T13:00:00Z", "2026-04-21T13:00:00Z")
+    deploy_with_clocks(fleet, "v3", "2026-04-20T14:00:00Z", "2026-04-21T14:00:00Z", "2026-04-21T14:00:00Z")
+    return fleet.run("rollback")
+
+
+def deploy_with_clocks(fleet, release, *times):
+    """One rollout, during which each host has a time of its own."""
+
+    def set_clock(time):
+        _releases.now = lambda: time
+
+    steps = ("prepare", "activate", "finish")
+    at = {
+        (step, host): (lambda time=time: set_clock(time))
+        for host, time in zip(fleet.names, times, strict=True)
+        for step in steps
+    }
+    assert fleet.run("deploy", release, at=at).code == 0
+
+
+def rollback_of_hosts_that_differ_to_one_twice(fleet):
+    rollback_of_hosts_that_differ_to_one(fleet)
+    return fleet.run("rollback", to="v4")
+
+
+def rollback_of_hosts_that_differ_twice(fleet):
+    rollback_of_hosts_that_differ(fleet)
     return fleet.run("rollback")
 
 
@@ -452,6 +486,9 @@ STORIES: list[tuple[Story, str, str, set[str], int, str]] = [
         "v6 on web1; v5 on web2 and web3",
     ),
     (rollback_of_hosts_that_differ_to_one, "v4,v4,v4", DONE, set(), 0, "back to v4 on web1, web2 and web3"),
+    (rollback_of_hosts_that_differ_to_one_twice, "v4,v4,v4", DONE, set(), 0, "back to v4 on web1, web2 and web3"),
+    (rollback_of_hosts_that_differ_twice, "v6,v5,v5", STOPPED, set(), 2, "hosts differ"),
+    (rolled_back_with_clocks_a_day_apart, "v2,v2,v2", DONE, set(), 0, "back to v2 on web1, web2 and web3"),
     (
         rollback_without_a_host_and_repeated,
         "v2,v2,v2",
@@ -536,6 +573,34 @@ def test_a_story(fleet, monkeypatch, story, live, states, out, code, words):
     assert bool(run.code) == bool(code), run.words
     assert words in run.words
     assert fleet.locks() == []
+
+
+def rollouts_of(fleet):
+    """The rollout that each host has recorded."""
+    return [read_rollout(fleet.home(host)).get("id") for host in fleet.names]
+
+
+def test_a_host_that_is_added_later_joins_the_rollout_that_is_live(fleet):
+    deployed(fleet, "v1", "v2")
+    before = rollouts_of(fleet)
+    assert len(set(before)) == 1
+    fleet.add("web4")
+    deployed(fleet, "v2")
+    assert rollouts_of(fleet) == [before[0]] * 4
+    # The next one is one of all hosts, and so is its undoing.
+    deployed(fleet, "v3")
+    assert len(set(rollouts_of(fleet))) == 1 and rollouts_of(fleet) != [before[0]] * 4
+    run = undo(fleet)
+    assert (run.code, fleet.live()) == (0, "v2,v2,v2,v2"), run.words
+
+
+def test_a_host_that_was_added_alone_takes_part_in_the_next_rollout(fleet):
+    deployed(fleet, "v1", "v2")
+    fleet.add("web4")
+    deployed(fleet, "v2", limit=("web4",))
+    deployed(fleet, "v3")
+    run = undo(fleet)
+    assert (run.code, fleet.live(), fleet.states()) == (0, "v2,v2,v2,v2", UNDONE + ",undone"), run.words
 
 
 def test_of_two_runs_exactly_one_goes_on_whichever_locks_each_got_first(fleet, monkeypatch):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,17 @@ def test_a_rollout_is_finished_whatever_failed_and_its_batches_leave_somebody_to
     assert finish is [play for found, play in PLAYS if found == name][-1]
     # With serial, Ansible ends the playbook where a whole batch is lost, and nobody gives the locks back.
     assert not [play for found, play in PLAYS if found == name and "serial" in play]
+
+
+def includes(name: str) -> list[str]:
+    """The files of tasks that a playbook includes, in their order."""
+    texts = [yaml.safe_dump(task) for found, play in PLAYS if found == name for task in play["tasks"]]
+    return [file for text in texts for file in re.findall(r"/tasks/(\w+)\.yml", text)]
+
+
+@pytest.mark.parametrize("name", ["site", "deploy"])
+def test_the_deploy_locks_of_all_hosts_are_taken_before_anything_is_changed(name):
+    order = includes(name)
+    assert set(order[: order.index("claim")]) <= {"check", "compare"}
+    assert {"prepare", "migrate", "activate", "finish"} <= set(order[order.index("claim") :])
+    assert ("provision" in order[order.index("claim") :]) == (name == "site")

@@ -78,6 +78,8 @@ SAFE = {
     "module_utils/_host_code.py::copy_code": "a staged release; the source is read by descriptor",
     "modules/adoption_switch.py::Kept": ".deploy/adopted, which is closed to all others",
     "modules/adoption_switch.py::copy_aside": ".deploy/adopted",
+    "modules/adoption_switch.py::Takeover.prove_writes": "/run",
+    "modules/adoption_switch.py::Takeover.end_writing": "/run",
     "modules/adoption_switch.py::Takeover.end_candidate": "/run, and a socket's name in run/, which is not followed",
     "modules/release_command.py": "/run",
     "modules/release_stage.py::check_user": "/etc/systemd/system",

@@ -193,8 +193,8 @@ def test_what_is_shared_already_stays_shared(shop, tmp_path):
 
 
 def test_what_the_user_names_is_all_that_is_data(shop):
-    database(shop.code / "shop.db")
     (shop.code / "spool").mkdir()
+    (shop.code / "logs").mkdir()
     found = decide(shop(), "release_shared_paths", shared_paths=["spool/", "later/"])
     assert moved(found) == {"spool": "spool"}
     assert "release_shared_paths" not in found.variables

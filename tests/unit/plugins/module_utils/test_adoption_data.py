@@ -132,6 +132,25 @@ def test_a_second_pass_copies_only_what_has_changed(place):
     assert place.rows("var/shop.db") == ["one", "two"]
 
 
+def test_a_link_by_its_whole_path_leads_to_the_copy(place):
+    place.file("uploads/2026/cat.png")
+    (place.old / "uploads/latest").symlink_to(place.old / "uploads/2026/cat.png")
+    (place.old / "uploads/elsewhere").symlink_to("/etc/hostname")
+    place.move("uploads", "uploads", "media")
+    place.copy()
+    assert os.readlink(place.shared / "media/latest") == "2026/cat.png"
+    assert os.readlink(place.shared / "media/elsewhere") == "/etc/hostname"
+
+
+def test_what_stays_where_it_is_gets_only_its_second_name(place):
+    (place.shared / "files").mkdir()
+    (place.shared / "files/a").write_text("a")
+    place.moves.append(Move("data", str(place.shared / "files"), "files", "uploads", "uploads", "why"))
+    assert place.copy() == ["uploads"]
+    assert os.readlink(place.shared / "uploads") == "files"
+    assert looks(place.shared / "files/a")[0] == os.geteuid()
+
+
 def test_keys_belong_to_root(place):
     place.file("tls.key", "secret").chmod(0o644)
     place.move("key", "tls.key", "tls.key")

@@ -44,7 +44,7 @@ def copy(shop, run_module):
     ]
     adoption = {
         "from": str(old), "code": str(old), "tops": [str(old)], "user": "root", "unit": "shop.service", "moves": moves,
-        "dotenv": [f"{old}/.env"], "environment": [],
+        "dotenv": [f"{old}/.env"], "environment": [], "rewrites": [],
     }  # fmt: skip
 
     def run():
@@ -71,7 +71,7 @@ def test_variables_that_only_the_unit_sets_are_written(shop, copy, monkeypatch, 
     monkeypatch.setattr(_adoption_environment, "read_unit_properties", lambda _unit, _name: {"Environment": given})
     adoption = {
         "from": str(shop), "code": str(shop), "tops": [str(shop)], "user": "root", "unit": "shop.service", "moves": [],
-        "dotenv": [], "environment": [], "unit_variables": ["COLOUR", "SECRET_KEY"],
+        "dotenv": [], "environment": [], "unit_variables": ["COLOUR", "SECRET_KEY"], "rewrites": [],
     }  # fmt: skip
     accounts = {"user": "www-data", "group": "www-data", "web_group": "www-data"}
     result = run_module(adoption_copy, {"root": str(shop / "new"), "adoption": adoption, "run": RUN, **accounts})

@@ -26,7 +26,7 @@ def shop(tmp_path, as_root, monkeypatch):
     site = f"server {{ location / {{ proxy_pass http://unix:{code}/shop.sock; }} }}"
     files = {"/etc/nginx/nginx.conf": "http { include conf.d/*; }", "/etc/nginx/conf.d/shop.conf": site}
 
-    def read(name, root):
+    def read(name, root, scanned=0):
         facts = Facts("shop", str(code), code=str(code), live=str(code), listen=f"unix:{code}/shop.sock")
         words = "/env/bin/gunicorn -b unix:shop.sock wsgi:app"
         facts.unit = {"Id": "old.service", "ActiveState": "active", "ExecStart": f"{{ argv[]={words} ; }}"}
@@ -43,6 +43,8 @@ def shop(tmp_path, as_root, monkeypatch):
     monkeypatch.setattr(
         adoption_plan, "read_unit_text", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n")
     )
+    monkeypatch.setattr(adoption_plan, "environment_text", lambda *_of: b"")
+    monkeypatch.setattr(adoption_plan.HostSystem, "read_service_files", lambda _system: {})
     monkeypatch.setattr(adoption_plan, "variables_of", lambda _unit: ["COLOUR", "SECRET_KEY"])
     return code
 
@@ -89,3 +91,100 @@ def test_a_link_that_is_refused_is_named_in_the_plan(shop, run_module):
     assert len(result["obstacles"]) == 1 and "adoption" not in result
     assert result["plan"] == [f"IN THE WAY: {result['obstacles'][0]}"]
     assert f"{shop}/.env is a symbolic link to /etc/shadow, which leads out of {shop}" in result["plan"][0]
+
+
+# Services and data beside it
+
+
+@pytest.fixture
+def beside(shop, monkeypatch):
+    """The same in src/, with data beside it and a worker, and what systemd says of the other units."""
+    top = shop.parent / "top"
+    top.mkdir()
+    shop.rename(top / "src")
+    for name in ("data/words.txt", "releases/1/x.db", ".cache/x.db", "shared/x.txt"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text("x")
+    read = adoption_plan.read
+
+    def read_beside(name, root, scanned=0):
+        shop.symlink_to(top / "src")
+        facts = read(name, root, scanned)
+        shop.unlink()
+        facts.root, facts.code, facts.live = str(top), str(top / "src"), str(top / "src")
+        facts.releases = str(top / "releases")
+        facts.tree, facts.truncated = scan_tree(facts.code)
+        facts.nodes = {facts.code: read_node(facts.code)}
+        facts.unit["Id"] = "shop-web.service"
+        return facts
+
+    states = {
+        "shop-worker.service": {"ActiveState": "active", "UnitFileState": "enabled", "TriggeredBy": ""},
+        "shop-web.service": {},
+        "blog.service": {},
+    }
+    texts = {
+        "shop-web.service": f"[Service]\nWorkingDirectory={top}/src\n",
+        "shop-worker.service": f"[Service]\nExecStart=/x {top}/src/worker.py\n",
+        "blog.service": f"[Service]\n# {top}\nWorkingDirectory={top}-blog\n",
+    }
+    monkeypatch.setattr(adoption_plan, "read_facts", read_beside)
+    monkeypatch.setattr(adoption_plan.HostSystem, "read_service_files", lambda _system: texts)
+    monkeypatch.setattr(adoption_plan, "read_unit_properties", lambda unit, *_names: states.get(unit, {"LoadState": "not-found"}))
+    return top, states
+
+
+def plan_of(run_module, **more):
+    return run_module(adoption_plan, {"name": "shop", "root": "/srv/tidy", **more})
+
+
+def test_of_several_services_one_has_to_be_named(beside, run_module):
+    top, _states = beside
+    said = (
+        f"shop-web.service and shop-worker.service run from {top}: set adopt_unit to the one that answers the visitors."
+    )
+    assert plan_of(run_module)["obstacles"] == [said]
+    assert plan_of(run_module, leave=["shop-worker.service"])["obstacles"] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "runs"),
+    [
+        ({}, True),
+        ({"ActiveState": "inactive"}, True),
+        ({"ActiveState": "inactive", "UnitFileState": "disabled"}, False),
+        ({"ActiveState": "failed", "UnitFileState": "static", "TriggeredBy": "shop-worker.timer"}, True),
+    ],
+)
+def test_another_service_that_runs_or_will_is_in_the_way(beside, run_module, state, runs):
+    _top, states = beside
+    states["shop-worker.service"].update(state)
+    states["shop-worker.timer"] = {"ActiveState": "active"}
+    result = plan_of(run_module, unit="shop-web")
+    assert [said.split()[0] for said in result["obstacles"]] == (["shop-worker.service"] if runs else [])
+    assert runs or any("shop-worker.service names" in line for line in result["plan"])
+
+
+def test_only_what_is_beside_the_code_is_looked_at(beside, run_module):
+    top, _states = beside
+    facts = adoption_plan.read("shop", "")
+    found = {os.path.relpath(item.path, top) for item in adoption_plan.beside(facts, "/srv/tidy")}
+    assert {"data/words.txt", "shared/x.txt"} <= found
+    assert not any(name.startswith(("src/", "releases/", ".cache/")) for name in found)
+    # What lies in shared/ already is there.
+    found = {os.path.relpath(item.path, top) for item in adoption_plan.beside(facts, str(top))}
+    assert "data/words.txt" in found and "shared/x.txt" not in found
+
+
+def test_data_that_the_environment_names_is_in_the_plan(beside, run_module, monkeypatch):
+    top, states = beside
+    states["shop-worker.service"].update(ActiveState="inactive", UnitFileState="disabled")
+    text = f"WORDS={top}/data/words.txt\nSECRET=not-to-be-shown\n"
+    monkeypatch.setattr(adoption_plan, "environment_text", lambda *_of: text.encode())
+    result = plan_of(run_module, unit="shop-web")
+    assert result["obstacles"] == []
+    said = "\n".join(result["plan"])
+    assert (
+        f"{top}/data -> /srv/tidy/shared/data (1 file, 1 B; WORDS names it)" in said and "not-to-be-shown" not in said
+    )
+    assert [f"{top}/data", "/srv/tidy/shared/data"] in [list(pair) for pair in result["adoption"]["rewrites"]]

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 
 import pytest
 
@@ -184,6 +186,7 @@ def cut_off(kept, tmp_path, monkeypatch):
     """An adoption of web.service that was cut off while it switched."""
     machine = Machine(monkeypatch)
     root = str(tmp_path / "shop")
+    monkeypatch.setattr(adoption_switch, "RUNTIME", str(tmp_path))
     monkeypatch.setattr(adoption_switch, "RUNTIME_UNITS", str(tmp_path / "run"))
     plan = {
         "from": "/home/ada/shop",
@@ -195,6 +198,8 @@ def cut_off(kept, tmp_path, monkeypatch):
         "moves": [],
         "dotenv": [],
         "environment": [],
+        "shared": [],
+        "outside": [],
         "variables": {"flask_app_user": "ada"},
     }
     site = {
@@ -295,3 +300,62 @@ def test_after_that_the_new_one_stays(cut_off):
     assert told.index("waits for ['worker 0']") < told.index("candidate ends")
     record = cut_off.record.read()
     assert (record["state"], record["variables"]) == ("done", {"flask_app_user": "ada"})
+
+
+# Whether the application can write
+
+
+@pytest.fixture
+def writing(cut_off, tmp_path, monkeypatch):
+    """A takeover of one directory, and a program that says this when it is started."""
+    takeover, seen = cut_off.takeover, []
+    (tmp_path / "shop/shared/media").mkdir(parents=True)
+    move = {"kind": "uploads", "source": "/old/up", "target": "media", "link": "up", "via": "", "why": ""}
+    takeover.plan["moves"] = [move]
+    program, given, said, unit = takeover.writing_paths()
+
+    def writes(*faults, code=0):
+        def systemctl(*words):
+            if words[0] == "start":
+                with open(given) as file:
+                    seen.extend(path for _kind, path in json.load(file))
+                with open(unit) as file:
+                    seen.append(file.read())
+                with open(said, "w") as file:
+                    file.write("".join(f"{fault}\n" for fault in faults))
+                return code, "it failed"
+            return 0, ""
+
+        monkeypatch.setattr(adoption_switch, "run_systemctl", systemctl)
+        takeover.prove_writes(UNIT_FILES, "/srv/release")
+
+    writes.seen, writes.takeover, writes.paths = seen, takeover, [program, given, said, unit]
+    return writes
+
+
+def test_the_program_gets_every_place_and_leaves_no_file(writing):
+    writing()
+    *places, unit = writing.seen
+    assert places == [f"{writing.takeover.home.shared}/media", "/srv/release/up"]
+    assert f"ExecStart={writing.takeover.home.next}/.venv/bin/python -I {writing.paths[0]} {writing.paths[1]}" in unit
+    assert not any(os.path.lexists(path) for path in writing.paths)
+
+
+@pytest.mark.parametrize(
+    ("faults", "code", "says"),
+    [
+        (["/srv/release/up (Read-only file system)"], 0, "the application cannot write to /srv/release/up (Read-only"),
+        ([], 1, "it failed"),
+    ],
+)
+def test_where_it_cannot_write_the_adoption_fails(writing, faults, code, says):
+    with pytest.raises(adoption_switch.ActivationError, match="^" + re.escape(says)) as error:
+        writing(*faults, code=code)
+    assert error.value.phase == "writes"
+    assert not any(os.path.lexists(path) for path in writing.paths)
+
+
+def test_where_nothing_was_written_nothing_is_started(writing):
+    writing.takeover.plan["moves"] = []
+    writing("must not be said")
+    assert writing.seen == []
