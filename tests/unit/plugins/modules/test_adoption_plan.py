@@ -105,7 +105,7 @@ def beside(shop, monkeypatch):
     for name in ("data/words.txt", "releases/1/x.db", ".cache/x.db", "shared/x.txt"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text("x")
-    read = adoption_plan.read
+    read = adoption_plan.read_facts
 
     def read_beside(name, root, scanned=0):
         shop.symlink_to(top / "src")
@@ -167,7 +167,7 @@ def test_another_service_that_runs_or_will_is_in_the_way(beside, run_module, sta
 
 def test_only_what_is_beside_the_code_is_looked_at(beside, run_module):
     top, _states = beside
-    facts = adoption_plan.read("shop", "")
+    facts = adoption_plan.read_facts("shop", "")
     found = {os.path.relpath(item.path, top) for item in adoption_plan.beside(facts, "/srv/tidy")}
     assert {"data/words.txt", "shared/x.txt"} <= found
     assert not any(name.startswith(("src/", "releases/", ".cache/")) for name in found)
