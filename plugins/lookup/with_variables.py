@@ -42,12 +42,25 @@ _raw:
   elements: str
 """
 
+import re
 from collections.abc import Iterable
 
 import yaml
+from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._tasks import task_file
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def plain(name: str) -> str:
+    """The name of a variable, as a text that YAML can write. A host that lies could name a template."""
+    found = NAME.fullmatch(name)
+    if not found:
+        raise AnsibleError(f"{name!r} is no name of a variable.")
+    # Older versions of Ansible mark what comes from a host by a class of its own.
+    return "".join(found.group())
 
 
 def wrapper(path: str, expression: str, names: Iterable[str]) -> str:
@@ -55,7 +68,7 @@ def wrapper(path: str, expression: str, names: Iterable[str]) -> str:
     task = {
         "name": "Apply what was found",
         "ansible.builtin.include_tasks": path,
-        "vars": {name: f"{{{{ {expression}['{name}'] }}}}" for name in sorted(names)},
+        "vars": {name: f"{{{{ {expression}['{name}'] }}}}" for name in sorted(map(plain, names))},
     }
     return yaml.safe_dump([task], sort_keys=False)
 
@@ -66,4 +79,4 @@ class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
         path, expression = terms
-        return [task_file("with_variables", wrapper(str(path), str(expression), map(str, self.get_option("names"))))]
+        return [task_file("with_variables", wrapper(str(path), str(expression), self.get_option("names")))]

@@ -123,7 +123,9 @@ def resolve_safely(path: str) -> str:
     except UnsafePathError:
         return path
     except OSError:
-        return os.path.realpath(path)
+        missing = os.path.realpath(path)
+        # What is there now was put there since.
+        return path if os.path.lexists(missing) else missing
 
 
 def list_route(path: str) -> list[Node]:

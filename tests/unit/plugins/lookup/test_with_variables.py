@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
+from ansible.errors import AnsibleError
 
 from ansible_collections.flaskops.production.plugins.lookup.with_variables import wrapper
 
@@ -14,3 +16,21 @@ def test_values_are_referred_to_and_not_written_down():
     (task,) = yaml.safe_load(wrapper("/tasks/x.yml", "found[name]", ["b", "a"]))
     assert task["ansible.builtin.include_tasks"] == "/tasks/x.yml"
     assert task["vars"] == {"a": "{{ found[name]['a'] }}", "b": "{{ found[name]['b'] }}"}
+
+
+class Marked(str):
+    """As older versions of Ansible mark what comes from a host."""
+
+    def __str__(self):
+        return self
+
+
+def test_names_that_come_from_a_host_are_written_as_plain_text():
+    (task,) = yaml.safe_load(wrapper("/tasks/x.yml", "found", [Marked("a_1")]))
+    assert task["vars"] == {"a_1": "{{ found['a_1'] }}"}
+
+
+@pytest.mark.parametrize("name", ["a'] ~ lookup('pipe', 'id') ~ found['a", "{{ a }}", "a b", "", "A", "a\n"])
+def test_a_name_that_is_none_is_refused(name):
+    with pytest.raises(AnsibleError, match="is no name of a variable"):
+        wrapper("/tasks/x.yml", "found", [name])
