@@ -61,13 +61,13 @@ MESSAGES = {
     # Files of others
     "find -P … -exec chown -h root": (
         "tests/unit/plugins/module_utils/test_static_files.py",
-        "What the message recommends.",
+        "The remedy of the message.",
     ),
     "chown -hR … … once the account … exists. Nothing was changed.": (
         "tests/unit/plugins/modules/test_runtime_user.py",
-        "The command of the message.",
+        "Run the command of the message.",
     ),
-    "chown -h … PATH.": ("tests/unit/plugins/modules/test_runtime_user.py", "The command of the warning"),
+    "chown -h … PATH.": ("tests/unit/plugins/modules/test_runtime_user.py", "Run the command of the warning"),
 }
 # What is said of commands, and recommends none.
 OTHERS = {
