@@ -63,13 +63,13 @@ MESSAGES = {
     # Files of other users
     "find -P … -exec chown -h root": (
         "tests/unit/plugins/module_utils/test_static_files.py",
-        "What the message recommends.",
+        "The remedy of the message.",
     ),
     "chown -hR … … once the account … exists. Nothing was changed.": (
         "tests/unit/plugins/modules/test_runtime_user.py",
-        "The command of the message.",
+        "Run the command of the message.",
     ),
-    "chown -h … PATH.": ("tests/unit/plugins/modules/test_runtime_user.py", "The command of the warning"),
+    "chown -h … PATH.": ("tests/unit/plugins/modules/test_runtime_user.py", "Run the command of the warning"),
 }
 # Commands in messages that do not recommend them.
 NOT_RECOMMENDED = {

@@ -452,15 +452,15 @@ class Index(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         expected = base64.b64encode(f"me:{self.password}".encode()).decode()
         if self.password and self.headers.get("Authorization") != f"Basic {expected}":
-            return self.answer(401, b"")
+            return self.send(401, b"")
         name = self.path.strip("/").split("/")[-1]
         if name in self.wheels:
-            return self.answer(200, self.wheels[name])
+            return self.send(200, self.wheels[name])
         found = [wheel for wheel in self.wheels if wheel.startswith(f"{name}-")]
         links = "".join(f'<a href="/files/{wheel}">{wheel}</a>' for wheel in found)
-        return self.answer(200 if found else 404, f"<!DOCTYPE html><html><body>{links}</body></html>".encode())
+        return self.send(200 if found else 404, f"<!DOCTYPE html><html><body>{links}</body></html>".encode())
 
-    def response(self, status, body):
+    def send(self, status, body):
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream" if body[:2] == b"PK" else "text/html")
         self.send_header("Content-Length", str(len(body)))
