@@ -96,8 +96,8 @@ options:
     type: str
   name:
     description:
-      - The name of the release: 1 to 64 letters, digits, dots, underscores and hyphens. The first character is a letter
-        or a digit.
+      - The name of the release, with 1 to 64 letters, digits, dots, underscores and hyphens. The first character is
+        a letter or a digit.
       - By default the name is derived from the content.
     type: str
   strip_components:
