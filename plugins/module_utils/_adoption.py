@@ -594,8 +594,8 @@ def _unnamed(facts: Facts, root: str, found: Plan, around: Surroundings) -> None
     outer = [path for path in unseen if not any(path != other and is_within(path, other) for other in unseen)]
     if outer:
         found.obstacles.append(
-            f"{format_paths(outer)} {'is' if len(outer) == 1 else 'are'} data ({unseen[outer[0]]}) beside the code, and no "
-            "environment variable and no link in the code leads there, so the release would not find it. Let the "
+            f"{format_paths(outer)} {'is' if len(outer) == 1 else 'are'} data ({unseen[outer[0]]}) beside the code, and "
+            "no environment variable and no link in the code leads there, so the release would not find it. Let the "
             "application take the path from an environment variable; or, if it does not use the data, set "
             f"adopt_leave: {outer}."
         )
@@ -628,8 +628,8 @@ def _mentions(facts: Facts, root: str, found: Plan, around: Surroundings, exclud
         (data if _taken(real, found) or beside else more).append(f"{said.file}:{said.line} ({said.path})")
     if data:
         found.obstacles.append(
-            f"The code names data by its old path: {format_paths(data)}. The release would not find it: let the application "
-            "take the path from an environment variable."
+            f"The code names data by its old path: {format_paths(data)}. The release would not find it: let the "
+            "application take the path from an environment variable."
         )
     if more:
         found.attention.append(f"The code names its old directory, where the release is not: {format_paths(more)}.")
@@ -876,14 +876,14 @@ def _versions(facts: Facts, environment: str, file: str, found: Plan) -> None:
     floating = [f"{name} {version}" for name, version in installed.items() if "==" not in named.get(name, "")]
     if lines and floating:
         found.attention.append(
-            f"{file} pins no version of {format_paths(floating)}: the newest that it allows is installed. Pin the installed "
-            "ones to keep them."
+            f"{file} pins no version of {format_paths(floating)}: the newest that it allows is installed. Pin the "
+            "installed ones to keep them."
         )
     by_hand = [name for name in requested(environment) if name in installed and name not in {*named, "gunicorn"}]
     if lines and by_hand:
         found.attention.append(
-            f"{format_paths(by_hand)} {'is' if len(by_hand) == 1 else 'are'} installed in {environment}, but not in {file}: "
-            "add what the application needs to it, or to venv_packages."
+            f"{format_paths(by_hand)} {'is' if len(by_hand) == 1 else 'are'} installed in {environment}, but not in "
+            f"{file}: add what the application needs to it, or to venv_packages."
         )
 
 
@@ -1077,8 +1077,8 @@ def _public(
             files.append(item)
     if files and "nginx_site_extra" in given:
         found.attention.append(
-            f"{location.file} serves {format_paths([f'/{item}' for item in files])} from {directory}, and the application "
-            "will be asked for it: nginx_site_extra can hold locations for it."
+            f"{location.file} serves {format_paths([f'/{item}' for item in files])} from {directory}, and the "
+            "application will be asked for it: nginx_site_extra can hold locations for it."
         )
     elif files:
         found.variables["nginx_site_extra"] = "".join(

@@ -117,7 +117,9 @@ def report(adopted, monkeypatch, **more):
         "from": str(adopted.top), "code": str(adopted.top), "unit": "old.service", "dotenv": [f"{adopted.top}/.env"],
         "environment": [], "exclude": adopted.exclude, "moves": [move._asdict() for move in adopted.moves], **more,
     }  # fmt: skip
-    monkeypatch.setattr(adoption_switch, "read_unit_properties", lambda *_of: {"FragmentPath": "/etc/systemd/system/old.service"})
+    monkeypatch.setattr(
+        adoption_switch, "read_unit_properties", lambda *_of: {"FragmentPath": "/etc/systemd/system/old.service"}
+    )
     return adoption_switch.leftover(plan, adopted.home, "shop", "adopted", adopted.stopped)
 
 

@@ -130,7 +130,9 @@ def beside(shop, monkeypatch):
     }
     monkeypatch.setattr(adoption_plan, "read_facts", read_beside)
     monkeypatch.setattr(adoption_plan.HostSystem, "read_service_files", lambda _system: texts)
-    monkeypatch.setattr(adoption_plan, "read_unit_properties", lambda unit, *_names: states.get(unit, {"LoadState": "not-found"}))
+    monkeypatch.setattr(
+        adoption_plan, "read_unit_properties", lambda unit, *_names: states.get(unit, {"LoadState": "not-found"})
+    )
     return top, states
 
 
