@@ -19,6 +19,7 @@ HEADER_BYTES = 1024
 # A unit in /etc replaces one of these of the same name.
 PACKAGED_UNITS = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 UNITS = "/etc/systemd/system"
+SITES = "/etc/nginx/sites-available"
 SCRIPTS = "/etc/init.d"
 # What the collection, or a user on its request, puts into an application's directory.
 LAYOUT = (".deploy", "app", "gunicorn.conf.py", "next", "releases", "run", "shared", "venv", "venvs")
