@@ -106,6 +106,8 @@ def certify(session):
 def scenarios(session):
     """Each scenario on each platform. Those of Ubuntu are skipped if no registry provides their images."""
     images(session)
+    # A few are enough for every change.
+    session.env["INTERRUPT_RANDOM"] = os.environ.get("INTERRUPT_RANDOM", "100")
     pytest(session, "tests/scenarios", "tests/integration/test_targets.py", "--platforms=all")
 
 

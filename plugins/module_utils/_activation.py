@@ -132,6 +132,8 @@ class Activation:
                     # So far the candidate may have answered.
                     self.stop_candidate()
                     self.verify()
+                # From here on, nothing but the release answers.
+                self.settings.lead_visitors()
                 self.verify_site()
             except (ActivationError, ReleaseError, SymlinkError, OSError) as error:
                 self.switch_back(error)
@@ -146,6 +148,21 @@ class Activation:
             raise
         finally:
             self.end()
+            self.settings.end()
+
+    def run_site(self) -> None:
+        """Lead visitors to the live release by a new site. Its process stays."""
+        try:
+            self.settings.begin_site()
+            self.settings.put_site()
+            self.settings.lead_visitors()
+            self.verify_site()
+            self.settings.accept()
+        except (ActivationError, ReleaseError, OSError):
+            with contextlib.suppress(ReleaseError, OSError):
+                self.settings.undo()
+            raise
+        finally:
             self.settings.end()
 
     # How long it may take

@@ -594,9 +594,9 @@ def _unnamed(facts: Facts, root: str, found: Plan, around: Surroundings) -> None
     outer = [path for path in unseen if not any(path != other and is_within(path, other) for other in unseen)]
     if outer:
         found.obstacles.append(
-            f"{format_paths(outer)} {'is' if len(outer) == 1 else 'are'} data ({unseen[outer[0]]}) beside the code, and "
-            "no environment variable and no link in the code leads there, so the release would not find it. Let the "
-            "application take the path from an environment variable; or, if it does not use the data, set "
+            f"{format_paths(outer)} {'is' if len(outer) == 1 else 'are'} data ({unseen[outer[0]]}) beside the code, "
+            "and no environment variable and no link in the code leads there, so the release would not find it. Let "
+            "the application take the path from an environment variable; or, if it does not use the data, set "
             f"adopt_leave: {outer}."
         )
 

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import find_main_setting, parse_int
 
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+RELOAD_TIMEOUT = 15.0  # seconds; Nginx itself tries for 2.5 s to bind a port that is taken
 
 
 class NginxProcess(NamedTuple):
@@ -53,6 +55,33 @@ def find_workers(master: NginxProcess) -> list[NginxProcess]:
     children = [found for found in every if found and found.parent == master.pid]
     titles = {found: read_command_line(found.pid) for found in children}
     return [found for found in children if titles[found].rstrip() == "nginx: worker process"]
+
+
+def reload(master: NginxProcess, error_log: str) -> str:
+    """Reload, and wait until only workers with the new configuration accept requests; why Nginx does not take it over.
+
+    The signal reports nothing by itself, and the old workers go on for a moment after the new ones have begun.
+    """
+    old = {worker.pid for worker in find_workers(master)}
+    position = os.path.getsize(error_log) if os.path.isfile(error_log) else 0
+    os.kill(master.pid, signal.SIGHUP)
+    accepting = old
+    deadline = time.monotonic() + RELOAD_TIMEOUT
+    while time.monotonic() < deadline:
+        accepting = {worker.pid for worker in find_workers(master)}
+        if accepting and accepting.isdisjoint(old):
+            return ""
+        time.sleep(0.02)
+    if not old.issuperset(accepting):
+        return ""  # taken over; an old worker is stuck in what it was doing
+    said = ""
+    if os.path.isfile(error_log):
+        with open(error_log, "rb") as handle:
+            handle.seek(position)
+            lines = handle.read().decode("utf-8", "replace").splitlines()
+        errors = [line for line in lines if "[emerg]" in line]
+        said = f" Nginx says: {errors[0]}" if errors else ""
+    return f"did not take it over within {RELOAD_TIMEOUT:.0f} s.{said} See {error_log}."
 
 
 def wait_for_exit(processes: list[NginxProcess], seconds: float) -> bool:

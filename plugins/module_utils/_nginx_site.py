@@ -9,10 +9,8 @@ import contextlib
 import os
 import re
 import resource
-import signal
 import stat
-import time
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -34,8 +32,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_process
     are_older,
     check_connections,
     find_change_time,
-    find_master,
     find_workers,
+    reload,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import (
     TrialConfig,
@@ -54,7 +52,6 @@ MODE = 0o644
 PREFIX = ".flaskops-"  # hidden: no include pattern with a leading * reads these files
 LEFTOVER_AGE = 3600  # seconds; a test of Nginx waits for every name server that does not answer
 TEST_TIMEOUT = 60  # seconds; a test waits for name servers that do not answer
-RELOAD_TIMEOUT = 15.0  # seconds; Nginx itself tries for 2.5 s to bind a port that is taken
 
 # The options of a site, of every module that looks at one; documented in the module nginx_site.
 SITE = {
@@ -267,7 +264,7 @@ class Site:
                 "fix the file that Nginx names, check it with nginx -t, and run again."
             )
 
-    def validate(self, candidate: str) -> str:
+    def validate(self, candidate: str) -> None:
         view = self.view(candidate)
         if not view.includes_site:
             raise Fault(
@@ -287,7 +284,6 @@ class Site:
         for line in verdict.output.splitlines():
             if "[warn]" in line and f" in {self.path}:" in line:
                 self.module.warn(f"Nginx says: {line}")
-        return verdict.output
 
     def conflict(self, ours: list[tuple[str, str]], others: dict[str, str]) -> str:
         name = ours[0][0]
@@ -314,8 +310,9 @@ class Site:
             out = "".join(self.module.run_command([self.nginx, "-V"])[1:])
             built_in = re.search(r"--pid-path=(\S+)", out)
             pid_file = built_in[1] if built_in else "/run/nginx.pid"
+        self.pid_file = pid_file
         self.error_log = find_main_setting(main_text, "error_log") or "/var/log/nginx/error.log"
-        return find_master(pid_file)
+        return find_change_time(pid_file)
 
     def warn_of_shortage(self, main_text: str, master: NginxProcess | None) -> None:
         running = find_workers(master) if master else []
@@ -335,33 +332,10 @@ class Site:
         return bool(names) and are_older(started, find_change_time(names))
 
     def reload(self, master: NginxProcess) -> None:
-        """Reload, and wait until only workers with the new configuration accept requests.
-
-        The signal reports nothing by itself, and the old workers go on for a moment after the new ones have begun.
-        """
         self.replaced = find_workers(master)
-        old = {worker.pid for worker in self.replaced}
-        position = os.path.getsize(self.error_log) if os.path.isfile(self.error_log) else 0
-        os.kill(master.pid, signal.SIGHUP)
-        accepting = old
-        deadline = time.monotonic() + RELOAD_TIMEOUT
-        while time.monotonic() < deadline:
-            accepting = {worker.pid for worker in find_workers(master)}
-            if accepting and accepting.isdisjoint(old):
-                return
-            time.sleep(0.02)
-        if not old.issuperset(accepting):
-            return  # taken over; an old worker is stuck in what it was doing
-        said = ""
-        if os.path.isfile(self.error_log):
-            with open(self.error_log, "rb") as handle:
-                handle.seek(position)
-                errors = [line for line in decoded(handle.read()).splitlines() if "[emerg]" in line]
-            said = f" Nginx says: {errors[0]}" if errors else ""
-        raise Fault(
-            f"Nginx accepted the configuration with {self.path} in a test "
-            f"but did not take it over within {RELOAD_TIMEOUT:.0f} s.{said} See {self.error_log}."
-        )
+        said = reload(master, self.error_log)
+        if said:
+            raise Fault(f"Nginx accepted the configuration with {self.path} in a test but {said}")
 
     # The whole
 
@@ -423,19 +397,26 @@ class Site:
         found = re.search(r"--user=(\S+)", said)
         return found[1] if found else "nobody"
 
-    def run(self, check_mode: bool) -> dict:
-        """Do it, unless this is check mode; the module's results."""
+    def run(self, check_mode: bool, stage: Callable[[Site], bool] | None = None) -> dict:
+        """Do it, unless this is check mode; the module's results.
+
+        stage: puts a site beside that waits for an activation; whether it has.
+        """
         result = self.look()
         if self.nginx is None and not self.params["required"] and not check_mode:
             return {**result, "changed": False}
         if self.shown:
             result["diff"] = self.shown
-        if result["changed"] and not check_mode:
-            result["nginx_output"] = self.change(bool(self.shown), self.running if result["reloaded"] else None)
-            result["validated"] = True
-        return result
+        if check_mode:
+            return result
+        if stage and self.running and stage(self):
+            result["reloaded"] = False
+        elif result["changed"]:
+            self.change(bool(self.shown), self.running if result["reloaded"] else None)
+        return {**result, "nginx_output": self.output, "validated": bool(self.output)}
 
-    def change(self, differs: bool, master: NginxProcess | None) -> str:
+    def prepare(self) -> str:
+        """Write the site beside, and have Nginx test it there; the path of the file."""
         if self.nginx is None:
             raise Fault(f"{self.params['nginx']} was not found on this host. Install Nginx, or name its program.")
         directories = [os.path.dirname(name) for name in (self.path, self.config, self.link) if name]
@@ -448,7 +429,11 @@ class Site:
         content = self.after.content or b""
         candidate = write_beside(os.path.dirname(self.path), content, self.after.mode, self.after.owner)
         self.temporary.append(candidate)
-        output = self.validate(candidate)
+        self.validate(candidate)
+        return candidate
+
+    def change(self, differs: bool, master: NginxProcess | None) -> None:
+        candidate = self.prepare()
         if differs:
             put(self.path, self.before, self.after, candidate)
         if master:
@@ -459,7 +444,6 @@ class Site:
                     raise
                 put(self.path, self.after, self.before)
                 raise Fault(f"{fault} The old configuration is back in place and still being served.") from fault
-        return output
 
     output = ""
 

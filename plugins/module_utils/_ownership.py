@@ -19,6 +19,7 @@ HEADER_BYTES = 1024
 # Directories of packaged units, which a unit of the same name in /etc overrides.
 PACKAGED_UNITS = ("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 UNITS = "/etc/systemd/system"
+SITES = "/etc/nginx/sites-available"
 SCRIPTS = "/etc/init.d"
 # Names in the directory of an application that belong to the layout.
 LAYOUT = (".deploy", "app", "gunicorn.conf.py", "next", "releases", "run", "shared", "venv", "venvs")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings that are activated like a release: the environment file, Gunicorn's configuration and the units. Private.
+"""Settings that are activated like a release: environment file, Gunicorn's configuration, units and site. Private.
 
     .deploy/settings/next-<run>/    staged by a run; the candidate starts with these files
     .deploy/settings/former/        the files as they were, from before the candidate starts until all is accepted
@@ -10,7 +10,10 @@
 
 Files that lie in several directories cannot be replaced in one step, but the unit of the service can, and it names all
 others. So it is replaced twice: first by a text that names the files beside, and, when these are in their places, by
-its own. Whenever the service starts, it starts with one set of files or with the other, and with its release.
+its own. Whenever the service starts, it starts with one set of files or with the other, and with its release. The
+site of Nginx, which no unit can name, is put in place by that first text's own start, if the host is restarted then.
+
+Nginx takes the new site over when nothing but the new release answers, and the old one before the old release answers.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 from types import MappingProxyType
-from typing import Callable, Mapping
+from typing import Callable, Iterator, Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_group_name, get_user_name
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
@@ -39,12 +43,93 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
     replace_file,
     sync_directory,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._ownership import UNITS
-from ansible_collections.flaskops.production.plugins.module_utils._releases import NEXT_SETTINGS, Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import find_master, reload
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import (
+    PREFIX,
+    Fault,
+    State,
+    put,
+    read_state,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._ownership import SITES, UNITS, read_application
+from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+    NEXT_SETTINGS,
+    Home,
+    Lock,
+    ReleaseError,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._service import run_systemctl
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import read_link, swap_link
 
 _ASSIGNED = re.compile(r"(?m)^([A-Za-z_]\w*)[ \t]*=(?!=)(.*)$")
+_DIRECTIVE = re.compile(r"(?m)^[ \t]*([a-z_]\w*)[ \t]+([^#;{}\n]*)[;{]")
+# The option of a module that may put settings beside.
+STAGED = {
+    "type": "dict",
+    "options": {
+        "root": {"type": "path", "required": True},
+        "name": {"type": "str", "required": True},
+        "unlock": {"type": "bool", "default": False},
+    },
+}
+# Puts a site in place. It is no part of what is kept.
+SCRIPT = "site.sh"
+
+
+class StagedSite:
+    """The site of a set: what is to be at its path and links, and the Nginx that reads them."""
+
+    def __init__(self, directory: str, known: dict) -> None:
+        self.directory, self.known, self.path = directory, known, known["path"]
+        self.beside = os.path.join(directory, os.path.basename(self.path))
+
+    def wanted(self) -> State:
+        content = None
+        if not self.known["absent"]:
+            with open(self.beside, "rb") as file:
+                content = file.read()
+        return State(content, self.known["mode"], tuple(self.known["owner"]), self.known["links"])
+
+    def found(self) -> State:
+        try:
+            return read_state(self.path, list(self.known["links"]))
+        except Fault as fault:
+            raise ReleaseError(str(fault)) from fault
+
+    def differs(self) -> bool:
+        return self.found() != self.wanted()
+
+    def put(self) -> bool:
+        """Put it in place, without Nginx; whether that changed anything."""
+        found, wanted = self.found(), self.wanted()
+        if found != wanted:
+            put(self.path, found, wanted)
+        return found != wanted
+
+    def take_over(self) -> None:
+        """Let a running Nginx read it."""
+        master = find_master(self.known["pid_file"])
+        said = reload(master, self.known["error_log"]) if master else ""
+        if said:
+            raise ReleaseError(f"{self.path} is in place, but Nginx {said}")
+
+    def script(self) -> str:
+        """The same as a shell script, for a host that is restarted before the site is in place."""
+        wanted, join = self.wanted(), shlex.join
+        made = {link: target for link, target in wanted.links.items() if target is not None}
+        lines = [join(["rm", "-f", link]) for link in wanted.links if link not in made]
+        if wanted.content is None:
+            lines.append(join(["rm", "-f", self.path]))
+        else:
+            uid, gid = map(str, wanted.owner)
+            # In the form of temporary names, so that a later run removes it.
+            beside = shlex.quote(os.path.join(os.path.dirname(self.path), PREFIX)) + "$$-site"
+            text = '"${0%/*}"/' + shlex.quote(os.path.basename(self.beside))
+            lines.append(f"{join(['install', '-o', uid, '-g', gid, '-m', f'{wanted.mode:04o}'])} {text} {beside}")
+            lines.append(f"{join(['mv', '-f'])} {beside} {shlex.quote(self.path)}")
+        lines += [join(["ln", "-sfnT", target, link]) for link, target in made.items()]
+        lines.append(join(["systemctl", "--no-block", "try-reload-or-restart", "nginx.service"]))
+        return "\n".join(["set -e", *lines, ""])
 
 
 class SettingsSet:
@@ -64,7 +149,7 @@ class SettingsSet:
 
     def read(self) -> dict:
         if not self.exists():
-            return {"app": None, "entries": []}
+            return {"app": None, "entries": [], "site": None}
         with open(self.manifest, encoding="utf-8") as file:
             return json.load(file)
 
@@ -73,20 +158,46 @@ class SettingsSet:
 
     def add(self, entries: list[PathEntry], app: str | None = None) -> None:
         """Add files, or other versions of files, and the release that they are for. The manifest comes last."""
-        for directory in (self.home.settings, self.directory):
-            os.makedirs(directory, exist_ok=True)
-            # The application reads Gunicorn's configuration there.
-            os.chmod(directory, 0o755)
+        self._make()
         known = {entry["path"]: entry for entry in self.read()["entries"]}
         for entry in entries:
             known[entry.path] = _described(entry)
             if entry.content is not None:
                 # Systemd reads the environment file as root, Gunicorn reads its configuration as the application.
                 replace_file(self.beside(entry.path), entry.content, 0o600 if entry.mode & 0o007 == 0 else 0o644)
-        text = json.dumps({"app": app, "entries": list(known.values())}, indent=2, sort_keys=True) + "\n"
-        replace_file(self.manifest, text.encode(), 0o600)
+        self._write(app=app, entries=list(known.values()))
         if app:
             swap_link(os.path.join(self.directory, "app"), os.path.join(self.home.root, app))
+
+    def add_site(self, state: State, **known: object) -> None:
+        """Add the site as it is to be; known: its path, and how its Nginx is reached."""
+        self._make()
+        site = {
+            **known,
+            "absent": state.content is None,
+            "mode": state.mode,
+            "owner": state.owner,
+            "links": state.links,
+        }
+        staged = StagedSite(self.directory, site)
+        if state.content is not None:
+            replace_file(staged.beside, state.content, 0o644)
+        replace_file(os.path.join(self.directory, SCRIPT), staged.script().encode(), 0o600)
+        self._write(site=site)
+
+    def site(self) -> StagedSite | None:
+        known = self.read().get("site")
+        return StagedSite(self.directory, known) if known else None
+
+    def _make(self) -> None:
+        for directory in (self.home.settings, self.directory):
+            os.makedirs(directory, exist_ok=True)
+            # The application reads Gunicorn's configuration there.
+            os.chmod(directory, 0o755)
+
+    def _write(self, **parts: object) -> None:
+        text = json.dumps({**self.read(), **parts}, indent=2, sort_keys=True) + "\n"
+        replace_file(self.manifest, text.encode(), 0o600)
 
     def text(self, path: str) -> str:
         with open(self.beside(path), encoding="utf-8", errors="surrogateescape") as file:
@@ -107,15 +218,26 @@ class SettingsSet:
             text = re.sub(rf"(?<![\w.-]){re.escape(place)}(?![\w.-])", lambda _match, beside=beside: beside, text)
         return text
 
-    def put(self, activate_release: Callable[[], None]) -> None:
+    def put(self, activate_release: Callable[[], None], put_site: Callable[[], object]) -> None:
         """Put all of it in place together with a release. A kill at any point leaves one set or the other to start."""
         entries = self.read()["entries"]
-        self._apply([entry for entry in entries if entry["path"] == self.unit], {self.unit: self.pinned(self.unit)})
-        reload_units()
+        units = [entry for entry in entries if entry["path"] == self.unit]
+        if units:
+            self._apply(units, {self.unit: self._with_site(self.pinned(self.unit))})
+            reload_units()
+        put_site()
         self._apply([entry for entry in entries if entry["path"] != self.unit])
         activate_release()
-        self._apply([entry for entry in entries if entry["path"] == self.unit])
-        reload_units()
+        if units:
+            self._apply(units)
+            reload_units()
+
+    def _with_site(self, text: str) -> str:
+        """The text of a unit that puts the site of this set in place when it starts."""
+        if not self.site():
+            return text
+        run = f"ExecStartPre=-+/bin/sh {os.path.join(self.directory, SCRIPT)}"
+        return text.replace("[Service]\n", f"[Service]\n{run}\n", 1)
 
     def put_candidate(self) -> None:
         """Let the unit of the candidate start with this set, and nothing else."""
@@ -125,7 +247,9 @@ class SettingsSet:
 
     def differing(self) -> list[str]:
         """The paths that are not as this set has them."""
-        return [change.entry.path for change in self._plan(self.read()["entries"])]
+        site = self.site()
+        paths = [change.entry.path for change in self._plan(self.read()["entries"])]
+        return paths + ([site.path] if site and site.differs() else [])
 
     def _plan(self, entries: list[dict], texts: Mapping[str, str] = MappingProxyType({})) -> list[Change]:
         contents = {entry["path"]: self.text(entry["path"]) for entry in entries if entry["type"] == "file"}
@@ -158,25 +282,49 @@ class SettingsChange:
         there = self.staged.paths()
         units = [unit for unit in (self.staged.unit, self.staged.candidate) if unit not in there]
         self.staged.add([_found(path) for path in units], app=after)
+        self._keep([_found(path) for path in self.staged.paths()], before)
+        self.staged.put_candidate()
+
+    def begin_site(self) -> None:
+        """Keep the site that is in place, where nothing else changes."""
+        self._keep([], None)
+
+    def _keep(self, entries: list[PathEntry], app: str | None) -> None:
         # Complete or absent, like everything that a later run relies on.
         snapshot = SettingsSet(self.home, "", os.path.join(self.home.settings, f"{NEXT_SETTINGS}former"))
         _remove(snapshot.directory)
-        snapshot.add([_found(path) for path in self.staged.paths()], app=before)
+        snapshot.add(entries, app=app)
+        site = self.staged.site()
+        if site:
+            ways = {name: site.known[name] for name in ("path", "pid_file", "error_log")}
+            snapshot.add_site(site.found(), **ways)
         _rename(snapshot.directory, self.former.directory)
-        self.staged.put_candidate()
 
     def put(self, activate_release: Callable[[], None]) -> None:
-        if self.wanted:
-            self.staged.put(activate_release)
-        else:
+        if not self.wanted:
             activate_release()
+            return
+        site = self.staged.site()
+        self.staged.put(activate_release, site.put if site else lambda: None)
+
+    def put_site(self) -> None:
+        """Put the site in place alone."""
+        site = self.staged.site()
+        if site:
+            site.put()
+
+    def lead_visitors(self) -> None:
+        """Let Nginx take the new site over."""
+        site = self.staged.site() if self.wanted else None
+        if site:
+            site.take_over()
 
     def undo(self, activate_release: Callable[[], None] = lambda: None) -> None:
         """Put back what was in place before. Where that fails, the next run does it."""
         if not self.former.exists():
             activate_release()
             return
-        self.former.put(activate_release)
+        put_former(self.former, activate_release)
         _forget_former(self.home)
 
     def accept(self) -> None:
@@ -184,6 +332,8 @@ class SettingsChange:
         if not self.former.exists():
             return
         previous = os.path.join(self.home.settings, "previous")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.former.directory, SCRIPT))
         for name in os.listdir(previous) if os.path.isdir(previous) else []:
             if not os.path.lexists(os.path.join(self.former.directory, name)):
                 os.rename(os.path.join(previous, name), os.path.join(self.former.directory, name))
@@ -208,6 +358,12 @@ def staged_settings(home: Home, name: str) -> list[str]:
     return staged.differing() if home.staged_settings and staged.exists() else []
 
 
+def is_site_alone(home: Home, name: str) -> bool:
+    """Whether nothing of what this run has staged differs but the site."""
+    site = SettingsSet(home, name, home.staged_settings).site()
+    return site is not None and staged_settings(home, name) == [site.path]
+
+
 def next_unit(home: Home, name: str, shown: str) -> str:
     """What `systemctl cat` shows of the service, as it will be with what this run has staged."""
     staged = SettingsSet(home, name, home.staged_settings)
@@ -229,10 +385,39 @@ def recover(home: Home, name: str) -> None:
     former = SettingsSet(home, name, home.former_settings)
     if former.exists():
         app = former.read()["app"]
-        former.put(lambda: None if read_link(home.app) == app else swap_link(home.app, app))
+        put_former(
+            former, lambda: swap_link(home.app, app) if app and read_link(home.app) != app else None, read_site=True
+        )
         _forget_former(home)
     for path in home.foreign_settings():
         _remove(path)
+
+
+def put_former(former: SettingsSet, activate_release: Callable[[], None], read_site: bool = False) -> None:
+    """Put back what was in place; read_site: whether Nginx may have read another site, even if this one is in place."""
+
+    def put_site() -> None:
+        site = former.site()
+        if site and (site.put() or read_site):
+            # An Nginx that refuses it goes on with what it has, and the release must not wait for that.
+            with contextlib.suppress(ReleaseError):
+                site.take_over()
+
+    former.put(activate_release, put_site)
+
+
+@contextlib.contextmanager
+def staging(home: Home, name: str, run: dict, force: bool) -> Iterator[SettingsSet]:
+    """What this run has staged, to add to. A module of a run whose controller is gone may still be at work."""
+    os.umask(0o022)
+    home.prepare()
+    lock = Lock(home, run)
+    held = lock.is_ours()
+    lock.acquire(force=force)
+    try:
+        yield SettingsSet(home, name, home.staged_settings)
+    finally:
+        lock.leave() if held else lock.release()
 
 
 def discard_staged(home: Home) -> None:
@@ -263,8 +448,8 @@ def differing_settings(home: Home, name: str, release: str) -> list[str]:
     except (OSError, ValueError):
         return []
     found, now = [], _digests(home, name)
-    for path in sorted({*noted, *now}):
-        before, after = noted.get(path, {}), now.get(path, {})
+    for path, before in sorted(noted.items()):
+        after = now.get(path, {})
         names = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
         found += [f"{key} in {path}" for key in names]
     return found
@@ -283,10 +468,14 @@ def _read_at_start(home: Home) -> list[str]:
 def _digests(home: Home, name: str) -> dict[str, dict[str, str]]:
     """What is assigned in the files of the settings, by path and name, as digests."""
     found: dict[str, dict[str, str]] = {}
-    for path in [*_read_at_start(home), os.path.join(UNITS, f"{name}.service")]:
+    files = dict.fromkeys([*_read_at_start(home), os.path.join(UNITS, f"{name}.service")], _ASSIGNED)
+    site = os.path.join(SITES, f"{name}.conf")
+    if read_application(site) == name:
+        files[site] = _DIRECTIVE
+    for path, setting in files.items():
         values: dict[str, list[str]] = {}
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
-            for key, value in _ASSIGNED.findall(file.read()):
+            for key, value in setting.findall(file.read()):
                 values.setdefault(key, []).append(value.strip())
         found[path] = {
             key: hashlib.sha256("\0".join(given).encode("utf-8", "surrogateescape")).hexdigest()

@@ -9,7 +9,9 @@ import grp
 import os
 import pwd
 import re
+from typing import Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils import _acl
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
     PathEntry,
     TreeError,
@@ -19,6 +21,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import read_file
 from ansible_collections.flaskops.production.plugins.module_utils._migrations import is_migrated
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT, unquote_value
 from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH, read_live_state
 from ansible_collections.flaskops.production.plugins.module_utils._text import quote_for_shell
 
@@ -43,6 +46,8 @@ SETTINGS = ("shared_paths", "static_paths", "build")
 # Names of databases that are files, and how each of SQLite begins.
 DATABASE = re.compile(r"\.(db|db3|sqlite|sqlite3)\Z", re.IGNORECASE)
 SQLITE = b"SQLite format 3\0"
+# An absolute path, alone or as SQLAlchemy and Django's dj-database-url have it.
+SQLITE_URL = re.compile(r"(?:sqlite(?:\+\w+)?://(?=//))?/?(?P<path>/[^/?#][^?#]*)")
 
 
 def is_real(path: str) -> bool:
@@ -106,6 +111,30 @@ def check_databases(home: Home, params: dict) -> None:
             "and SQLite writes beside its file: stop the application, move the file to a directory such as "
             f"{home.shared}/instance that belongs to {params['user']}, and share that directory: instance/."
         )
+    # These directories are the application's, or will be.
+    own = [os.path.join(home.shared, name) for name in params["shared_paths"] if name.endswith("/")]
+    for setting, path in named_databases(home):
+        directory = os.path.dirname(os.path.realpath(path))
+        if not path.startswith(tuple(own)) and not may_write(directory, params["user"], params["group"]):
+            raise ReleaseError(
+                f"flask_app_env.{setting} names {path}, an SQLite database, but {params['user']} may not write to "
+                f"{directory}, and SQLite writes beside its file: name a directory such as instance/ in "
+                f"release_shared_paths, and a database in it: {home.shared}/instance/{os.path.basename(path)}."
+            )
+
+
+def named_databases(home: Home) -> Iterator[tuple[str, str]]:
+    """The files of SQLite in shared/ that variables of the environment file name, with those variables."""
+    try:
+        with open(home.next_settings_file(home.env_file), encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+    except OSError:
+        return
+    for setting, raw in ASSIGNMENT.findall(text):
+        found = SQLITE_URL.match(unquote_value(raw.strip()))
+        path = os.path.normpath(found["path"]) if found else ""
+        if path.startswith(home.shared + os.sep) and (DATABASE.search(path) or is_database(path)):
+            yield setting, path
 
 
 def is_database(path: str) -> bool:
@@ -118,16 +147,18 @@ def is_database(path: str) -> bool:
 
 
 def may_write(directory: str, user: str, group: str) -> bool:
-    """Whether the modes of a directory let the application write to it."""
+    """Whether a directory lets the application write to it, as far as its modes tell."""
     try:
         info = os.stat(directory)
     except FileNotFoundError:
         # It would be made by root.
         return False
+    if _acl.read_acl(directory):
+        return True
     try:
         if pwd.getpwnam(user).pw_uid == info.st_uid:
             return bool(info.st_mode & 0o200)
-        if grp.getgrnam(group).gr_gid == info.st_gid:
+        if info.st_gid in os.getgrouplist(user, grp.getgrnam(group).gr_gid):
             return bool(info.st_mode & 0o020)
     except KeyError:
         # The account is still to be made, so nothing is its own.

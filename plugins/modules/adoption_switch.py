@@ -357,11 +357,14 @@ class Takeover(Activation):
         self.prove(units)
         for path in units:
             self.kept.keep(path, "unit")
-        self.record.write(state="switching", site=site, installed=False)
+        self.record.write(state="switching", site=site, installed=False, enabled=self.enabled_units())
         # Whoever comes from now on waits in the queue of the candidate's socket.
         pause_processes(self.candidate)
         since = time.monotonic()
-        wait_for_exit(self.lead_visitors(site, self.side.socket), SENDING)
+        replaced = self.lead_visitors(site, self.side.socket)
+        # Nginx has read the site. A start of the host begins with the old deployment again.
+        self.kept.put_back("nginx")
+        wait_for_exit(replaced, SENDING)
         self.stop_old()
         self.stopped = time.time()
         data.copy(final=True)
@@ -371,6 +374,7 @@ class Takeover(Activation):
         self.restart(self.directory)
         self.prove_writes(units, self.home.app)
         record()
+        self.enable()
         # From here on, visitors write to the new data, and there is no way back.
         self.record.write(state="switched")
         replaced = self.lead_visitors(site, self.home.socket)
@@ -483,14 +487,24 @@ class Takeover(Activation):
 
     def finish(self, replaced: list[NginxProcess]) -> None:
         """Complete a takeover: the same, however often it is done."""
-        run_systemctl("enable", self.socket_unit, self.unit)
-        for unit in self.old:
-            if unit not in (self.socket_unit, self.unit):
-                run_systemctl("disable", unit)
+        self.enable()
         wait_for_exit(replaced, SENDING_BESIDE)
         self.end_candidate()
         sync_filesystem(self.home.shared)
         self.record.write(state="done", time=now(), variables=self.plan["variables"])
+
+    def enable(self) -> None:
+        """Let a start of the host begin with the new units, and with none of the old ones."""
+        run_systemctl("enable", self.socket_unit, self.unit)
+        for unit in self.old:
+            if unit not in (self.socket_unit, self.unit):
+                run_systemctl("disable", unit)
+
+    def enabled_units(self) -> list[str]:
+        """The old units that a start of the host begins with."""
+        return [
+            unit for unit in self.old if read_unit_properties(unit, "UnitFileState").get("UnitFileState") == "enabled"
+        ]
 
     def end_candidate(self) -> None:
         self.stop_candidate()
@@ -506,9 +520,13 @@ class Takeover(Activation):
         """Let the old deployment serve again, wherever the takeover was cut off."""
         if self.record.read().get("installed"):
             run_systemctl("stop", self.socket_unit, self.unit)
+            for unit in {self.socket_unit, self.unit}.difference(self.old):
+                run_systemctl("disable", unit)
         for group in ("unit", "tree"):
             self.kept.put_back(group)
         reload_units()
+        for unit in self.record.read().get("enabled", []):
+            run_systemctl("enable", unit)
         run_systemctl("start", *self.old)
         until = time.monotonic() + PATIENCE
         while (
@@ -516,8 +534,10 @@ class Takeover(Activation):
             and time.monotonic() < until
         ):
             time.sleep(0.2)
-        replaced = self.lead_back() if self.kept.put_back("nginx") else []
-        if self.record.read().get("state") == "switching":
+        switching = self.record.read().get("state") == "switching"
+        # In place it may be already, and Nginx has read another one.
+        replaced = self.lead_back() if self.kept.put_back("nginx") or switching else []
+        if switching:
             self.let_old_serve_waiting()
             wait_for_exit(replaced, SENDING_BESIDE)
         self.end_candidate()

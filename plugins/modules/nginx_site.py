@@ -98,6 +98,28 @@ options:
       - Whether to replace an existing site file and link that belong to no application of this collection.
     type: bool
     default: false
+  stage:
+    description:
+      - An application that is live keeps its site until an activation has proved the new one. Where Nginx runs, and the
+        text or the links differ, the site is put beside after Nginx has tested it, and
+        M(flaskops.production.release_activate) puts it in place in the same run.
+      - Where the application is not live, or without this option, the site is put in place at once.
+    type: dict
+    suboptions:
+      root:
+        description: The application's directory, such as C(/srv/myapp).
+        type: path
+        required: true
+      name:
+        description: The application's name.
+        type: str
+        required: true
+      unlock:
+        description: Take the deploy lock away from whoever holds it.
+        type: bool
+        default: false
+extends_documentation_fragment:
+  - flaskops.production.attributes.of_this_run
 attributes:
   check_mode:
     description: Reports the changes. Does not test the configuration, because a test creates Nginx's log files.
@@ -186,6 +208,13 @@ from typing import NoReturn
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
 from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._settings import (
+    STAGED,
+    is_live,
+    is_unfinished,
+    staging,
+)
 
 
 def fail_module(module: AnsibleModule, message: str, output: str) -> NoReturn:
@@ -193,20 +222,39 @@ def fail_module(module: AnsibleModule, message: str, output: str) -> NoReturn:
     raise AssertionError("unreachable")
 
 
+def stage(site: Site, options: dict | None, run: dict) -> bool:
+    """Put a site beside that waits for an activation; whether it does."""
+    if options is None:
+        return False
+    home, name = Home(options["root"], run), options["name"]
+    # Owner and mode are nothing that an activation could prove.
+    differs = (site.before.content, site.before.links) != (site.after.content, site.after.links)
+    if not is_live(home, name) or not (differs or is_unfinished(home)):
+        return False
+    site.prepare()
+    with staging(home, name, run, options["unlock"]) as staged:
+        staged.add_site(site.after, path=site.path, pid_file=site.pid_file, error_log=site.error_log)
+    return True
+
+
 def main() -> None:
-    module = AnsibleModule(argument_spec=SITE, supports_check_mode=True)
+    spec = {**SITE, "stage": STAGED, "run": {"type": "dict"}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     require_supported_platform(module)
+    params = module.params
     site = None
     try:
-        site = Site(module, module.params)
+        site = Site(module, params)
         try:
-            result = site.run(module.check_mode)
+            result = site.run(module.check_mode, lambda site: stage(site, params["stage"], params["run"]))
         finally:
             site.clean_up()
-    except Fault as fault:
+    except LockedError as error:
+        module.fail_json(msg=str(error), **error.result())
+    except (Fault, ReleaseError) as fault:
         fail_module(module, str(fault), site.output if site else "")
     except OSError as error:
-        name = error.filename or module.params["path"]
+        name = error.filename or params["path"]
         fail_module(module, f"{name}: {error.strerror}", site.output if site else "")
     module.exit_json(**result)
 

@@ -192,6 +192,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
 from ansible_collections.flaskops.production.plugins.module_utils._settings import (
     differing_settings,
     discard_staged,
+    is_site_alone,
     is_unfinished,
     note_settings,
     recover,
@@ -218,6 +219,15 @@ def needed(home: Home, params: dict) -> str:
     )
 
 
+def only_site(home: Home, params: dict) -> bool:
+    """Whether the live release and its process are right, and only the site of Nginx is to change."""
+    if params["release"] != home.live() or not is_site_alone(home, params["name"]):
+        return False
+    return not find_restart_reason(home, params["name"]) and not find_health_failure(
+        home, params["health"], attempts=1, name=params["name"]
+    )
+
+
 def activate(home: Home, params: dict, reason: str) -> dict:
     """Do it and record it. Only a release that is at fault itself is marked."""
     recover(home, params["name"])
@@ -225,7 +235,10 @@ def activate(home: Home, params: dict, reason: str) -> dict:
     others = differing_settings(home, params["name"], release) if release and release != live else []
     activation = Activation(home, params["name"], release, params["health"], params["timeout"], params["site"] or "")
     try:
-        activation.run(lambda: home.record_activation(release, params["action"], params["run"]))
+        if only_site(home, params):
+            activation.run_site()
+        else:
+            activation.run(lambda: home.record_activation(release, params["action"], params["run"]))
     except Rejected as error:
         if fails_too(home, params, error.phase):
             # What serves fails as well, such as without their database: that tells nothing about the release.
@@ -270,7 +283,10 @@ def message(error: ActivationError, home: Home, params: dict, settings: list[str
     """What failed and why, what serves now, and the next command. The cause comes first."""
     what, fix = params["release"] or "The new process", "Fix the release and deploy again"
     rejected = isinstance(error, Rejected)
-    verdict = "was rejected" if rejected else "was not activated"
+    # Where Nginx answers wrongly by a new site, that is what failed. The option may name the link to it.
+    site = os.path.basename(params["site"] or "")
+    blamed = rejected or (error.phase == SITE and site in map(os.path.basename, settings))
+    verdict = "was rejected" if blamed else "was not activated"
     if settings:
         same = params["release"] == home.live()
         what = f"The change of {', '.join(settings)}" if same else f"{what} with new settings ({', '.join(settings)})"
@@ -283,11 +299,13 @@ def message(error: ActivationError, home: Home, params: dict, settings: list[str
         lines.append("The settings of before could not all be put back: the next run does the rest.")
     elif settings:
         lines.append("The settings are as they were before.")
-    if not rejected:
+    if not blamed:
         lines.append("The release is not marked as rejected: the host is at fault, or the live release fails as well.")
+    elif not rejected and params["release"] != home.live():
+        lines.append("The release is not marked as rejected: Gunicorn answered as it should.")
     lines.append(served(home, params["name"], params["health"]))
     log = f"journalctl --unit={error.unit} --since=@{error.since:.0f}"
-    last = fix if rejected else "Fix the host (playbook doctor) and run again"
+    last = fix if blamed else "Fix the host (playbook doctor) and run again"
     lines.append(f"{last}. The whole log: {log}")
     return "\n".join(lines)
 

@@ -225,8 +225,6 @@ changed_paths:
     - /srv/myapp/run
 """
 
-import os
-
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
     ENTRY_OPTIONS,
     Change,
@@ -239,8 +237,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
 )
 from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, LockedError, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet, is_live, is_unfinished
+from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._settings import (
+    STAGED,
+    is_live,
+    is_unfinished,
+    staging,
+)
 
 
 def argument_spec() -> dict:
@@ -251,14 +254,7 @@ def argument_spec() -> dict:
             "required": True,
             "options": ENTRY_OPTIONS,
         },
-        "stage": {
-            "type": "dict",
-            "options": {
-                "root": {"type": "path", "required": True},
-                "name": {"type": "str", "required": True},
-                "unlock": {"type": "bool", "default": False},
-            },
-        },
+        "stage": STAGED,
         "run": {"type": "dict"},
         "adopt": {"type": "bool", "default": False},
         # Not part of the entries: the log of the host shows those as one string, in which secrets are not masked.
@@ -276,16 +272,8 @@ def stage_settings(params: dict, entries: list[PathEntry], changes: list[Change]
     differ = any(change.entry in settings and change.before.content != change.after.content for change in changes)
     if not is_live(home, name) or not (differ or is_unfinished(home)):
         return []
-    os.umask(0o022)
-    home.prepare()
-    # A module of a run with a lost controller may still be running.
-    lock = Lock(home, params["run"])
-    held = lock.is_ours()
-    lock.acquire(force=params["stage"]["unlock"])
-    try:
-        SettingsSet(home, name, home.staged_settings).add(settings)
-    finally:
-        lock.leave() if held else lock.release()
+    with staging(home, name, params["run"], params["stage"]["unlock"]) as staged:
+        staged.add(settings)
     return settings
 
 

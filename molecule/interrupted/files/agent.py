@@ -53,7 +53,7 @@ def ask() -> tuple[int | str, str]:
         connection.request("GET", "/health", headers={"Host": "localhost"})
         response = connection.getresponse()
         response.read()
-        served = [response.getheader(name) for name in ("X-Demo-Release", "X-Demo-Settings")]
+        served = [response.getheader(name) for name in ("X-Demo-Release", "X-Demo-Settings", "X-Demo-Site")]
         return response.status, " ".join(filter(None, served))
     except (OSError, http.client.HTTPException) as error:
         return f"{type(error).__name__}: {error}", ""
@@ -106,8 +106,8 @@ def mode_of(pid: str) -> str | None:
 
 
 def modules() -> list[int]:
-    """Modules that run: interpreters that read their program from a pipe."""
-    found = []
+    """Modules that run: interpreters that read their program from a pipe, and what transaction.py has started."""
+    found = [pid for controller in controllers() for pid in children(controller)]
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             command = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")[:-1]
@@ -117,6 +117,30 @@ def modules() -> list[int]:
         if len(command) == 1 and re.search(rb"/python3[.\d]*$", command[0]) and state != "Z":
             found.append(int(pid))
     return found
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def controllers() -> list[int]:
+    """The processes of transaction.py that play a controller, which are nobody's module."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if b"transaction.py" in Path("/proc", pid, "cmdline").read_bytes()[:200]:
+                found.append(int(pid))
+    return [pid for pid in found if int(status(pid)["PPid"]) not in found]
+
+
+def status(pid: int) -> dict[str, str]:
+    try:
+        return dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except OSError:
+        return {"PPid": "0"}
 
 
 def complete(environment: Path) -> bool:
@@ -161,7 +185,12 @@ def leftovers(records: dict[str, dict]) -> list[str]:
         if path.name not in (".lock", ".uv") and not (path.name in wanted and complete(path)):
             found.append(str(path))
     state_files = {"activations.log", "environments", "guard", "process.json", "releases", "rollout.json", "settings"}
+    # What of an old deployment has made way.
+    state_files |= {"adopted", "adoption.json"}
     found += [str(ROOT / ".deploy" / name) for name in names(ROOT / ".deploy") if name not in state_files]
+    found += [str(ROOT / "run" / name) for name in names(ROOT / "run") if name != "gunicorn.sock"]
+    units = Path("/run/systemd/system")
+    found += [str(units / name) for name in names(units) if name.startswith(f"{APP}-")]
     for name in names(ROOT / ".deploy/releases"):
         stem = name.removesuffix(".json")
         if name.startswith(".") or (stem not in releases and records[stem]["state"] != "bad"):
@@ -174,6 +203,8 @@ def leftovers(records: dict[str, dict]) -> list[str]:
     found += [str(ROOT / ".deploy/environments" / name) for name in wishes]
     for below, _directories, files in os.walk(ROOT / "shared"):
         found += [os.path.join(below, name) for name in files if name.startswith(".") and name != ".env"]
+    sites = Path("/etc/nginx/sites-available")
+    found += [str(sites / name) for name in names(sites) if name.startswith(".")]
     found += [str(path) for path in (Path(f"/run/{APP}-next.env"),) if path.exists()]
     return found
 
@@ -196,8 +227,7 @@ class Transaction:
     @classmethod
     def interrupt(cls, how: str) -> dict:
         """Kill the module, the controller, or both; whether there was anything to kill."""
-        children = Path(f"/proc/{cls.process.pid}/task/{cls.process.pid}/children")
-        cls.children = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        cls.children = children(cls.process.pid)
         running = cls.process.poll() is None
         if how in ("controller", "both"):
             cls.process.kill()
@@ -213,7 +243,7 @@ class Transaction:
         return {"code": cls.process.returncode, "said": said}
 
 
-def moment(name: str, before: dict, release: str) -> bool:
+def moment(name: str, before: dict, release: str, mode: str) -> bool:
     """Whether a deploy of the release has come to a point that can be seen from outside."""
     settings = ROOT / ".deploy/settings"
     if name == "staged":
@@ -225,7 +255,7 @@ def moment(name: str, before: dict, release: str) -> bool:
             f"/etc/systemd/system/{APP}.service"
         ).read_text()
     if name == "placed":
-        return (settings / "former").exists() and f'MODE="{release}"' in (ROOT / "shared/.env").read_text()
+        return (settings / "former").exists() and f'MODE="{mode}"' in (ROOT / "shared/.env").read_text()
     pointed = link(ROOT / "next") is not None
     swapped = (link(ROOT / "app") or "").endswith("/" + release)
     if name == "unpacking":
@@ -255,17 +285,17 @@ def moment(name: str, before: dict, release: str) -> bool:
     raise ValueError(name)
 
 
-def strike(name: str, release: str, how: str, seconds: float) -> dict:
+def strike(name: str, release: str, how: str, seconds: float, mode: str = "") -> dict:
     """Wait for the moment, then stop (STOP) or kill (KILL) the module that is at work."""
     before, until = state(), time.monotonic() + seconds
     while time.monotonic() < until:
-        if moment(name, before, release):
-            struck = modules()
+        if moment(name, before, release, mode or release):
+            struck, controlled = modules(), controllers()
             for pid in struck:
                 os.kill(pid, getattr(signal, f"SIG{how}"))
             # Settings stay staged, so that the next module will do, too.
             if struck or name != "staged":
-                return {"struck": struck}
+                return {"struck": struck, "controllers": controlled}
         time.sleep(0.001)
     return {"struck": [], "late": True}
 

@@ -15,6 +15,7 @@ which these are. INTERRUPT_ONLY=<part of a name> narrows it down to points of po
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -27,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 300
@@ -82,13 +84,15 @@ class Run:
         host: str,
         inventory: str,
         work: Path,
-        at: int = 0,
+        at: int | str = 0,
         observe: list[str] | None = None,
         **variables: object,
     ) -> None:
         self.started = time.monotonic()
-        self.tasks = work / "tasks"
-        self.tasks.unlink(missing_ok=True)
+        # What the callback plugin notes.
+        self.tasks, self.modules = work / "tasks", work / "modules"
+        for path in (self.tasks, self.modules):
+            path.unlink(missing_ok=True)
         self.log = open(work / f"{playbook}-{variables['release_name']}.log", "w+")  # noqa: SIM115 - closed in output()
         environment = os.environ | {
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callbacks"),
@@ -97,6 +101,7 @@ class Run:
             "INTERRUPT_AT": str(at),
             "INTERRUPT_OBSERVE": json.dumps(observe or []),
             "INTERRUPT_TASKS": str(self.tasks),
+            "INTERRUPT_MODULES": str(self.modules),
         }
         command = ["ansible-playbook", "--inventory", inventory, "--limit", host, f"flaskops.production.{playbook}"]
         self.process = subprocess.Popen(
@@ -154,6 +159,15 @@ def descendants(of: int) -> list[int]:
         found += below
         pending += below
     return found
+
+
+def wait_for_answer(host: str, port: int) -> None:
+    """Wait until somebody is answered on a host that has been restarted."""
+    until = time.monotonic() + PATIENCE
+    program = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/health')"
+    ask = ["docker", "exec", host, "python3", "-c", program]
+    while subprocess.run(ask, check=False, capture_output=True).returncode and time.monotonic() < until:
+        time.sleep(0.3)
 
 
 class Test:
@@ -222,7 +236,7 @@ class Test:
         check(release in state["states"], "the process runs in no release", state)
         # Each change of settings names the release that it comes with, apart from those of the dice.
         check(
-            self.app == Random.app or state["mode"] in (None, release),
+            self.app == OnHost.app or state["mode"] in (None, release),
             f"{release} runs with the settings of {state['mode']}",
             state,
         )
@@ -401,14 +415,8 @@ class Test:
         """Restart the host as a power cut does, and watch it again once it serves."""
         for command in (["kill"], ["start"]):
             subprocess.run(["docker", *command, self.host], check=True, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + PATIENCE
-        ask = ["docker", "exec", self.host, "python3", "-c", f"import urllib.request as r; r.urlopen('{self.url()}')"]
-        while subprocess.run(ask, check=False, capture_output=True).returncode and time.monotonic() < until:
-            time.sleep(0.3)
+        wait_for_answer(self.host, self.port)
         self.watch()
-
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/health"
 
     def concurrent(self) -> None:
         """Two deploys at once: one wins, the other one says who holds the lock."""
@@ -493,15 +501,32 @@ SETTINGS = "/".join(os.environ.get(name, "none") for name in ("MODE", "UNIT_MODE
 
 
 def app(environ, start_response):
-    start_response("200 OK", [("X-Demo-Release", RELEASE), ("X-Demo-Settings", SETTINGS)])
+    # What the site says.
+    site = environ.get("HTTP_X_DEMO_SITE", "none")
+    headers = [("X-Demo-Release", RELEASE), ("X-Demo-Settings", SETTINGS), ("X-Demo-Site", site)]
+    start_response("200 OK", headers)
     return [b"ok"]
 """
 
 
-class Random:
-    """A hundred transactions of a small application, each interrupted at a moment and in a way of the dice."""
+class Served(NamedTuple):
+    """What answers a visitor: the release, its settings, and the site that leads to it."""
+
+    release: str
+    settings: str = "none/none/none"
+    site: str = "none"
+
+
+class OnHost:
+    """Transactions of a small application, by modules on the host without a playbook.
+
+    They are interrupted at a moment that is waited for, or at one of the dice, like adoptions.
+    """
 
     app, root, port, place = "random", "/srv/random", 8082, "/opt/transaction"
+    # What is changed, and how it is interrupted, with how often; a start of the host takes long.
+    changes: ClassVar = {"release": 3, "settings": 3, "both": 3, "site": 2, "rollback": 3, "adoption": 2}
+    ways: ClassVar = {"process": 4, "controller": 4, "everything": 3, "reboot": 1}
 
     def __init__(self, host: str, inventory: str, work: Path) -> None:
         self.host, self.work = host, work
@@ -514,40 +539,94 @@ class Random:
         self.test = Test(
             host, inventory, self.app, self.port, source, work / "releases", **variables, venv_uv=uv, flask_app_env={}
         )
-        self.seed = int(os.environ.get("INTERRUPT_SEED", time.time()))
+        self.seed = int(os.environ.get("INTERRUPT_SEED", "8"))
         self.dice = random.Random(self.seed)
         self.run_id = 0
-        # What serves, as release and settings.
-        self.now = ("", "none/none/none")
+        self.now = Served("")
+        # Arguments of the module that compares a host with a release, by its name.
+        self.looks: dict[str, dict] = {}
 
-    def points(self) -> None:
-        self.releases = [self.deploy(), self.deploy()]
-        self.now = (self.releases[-1], self.now[1])
+    def prepare(self) -> None:
+        """Deploy what is needed, once for all points."""
+        if self.now.release:
+            return
+        self.releases = [self.deploy("site"), self.deploy("deploy")]
+        self.now = Served(self.releases[-1])
         self.send_code()
         self.files = {path: self.read(path) for path in self.paths()}
+        self.site = self.read(f"/etc/nginx/sites-available/{self.app}.conf")
         self.test.watch()
-        begun, counts = time.monotonic(), {}
-        try:
-            # One without interruption: how long it takes.
-            self.seconds = self.converge(*self.choose("release"))
-            for number in range(int(os.environ.get("INTERRUPT_RANDOM", "100"))):
-                what = self.dice.choice(("release", "settings", "both", "rollback"))
-                # A start of the host takes long.
-                how = self.dice.choices(("process", "controller", "everything", "reboot"), (4, 4, 3, 1))[0]
-                self.interrupt(f"random {number} of seed {self.seed}", what, how)
-                counts[how] = counts.get(how, 0) + 1
-        except Broken as broken:
-            raise Broken(f"{broken}\n\nseed {self.seed}\n{self.test.agent('journal')['text']}") from None
-        self.test.agent.end()
+        # One without interruption: how long it takes.
+        self.seconds = self.converge(*self.choose("both"))
+
+    def end(self) -> None:
+        if self.now.release:
+            self.test.agent.end()
+
+    def random(self) -> None:
+        self.prepare()
+        adoption = Adoption(self)
+        begun, counts = time.monotonic(), collections.Counter()
+        for number in range(int(os.environ.get("INTERRUPT_RANDOM", "10"))):
+            what, how = (self.dice.choices(list(odds), odds.values())[0] for odds in (self.changes, self.ways))
+            told = f"random {number} of seed {self.seed}: {what}, {how}"
+            if what == "adoption":
+                adoption.interrupt(told, how)
+            else:
+                self.interrupt(told, what, how)
+            counts.update([what, how])
         self.test.point(
-            f"random interruptions of seed {self.seed}: {counts}, {self.test.total} requests, 0 failed, "
-            f"in {time.monotonic() - begun:.0f} s"
+            f"random interruptions of seed {self.seed}: {dict(counts)}, "
+            f"{self.test.total + adoption.total} requests, 0 failed, in {time.monotonic() - begun:.0f} s"
         )
 
-    def deploy(self) -> str:
+    def struck(self, how: str, moment: str) -> None:
+        """An activation that is struck at a moment: its module, its controller, both, or the host."""
+        self.prepare()
+        for _attempt in range(3):
+            before, (wanted, action) = self.now, self.choose("both" if moment in SETTINGS else "release")
+            what = {"name": moment, "release": wanted.release, "mode": wanted.settings.partition("/")[0]}
+            way = "KILL" if how == "module" else "STOP"
+            self.test.agent.send("strike", **what, how=way, seconds=PATIENCE / 2)
+            program = [f"{self.place}/transaction.py", json.dumps(self.modules(wanted, action))]
+            command = ["docker", "exec", self.host, "python3", *program]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+                hit = self.test.agent.receive()
+                if hit["struck"]:
+                    self.leave(how, hit)
+                said = run.communicate()[0]
+            if not hit["struck"]:
+                check(run.returncode == 0, f"{how} {moment}: not even begun", said)
+                self.now = wanted
+                continue
+            told = f"{how} {moment}"
+            self.consistent(told, before, wanted, restarted=how == "reboot")
+            seconds = self.converge(wanted, action, told)
+            self.test.point(f"{told}, on the host: {before} or {wanted}; the next run took {seconds:.1f} s, 0 failed")
+            return
+        raise Broken(f"no module was at work when it was '{moment}', three times")
+
+    def leave(self, how: str, hit: dict) -> None:
+        """Do the rest to a transaction whose module has been struck."""
+        if how == "reboot":
+            state = self.test.healthy()
+            check(state["candidate"] == "active", "the candidate does not serve", state)
+            self.test.agent.end()
+            self.test.start_again()
+        elif how != "module":
+            self.test.agent("signal", pids=hit["controllers"], how="KILL")
+            for signal_name in ("KILL",) if how == "both" else ("HUP", "CONT"):
+                self.test.agent("signal", pids=hit["struck"], how=signal_name)
+
+    def deploy(self, playbook: str) -> str:
         release = self.test.release()
-        run = self.test.run(release, "site")
+        run = self.test.run(release, playbook)
         check(run.wait() == 0, "the random application can't be deployed", run.output())
+        ran = [json.loads(line) for line in run.modules.read_text().splitlines()]
+        # With this, each run begins: it cleans up after the one before, and takes the deploy lock.
+        looks = [found for name, found in ran if name.endswith("release_stage") and found["only"] == "look"]
+        given = {name: value for name, value in looks[-1].items() if value is not None and name != "run"}
+        self.looks[release["release_name"]] = given
         return release["release_name"]
 
     def send_code(self) -> None:
@@ -565,12 +644,19 @@ class Random:
         for name in ("_vendor", "module_utils"):
             shutil.copytree(core / name, code / "ansible" / name)
         shutil.copy(HERE / "transaction.py", code)
-        subprocess.run(["docker", "exec", self.host, "rm", "-rf", self.place], check=True)
+        self.shell(f"rm -rf {self.place}")
         subprocess.run(["docker", "cp", "--quiet", str(code), f"{self.host}:{self.place}"], check=True)
+
+    def shell(self, script: str) -> None:
+        subprocess.run(["docker", "exec", self.host, "sh", "-ec", script], check=True)
 
     def read(self, path: str) -> str:
         command = ["docker", "exec", self.host, "cat", path]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def read_link(self, path: str) -> str:
+        command = ["docker", "exec", self.host, "readlink", "-f", path]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def paths(self) -> list[str]:
         units = [f"/etc/systemd/system/{self.app}{end}.service" for end in ("", "-next")]
@@ -589,29 +675,42 @@ class Random:
             for (path, text), added in zip(self.files.items(), more, strict=True)
         ]
 
-    def choose(self, what: str) -> tuple[tuple[str, str], str]:
+    def choose(self, what: str) -> tuple[Served, str]:
         """What is to serve, and how that is recorded."""
-        release, settings = self.now
-        if what != "settings":
+        release, settings, site = self.now
+        if what in ("release", "both", "rollback"):
             release = next(name for name in self.releases if name != release)
         if what in ("settings", "both"):
             settings = "/".join([f"m{self.run_id}"] * 3)
-        return (release, settings), "rollback" if what == "rollback" else "deploy"
+        if what in ("settings", "both", "site"):
+            site = f"s{self.run_id}"
+        return Served(release, settings, site), "rollback" if what == "rollback" else "deploy"
 
-    def modules(self, wanted: tuple[str, str], action: str) -> list:
-        # A run of another controller that is known to be dead is replaced.
+    def run_options(self) -> dict:
+        """A run of another controller that is known to be dead is replaced."""
         self.run_id += 1
-        run = {"run": f"run-{self.run_id}", "by": "dice", "controller": "ci", "replaces": f"run-{self.run_id - 1}"}
-        stage = {"root": self.root, "name": self.app}
-        health = {"path": "/health", "attempts": 20, "interval": 0.2}
-        activate = {"name": self.app, "root": self.root, "release": wanted[0], "action": action, "health": health}
-        tree = [["tree", {"entries": self.entries(wanted[1].partition("/")[0]), "stage": stage, "run": run}]]
-        return (tree if wanted[1] != "none/none/none" else []) + [["release_activate", {**activate, "run": run}]]
+        return {"run": f"run-{self.run_id}", "by": "dice", "controller": "ci", "replaces": f"run-{self.run_id - 1}"}
 
-    def begin(self, wanted: tuple[str, str], action: str) -> None:
+    def modules(self, wanted: Served, action: str) -> list:
+        run = self.run_options()
+        stage = {"root": self.root, "name": self.app}
+        path = f"/etc/nginx/sites-available/{self.app}.conf"
+        text = self.site.replace("proxy_pass ", f"proxy_set_header X-Demo-Site {wanted.site}; proxy_pass ")
+        site = {"path": path, "link": path.replace("available", "enabled"), "content": text, "application": self.app}
+        health = {"path": "/health", "attempts": 20, "interval": 0.2}
+        activate = {"name": self.app, "root": self.root, "release": wanted.release, "action": action, "health": health}
+        found = [["release_stage", {**self.looks[wanted.release], "run": run}]]
+        if wanted.settings != Served.settings:
+            entries = self.entries(wanted.settings.partition("/")[0])
+            found.append(["tree", {"entries": entries, "stage": stage, "run": run}])
+        if wanted.site != Served.site:
+            found.append(["nginx_site", {**site, "stage": stage, "run": run}])
+        return [*found, ["release_activate", {**activate, "site": path, "run": run}]]
+
+    def begin(self, wanted: Served, action: str) -> None:
         self.test.agent("begin", program=f"{self.place}/transaction.py", modules=self.modules(wanted, action))
 
-    def interrupt(self, name: str, what: str, how: str) -> None:
+    def interrupt(self, told: str, what: str, how: str) -> None:
         before, (wanted, action) = self.now, self.choose(what)
         self.begin(wanted, action)
         moment = self.dice.uniform(0, self.seconds)
@@ -622,18 +721,23 @@ class Random:
             self.test.start_again()
         else:
             self.test.agent("interrupt", how=how.replace("everything", "both"))
-        told = f"{name}: {what}, {how} after {moment:.2f} s"
-        self.consistent(told, before, wanted)
+        told = f"{told} after {moment:.2f} s"
+        self.consistent(told, before, wanted, restarted=how == "reboot")
         self.converge(wanted, action, told)
 
-    def consistent(self, told: str, *allowed: tuple[str, str]) -> None:
-        """What serves, and whoever has been answered, has seen one or the other, and never a mixture."""
-        state = self.test.healthy()
-        seen = {tuple(answer.split(" ")) for answer in self.test.seen}
-        self.test.seen.clear()
-        check(seen <= set(allowed), f"{told}: {sorted(seen - set(allowed))} was served, allowed: {allowed}", state)
+    def consistent(self, told: str, before: Served, wanted: Served, restarted: bool = False) -> None:
+        """What serves, and whoever has been answered, has seen one or the other.
 
-    def converge(self, wanted: tuple[str, str], action: str, told: str = "") -> float:
+        While an activation is on its way, the new release answers beside the old one, by the old site. Nobody comes to
+        the old release by the new site, and a start of the host starts one set or the other.
+        """
+        state = self.test.healthy()
+        seen = {Served(*answer.split(" ")) for answer in self.test.seen}
+        self.test.seen.clear()
+        allowed = {before, wanted} if restarted else {before, wanted, wanted._replace(site=before.site)}
+        check(seen <= allowed, f"{told}: {sorted(seen - allowed)} was served, allowed: {sorted(allowed)}", state)
+
+    def converge(self, wanted: Served, action: str, told: str = "") -> float:
         before, began = self.now, time.monotonic()
         self.begin(wanted, action)
         ended = self.test.agent("finish")
@@ -644,40 +748,181 @@ class Random:
         check(answers == {" ".join(wanted)}, f"{told}: {answers} is served, not {wanted}")
         state = self.test.serves()
         check(not state["leftovers"] and not state["lock"], f"{told}: something is left over", state)
-        check(state["log"][-1] == wanted[0] and not state["next"], f"{told}: the log or next is wrong", state)
+        check(state["log"][-1] == wanted.release and not state["next"], f"{told}: the log or next is wrong", state)
         self.now = wanted
         return seconds
 
 
-def points_of(test: Test) -> dict[str, Callable[[], None]]:
-    """What the host is put through, by name. Each moment is struck at least once, and the ways to strike alternate."""
+OLD_UNIT = """[Unit]
+After=network.target
+[Service]
+User=old
+RuntimeDirectory=old
+WorkingDirectory=/opt/old
+ExecStart={venv}/bin/gunicorn --bind unix:/run/old/gunicorn.sock --workers 1 wsgi:app
+[Install]
+WantedBy=multi-user.target
+"""
+OLD_SITE = """server {
+    listen 8083;
+    server_name localhost;
+    location / {
+        proxy_set_header Host $host;
+        proxy_pass http://unix:/run/old/gunicorn.sock;
+    }
+}
+"""
+
+
+class Adoption:
+    """An old deployment, and its adoption by modules on the host, from where all is copied. It can be repeated."""
+
+    app, root, port = "adopted", "/srv/adopted", 8083
+    switch = "flaskops.production.adoption_switch"
+    kept = "/opt/before-the-adoption.tar"
+
+    def __init__(self, dice: OnHost) -> None:
+        self.dice, self.host, self.total = dice, dice.host, 0
+        self.make_old()
+        work = dice.work / "adoption"
+        work.mkdir()
+        options = {"flask_app_name": self.app, "adopt_from": "/opt/old", "adopt_unit": "old.service"}
+        options |= {"nginx_site_listen": self.port, "release_shared_paths": [], "release_name": "adopted"}
+        options |= {"flask_app_env": {}, "venv_uv": dice.test.variables["venv_uv"]}
+        task = "adoption | Activate the release after its health check"
+        run = Run("adopt", self.host, dice.test.inventory, work, at=task, **options)
+        code = run.wait()
+        check(code == -signal.SIGKILL, f"the adoption was not killed but ended with {code}", run.output())
+        # From here on, only the switch is left; every repetition begins here.
+        files = f"{self.root[1:]} opt/old etc/systemd/system etc/nginx"
+        dice.shell(f"rm -f {self.root}/.deploy/lock; tar -C / -cf {self.kept} {files}")
+        run = Run("adopt", self.host, dice.test.inventory, work, **options)
+        check(run.wait() == 0, "the adoption failed", run.output())
+        ran = [json.loads(line) for line in run.modules.read_text().splitlines()]
+        given = next(found for name, found in ran if name == self.switch and not found["only"])
+        self.arguments = {name: value for name, value in given.items() if value is not None and name != "run"}
+        began = time.monotonic()
+        self.reset()
+        self.watch()
+        self.adopt("an adoption without interruption")
+        self.seconds = time.monotonic() - began
+        self.agent.end()
+
+    def make_old(self) -> None:
+        (self.dice.work / "old").mkdir()
+        venv = self.dice.read_link(f"{self.dice.root}/app/.venv")
+        texts = {"wsgi.py": RANDOM_WSGI, "old.service": OLD_UNIT.format(venv=venv), "old": OLD_SITE}
+        for name, text in texts.items():
+            (self.dice.work / "old" / name).write_text(text)
+        subprocess.run(["docker", "cp", "--quiet", str(self.dice.work / "old"), f"{self.host}:/opt/old"], check=True)
+        self.dice.shell(
+            "useradd --system old; cd /opt/old; touch requirements.txt; chmod -R a+rX ."
+            "; mv old.service /etc/systemd/system; mv old /etc/nginx/sites-available"
+            "; ln -s ../sites-available/old /etc/nginx/sites-enabled"
+            "; systemctl enable --quiet --now old.service; systemctl reload nginx"
+        )
+
+    def reset(self) -> None:
+        """The old deployment serves again, with everything copied and nothing switched."""
+        # The application of the dice goes on.
+        sites = "/etc/nginx/sites-available /etc/nginx/sites-enabled"
+        kept = ["opt/old", "etc/nginx/sites-available/old", "etc/nginx/sites-enabled/old", self.root[1:]]
+        kept += ["etc/systemd/system/old.service", "etc/systemd/system/multi-user.target.wants/old.service"]
+        self.dice.shell(
+            f"systemctl stop {self.app}.socket {self.app}.service; systemctl disable --quiet {self.app}.socket"
+            f"; find {sites} -name '{self.app}*' -delete; rm -rf {self.root} /etc/systemd/system/{self.app}*"
+            f"; tar -C / -xf {self.kept} {' '.join(kept)}"
+            f"; systemctl daemon-reload; systemctl start old.service; systemctl reload nginx"
+        )
+        wait_for_answer(self.host, self.port)
+
+    def watch(self) -> None:
+        self.agent = Agent(self.host, self.app, self.root, self.port)
+        until = time.monotonic() + PATIENCE
+        while not self.agent("visits")["answered"]:
+            check(time.monotonic() < until, "nobody is answered", self.agent("journal")["text"])
+            time.sleep(0.1)
+
+    def begin(self, **options: object) -> None:
+        modules = [["adoption_switch", {**options, "run": self.dice.run_options()}]]
+        self.agent("begin", program=f"{self.dice.place}/transaction.py", modules=modules)
+
+    def switch_again(self) -> None:
+        self.begin(**self.arguments)
+
+    def adopt(self, told: str) -> None:
+        """A whole run, as the playbook does it: it recovers, and switches what is not yet switched."""
+        self.begin(name=self.app, root=self.root, only="recover")
+        ended = self.agent("finish")
+        check(ended["code"] == 0, f"{told}: recovering failed", ended["said"])
+        if json.loads(self.dice.read(f"{self.root}/.deploy/adoption.json"))["state"] != "done":
+            self.switch_again()
+            ended = self.agent("finish")
+            check(ended["code"] == 0, f"{told}: the next run failed", ended["said"])
+        answers = {answer.split(" ")[0] for __, answer in self.agent("ask", times=3)["answers"]}
+        check(answers == {self.arguments["release"]}, f"{told}: {answers} is served")
+        visits, state = self.agent("visits"), self.agent("state")
+        self.total += visits["answered"]
+        check(not visits["faults"], f"{told}: {len(visits['faults'])} requests failed", visits, state)
+        check(not state["leftovers"] and not state["lock"], f"{told}: something is left over", state)
+
+    def interrupt(self, told: str, how: str) -> None:
+        self.reset()
+        self.watch()
+        self.switch_again()
+        moment = self.dice.dice.uniform(0, self.seconds)
+        time.sleep(moment)
+        if how == "reboot":
+            # The agents end with the host.
+            self.dice.test.serves()
+            visits = self.agent("visits")
+            check(not visits["faults"], f"{told}: {len(visits['faults'])} requests failed", visits)
+            self.total += visits["answered"]
+            for agent in (self.agent, self.dice.test.agent):
+                agent.end()
+            self.dice.test.start_again()
+            wait_for_answer(self.host, self.port)
+            self.watch()
+        else:
+            self.agent("interrupt", how=how.replace("everything", "both"))
+        self.adopt(f"{told} after {moment:.2f} s")
+        self.agent.end()
+
+
+def points_of(test: Test, on_host: OnHost) -> dict[str, Callable[[], None]]:
+    """What the host is put through, by name. Each moment is struck at least once, and the ways to strike alternate.
+
+    Where the rest of a run proves nothing, the transaction alone is struck, by modules on the host.
+    """
     boundaries = {
         f"boundary {number}": lambda number=number, task=task: test.boundary(number, task)
         for number, task in (test.observed() if not ONLY or ONLY.startswith("boundary") else [])
     }
-    moments = ("unpacking", "building", "pointed", "starting", "ready", "swapped", "restarted", "leaving", "pruning")
-    modules = {f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in moments}
+    alone = {
+        "module": ("pointed", "starting", "ready", "restarted", "leaving", "kept", "placed"),
+        "both": ("restarting", "pinned"),
+        "controller": ("starting", "pinned"),
+        "reboot": ("ready", "pinned", "placed"),
+    }
+    modules = ("unpacking", "building", "swapped", "pruning", "staged", "pinned")
     return {
         **boundaries,
-        **modules,
+        **{f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in modules},
         "both unpacking": lambda: test.everything_killed("unpacking", other=True),
         "both migrating": test.migration_killed,
-        "both restarting": lambda: test.everything_killed("restarting", other=True),
         "controller building": lambda: test.controller_killed("building"),
-        "controller starting": lambda: test.controller_killed("starting", other=True),
         "controller swapped": lambda: test.controller_killed("swapped", other=True),
+        "controller staged": lambda: test.controller_killed("staged", other=True),
         "overtaken starting": lambda: test.overtaken("starting"),
         "connection swapped": lambda: test.connection_cut("swapped"),
-        "reboot ready": lambda: test.reboot("ready"),
         "reboot swapped": lambda: test.reboot("swapped"),
-        **{f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in SETTINGS},
-        "both pinned": lambda: test.everything_killed("pinned", other=True),
-        "controller staged": lambda: test.controller_killed("staged"),
-        "controller pinned": lambda: test.controller_killed("pinned", other=True),
-        "reboot pinned": lambda: test.reboot("pinned"),
-        "reboot placed": lambda: test.reboot("placed"),
         "concurrent": test.concurrent,
-        "random": lambda: Random(test.host, test.inventory, test.work / "random").points(),
+        **{
+            f"{how} {moment} on the host": lambda how=how, moment=moment: on_host.struck(how, moment)
+            for how, moments in alone.items()
+            for moment in moments
+        },
+        "random": on_host.random,
         "full": lambda: small(test.host, test.inventory, test.work),
     }
 
@@ -686,13 +931,16 @@ def main() -> None:
     host, inventory, app, port, source, work = sys.argv[1:]
     started = time.monotonic()
     test = Test(host, inventory, app, int(port), Path(source), Path(work) / host)
+    on_host = OnHost(test.host, test.inventory, test.work / "random")
     test.watch()
     try:
-        for name, point in points_of(test).items():
+        for name, point in points_of(test, on_host).items():
             if ONLY in name:
                 point()
+        on_host.end()
     except Broken as broken:
-        print(f"\nAfter {Test.points} points, on {host}: {broken}\n\n{test.agent('journal')['text']}")
+        watched = on_host.test if on_host.now.release else test
+        print(f"\nAfter {Test.points} points, on {host}: {broken}\n\n{watched.agent('journal')['text']}")
         sys.exit(1)
     print(f"{Test.points} points on {host} in {time.monotonic() - started:.0f} s.")
 

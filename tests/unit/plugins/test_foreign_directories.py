@@ -67,6 +67,7 @@ SAFE = {
     "module_utils/_nginx_host.py": "/proc, and /etc/nginx and below",
     "module_utils/_ownership.py::read_application": "units, sites and configuration in directories of root's",
     "module_utils/_platform.py::_read_os_release": "/etc/os-release",
+    "module_utils/_staged.py::named_databases": "shared/.env, in a directory of root's, and .deploy",
     "module_utils/_visit.py::find_site": "/etc/nginx and below",
     "module_utils/_secrets.py::_read": "what must not be shown; a pipe is no file, and no more than a process can have",
     "module_utils/_secrets.py::_open_regular_file": "the same",

@@ -21,7 +21,8 @@ short_description: Kill the run at the start of a task
 description:
   - Writes the name of each task that starts to the file INTERRUPT_TASKS, as JSON, with a digest of what the command
     INTERRUPT_OBSERVE, a list in JSON, prints by then. The end of the run counts as a task.
-  - Kills its process group at the start of task INTERRUPT_AT, counted from 1.
+  - Kills its process group at the start of task INTERRUPT_AT, counted from 1, or of the task of that name.
+  - Writes the name and the arguments of each module that has run to the file INTERRUPT_MODULES, as JSON.
 """
 
 
@@ -33,7 +34,8 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self.tasks = Path(os.environ["INTERRUPT_TASKS"])
-        self.at = int(os.environ["INTERRUPT_AT"])
+        self.at = os.environ["INTERRUPT_AT"]
+        self.modules = Path(os.environ["INTERRUPT_MODULES"])
         self.observe = json.loads(os.environ["INTERRUPT_OBSERVE"])
         self.count = 0
 
@@ -44,11 +46,17 @@ class CallbackModule(CallbackBase):
             digest = hashlib.sha256(subprocess.run(self.observe, capture_output=True, check=True).stdout).hexdigest()
         with self.tasks.open("a", encoding="utf-8") as file:
             file.write(json.dumps([name, digest]) + "\n")
-        if self.count == self.at:
+        if self.at in (str(self.count), name):
             os.killpg(0, signal.SIGKILL)
 
     def v2_playbook_on_task_start(self, task, is_conditional) -> None:
         self.boundary(task.get_name())
+
+    def v2_runner_on_ok(self, result) -> None:
+        found = getattr(result, "result", None) or result._result
+        if "module_args" in found.get("invocation", {}):
+            with self.modules.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([result._task.action, found["invocation"]["module_args"]]) + "\n")
 
     def v2_playbook_on_stats(self, stats) -> None:
         self.boundary("the end of the run")

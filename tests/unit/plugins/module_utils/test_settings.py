@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _settings, _symlink
 from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import State
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsChange, SettingsSet
 from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_link
@@ -60,7 +62,15 @@ class Host:
         for name in ("releases/v1", "releases/v2", "shared", "run", ".deploy"):
             (self.root / name).mkdir(parents=True)
         self.units.mkdir()
+        self.nginx = directory / "nginx"
+        for name in ("sites-available", "sites-enabled", "bin"):
+            (self.nginx / name).mkdir(parents=True)
+        (self.nginx / "bin/systemctl").symlink_to("/bin/true")
+        self.site, self.default = self.nginx / "sites-available/shop.conf", self.nginx / "sites-enabled/default"
         monkeypatch.setattr(_settings, "UNITS", str(self.units))
+        monkeypatch.setattr(_settings, "SITES", str(self.site.parent))
+        monkeypatch.setattr(_settings, "find_master", lambda pid_file: pid_file)
+        monkeypatch.setattr(_settings, "reload", self.reload)
         monkeypatch.setattr(_settings, "run_systemctl", self.systemctl)
         self.home = Home(str(self.root), RUN)
         self.places = {
@@ -80,6 +90,33 @@ class Host:
             os.chmod(path, self.places[path])
         swap_link(self.home.app, "releases/v1", sync=False)
         self.systemctl("daemon-reload")
+        self.site.write_text("old\n")
+        swap_link(str(self.nginx / "sites-enabled/shop.conf"), "../sites-available", sync=False)
+        swap_link(str(self.default), "../sites-available", sync=False)
+        self.reload("", "")
+
+    def reload(self, _master, _error_log):
+        (self.nginx / "loaded").write_text(self.site.read_text() if self.site.exists() else "")
+        return ""
+
+    def visitors(self):
+        """The site that Nginx has read."""
+        return (self.nginx / "loaded").read_text()
+
+    def site_state(self, text):
+        """The site as a run wants it, and whether Debian's own is there beside it."""
+        links = {str(self.default): None if text == "new" else "../sites-available"}
+        return State(f"{text}\n".encode(), 0o644, (os.geteuid(), os.getegid()), links)
+
+    def stage_site(self, text="new"):
+        staged = SettingsSet(self.home, "shop", self.home.staged_settings)
+        staged.add_site(self.site_state(text), path=str(self.site), pid_file="nginx.pid", error_log="error.log")
+
+    def site_in_place(self):
+        """Which site a start of Nginx would read."""
+        default = os.path.lexists(self.default)
+        assert default == (self.site.read_text() == "old\n"), "half of a site is in place"
+        return self.site.read_text()
 
     def texts(self, word, nice):
         texts = [f"MODE={word}\n", f"# {word}\nworkers = {nice}\n", f"[Socket]\nBacklog={nice}\n"]
@@ -99,6 +136,7 @@ class Host:
             for path, text in (texts or self.new).items()
         ]
         SettingsSet(self.home, "shop", self.home.staged_settings).add(entries)
+        self.stage_site()
 
     def change(self, healthy=True):
         """An activation, without its processes."""
@@ -107,6 +145,7 @@ class Host:
         swap_link(self.home.next, f"releases/{self.release}")
         change.begin("releases/v1", f"releases/{self.release}")
         change.put(lambda: swap_link(self.home.app, f"releases/{self.release}"))
+        change.lead_visitors()
         if healthy:
             change.accept()
         else:
@@ -146,6 +185,13 @@ class Host:
         unit, loaded = self.units / "shop.service", self.units.parent / "loaded-shop.service"
         return [tuple(found) for found in map(self.starts, (unit.read_text(), loaded.read_text()))]
 
+    def starts_site(self, text):
+        """What Nginx serves once a service with this unit has started."""
+        for script in re.findall(r"(?m)^ExecStartPre=-[+]/bin/sh (.*)$", text):
+            search = f"{self.nginx / 'bin'}:{os.environ['PATH']}"
+            subprocess.run(["sh", script], check=True, env={"PATH": search})
+        return self.site_in_place()
+
     def in_place(self):
         return {path: open(path).read() for path in self.places}
 
@@ -172,7 +218,10 @@ def test_a_change_that_is_accepted(host):
     assert host.in_place() == host.new
     assert [oct(os.stat(path).st_mode & 0o777) for path in host.places] == ["0o640", "0o644", "0o644", "0o644", "0o644"]
     assert os.readlink(host.home.app) == f"releases/{host.release}"
+    assert (host.site_in_place(), host.visitors()) == ("new\n", "new\n")
     assert host.left() == ["previous"]
+    names = {".env", "app", "gunicorn.conf.py", "manifest.json", "shop-next.service", "shop.service", "shop.socket"}
+    assert {path.name for path in (host.root / ".deploy/settings/previous").iterdir()} == {*names, "shop.conf"}
     kept = host.root / ".deploy/settings/previous/.env"
     assert kept.read_text() == "MODE=old\n" and kept.stat().st_mode & 0o777 == 0o600
 
@@ -182,6 +231,7 @@ def test_a_change_that_is_undone(host):
     host.change(healthy=False)
     assert host.in_place() == host.old
     assert os.readlink(host.home.app) == "releases/v1"
+    assert (host.site_in_place(), host.visitors()) == ("old\n", "old\n")
     assert host.left() == []
 
 
@@ -195,13 +245,16 @@ def test_what_is_staged_is_closed_to_others_and_the_candidate_starts_with_it(hos
         "gunicorn.conf.py": "0o644",
         "manifest.json": "0o600",
         "shop-next.service": "0o644",
+        "shop.conf": "0o644",
         "shop.service": "0o644",
         "shop.socket": "0o644",
+        "site.sh": "0o600",
     }
     swap_link(host.home.next, f"releases/{host.release}")
     candidate = (host.units.parent / "loaded-shop-next.service").read_text().replace("EnvironmentFile=-", "Env=")
     assert host.starts(candidate) == host.served("new", 2, host.release)
     assert host.boots() == [host.served("old", 1, "v1")] * 2
+    assert (host.site_in_place(), host.visitors()) == ("old\n", "old\n")
 
 
 @pytest.mark.parametrize("healthy", [True, False], ids=["accepted", "undone"])
@@ -212,9 +265,16 @@ def test_a_kill_at_any_point_leaves_one_set_or_the_other(host, healthy):
         host.stage()
         if not host.killed(step, healthy=healthy):
             break
+        if healthy and host.visitors() == "new\n":
+            assert host.boots() == [new, new], "the new site leads to the old release"
         for started in host.boots():
             assert started in (old, new), step
-            seen.add(started)
+        # A start of the service, and then one of the host: each brings the site of its own set.
+        for unit in (host.units.parent / "loaded-shop.service", host.units / "shop.service"):
+            text = unit.read_text()
+            word = "old" if host.starts(text) == old else "new"
+            assert host.starts_site(text) == f"{word}\n", step
+            seen.add((word, "ExecStartPre" in text))
         # The next run: of nothing at all, and of the same change.
         _settings.recover(host.home, "shop")
         if host.boots()[0] == old:
@@ -223,10 +283,58 @@ def test_a_kill_at_any_point_leaves_one_set_or_the_other(host, healthy):
         host.stage()
         host.change()
         assert host.in_place() == host.new and host.boots() == [new, new], step
+        assert (host.site_in_place(), host.visitors()) == ("new\n", "new\n"), step
         assert host.left() == ["previous"], step
         host.begin_again()
     assert 40 < step < 999
-    assert seen == {old, new}
+    # Both sets, and in between a unit that brings the site.
+    brought = {("new", True)} if healthy else {("new", True), ("old", True)}
+    assert seen == {("old", False), ("new", False), *brought}
+
+
+def test_a_site_alone_leaves_the_unit_as_it_is(host):
+    host.stage_site()
+    change = SettingsChange(host.home, "shop", "v1")
+    loaded = host.boots()
+    change.begin_site()
+    change.put_site()
+    assert (host.site_in_place(), host.visitors()) == ("new\n", "old\n")
+    change.lead_visitors()
+    assert host.visitors() == "new\n"
+    # Killed here, the next run begins with the site of before.
+    _settings.recover(host.home, "shop")
+    assert (host.site_in_place(), host.visitors()) == ("old\n", "old\n")
+    change.begin_site()
+    change.put_site()
+    change.lead_visitors()
+    change.accept()
+    change.end()
+    assert (host.site_in_place(), host.visitors()) == ("new\n", "new\n")
+    assert host.left() == ["previous"] and host.boots() == loaded and host.in_place() == host.old
+
+
+def test_a_site_where_there_was_none_is_removed_when_it_is_rejected(host):
+    host.site.unlink()
+    host.stage()
+    change = SettingsChange(host.home, "shop", host.release)
+    change.begin("releases/v1", f"releases/{host.release}")
+    change.put(lambda: None)
+    assert host.site_in_place() == "new\n"
+    change.undo(lambda: None)
+    assert not host.site.exists() and host.visitors() == ""
+
+
+def test_a_site_that_nginx_does_not_take_over_is_an_error_and_no_obstacle_on_the_way_back(host, monkeypatch):
+    host.stage()
+    change = SettingsChange(host.home, "shop", host.release)
+    change.begin("releases/v1", f"releases/{host.release}")
+    change.put(lambda: None)
+    monkeypatch.setattr(_settings, "reload", lambda *_arguments: "did not take it over within 15 s.")
+    with pytest.raises(_settings.ReleaseError, match=rf"{host.site} is in place, but Nginx did not take it over"):
+        change.lead_visitors()
+    change.undo(lambda: None)
+    change.end()
+    assert host.in_place() == host.old and host.site_in_place() == "old\n" and host.left() == []
 
 
 def test_only_the_files_that_a_run_has_staged_are_replaced(host):
@@ -272,6 +380,13 @@ def test_names_of_settings_that_differ_are_told_and_no_value(host):
     (host.root / "shared/.env").write_text("MODE=new\nTOKEN=secret\n")
     (host.units / "shop.service").write_text(host.new[str(host.units / "shop.service")])
     root = host.root
+    # Of a file that nothing was noted of, nothing is known.
+    assert not [found for found in _settings.differing_settings(host.home, "shop", "v1") if "shop.conf" in found]
+    header = "# Ansible managed: written by flaskops.production for the application shop.\n"
+    host.site.write_text(header + "server {\n    listen 80;\n    client_max_body_size 1m;\n}\n")
+    _settings.note_settings(host.home, "shop", "v3")
+    host.site.write_text(header + "server {\n    listen 80;\n    client_max_body_size 2m; # more\n}\n")
+    assert _settings.differing_settings(host.home, "shop", "v3") == [f"client_max_body_size in {host.site}"]
     assert _settings.differing_settings(host.home, "shop", "v1") == [
         f"MODE in {root}/shared/.env",
         f"TOKEN in {root}/shared/.env",

@@ -240,6 +240,15 @@ def test_before_the_new_service_answered_the_old_one_comes_back(cut_off):
     assert cut_off("copying") == ""
 
 
+def test_after_a_restart_of_the_host_nginx_is_led_back_though_its_files_are(cut_off):
+    """While the old deployment is replaced, its own site is on the disk again, and Nginx has read another one."""
+    Kept(cut_off.record).put_back("nginx")
+    assert cut_off("switching", installed=True, enabled=["web.service"]) == "web.service serves again"
+    told = cut_off.machine.told
+    assert told.index("disable shop.socket") < told.index("enable web.service") < told.index("start web.service")
+    assert "nginx reloads" in told
+
+
 def test_who_waits_at_that_moment_is_led_to_the_old_one(cut_off, monkeypatch):
     runtime = adoption_switch.RUNTIME_UNITS
     put(f"{runtime}/shop-adoption.socket", b"")

@@ -23,6 +23,7 @@ from ansible_collections.flaskops.production.plugins.module_utils import (
     _nginx_process,
     _nginx_site,
     _nginx_text,
+    _settings,
 )
 from ansible_collections.flaskops.production.plugins.modules import nginx_site
 from ansible_collections.flaskops.production.tests.unit.ports import hold_port
@@ -592,7 +593,7 @@ def test_running_nginx_keeps_serving_if_the_new_site_is_refused(tree, run_module
 
 @needs_nginx
 def test_old_site_is_restored_if_nginx_cannot_load_the_new_one(tree, run_module, monkeypatch):
-    monkeypatch.setattr(_nginx_site, "RELOAD_TIMEOUT", 4.0)
+    monkeypatch.setattr(_nginx_process, "RELOAD_TIMEOUT", 4.0)
     tree.enable("default", tree.site("default", name="other"))
     run_module(nginx_site, tree.args(tree.site("one")))
     tree.start()
@@ -782,3 +783,95 @@ def test_nginx_outside_of_the_group_is_refused(tree, run_module, as_root):
     result = run_module(nginx_site, args)
     assert result["failed"] and "flask_app_web_group is www-data, but Nginx runs as nobody" in result["msg"]
     assert "failed" not in run_module(nginx_site, {**args, "group": "nogroup"})
+
+
+# A site that waits for an activation
+
+RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
+
+
+@pytest.fixture
+def live(tree, tmp_path, monkeypatch, run_module):
+    """A live application with a site that a running Nginx serves, and a way to run the module for it."""
+    units, root = tmp_path / "units", tmp_path / "shop"
+    monkeypatch.setattr(_settings, "UNITS", str(units))
+    units.mkdir()
+    for unit in ("shop.socket", "shop.service", "shop-next.service"):
+        (units / unit).touch()
+    (root / "releases/v1").mkdir(parents=True)
+    (root / "app").symlink_to("releases/v1")
+
+    def run(text, check=False, options="", **more):
+        stage = {"root": str(root), "name": "shop"}
+        site = tree.site(text, options=options) + more.pop("after", "")
+        return run_module(nginx_site, {**tree.args(site, run=RUN, **more), "stage": stage}, check=check)
+
+    run_module(nginx_site, tree.args(tree.site("one")))
+    tree.start()
+    run.staged = root / ".deploy/settings/next-run-1"
+    run.app = root / "app"
+    return run
+
+
+@needs_nginx
+def test_the_site_of_a_live_application_waits_for_the_activation(tree, live):
+    before = tree.snapshot()
+    result = live("two")
+    assert result["changed"] and result["validated"] and not result["reloaded"]
+    assert (tree.snapshot(), tree.get()) == (before, "one")
+    assert "return 200 two;" in (live.staged / "app.conf").read_text()
+    # It is reported until an activation has put it in place, which the running Nginx then takes over.
+    assert live("two")["changed"]
+    site = _settings.SettingsSet(_settings.Home(str(live.app.parent), RUN), "shop", str(live.staged)).site()
+    assert site.put() and tree.get() == "one"
+    site.take_over()
+    assert tree.get() == "two"
+    assert not live("two")["changed"]
+
+
+@needs_nginx
+def test_a_site_that_nginx_refuses_is_not_put_beside(tree, live):
+    assert "unexpected" in live("two", after="}")["msg"]
+    assert tree.get() == "one" and not live.staged.exists()
+
+
+@needs_nginx
+def test_check_mode_puts_no_site_beside(tree, live):
+    assert live("two", check=True)["changed"]
+    assert not live.staged.exists()
+
+
+@needs_nginx
+def test_a_mode_does_not_wait(tree, live):
+    tree.path.chmod(0o600)
+    assert live("one")["changed"] and tree.path.stat().st_mode & 0o777 == 0o644
+    assert not live.staged.exists()
+
+
+@needs_nginx
+def test_the_site_waits_for_no_application_that_is_not_live(tree, live):
+    live.app.unlink()
+    assert live("two")["reloaded"] and tree.get() == "two"
+    assert not live.staged.exists()
+
+
+@needs_nginx
+def test_an_nginx_that_does_not_run_gets_its_site_at_once(tree, live):
+    tree.stop()
+    assert live("two")["changed"] and "return 200 two;" in tree.path.read_text()
+    assert not live.staged.exists()
+
+
+@needs_nginx
+def test_the_script_for_a_restart_does_what_the_module_does(tree, live, monkeypatch):
+    tree.enable("default", tree.site("default", name="other"))
+    live("two", remove_links=[str(tree.enabled / "default")])
+    programs = tree.root / "programs"
+    programs.mkdir()
+    (programs / "systemctl").symlink_to("/bin/true")
+    for _time in range(2):
+        path = {"PATH": f"{programs}:{os.environ['PATH']}"}
+        subprocess.run(["sh", live.staged / "site.sh"], check=True, env=path)
+        site = _settings.SettingsSet(_settings.Home(str(live.app.parent), RUN), "shop", str(live.staged)).site()
+        assert not site.differs()
+    assert not [name for name in tree.names() if ".flaskops-" in name]

@@ -17,14 +17,17 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl, _activation, _service, _settings
 from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
 from ansible_collections.flaskops.production.plugins.module_utils._former_user import OwnershipTransfer, start_transfer
+from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import State
 from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._visit import SiteResult
 from ansible_collections.flaskops.production.plugins.modules import release_activate
 
 MAIN, CANDIDATE = "myapp.service", "myapp-next.service"
@@ -1369,3 +1372,94 @@ def test_a_rollback_names_the_settings_of_before(host, settings, monkeypatch):
     (warning,) = warned
     assert warning.startswith(f"v1 was live with other settings before: MODE in {env_file}. A rollback keeps")
     assert contents([env_file]) == {env_file: "MODE=new\n"}
+
+
+@pytest.fixture
+def nginx(host, settings, tmp_path, monkeypatch):
+    """The file of the site, and each time that Nginx reads it: the site, and what runs by then."""
+    path, read = tmp_path / "sites-available/myapp.conf", []
+    path.parent.mkdir()
+    path.write_text("old\n")
+    monkeypatch.setattr(_settings, "find_master", lambda pid_file: pid_file)
+
+    def reload(_master, _error_log):
+        read.append((path.read_text(), host.running(), host.running(CANDIDATE)))
+        return ""
+
+    monkeypatch.setattr(_settings, "reload", reload)
+    return SimpleNamespace(path=path, read=read)
+
+
+def stage_site(host, nginx):
+    home = Home(str(host.root), RUN)
+    state = State(b"new\n", 0o644, (os.geteuid(), os.getegid()), {})
+    staged = _settings.SettingsSet(home, "myapp", home.staged_settings)
+    staged.add_site(state, path=str(nginx.path), pid_file="nginx.pid", error_log="error.log")
+
+
+def test_the_site_leads_visitors_when_nothing_but_the_release_answers(host, settings, nginx):
+    host.stage("v2")
+    stage_site(host, nginx)
+    assert host.activate("v2")["settings"] == [str(nginx.path)]
+    assert nginx.read == [("new\n", "v2", None)]
+    assert left_of_settings(host) == ["previous"]
+
+
+def test_a_release_that_is_rejected_never_had_the_new_site(host, settings, nginx):
+    host.stage("v2")
+    stage_site(host, nginx)
+    host.plan(f"fail restart {CANDIDATE} v2")
+    assert host.activate("v2")["rejected"]
+    assert (nginx.path.read_text(), nginx.read, left_of_settings(host)) == ("old\n", [], [])
+    host.assert_serves("v1")
+
+
+def test_the_old_site_is_back_before_the_old_release_answers(host, settings, nginx, monkeypatch):
+    host.stage("v2")
+    stage_site(host, nginx)
+    wrong = SiteResult(
+        "GET http://localhost/health through Nginx answered 418, expected 200, although Gunicorn answered 200"
+    )
+    monkeypatch.setattr(_activation, "check_site", lambda *_arguments: wrong)
+    result = host.activate("v2", site=str(nginx.path))
+    what = (
+        f"v2 with new settings ({nginx.path}) was rejected (site): GET http://localhost/health through Nginx answered"
+    )
+    assert result["phase"] == "site" and result["msg"].startswith(what)
+    assert "The settings are as they were before." in result["msg"]
+    assert "The release is not marked as rejected: Gunicorn answered as it should." in result["msg"]
+    assert "Fix the release or the settings, and run again." in result["msg"]
+    assert host.home.record("v2")["state"] == "staged"
+    assert [read[:2] for read in nginx.read] == [("new\n", "v2"), ("old\n", "v2")]
+    assert (nginx.path.read_text(), left_of_settings(host)) == ("old\n", [])
+    host.assert_serves("v1")
+
+
+def test_a_site_alone_takes_no_new_process(host, settings, nginx):
+    process = host.process(MAIN)
+    stage_site(host, nginx)
+    result = host.activate("v1")
+    assert result["changed"] and result["settings"] == [str(nginx.path)]
+    assert host.process(MAIN) == process
+    assert nginx.read == [("new\n", "v1", None)]
+    assert left_of_settings(host) == ["previous"]
+    assert not host.activate("v1")["changed"]
+
+
+@pytest.mark.parametrize("by_release", [True, False])
+def test_a_site_alone_that_does_not_lead_to_the_release_is_put_back(host, settings, nginx, monkeypatch, by_release):
+    stage_site(host, nginx)
+    seen = [SiteResult("GET http://localhost/health through Nginx answered 404", by_release), SiteResult(None)]
+    monkeypatch.setattr(_activation, "check_site", lambda *_arguments: seen.pop(0))
+    monkeypatch.setattr(release_activate, "check_site", lambda *_arguments: seen.pop(0))
+    process = host.process(MAIN)
+    # The role names the link, which Nginx reads.
+    result = host.activate("v1", site=f"/etc/nginx/sites-enabled/{nginx.path.name}")
+    assert result["msg"].startswith(f"The change of {nginx.path} was rejected (site): GET http://localhost/health")
+    assert "The settings are as they were before." in result["msg"]
+    assert "Fix the settings and run again." in result["msg"]
+    assert [site for site, *_runs in nginx.read] == ["new\n", "old\n"]
+    assert host.process(MAIN) == process and left_of_settings(host) == []
+    # What serves is not to blame.
+    assert host.home.record("v1")["state"] == "active"
+    assert not host.activate("v1")["changed"]

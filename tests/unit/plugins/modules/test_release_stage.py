@@ -142,6 +142,37 @@ def test_a_database_beside_which_the_application_may_write_is_accepted(host, how
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "refused"),
+    [
+        ("sqlite:///{shared}/app.db", True),
+        ("sqlite+aiosqlite:///{shared}/app.db?timeout=5", True),
+        ("{shared}/app.sqlite3", True),
+        ("{shared}/store", True),
+        ("sqlite:///{shared}/instance/app.db", False),
+        ("sqlite:///{shared}/database/app.db", False),
+        ("{shared}/robots.txt", False),
+        ("sqlite:////var/lib/elsewhere/app.db", False),
+        ("sqlite:///app.db", False),
+        ("postgresql://user@host/app.db", False),
+    ],
+)
+def test_a_database_of_the_environment_beside_which_the_application_may_not_write_is_refused(host, value, refused):
+    (host.root / "shared").chmod(0o755)
+    (host.root / "shared/store").write_bytes(SQLITE)
+    (host.root / "shared/database").mkdir(mode=0o700)
+    os.chown(host.root / "shared/database", pwd.getpwnam("nobody").pw_uid, -1)
+    Path(host.home.env_file).write_text('TOKEN="a secret"\nDATABASE="' + value.format(shared=host.home.shared) + '"\n')
+    before = host.tree()
+    params = {"user": "nobody", "group": "nogroup", "shared_paths": ["instance/"], "archive": False}
+    said = host.stage(host.resolve(), **params)
+    assert bool(said.get("failed")) is refused
+    if refused:
+        assert said["msg"].startswith("flask_app_env.DATABASE names /") and "instance/" in said["msg"]
+        assert "secret" not in said["msg"]
+    assert host.tree() == before
+
+
 def test_a_database_that_is_still_to_come_belongs_into_a_directory(host):
     said = host.stage(host.resolve(), shared_paths=["app.db"])["msg"]
     assert "SQLite writes beside its file: share a directory for a database" in said
