@@ -49,7 +49,7 @@ def said(tmp_path_factory):
         {"include_role": {"name": f"flaskops.production.{name}", "tasks_from": "settings", "public": True}}
         for name in ("nginx_site", "gunicorn_systemd")
     ]
-    validate = {"include_role": {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate"}}
+    validate = {"flaskops.production.validate_settings": {"roles": ["flask_app", "gunicorn_systemd"]}}
     waits = "{{ [nginx_site_proxy_read_timeout, gunicorn_systemd_graceful_timeout | int] | to_json }}"
     tasks = [
         *roles,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-ROLES = Path(__file__).parents[2] / "roles"
+ROLES = Path(__file__).parents[3] / "roles"
 # What the playbooks read themselves, before a role is there.
 OF_PLAYBOOKS = frozenset(
     {

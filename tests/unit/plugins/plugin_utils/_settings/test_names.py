@@ -10,7 +10,7 @@ import re
 import pytest
 import yaml
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._names import (
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import (
     ROLES,
     distance,
     known,
@@ -119,6 +119,6 @@ def test_slips(one, other, slips):
 
 
 def test_nothing_stands_twice():
-    text = (ROLES.parent / "plugins/plugin_utils/_names.py").read_text()
+    text = (ROLES.parent / "plugins/plugin_utils/_settings/names.py").read_text()
     for name in set().union(*settings().values()):
         assert f'"{name}"' not in text, name
