@@ -310,9 +310,10 @@ def main() -> None:
     result = state(module)
     # Nothing of the result comes from a secret, and a value that happens to be part of a path must not hide it.
     module.no_log_values = set()
-    module.exit_json(
-        changed=False, invocation={"module_args": {key: module.params[key] for key in ("name", "root")}}, **result
-    )
+    told = {"invocation": {"module_args": {key: module.params[key] for key in ("name", "root")}}, **result}
+    if result["refused"]:
+        module.fail_json(msg=" ".join(result["refused"]), **told)
+    module.exit_json(changed=False, **told)
 
 
 if __name__ == "__main__":
