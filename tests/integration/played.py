@@ -64,7 +64,7 @@ VENV = """---
   ansible.builtin.shell: |
     mkdir -p {{ flask_app_root }}/venvs/eeeeeeeeeeee {{ venv_link | dirname }}
     ln -sfn ../../venvs/eeeeeeeeeeee {{ venv_link }}
-  register: __venv_build
+  register: venv_build
   changed_when: false
 """
 HOOK = """---

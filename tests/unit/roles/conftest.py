@@ -24,8 +24,8 @@ def gunicorn_files(tmp_path_factory):
         # Nothing for a file that is to be absent.
         texts = "entries | map(attribute='content', default='')"
         contents = f"{{{{ dict(entries | map(attribute='path') | zip({texts})) | to_json }}}}"
-        role = {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "settings", "public": True}
-        names = {"entries": "{{ __gunicorn_systemd_entries }}", "__flask_app_roles": str(COLLECTION / "roles")}
+        role = {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "description", "public": True}
+        names = {"entries": "{{ gunicorn_systemd_description.entries }}", "flask_app_roles": str(COLLECTION / "roles")}
         found = yielded(play(directory, hosts, [{"include_role": role}, {**message(contents), "vars": names}]))
         return {name: json.loads(found[f"case{number}"]) for number, name in enumerate(cases)}
 
@@ -38,7 +38,7 @@ def nginx_site_templates(tmp_path_factory):
     directory = tmp_path_factory.mktemp("rendered")
     (directory / "templates").symlink_to(COLLECTION / "roles/nginx_site/templates")
     tasks = [
-        {"include_role": {"name": "flaskops.production.nginx_site", "tasks_from": "settings", "public": True}},
+        {"include_role": {"name": "flaskops.production.nginx_site", "tasks_from": "description", "public": True}},
         message("{{ lookup('ansible.builtin.template', 'etc/nginx/sites-available/app.conf.j2') }}"),
     ]
     return yielded(play(directory, VARIANTS, tasks, "--check"))

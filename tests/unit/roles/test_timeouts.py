@@ -46,7 +46,7 @@ CONTRADICT = {
 def said(tmp_path_factory):
     """What each case comes to, or what is said of it."""
     roles = [
-        {"include_role": {"name": f"flaskops.production.{name}", "tasks_from": "settings", "public": True}}
+        {"include_role": {"name": f"flaskops.production.{name}", "tasks_from": "description", "public": True}}
         for name in ("nginx_site", "gunicorn_systemd")
     ]
     validate = {"flaskops.production.validate_settings": {"roles": ["flask_app", "gunicorn_systemd"]}}
