@@ -167,8 +167,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     STAGE,
     check_links,
     check_tree,
-    is_as_set,
-    is_from,
+    decide,
     is_real,
     kept_name,
     look,
@@ -244,14 +243,10 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
         raise Unlike(f"{leftovers[0]} was left by a run that was interrupted")
     found = look(home, options)
     live = found["live"]
-    if not found["present"] or live != found["release"]:
-        raise Unlike(f"{found['release']} is not live")
-    if found["outdated"] or found["bad"] or not found["built"]:
-        raise Unlike(found["outdated"] or found["bad"] or f"{live} is not built")
-    if not is_as_set(home.record(live) or {}, options):
-        raise Unlike(f"settings of {live} changed")
-    if not is_from(home.record(live) or {}, options["source"]):
-        raise Unlike(f"{live} is recorded with another commit")
+    decision = decide(found, home.record(live) or {}, options)
+    left = decision.activate or decision.stage or found["bad"]
+    if left:
+        raise Unlike(left)
     link = os.path.join(home.environments, live)
     if not is_in_place(settings_of(validated("venv", VENV, {**venv, "source": home.release(live), "link": link}))):
         raise Unlike(f"the dependencies of {live} are not in place")
