@@ -17,6 +17,8 @@ description:
     and changes nothing.
   - A run has nothing else to do on a host that matches its description. If something differs or is unknown, the roles
     run and report faults.
+  - Without options, the action plugin describes the host by the settings of the roles. Hosts with the same settings
+    share what is rendered.
 options:
   name:
     description: The application's name; its units are C(<name>.socket) and C(<name>.service).
@@ -64,6 +66,10 @@ options:
       - Whether files, directories and an account without a known application may become those of this one.
     type: bool
     default: false
+attributes:
+  action:
+    support: full
+    description: Describes the host on the controller.
 extends_documentation_fragment:
   - flaskops.production.attributes
   - flaskops.production.attributes.read_only
