@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings import specs
@@ -73,6 +73,33 @@ def waiting(settings: Settings) -> Iterator[str]:
             f"would cut off a longer request: set gunicorn_systemd_graceful_timeout to {awaited} or more, or let "
             f"nginx_site_proxy_read_timeout and those of nginx_site_locations be {grace}s or less."
         )
+
+
+def opened_by_root(settings: Settings, paths: Iterable[str], who: str, better: str) -> str:
+    """What is wrong with paths that root opens; empty where the application cannot put a link in their place."""
+    own = tuple(f"{settings.get('flask_app_root', '')}/{name}/" for name in ("shared", "run"))
+    wrong = [path for path in dict.fromkeys(paths) if path.startswith(own)]
+    if not wrong:
+        return ""
+    listed = "', '".join(wrong)
+    return (
+        f"'{listed}', where the application may write: {who} as root, and a link there would lead it to any file. Name "
+        f"a file in {better}."
+    )
+
+
+def credentials(settings: Settings) -> Iterator[str]:
+    paths = map(str, settings["gunicorn_systemd_credentials"].values())
+    fault = opened_by_root(settings, paths, "systemd reads it", "/etc/credstore")
+    if fault:
+        yield f"gunicorn_systemd_credentials has {fault}"
+
+
+def logs(settings: Settings) -> Iterator[str]:
+    paths = (settings["nginx_site_access_log"], settings["nginx_site_error_log"])
+    fault = opened_by_root(settings, paths, "Nginx opens its logs", "/var/log/nginx")
+    if fault:
+        yield f"nginx_site_access_log or nginx_site_error_log is {fault}"
 
 
 def tls(settings: Settings) -> Iterator[str]:
@@ -174,7 +201,7 @@ def one_target(settings: Settings) -> Iterator[str]:
 OF_ROLES: dict[str, tuple[Callable[[Settings], Iterator[str]], ...]] = {
     "flask_app": (accounts,),
     "venv": (uv_lock,),
-    "gunicorn_systemd": (waiting,),
-    "nginx_site": (tls, hsts, served_once),
+    "gunicorn_systemd": (waiting, credentials),
+    "nginx_site": (tls, hsts, served_once, logs),
     "release": (pull, hooks, one_target),
 }

@@ -32,6 +32,7 @@ GOOD = [
     {"release_rollback_to": "2026-04-21-120000-1a2b3c4", "flask_app_serial": [1, "25%"]},
     {"flask_app_serial": 2, "flask_app_max_fail_percentage": "12.5"},
     {**PULL, "release_pull_directory": str(ROLES)},
+    {"flask_app_root": "/opt/my.app", "nginx_site_access_log": "/opt/myyapp/shared/access.log"},
     {"release_before_stage": [__file__], "release_pull_directory": "/nowhere"},
 ]
 BAD = [
@@ -77,6 +78,14 @@ BAD = [
     ({"gunicorn_systemd_unit_overrides": {"Nice": 5}}, "gunicorn_systemd_unit_overrides has Nice"),
     ({"gunicorn_systemd_timeout": 120, "nginx_site_proxy_read_timeout": "60s"}, "Nginx gives up after 60 s"),
     ({"gunicorn_systemd_graceful_timeout": 30}, "gunicorn_systemd_graceful_timeout is 30", "60 or more"),
+    (
+        {"gunicorn_systemd_credentials": {"token": "/srv/my-app/shared/instance/token"}},
+        *("gunicorn_systemd_credentials has '/srv/my-app/shared/instance/token'", "/etc/credstore"),
+    ),
+    (
+        {"flask_app_root": "/opt/my.app", "nginx_site_error_log": "/opt/my.app/run/error.log"},
+        *("nginx_site_error_log is '/opt/my.app/run/error.log'", "opens its logs as root", "/var/log/nginx"),
+    ),
     ({"release_keep": 0}, "release_keep is 0,", "at least 1"),
     ({"release_transfer": "pull"}, "release_pull_url is not set"),
     ({**PULL, "release_pull_directory": "/nowhere"}, "release_pull_directory is '/nowhere'", "an existing directory"),
