@@ -34,7 +34,6 @@ PLUGIN = re.compile(r"^( +)(\w+)_(module|filter|lookup|role)$", re.MULTILINE)
 # The entries of an index, and those of its navigation.
 ENTRIES = re.compile(r"(?:^\* :ansplugin:.*\n)+|(?:^ +\w+ \w+ <\w+>\n)+", re.MULTILINE)
 INTERNAL = re.compile(r"^\* :ansplugin:`(\w+ \w+) <.*\(internal to the roles\)$", re.MULTILINE)
-VALIDATE = re.compile(r"^\.\. _\S+__entrypoint-validate:\n.*?(?=^\.\. Extra links$)", re.DOTALL | re.MULTILINE)
 VARIABLES = re.compile(r"<!-- variables:begin -->\n.*<!-- variables:end -->\n", re.DOTALL)
 
 
@@ -124,9 +123,8 @@ def stage() -> None:
 
 def reference(text: str) -> str:
     """A page of antsibull-docs as it suits this site: with short names in the navigation, without a table of contents,
-    which is beside every page, and without a role's entry point `validate`, whose options are those of `main`. An index
-    lists the public plugins before the internal ones."""
-    page = VALIDATE.sub("", PLUGIN.sub(r"\1\2 \3 <\2_\3>", CONTENTS.sub("", text)))
+    which is beside every page. An index lists the public plugins before the internal ones."""
+    page = PLUGIN.sub(r"\1\2 \3 <\2_\3>", CONTENTS.sub("", text))
     internal = set(INTERNAL.findall(page))
 
     def is_internal(line: str) -> bool:

@@ -10,54 +10,10 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.environment import environment_faults, plain
+
 # systemd.exec(5), EnvironmentFile=: within double quotes, a backslash keeps each of these as it is.
 SPECIAL = re.compile(r'(["\\`$])')
-
-
-# What Gunicorn reads before its configuration file or in place of it, and what systemd and Gunicorn tell each other.
-INSTEAD = {"WEB_CONCURRENCY": "gunicorn_systemd_workers", "GUNICORN_CMD_ARGS": "gunicorn_systemd_settings"}
-RESERVED = ("GUNICORN_FD", "GUNICORN_PID", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "MAINPID", "NOTIFY_SOCKET")
-RESERVED += ("RELEASE_HEALTH", "WATCHDOG_PID", "WATCHDOG_USEC")
-
-
-def environment_faults(environment: object, variable: str = "flask_app_env") -> list[str]:
-    """Sentences on what can't be an environment. They name variables, never values."""
-    if not isinstance(environment, Mapping):
-        return [f"{variable} is {_kind(environment)}, but must be a mapping of names to values."]
-    return [fault for name in environment for fault in [_fault(variable, name, _plain(environment[name]))] if fault]
-
-
-def _plain(value: object) -> object:
-    """A text that is encrypted in place, which ansible-core before 2.19 has as a sequence of its own."""
-    return str(value) if getattr(value, "__ENCRYPTED__", False) else value
-
-
-def _fault(variable: str, name: object, value: object) -> str | None:
-    if not isinstance(name, str) or not NAME.match(name):
-        return f"{variable} has the name '{name}', but a name must be letters, digits and '_', no digit first."
-    if variable == "flask_app_env" and name in INSTEAD:
-        return (
-            f"flask_app_env has {name}, which would not have the effect that Gunicorn documents: set {INSTEAD[name]}."
-        )
-    if variable == "flask_app_env" and name in RESERVED:
-        return f"flask_app_env has {name}, which systemd and Gunicorn set themselves: leave it out."
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        advice = ": put it in quotes" if isinstance(value, bool) else ""
-        return f"{variable}.{name} is {_kind(value)}, but must be a string or a number{advice}."
-    if not str(value).isprintable() and any("\ud800" <= character <= "\udfff" for character in str(value)):
-        return f"{variable}.{name} has a character that can't be written as UTF-8."
-    if any(ord(character) < 32 and character not in "\t\n" or ord(character) == 127 for character in str(value)):
-        return f"{variable}.{name} has a control character, which systemd does not take."
-    return None
-
-
-def _kind(value: object) -> str:
-    """What a user would call it; Ansible has types of its own for each."""
-    if value is None:
-        return "nothing"
-    kinds = ((bool, "true or false"), ((int, float), "a number"), (str, "a text"), (Mapping, "a mapping"))
-    return next((kind for types, kind in kinds if isinstance(value, types)), "a list")
 
 
 def environment_file(environment: Mapping) -> str:
@@ -65,7 +21,7 @@ def environment_file(environment: Mapping) -> str:
     faults = environment_faults(environment)
     if faults:
         raise AnsibleFilterError(" ".join(faults))
-    quoted = {name: SPECIAL.sub(r"\\\1", str(_plain(environment[name]))) for name in sorted(environment)}
+    quoted = {name: SPECIAL.sub(r"\\\1", str(plain(environment[name]))) for name in sorted(environment)}
     return "".join(f'{name}="{value}"\n' for name, value in quoted.items())
 
 
@@ -73,4 +29,4 @@ class FilterModule:
     """Filters for environment files."""
 
     def filters(self) -> dict:
-        return {"environment_faults": environment_faults, "environment_file": environment_file}
+        return {"environment_file": environment_file}

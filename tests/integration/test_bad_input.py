@@ -205,8 +205,8 @@ ROWS = [
         "one line of text",
     ),
     # Its site
-    row("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen", "'0'", "1 to 65535"),
-    row("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen", "'70000'", "1 to 65535"),
+    row("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen is 0,", "1 to 65535"),
+    row("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen is 70000,", "1 to 65535"),
     row("Port in words", {"nginx_site_listen": "http"}, "nginx_site_listen", "'http'", "int"),
     row(
         "Server names with a comma",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,21 @@ def test_a_rollout_is_finished_whatever_failed_and_its_batches_leave_somebody_to
     assert finish is [play for found, play in PLAYS if found == name][-1]
     # With serial, Ansible ends the playbook where a whole batch is lost, and nobody gives the locks back.
     assert not [play for found, play in PLAYS if found == name and "serial" in play]
+
+
+ROOT = Path(__file__).parents[3]
+ROLES = sorted(path.name for path in ROOT.glob("roles/*"))
+PRIVATE = re.compile(rf"__({'|'.join(ROLES)})_\w+")
+
+
+@pytest.mark.parametrize("place", ["playbooks", *(f"roles/{role}" for role in ROLES)])
+def test_a_private_variable_is_named_by_its_own_role_only(place):
+    files = [path for path in (ROOT / place).rglob("*") if path.is_file()]
+    assert files
+    named = {
+        (path.relative_to(ROOT), found[0])
+        for path in files
+        for found in PRIVATE.finditer(path.read_text())
+        if f"roles/{found[1]}" != place
+    }
+    assert named == set()

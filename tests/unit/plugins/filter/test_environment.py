@@ -137,5 +137,5 @@ def test_what_is_faulty_is_not_written():
     assert "secret" not in str(refused.value)
 
 
-def test_both_filters_are_offered():
-    assert FilterModule().filters() == {"environment_faults": environment_faults, "environment_file": environment_file}
+def test_the_filter_is_offered():
+    assert FilterModule().filters() == {"environment_file": environment_file}

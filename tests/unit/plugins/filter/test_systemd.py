@@ -106,9 +106,4 @@ def test_a_directive_within_a_section_is_checked():
 
 
 def test_the_filters_have_their_names():
-    assert set(FilterModule().filters()) == {
-        "systemd_drop_in",
-        "systemd_drop_in_faults",
-        "systemd_settings",
-        "systemd_settings_faults",
-    }
+    assert set(FilterModule().filters()) == {"systemd_drop_in", "systemd_settings"}

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.filter.gunicorn import HOOKS, KNOWN, gunicorn_settings_faults
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.gunicorn import (
+    HOOKS,
+    KNOWN,
+    OF_UNITS,
+    OF_VARIABLES,
+    gunicorn_settings_faults,
+)
 
 VARIABLE = "gunicorn_systemd_settings"
-OWNED = {"accesslog": "gunicorn_systemd_access_log", "workers": "gunicorn_systemd_workers"}
 
 
 def faults(settings) -> list[str]:
-    return gunicorn_settings_faults(settings, VARIABLE, ["bind", "umask"], OWNED)
+    return gunicorn_settings_faults(settings, VARIABLE)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,7 @@ def test_a_hook_is_a_function():
 
 def test_what_the_units_and_variables_decide():
     assert faults({"bind": "x", "workers": 5, "keepalive": 2}) == [
-        f"{VARIABLE} has bind, which the units decide: leave out bind, umask.",
+        f"{VARIABLE} has bind, which the units decide: leave out {', '.join(sorted(OF_UNITS))}.",
         f"{VARIABLE} has workers, which a variable of its own sets: use gunicorn_systemd_workers.",
     ]
 
@@ -64,5 +69,5 @@ def test_what_is_no_mapping(settings):
 
 
 def test_what_gunicorn_knows_is_accepted():
-    assert gunicorn_settings_faults(dict.fromkeys(KNOWN, 1), VARIABLE) == []
+    assert faults(dict.fromkeys(KNOWN - OF_UNITS - set(OF_VARIABLES), "x")) == []
     assert not KNOWN & HOOKS
