@@ -34,7 +34,6 @@ PLUGIN = re.compile(r"^( +)(\w+)_(module|filter|lookup|role)$", re.MULTILINE)
 # The entries of an index, and those of its navigation.
 ENTRIES = re.compile(r"(?:^\* :ansplugin:.*\n)+|(?:^ +\w+ \w+ <\w+>\n)+", re.MULTILINE)
 INTERNAL = re.compile(r"^\* :ansplugin:`(\w+ \w+) <.*\(internal to the roles\)$", re.MULTILINE)
-VALIDATE = re.compile(r"^\.\. _\S+__entrypoint-validate:\n.*?(?=^\.\. Extra links$)", re.DOTALL | re.MULTILINE)
 VARIABLES = re.compile(r"<!-- variables:begin -->\n.*<!-- variables:end -->\n", re.DOTALL)
 
 
@@ -125,10 +124,10 @@ def stage_pages() -> None:
 def convert_reference(text: str) -> str:
     """Convert a page of antsibull-docs for this site.
 
-    Names in the navigation are shortened. The table of contents and a role's entry point `validate`, which has the same
-    options as `main`, are removed. An index lists the public plugins before the internal ones.
+    Names in the navigation are shortened. The table of contents is removed, because it is beside every page. An index
+    lists the public plugins before the internal ones.
     """
-    page = VALIDATE.sub("", PLUGIN.sub(r"\1\2 \3 <\2_\3>", CONTENTS.sub("", text)))
+    page = PLUGIN.sub(r"\1\2 \3 <\2_\3>", CONTENTS.sub("", text))
     internal = set(INTERNAL.findall(page))
 
     def is_internal(line: str) -> bool:

@@ -53,115 +53,23 @@ _raw:
   elements: str
 """
 
-import difflib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
-from ansible.utils.helpers import pct_to_int
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._names import known, nearest, settings
 from ansible_collections.flaskops.production.plugins.plugin_utils._play import setting_of_hosts
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.applications import (
+    check,
+    chosen,
+    names_on,
+    split,
+)
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import known
 from ansible_collections.flaskops.production.plugins.plugin_utils._tasks import task_file
-
-VARIABLE = re.compile(r"(adopt|flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
-# What a play asks before it knows an application.
-OF_THE_RUN = ("flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only")
-BATCH = re.compile(r"[1-9][0-9]*%?\Z")
-
-
-def check(apps: object) -> list[Mapping]:
-    """The mappings of flask_apps; refuses what could not be told apart on a host."""
-    if not isinstance(apps, (list, tuple)) or not apps or not all(isinstance(app, Mapping) for app in apps):
-        raise AnsibleError(
-            "flask_apps must be a list of mappings, one for each application, with flask_app_name and more."
-        )
-    names = [app.get("flask_app_name") for app in apps]
-    if not all(names):
-        raise AnsibleError("flask_apps has an application without flask_app_name.")
-    for setting, values in (("flask_app_name", names), ("flask_app_root", [app.get("flask_app_root") for app in apps])):
-        twice = next((value for value in values if value and values.count(value) > 1), None)
-        if twice:
-            raise AnsibleError(
-                f"flask_apps has {twice} more than once: every application needs a {setting} of its own."
-            )
-    for name in OF_THE_RUN:
-        if any(name in app for app in apps):
-            raise AnsibleError(
-                f"flask_apps has {name}, which holds for a whole run: set it with -e, or beside flask_apps."
-            )
-    check_names({str(key) for app in apps for key in app})
-    for app in apps:
-        if "flask_app_serial" in app:
-            split(app["flask_app_name"], app["flask_app_serial"], [])
-    return list(apps)
-
-
-def check_names(keys: set[str]) -> None:
-    """Refuse a name that nothing reads, and say which one may be meant."""
-    accepted = {name for names in settings().values() for name in names} | {"flask_app_serial"}
-    unknown = sorted(
-        key
-        for key in keys - accepted
-        if not VARIABLE.match(key) or key.startswith(tuple(settings())) or nearest(key, accepted)
-    )
-    if unknown:
-        near = [name for key in unknown for name in difflib.get_close_matches(key, sorted(accepted), n=1, cutoff=0.85)]
-        meant = f" The nearest is {', '.join(dict.fromkeys(near))}." if near else ""
-        raise AnsibleError(
-            f"flask_apps has {', '.join(unknown)}, which is no variable of this collection's roles.{meant}"
-        )
-
-
-def split(name: str, serial: object, hosts: list[str]) -> list[list[str]]:
-    """The batches of an application, as serial of a play makes them; refuses what is no serial."""
-    sizes = list(serial) if isinstance(serial, (list, tuple)) else [serial]
-    if not sizes or not all(BATCH.match(str(size)) for size in sizes):
-        raise AnsibleError(
-            f"flask_app_serial of {name} is {serial!r}, but must be a number of hosts, a share of them such as '25%', "
-            "or a list of such batches."
-        )
-    batches, rest = [], list(hosts)
-    while rest:
-        size = pct_to_int(str(sizes[min(len(batches), len(sizes) - 1)]), len(hosts))
-        batches.append(rest[:size])
-        rest = rest[size:]
-    return batches
-
-
-def chosen(only: object, names: list[str], elsewhere: Iterable[list[str]] = ()) -> list[str]:
-    """The names of the applications to take, of those that this host has; refuses a name that no host has.
-
-    elsewhere: the names on the other hosts, which are only looked at for what this host does not have.
-    """
-    wanted = only.split(",") if isinstance(only, str) else only if isinstance(only, (list, tuple)) else [only]
-    wanted = [str(name).strip() for name in wanted]
-    known, others = list(names), iter(elsewhere)
-    while not set(wanted) <= set(known):
-        more = next(others, None)
-        if more is None:
-            break
-        known += [name for name in more if name not in known]
-    if not wanted or not set(wanted) <= set(known):
-        raise AnsibleError(
-            f"flask_app_only is '{', '.join(wanted)}', but must name one or more of the applications of these hosts: "
-            f"{', '.join(sorted(known))}."
-        )
-    return [name for name in wanted if name in names]
-
-
-def names_on(hosts: list[str], hostvars: Mapping) -> Iterator[list[str]]:
-    """The names of the applications on each of the hosts. Faults there are reported with that host."""
-    for host in hosts:
-        variables = hostvars[host]
-        apps = variables.get("flask_apps", [variables])
-        if isinstance(apps, (list, tuple)):
-            given = [app["flask_app_name"] for app in apps if isinstance(app, Mapping) and "flask_app_name" in app]
-            yield [str(name) for name in given]
 
 
 def wrapper(path: str, apps: list[Mapping], names: list[str], batches: list[list[str]] | None = None) -> str:

@@ -11,7 +11,7 @@ import pwd
 import re
 import stat
 
-# The first line of each file that the roles write. Templates get it from __flask_app_header.
+# The first line of each file that the roles write. Templates get it from flask_app_header.
 HEADER = re.compile(
     r"^# Ansible managed: written by flaskops\.production for the application ([a-z][a-z0-9_-]*)\.$", re.MULTILINE
 )

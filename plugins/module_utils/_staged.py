@@ -9,7 +9,7 @@ import grp
 import os
 import pwd
 import re
-from typing import Iterator
+from typing import Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils import _acl
 from ansible_collections.flaskops.production.plugins.module_utils._entries import (
@@ -226,6 +226,35 @@ def is_from(record: dict, source: dict) -> bool:
     """Whether a release is recorded with the commit that is asked for: the same bits may come with another one."""
     wanted = (source.get("source") or {}).get("revision")
     return not wanted or (record.get("source") or {}).get("revision") == wanted
+
+
+class Decision(NamedTuple):
+    """What a release still needs on a host, and why; empty texts where it needs nothing."""
+
+    stage: str
+    activate: str
+
+
+def decide(found: dict, record: dict, params: dict, adoptable: bool = False) -> Decision:
+    """What is left to do, from what look() has found and the record of the release. The host is not read."""
+    release = found["release"]
+    if adoptable:
+        stage = f"the code in {params['root']} is to be adopted"
+    elif not found["present"]:
+        stage = f"{release} is not on the host"
+    elif not is_as_set(record, params):
+        stage = f"settings of {release} changed"
+    elif not is_from(record, params["source"]):
+        stage = f"{release} is recorded with another commit"
+    else:
+        stage = ""
+    if found["live"] != release:
+        activate = f"{release} is not live"
+    elif not found["built"]:
+        activate = f"{release} is not built"
+    else:
+        activate = found["outdated"]
+    return Decision(stage, activate)
 
 
 def kept_name(release: str, source: dict) -> str:

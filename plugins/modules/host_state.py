@@ -17,6 +17,8 @@ description:
     and changes nothing.
   - A run has nothing else to do on a host that matches its description. If something differs or is unknown, the roles
     run and report faults.
+  - Without options, the action plugin describes the host by the settings of the roles. Hosts with the same settings
+    share what is rendered.
 options:
   name:
     description: The application's name; its units are C(<name>.socket) and C(<name>.service).
@@ -64,6 +66,10 @@ options:
       - Whether files, directories and an account without a known application may become those of this one.
     type: bool
     default: false
+attributes:
+  action:
+    support: full
+    description: Describes the host on the controller.
 extends_documentation_fragment:
   - flaskops.production.attributes
   - flaskops.production.attributes.read_only
@@ -167,8 +173,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     STAGE,
     check_links,
     check_tree,
-    is_as_set,
-    is_from,
+    decide,
     is_real,
     kept_name,
     look,
@@ -246,14 +251,10 @@ def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
         raise Unlike(f"{leftovers[0]} was left by a run that was interrupted")
     found = look(home, options)
     live = found["live"]
-    if not found["present"] or live != found["release"]:
-        raise Unlike(f"{found['release']} is not live")
-    if found["outdated"] or found["bad"] or not found["built"]:
-        raise Unlike(found["outdated"] or found["bad"] or f"{live} is not built")
-    if not is_as_set(home.record(live) or {}, options):
-        raise Unlike(f"settings of {live} changed")
-    if not is_from(home.record(live) or {}, options["source"]):
-        raise Unlike(f"{live} is recorded with another commit")
+    decision = decide(found, home.record(live) or {}, options)
+    left = decision.activate or decision.stage or found["bad"]
+    if left:
+        raise Unlike(left)
     link = os.path.join(home.environments, live)
     if not is_in_place(
         parse_settings(validated("venv", VENV_OPTIONS, {**venv, "source": home.release(live), "link": link}))
@@ -317,9 +318,10 @@ def main() -> None:
     result = state(module)
     # Nothing of the result comes from a secret, and a value that happens to be part of a path must not hide it.
     module.no_log_values = set()
-    module.exit_json(
-        changed=False, invocation={"module_args": {key: module.params[key] for key in ("name", "root")}}, **result
-    )
+    told = {"invocation": {"module_args": {key: module.params[key] for key in ("name", "root")}}, **result}
+    if result["refused"]:
+        module.fail_json(msg=" ".join(result["refused"]), **told)
+    module.exit_json(changed=False, **told)
 
 
 if __name__ == "__main__":

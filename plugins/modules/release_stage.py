@@ -303,6 +303,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     check_databases,
     check_links,
     check_tree,
+    decide,
     is_as_set,
     is_from,
     is_real,
@@ -629,9 +630,10 @@ def claim(home: Home, lock: Lock, params: dict) -> dict:
     if not params["check_mode"]:
         tidy(home, lock, params["unlock"])
     found = {**look_at_all(home, params), "rollout": read_rollout(home), "drained": read_drain(home)}
-    pending = is_pending(home, params, found)
-    ready = found["built"] and found["migrated"] and found["live"] == found["release"] and not found["outdated"]
-    if not params["check_mode"] and (pending or not ready or found["drained"]):
+    adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
+    decision = decide(found, home.record(found["release"]) or {}, params, adoptable)
+    pending = decision.stage != ""
+    if not params["check_mode"] and (any(decision) or not found["migrated"] or found["drained"]):
         home.prepare()
         lock.acquire(force=params["unlock"])
     kept = kept_name(found["release"], params["source"]) if found["present"] and not pending else ""
@@ -645,13 +647,6 @@ def look_at_all(home: Home, params: dict) -> dict:
     if staged:
         found["outdated"] = found["outdated"] or f"new settings are staged: {', '.join(staged)}"
     return found
-
-
-def is_pending(home: Home, params: dict, found: dict) -> bool:
-    """Whether staging would change anything."""
-    record = home.record(found["release"]) or {}
-    adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
-    return adoptable or not found["present"] or not is_as_set(record, params) or not is_from(record, params["source"])
 
 
 def note_source(home: Home, lock: Lock, name: str, params: dict) -> bool:

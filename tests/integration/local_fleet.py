@@ -70,7 +70,7 @@ VENV = """---
   ansible.builtin.shell: |
     mkdir -p {{{{ flask_app_root }}}}/venvs/eeeeeeeeeeee {{{{ venv_link | dirname }}}}
     ln -sfn ../../venvs/eeeeeeeeeeee {{{{ venv_link }}}}
-  register: __venv_build
+  register: venv_build
   changed_when: false
 """
 COMMAND = """
@@ -108,8 +108,8 @@ class LocalFleet:
         (collection / "roles/venv/tasks/build.yml").write_text(VENV.format(place=place))
         self.lose()
         # A test writes where no application may be.
-        rules = collection / "roles/flask_app/vars/main.yml"
-        rules.write_text(rules.read_text().replace("^/(root|home|tmp|var/tmp|proc|sys|dev|", "^/(root|"))
+        checks = collection / "plugins/plugin_utils/_settings/checks.py"
+        checks.write_text(checks.read_text().replace("/(root|home|tmp|var/tmp|proc|sys|dev|", "/(root|"))
         for name, command in (("drain", "touch"), ("join", "rm -f")):
             (place / f"{name}.yml").write_text(HOOK.format(command=command, place=place))
         self.gone: set[str] = set()

@@ -236,8 +236,8 @@ BAD_INPUTS = [
         {"flask_app_root": "/opt/my.app", "nginx_site_error_log": "/opt/my.app/run/error.log"},
         *("nginx_site_error_log", "'/opt/my.app/run/error.log'", "/var/log/nginx"),
     ),
-    bad_input("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen", "'0'", "1 to 65535"),
-    bad_input("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen", "'70000'", "1 to 65535"),
+    bad_input("Port 0", {"nginx_site_listen": 0}, "nginx_site_listen is 0,", "1 to 65535"),
+    bad_input("Port 70000", {"nginx_site_listen": 70000}, "nginx_site_listen is 70000,", "1 to 65535"),
     bad_input("Port in words", {"nginx_site_listen": "http"}, "nginx_site_listen", "'http'", "int"),
     bad_input(
         "Server names with a comma",

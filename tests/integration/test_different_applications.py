@@ -18,11 +18,11 @@ from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 RELEASE = "2026-04-21-120000-1a2b3c4"
 PREPARED = "{{ __release_prepared | default({}) | combine({flask_app_name: __ready}) }}"
-LIVE = "{{ __release_live | default({}) | combine({flask_app_name: ''}) }}"
+LIVE = "{{ release_live | default({}) | combine({flask_app_name: ''}) }}"
 PREPARE = [
     {
         "name": "Be prepared",
-        "ansible.builtin.set_fact": {"__release_prepared": PREPARED, "__release_live": LIVE},
+        "ansible.builtin.set_fact": {"__release_prepared": PREPARED, "release_live": LIVE},
         "vars": {"__ready": {"release": RELEASE, "live": "", "needed": True, "migrated": False}},
     }
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 
@@ -35,6 +36,14 @@ def test_counter_counts_only_remote_executions(count, tmp_path):
 
 def test_unchanged_site_takes_one_execution(count, converged):
     assert sum(count("site").values()) == 1
+
+
+def test_a_site_that_is_right_ends_after_the_comparison(site, converged):
+    """A task costs the controller about as much whether it runs or is skipped, for each host."""
+    tasks = re.findall(r"^TASK \[(.*)\]", site.play("site").output, re.MULTILINE)
+    assert len(tasks) <= 16, "\n".join(tasks)
+    assert any("Compare the host with its description" in task for task in tasks)
+    assert any("Report the live releases" in task for task in tasks)
 
 
 def test_live_release_takes_two_executions(count, converged):

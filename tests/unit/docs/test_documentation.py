@@ -14,6 +14,8 @@ import generate_docs
 import pytest
 import yaml
 
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import TO_READ
+
 ROOT = generate_docs.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 DOCUMENTS = sorted(
@@ -30,7 +32,6 @@ OTHER_VARIABLES = {
     "flask_app_serial",
     "flask_app_max_fail_percentage",
     "flask_app_only",
-    "release_facts",
 }
 
 
@@ -80,8 +81,9 @@ def test_variables_have_the_prefix_of_their_role(role):
 def test_variables_in_the_text_exist(document):
     known = (
         OTHER_VARIABLES
+        | TO_READ
         | {key for role in ROLES for key in read_options(role)}
-        | set(read_yaml(ROOT / "roles/flask_app/vars/main.yml"))
+        | {key for role in ROLES for key in read_yaml(ROOT / "roles" / role / "vars/main.yml")}
     )
     words = re.findall(rf"\b(?:{'|'.join(ROLES)})_[a-z0-9_]+", document.read_text())
     assert sorted(set(words) - known - modules()) == []

@@ -77,7 +77,7 @@ def test_internal_plugins_are_marked():
         for line in re.findall(r"^ *short_description: (.+)$", path.read_text(), re.MULTILINE)
     }
     public = {name for name, line in short.items() if not line.endswith("(internal to the roles)")}
-    assert public == {"release_source", "symlink_swap"}
+    assert public == {"release_source", "symlink_swap", "validate_settings"}
 
 
 def test_pictures_of_terminals_are_up_to_date():
@@ -107,7 +107,7 @@ def test_variables_of_a_role_are_in_the_reference_only():
     assert "| `layout_create_account`" in (docs_site.ROOT / "roles/layout/README.md").read_text()
 
 
-def test_repeated_parts_of_the_reference_are_removed():
+def test_a_page_of_the_reference_has_no_contents_and_short_names():
     page = """Title
 +++++
 
@@ -125,18 +125,12 @@ def test_repeated_parts_of_the_reference_are_removed():
 
 main
 
-.. _ansible_collections.flaskops.production.venv_role__entrypoint-validate:
-
-.. Entry point title
-
-the same again
-
 .. Extra links
 
 links
 """
     text = docs_site.convert_reference(page)
-    assert "contents::" not in text and "the same again" not in text
+    assert "contents::" not in text
     assert "\nmain\n" in text and ".. Extra links\n\nlinks\n" in text
     assert "    venv module <venv_module>\n    venv role <venv_role>\n" in text
 

@@ -52,15 +52,19 @@ def test_a_rollout_is_finished_whatever_failed_and_its_batches_leave_somebody_to
     assert not [play for found, play in PLAYS if found == name and "serial" in play]
 
 
-def includes(name: str) -> list[str]:
-    """The files of tasks that a playbook includes, in their order."""
-    texts = [yaml.safe_dump(task) for found, play in PLAYS if found == name for task in play["tasks"]]
-    return [file for text in texts for file in re.findall(r"/tasks/(\w+)\.yml", text)]
+ROOT = Path(__file__).parents[3]
+ROLES = sorted(path.name for path in ROOT.glob("roles/*"))
+PRIVATE = re.compile(rf"__({'|'.join(ROLES)})_\w+")
 
 
-@pytest.mark.parametrize("name", ["site", "deploy"])
-def test_the_deploy_locks_of_all_hosts_are_taken_before_anything_is_changed(name):
-    order = includes(name)
-    assert set(order[: order.index("claim")]) <= {"check", "compare"}
-    assert {"prepare", "migrate", "activate", "finish"} <= set(order[order.index("claim") :])
-    assert ("provision" in order[order.index("claim") :]) == (name == "site")
+@pytest.mark.parametrize("place", ["playbooks", *(f"roles/{role}" for role in ROLES)])
+def test_a_private_variable_is_named_by_its_own_role_only(place):
+    files = [path for path in (ROOT / place).rglob("*") if path.is_file()]
+    assert files
+    named = {
+        (path.relative_to(ROOT), found[0])
+        for path in files
+        for found in PRIVATE.finditer(path.read_text())
+        if f"roles/{found[1]}" != place
+    }
+    assert named == set()

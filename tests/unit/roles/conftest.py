@@ -1,47 +1,47 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the roles write, rendered by Ansible itself."""
+"""What the roles write, rendered as the action plugins render it."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 from ansible_collections.flaskops.production.plugins.module_utils import _nginx_text
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import describe
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trusted
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import VARIANTS, version_of_nginx
-from ansible_collections.flaskops.production.tests.unit.roles.playing import COLLECTION, message, play, yielded
 
 
 @pytest.fixture(scope="session")
-def gunicorn_files(tmp_path_factory):
-    """For each case, by its name, the files by their paths. Cases are hosts, so that one run of Ansible renders all."""
+def description(tmp_path_factory):
+    """What the roles want on a host with these settings, as options of host_state."""
+    base = tmp_path_factory.mktemp("descriptions")
 
-    def render(cases: dict[str, dict]) -> dict[str, dict[str, str]]:
-        directory = tmp_path_factory.mktemp("gunicorn")
-        hosts = {f"case{number}": case for number, case in enumerate(cases.values())}
-        # Nothing for a file that is to be absent.
-        texts = "entries | map(attribute='content', default='')"
-        contents = f"{{{{ dict(entries | map(attribute='path') | zip({texts})) | to_json }}}}"
-        role = {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate", "public": True}
-        names = {"entries": "{{ __gunicorn_systemd_entries }}", "__flask_app_roles": str(COLLECTION / "roles")}
-        found = yielded(play(directory, hosts, [{"include_role": role}, {**message(contents), "vars": names}]))
-        return {name: json.loads(found[f"case{number}"]) for number, name in enumerate(cases)}
+    def render(given: dict) -> dict:
+        variables = trusted({"flask_app_name": "my-app", "release_resolved": {}, **given})
+        return describe(Templar(loader=DataLoader(), variables={}), variables, base)
 
     return render
 
 
 @pytest.fixture(scope="session")
-def nginx_site_templates(tmp_path_factory):
+def gunicorn_files(description):
+    """For each case, by its name, the files by their paths, with nothing for one that is to be absent."""
+
+    def files(given: dict) -> dict[str, str]:
+        entries = description(given)["entries"]
+        return {entry["path"]: entry.get("content", "") for entry in entries if "content" in entry or "type" in entry}
+
+    return lambda cases: {name: files(given) for name, given in cases.items()}
+
+
+@pytest.fixture(scope="session")
+def nginx_site_templates(description):
     """The server block of each variant, as the role gives it to the module."""
-    directory = tmp_path_factory.mktemp("rendered")
-    (directory / "templates").symlink_to(COLLECTION / "roles/nginx_site/templates")
-    tasks = [
-        {"include_role": {"name": "flaskops.production.nginx_site", "tasks_from": "validate", "public": True}},
-        message("{{ lookup('ansible.builtin.template', 'etc/nginx/sites-available/app.conf.j2') }}"),
-    ]
-    return yielded(play(directory, VARIANTS, tasks, "--check"))
+    return {name: description(given)["site"]["content"] for name, given in VARIANTS.items()}
 
 
 @pytest.fixture(scope="session")

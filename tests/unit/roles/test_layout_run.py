@@ -37,7 +37,7 @@ def directory(as_root):
 @pytest.fixture
 def run(run_module, directory):
     """The directory as the role layout describes it."""
-    entries = yaml.safe_load((ROOT / "roles/layout/vars/main.yml").read_text())["__layout_entries"]
+    entries = yaml.safe_load((ROOT / "roles/layout/vars/main.yml").read_text())["layout_description"]["entries"]
     (entry,) = (dict(entry) for entry in entries if entry["path"] == "{{ flask_app_run }}")
     path = directory / "run"
     entry.update(path=str(path), group=str(WEB), users=[str(APP)])

@@ -29,7 +29,7 @@ def migrations(tmp_path_factory):
     directory = tmp_path_factory.mktemp("migrations")
     hosts = {
         host: {
-            "__release_live": {},
+            "release_live": {},
             "__release_prepared": {
                 app: {"release": "v1", "live": "", "needed": states[host][0], "migrated": states[host][1]}
                 for app, states in HOSTS.items()
@@ -70,7 +70,7 @@ def test_a_host_beyond_the_limit_is_asked_before_a_migration_is_run_again(tmp_pa
         home.write_record("v1", {"digest": "1", "state": "staged", "staged": "", **migrated})
         prepared = {"release": "v1", "live": "", "needed": True, "migrated": has_migrated}
         hosts[host] = {"flask_app_root": home.root, "__release_prepared": {"my-app": prepared}}
-    given = {"flask_app_hosts": "all", "release_migrate_command": command, "__release_live": {}}
+    given = {"flask_app_hosts": "all", "release_migrate_command": command, "release_live": {}}
     role = {"include_role": {"name": "flaskops.production.release", "tasks_from": "migrate"}, "vars": given}
     # Running it would fail, because there is neither a unit nor a virtual environment.
     done = play(tmp_path, hosts, [role], "--limit=web1,web2")

@@ -20,7 +20,7 @@ def host(before, live, cause=None):
     return {
         "flask_app_name": "shop",
         "__release_prepared": {"shop": {"release": "v3", "live": before, "needed": True}},
-        "__release_live": {} if live is None else {"shop": live},
+        "release_live": {} if live is None else {"shop": live},
         "__release_switch": switch,
     }
 

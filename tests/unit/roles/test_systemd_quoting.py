@@ -14,7 +14,8 @@ import sys
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.filter.environment import environment_faults, environment_file
+from ansible_collections.flaskops.production.plugins.filter.environment import environment_file
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.environment import environment_faults
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
 # Their units are rendered once.

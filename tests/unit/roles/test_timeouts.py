@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from environment import ROOT
 
 from ansible_collections.flaskops.production.plugins.filter.duration import nginx_seconds
-from ansible_collections.flaskops.production.tests.unit.roles.playing import play
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.rendering import render_settings
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.validation import find_faults
+
+ROLES = ["flask_app", "gunicorn_systemd", "nginx_site"]
 
 # Settings, and what Nginx and Gunicorn wait then.
 FIT = {
@@ -42,37 +45,25 @@ CONTRADICT = {
 }
 
 
-@pytest.fixture(scope="module")
-def said(tmp_path_factory):
-    """What each case comes to, or what is said of it."""
-    roles = [
-        {"include_role": {"name": f"flaskops.production.{name}", "tasks_from": "settings", "public": True}}
-        for name in ("nginx_site", "gunicorn_systemd")
-    ]
-    validate = {"include_role": {"name": "flaskops.production.gunicorn_systemd", "tasks_from": "validate"}}
-    waits = "{{ [nginx_site_proxy_read_timeout, gunicorn_systemd_graceful_timeout | int] | to_json }}"
-    tasks = [
-        *roles,
-        {"block": [validate, {"debug": {"msg": f"SAID {waits}"}}],
-         "rescue": [{"debug": {"msg": "SAID {{ ansible_failed_result.msg | to_json }}"}}]},
-    ]  # fmt: skip
-    hosts = {name: case[0] for name, case in (FIT | CONTRADICT).items()}
-    done = play(tmp_path_factory.mktemp("timeouts"), hosts, tasks)
-    found = re.findall(r'ok: \[(\w+)\] => \{\n\s+"msg": "SAID (.*)"\n\}', done.stdout)
-    assert {name for name, _text in found} == set(hosts), done.stdout + done.stderr
-    return {name: json.loads(json.loads(f'"{text}"')) for name, text in found}
+def asked(given: dict) -> tuple[dict, list[str]]:
+    """The values of settings beside the defaults, and the faults."""
+    templar, variables = Templar(loader=DataLoader(), variables={}), {"flask_app_name": "my-app", **given}
+    return render_settings(ROLES, templar, variables)[0], find_faults(ROLES, templar, variables)
 
 
 @pytest.mark.parametrize("name", FIT)
-def test_gunicorn_waits_at_least_as_long_as_nginx(said, name):
-    _settings, proxy, grace = FIT[name]
-    assert said[name] == [proxy, grace]
+def test_gunicorn_waits_at_least_as_long_as_nginx(name):
+    settings, proxy, grace = FIT[name]
+    values, faults = asked(settings)
+    assert (values["nginx_site_proxy_read_timeout"], int(values["gunicorn_systemd_graceful_timeout"])) == (proxy, grace)
+    assert faults == []
     assert grace >= nginx_seconds(proxy)
 
 
 @pytest.mark.parametrize("name", CONTRADICT)
-def test_settings_that_contradict_each_other_are_refused_in_one_sentence(said, name):
-    assert said[name] == CONTRADICT[name][1]
+def test_settings_that_contradict_each_other_are_refused_in_one_sentence(name):
+    settings, sentence = CONTRADICT[name]
+    assert asked(settings)[1] == [sentence]
 
 
 @pytest.mark.parametrize(

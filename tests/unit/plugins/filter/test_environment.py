@@ -138,5 +138,5 @@ def test_invalid_variables_are_not_written():
     assert "secret" not in str(error_info.value)
 
 
-def test_filters_are_registered():
-    assert FilterModule().filters() == {"environment_faults": environment_faults, "environment_file": environment_file}
+def test_the_filter_is_offered():
+    assert FilterModule().filters() == {"environment_file": environment_file}

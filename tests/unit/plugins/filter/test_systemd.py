@@ -106,9 +106,4 @@ def test_directives_in_sections_are_checked():
 
 
 def test_filters_are_registered():
-    assert set(FilterModule().filters()) == {
-        "systemd_drop_in",
-        "systemd_drop_in_faults",
-        "systemd_settings",
-        "systemd_settings_faults",
-    }
+    assert set(FilterModule().filters()) == {"systemd_drop_in", "systemd_settings"}

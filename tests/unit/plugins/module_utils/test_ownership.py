@@ -22,7 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._ownership imp
 )
 
 COLLECTION = Path(__file__).parents[4]
-HEADER = yaml.safe_load((COLLECTION / "roles/flask_app/vars/main.yml").read_text())["__flask_app_header"]
+HEADER = yaml.safe_load((COLLECTION / "roles/flask_app/vars/main.yml").read_text())["flask_app_header"]
 
 
 def header(name: str) -> str:
@@ -46,7 +46,7 @@ def test_all_templates_start_with_the_header():
     templates = [path for place in places for path in COLLECTION.glob(f"roles/*/templates/{place}")]
     assert len(templates) == 6
     for path in templates:
-        assert path.read_text().startswith("{{ __flask_app_header }}\n"), path
+        assert path.read_text().startswith("{{ flask_app_header }}\n"), path
 
 
 def test_templates_contain_no_text_of_the_run():

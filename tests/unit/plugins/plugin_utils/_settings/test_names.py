@@ -10,7 +10,7 @@ import re
 import pytest
 import yaml
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._names import (
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import (
     ROLES,
     distance,
     known,
@@ -95,7 +95,7 @@ def test_a_misspelt_setting(name, meant):
             "app_name",
         ),
         *("gunicorn_workers", "layout", "flask", "status", "adopted", "realm_name", "vault_flask_app_env", "doctor"),
-        *("ansible_facts", "groups", "hostvars", "group_names", "omit", "environment", "play_hosts", "__release_live"),
+        *("ansible_facts", "groups", "hostvars", "group_names", "omit", "environment", "play_hosts", "__release_looks"),
     ],
 )
 def test_a_variable_of_the_users_own(name):
@@ -119,6 +119,6 @@ def test_slips(one, other, slips):
 
 
 def test_nothing_stands_twice():
-    text = (ROLES.parent / "plugins/plugin_utils/_names.py").read_text()
+    text = (ROLES.parent / "plugins/plugin_utils/_settings/names.py").read_text()
     for name in set().union(*settings().values()):
         assert f'"{name}"' not in text, name

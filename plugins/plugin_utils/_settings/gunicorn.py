@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 # The settings of Gunicorn 21 to 27 that have a value: gunicorn.config.KNOWN_SETTINGS without hooks, which are
@@ -57,37 +57,75 @@ COMMAND_LINE_NAMES = {
 }
 
 
-def gunicorn_settings_faults(
-    settings: object, variable: str, reserved: Sequence[str] = (), variables: Mapping[str, str] | None = None
-) -> list[str]:
-    """Return a sentence for each invalid setting. Sentences name settings, never values.
+# Those that would break the handover, which the units decide, and those that a variable of the role sets.
+OF_UNITS = frozenset(
+    [
+        "bind",
+        "chdir",
+        "child_exit",
+        "daemon",
+        "group",
+        "pidfile",
+        "post_worker_init",
+        "preload_app",
+        "reload",
+        "umask",
+        "user",
+        "when_ready",
+        "worker_exit",
+        "wsgi_app",
+    ]
+)
+OF_VARIABLES = {
+    "access_log_format": "gunicorn_systemd_access_log_format",
+    "accesslog": "gunicorn_systemd_access_log",
+    "backlog": "gunicorn_systemd_backlog",
+    "errorlog": "gunicorn_systemd_log_files",
+    "graceful_timeout": "gunicorn_systemd_graceful_timeout",
+    "loglevel": "gunicorn_systemd_log_level",
+    "max_requests": "gunicorn_systemd_max_requests",
+    "max_requests_jitter": "gunicorn_systemd_max_requests_jitter",
+    "threads": "gunicorn_systemd_threads",
+    "timeout": "gunicorn_systemd_timeout",
+    "worker_class": "gunicorn_systemd_worker_class",
+    "workers": "gunicorn_systemd_workers",
+}
 
-    reserved: the settings that the units decide. variables: the settings that have a role variable, with its name.
-    """
+
+def gunicorn_settings_faults(settings: object, variable: str) -> list[str]:
+    """Sentences on what can't be a setting here. They name settings, never values."""
     if not isinstance(settings, Mapping):
         return [f"{variable} is '{settings}', but must be a mapping of settings to values."]
-    names, owned = list(settings), variables or {}
-    errors = []
-    if any(name in reserved for name in names):
-        found = ", ".join(name for name in names if name in reserved)
-        errors.append(f"{variable} has {found}, which the units decide: remove {', '.join(reserved)}.")
-    if any(name in owned for name in names):
-        found = [name for name in names if name in owned]
-        use = ", ".join(owned[name] for name in found)
+    names, errors = list(settings), []
+    found = [name for name in names if name in OF_UNITS]
+    if found:
+        errors.append(
+            f"{variable} has {', '.join(found)}, which the units decide: remove out {', '.join(sorted(OF_UNITS))}."
+        )
+    found = [name for name in names if name in OF_VARIABLES]
+    if found:
+        use = ", ".join(OF_VARIABLES[name] for name in found)
         errors.append(f"{variable} has {', '.join(found)}, which has its own variable: use {use}.")
-    unknown = [name for name in names if name not in KNOWN and name not in reserved and name not in owned]
-    return errors + [_describe_unknown(name, variable, owned) for name in unknown]
+    unknown = [name for name in names if name not in KNOWN | OF_UNITS and name not in OF_VARIABLES]
+    errors += [_describe_unknown(name, variable) for name in unknown]
+    # Health checks read the environment file.
+    raw = settings.get("raw_env") or []
+    if any(str(item).startswith("SCRIPT_NAME=") for item in ([raw] if isinstance(raw, str) else raw)):
+        errors.append(
+            f"{variable}.raw_env has SCRIPT_NAME: set it in flask_app_env, where the health check finds it, too."
+        )
+    return errors
 
 
-def _describe_unknown(name: object, variable: str, owned: Mapping[str, str]) -> str:
+def _describe_unknown(name: object, variable: str) -> str:
     if not isinstance(name, str) or not NAME.match(name.replace("-", "_")):
         return f"{variable} has '{name}', but names of Gunicorn's settings have lower-case letters, digits and '_'."
     if name in HOOKS:
-        return f"{variable} has {name}, which must be a function in Gunicorn's configuration file: remove it."
+        return f"{variable} has {name}, which has to be a function in Gunicorn's configuration file: remove it out."
     similar = _find_similar(name)
     if not similar:
-        return f"{variable} has {name}, which is not a setting of Gunicorn and would be ignored: remove it."
-    return f"{variable} has {name}, but Gunicorn's setting is {similar}: use {owned.get(similar, similar)}."
+        return f"{variable} has {name}, which is no setting of Gunicorn and would be ignored: remove it out."
+    return f"{variable} has {name}, but Gunicorn's setting is {similar}: use {OF_VARIABLES.get(similar, similar)}."
 
 
 def _find_similar(name: str) -> str:
@@ -98,10 +136,3 @@ def _find_similar(name: str) -> str:
     joined = {setting.replace("_", ""): setting for setting in KNOWN}
     near = difflib.get_close_matches(plain.replace("_", ""), sorted(joined), n=1, cutoff=0.85)
     return joined[near[0]] if near else ""
-
-
-class FilterModule:
-    """The filter for Gunicorn's settings."""
-
-    def filters(self) -> dict:
-        return {"gunicorn_settings_faults": gunicorn_settings_faults}

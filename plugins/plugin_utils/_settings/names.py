@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-ROLES = Path(__file__).parents[2] / "roles"
+ROLES = Path(__file__).parents[3] / "roles"
 # What the playbooks read themselves, before a role is there.
 OF_PLAYBOOKS = frozenset(
     {
@@ -29,8 +29,10 @@ OF_PLAYBOOKS = frozenset(
         "status_json",
     }
 )
-# What hooks are told.
-TO_READ = frozenset({"release_facts"})
+# What hooks are told, and what the roles record about a host.
+TO_READ = frozenset(
+    {"release_facts", "release_live", "release_ends", "release_resolved", "release_statuses", "venv_build"}
+)
 # The options of an entry point stand at this depth of an argument specification, and derived variables at none.
 OPTION = re.compile(r"^      ([a-z][a-z0-9_]*):$", re.MULTILINE)
 DERIVED = re.compile(r"^([a-z][a-z0-9_]*):", re.MULTILINE)

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.filter.gunicorn import HOOKS, KNOWN, gunicorn_settings_faults
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.gunicorn import (
+    HOOKS,
+    KNOWN,
+    OF_UNITS,
+    OF_VARIABLES,
+    gunicorn_settings_faults,
+)
 
 VARIABLE = "gunicorn_systemd_settings"
-OWNED = {"accesslog": "gunicorn_systemd_access_log", "workers": "gunicorn_systemd_workers"}
 
 
 def find_errors(settings) -> list[str]:
-    return gunicorn_settings_faults(settings, VARIABLE, ["bind", "umask"], OWNED)
+    return gunicorn_settings_faults(settings, VARIABLE)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,7 @@ def test_hooks_are_rejected():
 
 def test_settings_of_units_and_variables_are_rejected():
     assert find_errors({"bind": "x", "workers": 5, "keepalive": 2}) == [
-        f"{VARIABLE} has bind, which the units decide: remove bind, umask.",
+        f"{VARIABLE} has bind, which the units decide: remove {', '.join(sorted(OF_UNITS))}.",
         f"{VARIABLE} has workers, which has its own variable: use gunicorn_systemd_workers.",
     ]
 
@@ -64,5 +69,5 @@ def test_value_that_is_not_a_mapping_is_rejected(settings):
 
 
 def test_all_known_settings_are_accepted():
-    assert gunicorn_settings_faults(dict.fromkeys(KNOWN, 1), VARIABLE) == []
+    assert find_errors(dict.fromkeys(KNOWN - OF_UNITS - set(OF_VARIABLES), "x")) == []
     assert not KNOWN & HOOKS

@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-import generate_docs
 import pytest
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import (
     BALANCED,
@@ -19,12 +17,8 @@ from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variant
     KEY,
     TLS,
 )
-from ansible_collections.flaskops.production.tests.unit.roles.playing import message, play, yielded
 
-# One run checks all settings.
-pytestmark = pytest.mark.xdist_group("nginx_site_rules")
-
-SPECIFICATION = generate_docs.read_argument_spec("nginx_site")["options"]
+ROLES = ["flask_app", "nginx_site"]
 GOOD = [
     {"nginx_site_server_name": "example.org *.example.org .example.net www.example.* _"},
     {"nginx_site_server_name": "192.0.2.1"},
@@ -151,15 +145,6 @@ BAD = [
 ]
 
 
-# Bad only beside the defaults of other settings.
-BESIDE_DEFAULTS = [
-    ("nginx_site_media_url", "/static/"),
-    ("nginx_site_tls_certificate", CERTIFICATE),
-    ("nginx_site_tls_certificate_key", KEY),
-    ("nginx_site_tls_stapling", True),
-    ("nginx_site_hsts_max_age", 300),
-    ("nginx_site_locations", [{"path": "/static/"}]),
-]
 LISTS = re.compile("nginx_site_(tls_resolver|real_ip_from|gzip_types|[a-z_]+_urls)$")
 # Of a list of mappings: the parts of the message.
 WRONG = {
@@ -189,55 +174,16 @@ WRONG = {
 }
 
 
-def breaks_specification(name, value):
-    """Whether a setting is refused before the rules are looked at, all of them at once."""
-    return bool(ArgumentSpecValidator({name: SPECIFICATION[name]}).validate({name: value}).error_messages)
+@pytest.mark.parametrize("given", GOOD)
+def test_good_settings_are_accepted(faults_of, given):
+    assert faults_of(ROLES, given) == []
 
 
-def hosts_of(cases):
-    """For each case the number of its host. Those of different settings share a host, because all rules are told."""
-    taken, found = [], []
-    for name, value in cases:
-        alone = breaks_specification(name, value) or (name, value) in BESIDE_DEFAULTS
-        free = [number for number, names in enumerate(taken) if name not in names]
-        host = len(taken) if alone or not free else free[0]
-        if host == len(taken):
-            taken.append(set(SPECIFICATION) if alone else set())
-        taken[host].add(name)
-        found.append(host)
-    return found
-
-
-HOSTS = hosts_of(BAD)
-RULES = "(__flask_app_rules + __nginx_site_rules) | selectattr('valid', 'equalto', false) | map(attribute='fault')"
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory):
-    """What the role says of each host, from one run: its message, and the rules in it."""
-    hosts = {f"good{number}": case for number, case in enumerate(GOOD)}
-    for number, (name, value) in zip(HOSTS, BAD, strict=True):
-        hosts.setdefault(f"bad{number}", {"by_rules": not breaks_specification(name, value)})[name] = value
-    role = {"name": "flaskops.production.nginx_site", "tasks_from": "validate", "public": True}
-    found = f"[ansible_failed_result.msg, {RULES} if by_rules else []]"
-    tasks = [{"block": [{"include_role": role}], "rescue": [message(f"{{{{ {found} | to_json }}}}")]}]
-    done = play(tmp_path_factory.mktemp("rules"), hosts, tasks, "--check")
-    assert set(re.findall(r"^(\w+) +: ok=", done.stdout, re.M)) == set(hosts), done.stdout + done.stderr
-    return {host: json.loads(text) for host, text in yielded(done).items()}
-
-
-@pytest.mark.parametrize("number", range(len(GOOD)))
-def test_good_settings_are_accepted(faults, number):
-    assert f"good{number}" not in faults
-
-
-@pytest.mark.parametrize(("host", "name", "value"), [(host, *case) for host, case in zip(HOSTS, BAD, strict=True)])
-def test_bad_settings_are_named_with_their_value(faults, host, name, value):
-    message, rules = faults[f"bad{host}"]
-    if not breaks_specification(name, value):
-        assert message == " ".join(rules)
-        message = " ".join(rule for rule in rules if name in rule)
-    assert name in message
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_settings_are_named_with_their_value(faults_of, name, value):
+    faults = [fault for fault in faults_of(ROLES, {name: value}) if name in fault]
+    assert faults
+    message = " ".join(faults)
     # Of a list, what is wrong with it is named; of a string where a list belongs, that it is one.
     parts = WRONG.get(json.dumps(value), value) if isinstance(value, list) else [value]
     if isinstance(value, str) and LISTS.match(name):
