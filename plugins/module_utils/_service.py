@@ -180,8 +180,10 @@ def build_journal_matches(unit: str) -> list[str]:
     """
     by_manager = [f"UNIT={unit}", "_PID=1"]
     spawn_failed = [f"UNIT={unit}", f"MESSAGE_ID={SPAWN_FAILED}"]
+    by_root = [f"OBJECT_SYSTEMD_UNIT={unit}", "_UID=0"]
     crashed = [f"COREDUMP_UNIT={unit}", "_UID=0"]
-    return [f"_SYSTEMD_UNIT={unit}", "+", *by_manager, "+", *spawn_failed, "+", *crashed]
+    others = (by_manager, by_root, crashed, spawn_failed)
+    return [f"_SYSTEMD_UNIT={unit}", *(word for match in others for word in ("+", *match))]
 
 
 def read_journal(home: Home, unit: str, since: float, lines: int = 2000) -> str:

@@ -306,7 +306,8 @@ def test_journal_is_read_from_the_given_time(programs, tmp_path):
     assert _service.read_journal(_service.Home(str(tmp_path)), "myapp.service", 1234.5) == "last line with ********"
     asked = (tmp_path / "asked").read_text()
     assert "_SYSTEMD_UNIT=myapp.service + " in asked and "--since=@1234.5" in asked
-    assert f" + UNIT=myapp.service MESSAGE_ID={_service.SPAWN_FAILED} + " in asked
+    assert " + OBJECT_SYSTEMD_UNIT=myapp.service _UID=0 + " in asked
+    assert f" + UNIT=myapp.service MESSAGE_ID={_service.SPAWN_FAILED}\n" in asked
 
 
 def test_secrets_are_hidden_in_the_journal(programs, tmp_path):
