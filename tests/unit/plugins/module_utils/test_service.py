@@ -344,11 +344,11 @@ def test_service_that_does_not_run_is_outdated(home, programs, properties, reaso
 def test_a_service_whose_interpreter_is_gone_is_outdated(home, programs, monkeypatch):
     """As after an upgrade of the distribution: it answers from memory, and could not be started again."""
     programs("systemctl", "for line in LoadState=loaded ActiveState=active MainPID=1; do echo $line; done")
-    monkeypatch.setattr(_service, "working_directory", lambda _pid: os.path.realpath(home.app))
-    monkeypatch.setattr(_service, "prefix", lambda _pid: None)
+    monkeypatch.setattr(_service, "read_working_directory", lambda _pid: os.path.realpath(home.app))
+    monkeypatch.setattr(_service, "read_process_venv", lambda _pid: None)
     os.makedirs(os.path.join(home.venv, "bin"))
     os.symlink("/usr/bin/python3.4", os.path.join(home.venv, "bin/python"))
-    assert "/usr/bin/python3.4, which is not there" in _service.outdated(home, "myapp")
+    assert "/usr/bin/python3.4, which does not exist" in _service.find_restart_reason(home, "myapp")
 
 
 # Pausing
