@@ -32,6 +32,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx_process
     are_older,
     check_connections,
     find_change_time,
+    find_master,
     find_workers,
     reload,
 )
@@ -312,7 +313,7 @@ class Site:
             pid_file = built_in[1] if built_in else "/run/nginx.pid"
         self.pid_file = pid_file
         self.error_log = find_main_setting(main_text, "error_log") or "/var/log/nginx/error.log"
-        return find_change_time(pid_file)
+        return find_master(pid_file)
 
     def warn_of_shortage(self, main_text: str, master: NginxProcess | None) -> None:
         running = find_workers(master) if master else []

@@ -100,7 +100,7 @@ def gunicorn_settings_faults(settings: object, variable: str) -> list[str]:
     found = [name for name in names if name in OF_UNITS]
     if found:
         errors.append(
-            f"{variable} has {', '.join(found)}, which the units decide: remove out {', '.join(sorted(OF_UNITS))}."
+            f"{variable} has {', '.join(found)}, which the units decide: remove {', '.join(sorted(OF_UNITS))}."
         )
     found = [name for name in names if name in OF_VARIABLES]
     if found:
@@ -121,10 +121,10 @@ def _describe_unknown(name: object, variable: str) -> str:
     if not isinstance(name, str) or not NAME.match(name.replace("-", "_")):
         return f"{variable} has '{name}', but names of Gunicorn's settings have lower-case letters, digits and '_'."
     if name in HOOKS:
-        return f"{variable} has {name}, which has to be a function in Gunicorn's configuration file: remove it out."
+        return f"{variable} has {name}, which must be a function in Gunicorn's configuration file: remove it."
     similar = _find_similar(name)
     if not similar:
-        return f"{variable} has {name}, which is no setting of Gunicorn and would be ignored: remove it out."
+        return f"{variable} has {name}, which is not a setting of Gunicorn and would be ignored: remove it."
     return f"{variable} has {name}, but Gunicorn's setting is {similar}: use {OF_VARIABLES.get(similar, similar)}."
 
 

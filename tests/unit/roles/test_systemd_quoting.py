@@ -218,7 +218,7 @@ def test_the_file_is_sorted_one_variable_a_line_and_empty_without_any():
         ({"A B": "x"}, "'A B'"),
         ({"A\n": "x"}, "letters, digits"),
         ({"": "x"}, "letters, digits"),
-        ("A=1", "a text"),
+        ("A=1", "a string"),
         (["A"], "a list"),
     ],
 )

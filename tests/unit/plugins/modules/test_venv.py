@@ -329,7 +329,7 @@ def test_build_exceeding_the_time_limit_is_stopped(root, build, quick, monkeypat
     write(root, "base==1.0\n")
 
     def hangs(self):
-        return self._run(["/bin/sh", "-c", "sleep 60 & wait"], "a build")
+        return self._run_command(["/bin/sh", "-c", "sleep 60 & wait"], "a build")
 
     monkeypatch.setattr(_installer.Builder, "_check_venv", hangs)
     message = build(timeout=5)["msg"]

@@ -33,12 +33,12 @@ def describe(tmp_path):
 def rendered(monkeypatch):
     """How often units and the site are rendered."""
     times = []
-    once = description.once
+    once = description.run_once
 
     def counted(base, question, work):
         return once(base, question, lambda inside: times.append(1) or work(inside))
 
-    monkeypatch.setattr(description, "once", counted)
+    monkeypatch.setattr(description, "run_once", counted)
     return times
 
 
