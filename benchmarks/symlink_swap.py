@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_link
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_link
 
 RELEASES = ("releases/1", "releases/2")
 

@@ -148,7 +148,7 @@ def format_variable_table(document: Path, names: list[str]) -> str:
 
 def format_findings() -> str:
     """Return a section for each finding, grouped by theme."""
-    spec = importlib.util.spec_from_file_location("catalog", ROOT / "plugins/module_utils/_doctor_catalog.py")
+    spec = importlib.util.spec_from_file_location("catalog", ROOT / "plugins/module_utils/_doctor/catalog.py")
     catalog = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(catalog)
     parts = []

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._run import LockingAction
+from ansible_collections.flaskops.production.plugins.plugin_utils._run.identity import LockingAction
 
 
 class ActionModule(LockingAction):

@@ -16,14 +16,14 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
-from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text
-from ansible_collections.flaskops.production.plugins.plugin_utils._location import is_remote, is_url
-from ansible_collections.flaskops.production.plugins.plugin_utils._paths import list_possible_paths
-from ansible_collections.flaskops.production.plugins.plugin_utils._signature import MINISIGN_KEY
-from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve_source
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import SourceRequest
-from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text
+from ansible_collections.flaskops.production.plugins.module_utils._releases.source_options import SOURCE
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.location import is_remote, is_url
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.paths import list_possible_paths
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.resolve import resolve_source
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.signature import MINISIGN_KEY
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import SourceError
 
 display = Display()
 

@@ -14,13 +14,16 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.flaskops.production.plugins.module_utils._releases import archive_name
-from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text
-from ansible_collections.flaskops.production.plugins.plugin_utils._location import encode_credentials, redact_location
-from ansible_collections.flaskops.production.plugins.plugin_utils._once import run_once
-from ansible_collections.flaskops.production.plugins.plugin_utils._publish import publish_archive
-from ansible_collections.flaskops.production.plugins.plugin_utils._run import execute_module
-from ansible_collections.flaskops.production.plugins.plugin_utils._tree import SourceError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import archive_name
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text
+from ansible_collections.flaskops.production.plugins.plugin_utils._run.identity import execute_module
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.location import (
+    encode_credentials,
+    redact_location,
+)
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.once import run_once
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.publish import publish_archive
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import SourceError
 
 # Archives of up to this many bytes are sent with the module. A separate file takes four more executions, which cost
 # more than the overhead of base64.

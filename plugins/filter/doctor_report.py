@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import SEVERITIES, find_worst_severity
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
-from ansible_collections.flaskops.production.plugins.module_utils._text import escape_data
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_data
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import SEVERITIES, find_worst_severity
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
 
 # The maximum number of packages in a finding.
 MAX_PACKAGES = 5

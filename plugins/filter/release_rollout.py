@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._rollouts import (
+from ansible_collections.flaskops.production.plugins.plugin_utils._run.identity import describe_run
+from ansible_collections.flaskops.production.plugins.plugin_utils._run.rollouts import (
     RollbackError,
     plan_rollback,
     select_rollout,
 )
-from ansible_collections.flaskops.production.plugins.plugin_utils._run import describe_run
 
 
 def release_rollout(looks: Mapping[str, Mapping[str, Any]], action: str = "deploy") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._text import escape_data
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_data
 
 COLUMNS = ("HOST", "APP", "LIVE", "REVISION", "SINCE", "BY", "HEALTHY", "PREVIOUS", "KEPT")
 

@@ -61,7 +61,8 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._play import setting_of_hosts
+from ansible_collections.flaskops.production.plugins.plugin_utils._run.play import setting_of_hosts
+from ansible_collections.flaskops.production.plugins.plugin_utils._run.tasks import task_file
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.applications import (
     check,
     chosen,
@@ -69,7 +70,6 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._settings.appl
     split,
 )
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import known
-from ansible_collections.flaskops.production.plugins.plugin_utils._tasks import task_file
 
 
 def wrapper(path: str, apps: list[Mapping], names: list[str], batches: list[list[str]] | None = None) -> str:

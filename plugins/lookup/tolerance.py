@@ -38,7 +38,7 @@ _raw:
 
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._play import setting_of_play
+from ansible_collections.flaskops.production.plugins.plugin_utils._run.play import setting_of_play
 
 
 class LookupModule(LookupBase):

@@ -49,7 +49,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._tasks import task_file
+from ansible_collections.flaskops.production.plugins.plugin_utils._run.tasks import task_file
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 

@@ -94,52 +94,52 @@ import grp
 import os
 import pwd
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import (
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import (
     Data,
     Origin,
     Owner,
     Record,
     occupied,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import (
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.environment import (
     environment_text,
     rewritten,
     write_environment,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._releases import (
-    Home,
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
+    Layout,
     Lock,
     LockedError,
     ReleaseError,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
-from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
 
 
-def copy(home: Home, params: dict) -> dict:
+def copy(layout: Layout, params: dict) -> dict:
     """Copy everything; what is returned."""
     adoption = params["adoption"]
     moves = [Move(**move) for move in adoption["moves"]]
     account = pwd.getpwnam(params["user"])
     gid = grp.getgrnam(params["group"]).gr_gid
     owner = Owner(account.pw_uid, gid, grp.getgrnam(params["web_group"]).gr_gid)
-    record = Record(home)
+    record = Record(layout)
     origin = Origin(adoption["tops"], adoption["user"])
-    there = [] if record.read() else occupied(home, moves, owner, origin.tops)
+    there = [] if record.read() else occupied(layout, moves, owner, origin.tops)
     if there:
         raise ReleaseError(
             f"{one_line(there[0])} exists with other content than the copy: move it away. Nothing was copied."
         )
     known = record.write(state="copying", **{key: adoption[key] for key in ("from", "code", "unit")}).get("known", {})
-    data = Data(home, moves, owner, origin, known)
+    data = Data(layout, moves, owner, origin, known)
     changed = False
     if adoption["dotenv"] + adoption["environment"] + adoption.get("unit_variables", []):
         text = environment_text(adoption["unit"], adoption["dotenv"], adoption["environment"], origin.tops)
         text = rewritten(text, adoption["rewrites"], adoption["code"])
-        changed = write_environment(home, text, pwd.getpwnam(params["owner"]).pw_uid, gid)
+        changed = write_environment(layout, text, pwd.getpwnam(params["owner"]).pw_uid, gid)
     data.copy()
     record.write(known=data.known, owner=list(owner))
     return {"files": data.files, "bytes": data.bytes, "changed": changed or bool(data.changed)}
@@ -159,14 +159,14 @@ def main() -> None:
         },
     )
     params = module.params
-    home = Home(params["root"])
-    lock = Lock(home, params["run"])
+    layout = Layout(params["root"])
+    lock = Lock(layout, params["run"])
     os.umask(0o022)
     try:
-        home.prepare()
+        layout.prepare()
         lock.acquire(force=params["unlock"])
         try:
-            result = copy(home, params)
+            result = copy(layout, params)
         except BaseException:
             lock.release()
             raise
@@ -174,7 +174,7 @@ def main() -> None:
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, KeyError) as error:
-        module.fail_json(msg=format_error(error, home.root))
+        module.fail_json(msg=format_error(error, layout.root))
     module.exit_json(**result)
 
 

@@ -143,7 +143,13 @@ import os
 import re
 import stat
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption import (
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import Record, below
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.environment import (
+    environment_text,
+    variables_of,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.places import Surroundings
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import (
     ENV,
     Plan,
     command,
@@ -152,30 +158,24 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption impo
     plan,
     tops_of,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record, below
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_environment import (
-    environment_text,
-    variables_of,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_places import Surroundings
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_sources import find_source
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_unit import read_unit
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_discovery import names_path
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts, read_facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Node, scan_tree
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_system import HostSystem, opened_files
-from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe_code
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._service import (
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import find_source
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.unit import read_unit
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import names_path
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Node, scan_tree
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import HostSystem, opened_files
+from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import describe_code
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
     HEALTH,
     add_script_name,
     read_unit_properties,
     read_unit_text,
     send_health_request,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 EXCLUDE = (
     *(".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".pytest_cache", ".mypy_cache"),
@@ -197,22 +197,22 @@ def size(source: str, tops: list[str]) -> str:
     return f"{len(files)} {'file' if len(files) == 1 else 'files'}, {number} {unit}"
 
 
-def lines(facts: Facts, found: Plan, home: Home, release: str, name: str) -> list[str]:
+def lines(facts: Facts, found: Plan, layout: Layout, release: str, name: str) -> list[str]:
     """The plan for people."""
     unit = facts.unit["Id"]
-    told = [f"{found.code} -> {home.release(release)} (the code, as the first release)"]
+    told = [f"{found.code} -> {layout.release(release)} (the code, as the first release)"]
     for move in found.moves:
         if move.kind != ENV:
-            target = os.path.join(home.shared, move.target)
+            target = os.path.join(layout.shared, move.target)
             told.append(f"{move.source} -> {target} ({size(move.source, tops_of(facts))}; {move.why})")
             if move.link:
                 told[-1] += f"; the release finds it as {move.link}"
-    files = [path for path in found.dotenv + found.environment if path != home.env_file]
+    files = [path for path in found.dotenv + found.environment if path != layout.env_file]
     if files:
-        told.append(f"{' and '.join(files)} -> {home.env_file} (root:<group> 0640; no value is shown)")
+        told.append(f"{' and '.join(files)} -> {layout.env_file} (root:<group> 0640; no value is shown)")
     if found.unit_variables:
         names = ", ".join(found.unit_variables)
-        told.append(f"Environment= of {unit} ({names}) -> {home.env_file} (no value is shown)")
+        told.append(f"Environment= of {unit} ({names}) -> {layout.env_file} (no value is shown)")
     told.append(f"{name}.socket and {name}.service replace {unit} after the health check of the release")
     told += [f"{path} is removed from Nginx, and {name}.conf replaces it" for path in found.sites]
     told += [f"setting: {key}: {value}" for key, value in sorted(found.variables.items())]
@@ -316,8 +316,8 @@ def choice_fault(facts: Facts, around: Surroundings, params: dict) -> str:
 
 def make_plan(params: dict) -> dict:
     """What the module returns."""
-    home = Home(params["root"])
-    record = Record(home).read()
+    layout = Layout(params["root"])
+    record = Record(layout).read()
     if record.get("state") == "done":
         told = [f"{params['name']} was adopted from {record['from']} on {record['time']}; nothing to do."]
         return {"state": "adopted", "plan": told, "obstacles": [], "variables": record["variables"]}
@@ -343,8 +343,8 @@ def make_plan(params: dict) -> dict:
     )
     if facts.unit:
         found.obstacles = [fault for fault in [choice_fault(facts, around, params)] if fault] or found.obstacles
-    if os.path.isdir(home.records) and not record:
-        found.obstacles.append(f"{home.root} is a deployment of this collection already: use the playbook site.")
+    if os.path.isdir(layout.records) and not record:
+        found.obstacles.append(f"{layout.root} is a deployment of this collection already: use the playbook site.")
     if not found.obstacles:
         faults = [same_name_fault(facts, params["name"]), health_fault(facts, params["health"] or HEALTHY)]
         found.obstacles += [fault for fault in faults if fault]
@@ -355,7 +355,7 @@ def make_plan(params: dict) -> dict:
     source = describe_code(found.code, sorted(set(found.exclude)), sorted(params["exclude"]))
     return {
         "state": "planned",
-        "plan": lines(facts, found, home, source["name"], params["name"]),
+        "plan": lines(facts, found, layout, source["name"], params["name"]),
         "obstacles": [],
         "variables": found.variables,
         "source": source,

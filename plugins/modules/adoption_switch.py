@@ -111,18 +111,25 @@ import signal
 import stat
 import time
 
-from ansible_collections.flaskops.production.plugins.module_utils._activation import (
-    Activation,
-    ActivationError,
-    Rejected,
-    check,
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import Data, Origin, Owner, Record
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.leftovers import Old, only_there, several_of
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.write_check import (
+    PROGRAM,
+    places,
+    unit_text,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._adoption import Move
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Data, Origin, Owner, Record
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_left import Old, only_there, several_of
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_writes import PROGRAM, places, unit_text
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import is_within
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import format_paths
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
+    Layout,
+    Lock,
+    LockedError,
+    ReleaseError,
+    link_environment,
+    now,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import format_paths
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     format_error,
     open_directory,
@@ -132,21 +139,23 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import (
+    SymlinkError,
+    swap_file_link,
+    sync_filesystem,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     open_directory_safely,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_process import NginxProcess, wait_for_exit
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
-from ansible_collections.flaskops.production.plugins.module_utils._releases import (
-    Home,
-    Lock,
-    LockedError,
-    ReleaseError,
-    link_environment,
-    now,
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import NginxProcess, wait_for_exit
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import (
+    Activation,
+    ActivationError,
+    Rejected,
+    check,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._service import (
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
     HEALTH,
     find_health_failure,
     pause_processes,
@@ -154,11 +163,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     read_unit_properties,
     run_systemctl,
     send_health_request,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
-    SymlinkError,
-    swap_file_link,
-    sync_filesystem,
 )
 
 FAULTS = (ActivationError, ReleaseError, SymlinkError, Fault, OSError)
@@ -280,15 +284,15 @@ def open_or_make(path: str) -> Directory:
 class Takeover(Activation):
     """The switch from an old deployment. Its candidate listens on a socket of its own, beside what serves."""
 
-    def __init__(self, module: AnsibleModule, home: Home, release: str | None, plan: dict) -> None:
+    def __init__(self, module: AnsibleModule, layout: Layout, release: str | None, plan: dict) -> None:
         self.name = module.params["name"]
-        super().__init__(home, self.name, release, module.params["health"])
+        super().__init__(layout, self.name, release, module.params["health"])
         self.module, self.plan = module, plan
         self.socket_unit, self.candidate_socket = f"{self.name}.socket", f"{self.name}-adoption.socket"
         self.candidate = f"{self.name}-adoption.service"
-        self.side = Home(home.root)
-        self.side.socket = os.path.join(home.root, "run", "adoption.sock")
-        self.record = Record(home)
+        self.side = Layout(layout.root)
+        self.side.socket = os.path.join(layout.root, "run", "adoption.sock")
+        self.record = Record(layout)
         self.kept = Kept(self.record)
         self.old = [unit for unit in (plan["socket_unit"], plan["unit"]) if unit]
         self.stopped = 0.0
@@ -297,15 +301,15 @@ class Takeover(Activation):
 
     def prove(self, units: dict[str, str]) -> None:
         """Start the release on a socket of its own, and see that it is healthy."""
-        self.kept.keep(self.home.gunicorn_config, "tree")
-        put(self.home.gunicorn_config, units[self.home.gunicorn_config].encode())
-        for path, text in candidate_units(self.name, units, self.home.socket, self.side.socket).items():
+        self.kept.keep(self.layout.gunicorn_config, "tree")
+        put(self.layout.gunicorn_config, units[self.layout.gunicorn_config].encode())
+        for path, text in candidate_units(self.name, units, self.layout.socket, self.side.socket).items():
             put(path, text.encode())
         reload_units()
         code, said = run_systemctl("start", self.candidate_socket)
         if code:
             raise ReleaseError(f"{self.candidate_socket} did not start: {said}")
-        link_environment(self.home, str(self.release), self.home.environment(str(self.release)) or "")
+        link_environment(self.layout, str(self.release), self.layout.environment(str(self.release)) or "")
         self.collect_static(self.directory, replace=False)
         self.start_candidate()
         self.prove_writes(units, self.directory)
@@ -316,13 +320,13 @@ class Takeover(Activation):
     def prove_writes(self, units: dict[str, str], directory: str) -> None:
         """See that the application can write wherever the old one wrote, as its user and in the sandbox of its unit."""
         moves = [Move(**move) for move in self.plan["moves"]]
-        found = places(self.home, directory, moves, self.plan["shared"], self.plan["outside"])
+        found = places(self.layout, directory, moves, self.plan["shared"], self.plan["outside"])
         if not found:
             return
         unit, since = f"{self.name}-adoption-writes.service", time.time()
         program, given, said, installed = self.writing_paths()
         service = next(text for path, text in units.items() if path.endswith(f"/{self.name}-next.service"))
-        python = os.path.join(self.home.next, ".venv", "bin", "python")
+        python = os.path.join(self.layout.next, ".venv", "bin", "python")
         try:
             put(program, PROGRAM.encode())
             put(given, json.dumps(found).encode())
@@ -353,7 +357,7 @@ class Takeover(Activation):
 
     def run_takeover(self, site: dict, units: dict[str, str], data: Data, record) -> float:  # type: ignore[no-untyped-def]
         """Take over; for how many seconds visitors waited."""
-        sync_filesystem(self.home.root)
+        sync_filesystem(self.layout.root)
         self.prove(units)
         for path in units:
             self.kept.keep(path, "unit")
@@ -372,12 +376,12 @@ class Takeover(Activation):
         self.collect_static(self.directory, replace=True)
         self.switch(self.after)
         self.restart(self.directory)
-        self.prove_writes(units, self.home.app)
+        self.prove_writes(units, self.layout.app)
         record()
         self.enable()
         # From here on, visitors write to the new data, and there is no way back.
         self.record.write(state="switched")
-        replaced = self.lead_visitors(site, self.home.socket)
+        replaced = self.lead_visitors(site, self.layout.socket)
         self.serve_waiting()
         waited = round(time.monotonic() - since, 1)
         self.finish(replaced)
@@ -396,14 +400,14 @@ class Takeover(Activation):
             if os.path.isfile(path) and not os.path.islink(path) and path != site["path"]:
                 with open_directory_safely(os.path.dirname(path)) as directory:
                     directory.replace_link(os.path.basename(path), self.kept.place(path), PREFIX)
-        content = site["content"].replace(f"unix:{self.home.socket};", f"unix:{socket};")
-        if socket != self.home.socket:
+        content = site["content"].replace(f"unix:{self.layout.socket};", f"unix:{socket};")
+        if socket != self.layout.socket:
             # The candidate is reached by another name, so that visitors wait for it where nothing is live yet.
-            content = content.replace(f"(!-e {self.home.app})", f"(!-e {self.home.next})")
+            content = content.replace(f"(!-e {self.layout.app})", f"(!-e {self.layout.next})")
             # Until the last of them are copied, uploads are served from where they are.
             for move in self.plan["moves"]:
                 if move["kind"] == "uploads":
-                    new, old = os.path.join(self.home.shared, move["target"]), move["source"]
+                    new, old = os.path.join(self.layout.shared, move["target"]), move["source"]
                     content = re.sub(rf"{re.escape(new)}(?=[/;])", lambda _match, old=old: old, content)
         removed = [path for path in gone if path not in (site["path"], site["link"])]
         nginx = self.nginx(path=site["path"], link=site["link"], content=content, remove_links=removed)
@@ -431,9 +435,9 @@ class Takeover(Activation):
 
     def install(self, units: dict[str, str]) -> None:
         """Put the units in place, and move out of the way what has the names of the layout."""
-        home = self.home
+        layout = self.layout
         self.record.write(installed=True)
-        for link in (home.app, home.venv):
+        for link in (layout.app, layout.venv):
             if os.path.lexists(link) and not os.path.islink(link):
                 self.kept.move(link)
             else:
@@ -452,7 +456,7 @@ class Takeover(Activation):
 
     def displaced(self) -> list[str]:
         """What of an old deployment in the same directory could still be written to, or read by others."""
-        root, listen = self.home.root, self.old_address()
+        root, listen = self.layout.root, self.old_address()
         own = [path for path in self.plan["environment"] if os.path.dirname(path) == root]
         place = os.path.dirname(listen) if listen.startswith(root + "/") else root
         if place not in (root, os.path.join(root, "run")) and self.plan["code"] not in (place, os.path.dirname(place)):
@@ -490,7 +494,7 @@ class Takeover(Activation):
         self.enable()
         wait_for_exit(replaced, SENDING_BESIDE)
         self.end_candidate()
-        sync_filesystem(self.home.shared)
+        sync_filesystem(self.layout.shared)
         self.record.write(state="done", time=now(), variables=self.plan["variables"])
 
     def enable(self) -> None:
@@ -511,7 +515,7 @@ class Takeover(Activation):
         run_systemctl("stop", self.candidate_socket)
         self.end_writing()
         paths = [f"{RUNTIME_UNITS}/{unit}" for unit in (self.candidate, self.candidate_socket)]
-        for path in [*paths, self.side.socket, self.candidate_env, self.home.next]:
+        for path in [*paths, self.side.socket, self.candidate_env, self.layout.next]:
             if os.path.lexists(path):
                 os.unlink(path)
         reload_units()
@@ -580,22 +584,22 @@ def reload_units() -> None:
         raise ReleaseError("systemctl daemon-reload failed: is systemd running on this host?")
 
 
-def leftover(plan: dict, home: Home, name: str, release: str, stopped: float) -> tuple[list[str], list[str]]:
+def leftover(plan: dict, layout: Layout, name: str, release: str, stopped: float) -> tuple[list[str], list[str]]:
     """What is copied to the last file, so that it may be removed, and what exists nowhere else."""
     old = Old(
         code=plan["code"],
-        release=home.release(release),
+        release=layout.release(release),
         exclude=plan["exclude"],
         moves=[Move(**move) for move in plan["moves"]],
-        shared=home.shared,
+        shared=layout.shared,
         environment=[*plan["dotenv"], *plan["environment"]],
-        root=home.root,
+        root=layout.root,
         stopped=stopped,
     )
     removable, kept = [], []
-    tops = [plan["code"]] if plan["from"] == home.root else list(dict.fromkeys([plan["from"], plan["code"]]))
+    tops = [plan["code"]] if plan["from"] == layout.root else list(dict.fromkeys([plan["from"], plan["code"]]))
     for top in tops:
-        if top == home.app or top != tops[0] and is_within(top, tops[0]):
+        if top == layout.app or top != tops[0] and is_within(top, tops[0]):
             continue
         left = only_there(top, old)
         if left:
@@ -604,62 +608,62 @@ def leftover(plan: dict, home: Home, name: str, release: str, stopped: float) ->
             removable.append(
                 f"{top}: the old code and data, of which each file was copied, and its virtual environment"
             )
-    kept.append(f"{Record(home).kept}: files that blocked the layout, below their old paths")
+    kept.append(f"{Record(layout).kept}: files that blocked the layout, below their old paths")
     if plan["unit"] != f"{name}.service":
         unit = read_unit_properties(plan["unit"], "FragmentPath")["FragmentPath"]
         kept.append(f"{unit}: the old unit, which is disabled")
     return removable, kept
 
 
-def take_over(module: AnsibleModule, home: Home, lock: Lock) -> dict:
+def take_over(module: AnsibleModule, layout: Layout, lock: Lock) -> dict:
     params = module.params
-    check(home, params["release"])
+    check(layout, params["release"])
     plan = params["adoption"]
-    record = Record(home)
+    record = Record(layout)
     known = record.write(plan=plan)
     moves, origin = [Move(**move) for move in plan["moves"]], Origin(plan["tops"], plan["user"])
-    data = Data(home, moves, Owner(*known["owner"]), origin, known.get("known", {}))
+    data = Data(layout, moves, Owner(*known["owner"]), origin, known.get("known", {}))
     site = params["site"]
     units = {item["path"]: item["content"] for item in params["units"] if item.get("content") is not None}
-    takeover = Takeover(module, home, params["release"], plan)
+    takeover = Takeover(module, layout, params["release"], plan)
     try:
         waited = takeover.run_takeover(
-            site, units, data, lambda: home.record_activation(params["release"], "deploy", params["run"])
+            site, units, data, lambda: layout.record_activation(params["release"], "deploy", params["run"])
         )
     except BaseException as error:
         if record.read().get("state") != "switched":
-            logs = read_journal(home, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
+            logs = read_journal(layout, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
             takeover.put_back()
             if isinstance(error, Rejected):
-                home.set_state(params["release"], "bad", reason=f"{error.phase}: {error.seen}")
+                layout.set_state(params["release"], "bad", reason=f"{error.phase}: {error.seen}")
             if isinstance(error, FAULTS):
-                raise ReleaseError(told(error, plan, logs, home)) from error
+                raise ReleaseError(told(error, plan, logs, layout)) from error
         raise
-    removable, kept = leftover(plan, home, params["name"], params["release"], takeover.stopped)
+    removable, kept = leftover(plan, layout, params["name"], params["release"], takeover.stopped)
     return {"release": params["release"], "waited": waited, "leftover": removable, "kept": kept}
 
 
-def told(error: Exception, plan: dict, logs: str, home: Home) -> str:
+def told(error: Exception, plan: dict, logs: str, layout: Layout) -> str:
     failed = isinstance(error, ActivationError)
     logged = f" {error.unit} logged last:\n{logs}\n" if failed and logs else ""
     phase = f" ({error.phase})" if failed else ""
     return (
-        f"The adoption failed{phase}: {format_error(error, home.root).rstrip('.')}. {plan['unit']} serves as before, "
+        f"The adoption failed{phase}: {format_error(error, layout.root).rstrip('.')}. {plan['unit']} serves as before, "
         f"and its code and data are as they were.{logged}"
     )
 
 
-def recover(module: AnsibleModule, home: Home) -> str:
+def recover(module: AnsibleModule, layout: Layout) -> str:
     """Clear up after a run that was cut off while it switched; what was done."""
-    record = Record(home)
+    record = Record(layout)
     known = record.read()
     if known.get("state") not in ("switching", "switched"):
         return ""
-    takeover = Takeover(module, home, None, known["plan"])
+    takeover = Takeover(module, layout, None, known["plan"])
     if known["state"] == "switching":
         takeover.put_back()
         return f"{known['plan']['unit']} serves again"
-    replaced = takeover.lead_visitors(known["site"], home.socket)
+    replaced = takeover.lead_visitors(known["site"], layout.socket)
     takeover.serve_waiting()
     takeover.finish(replaced)
     return f"{takeover.unit} serves"
@@ -683,28 +687,28 @@ def main() -> None:
     missing = [name for name in ("release", "adoption", "site") if not params[name]]
     if missing and not params["only"]:
         module.fail_json(msg=f"{', '.join(missing)} must be given, unless only is 'recover'.")
-    home = Home(params["root"])
-    lock = Lock(home, params["run"])
+    layout = Layout(params["root"])
+    lock = Lock(layout, params["run"])
     # A connection that is cut must not stop a switch half way.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o022)
     try:
-        if params["only"] == "recover" and not os.path.exists(Record(home).path):
+        if params["only"] == "recover" and not os.path.exists(Record(layout).path):
             module.exit_json(changed=False, recovered="")
-        home.prepare()
+        layout.prepare()
         lock.acquire()
         try:
             if params["only"] == "recover":
-                done = recover(module, home)
+                done = recover(module, layout)
                 result = {"changed": bool(done), "recovered": done}
             else:
-                result = {"changed": True, **take_over(module, home, lock)}
+                result = {"changed": True, **take_over(module, layout, lock)}
         finally:
             lock.release()
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except FAULTS as error:
-        module.fail_json(msg=format_error(error, home.root))
+        module.fail_json(msg=format_error(error, layout.root))
     module.exit_json(**result)
 
 

@@ -148,28 +148,28 @@ from typing import Iterator
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
-    VENV_OPTIONS,
-    VenvError,
-    is_in_place,
-    parse_settings,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._entries import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import check_platform
+from ansible_collections.flaskops.production.plugins.module_utils._files.entries import (
     ENTRY_OPTIONS,
     ForeignError,
     TreeError,
     parse_entries,
     plan_changes,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Refused, Site
-from ansible_collections.flaskops.production.plugins.module_utils._ownership import find_account_conflict
-from ansible_collections.flaskops.production.plugins.module_utils._platform import check_platform
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._service import read_unit_properties
-from ansible_collections.flaskops.production.plugins.module_utils._settings import is_unfinished
-from ansible_collections.flaskops.production.plugins.module_utils._staged import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import find_account_conflict
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Refused, Site
+from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
+    VENV_OPTIONS,
+    VenvError,
+    is_in_place,
+    parse_settings,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import is_unfinished
+from ansible_collections.flaskops.production.plugins.module_utils._releases.staging import (
     STAGE,
     check_links,
     check_tree,
@@ -178,7 +178,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     kept_name,
     look,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import read_unit_properties
 
 
 class Unlike(Exception):
@@ -236,41 +236,41 @@ def differing_site(module: AnsibleModule, refused: list[str]) -> Iterator[str]:
         yield "nginx.service is not running and enabled"
 
 
-def live_release(home: Home, name: str, release: dict, venv: dict) -> dict:
+def live_release(layout: Layout, name: str, release: dict, venv: dict) -> dict:
     """The live release, where there is nothing to activate; raises Unlike with the reason where there is."""
-    options = validated("release", STAGE, {**release, "root": home.root, "app": name})
-    check_tree(home, options)
-    if is_real(home.app) or is_real(home.venv):
-        raise Unlike(f"{home.root} is to be adopted")
-    if Lock(home, {}).holder():
-        raise Unlike(f"{home.lock} is held")
-    if read_drain(home):
+    options = validated("release", STAGE, {**release, "root": layout.root, "app": name})
+    check_tree(layout, options)
+    if is_real(layout.app) or is_real(layout.venv):
+        raise Unlike(f"{layout.root} is to be adopted")
+    if Lock(layout, {}).holder():
+        raise Unlike(f"{layout.lock} is held")
+    if read_drain(layout):
         raise Unlike("the hooks after an activation have not been completed")
-    leftovers = home.leftovers()
+    leftovers = layout.leftovers()
     if leftovers:
         raise Unlike(f"{leftovers[0]} was left by a run that was interrupted")
-    found = look(home, options)
+    found = look(layout, options)
     live = found["live"]
-    decision = decide(found, home.record(live) or {}, options)
+    decision = decide(found, layout.record(live) or {}, options)
     left = decision.activate or decision.stage or found["bad"]
     if left:
         raise Unlike(left)
-    link = os.path.join(home.environments, live)
+    link = os.path.join(layout.environments, live)
     if not is_in_place(
-        parse_settings(validated("venv", VENV_OPTIONS, {**venv, "source": home.release(live), "link": link}))
+        parse_settings(validated("venv", VENV_OPTIONS, {**venv, "source": layout.release(live), "link": link}))
     ):
         raise Unlike(f"the dependencies of {live} are not in place")
-    return {"live": live, "migrated": found["migrated"], "rollout": read_rollout(home)}
+    return {"live": live, "migrated": found["migrated"], "rollout": read_rollout(layout)}
 
 
-def refusals(home: Home, params: dict) -> list[str]:
+def refusals(layout: Layout, params: dict) -> list[str]:
     """Why the application can't be on this host, apart from its files."""
     found = [
         check_platform(),
-        params["account"] and find_account_conflict(params["account"], params["group"], home.root),
+        params["account"] and find_account_conflict(params["account"], params["group"], layout.root),
     ]
     try:
-        check_links(home, {"source": params["release"].get("source"), "adopt": params["adopt"]})
+        check_links(layout, {"source": params["release"].get("source"), "adopt": params["adopt"]})
     except ReleaseError as error:
         found.append(str(error))
     return [reason for reason in found if reason]
@@ -278,19 +278,19 @@ def refusals(home: Home, params: dict) -> list[str]:
 
 def state(module: AnsibleModule) -> dict:
     params = module.params
-    name, home = params["name"], Home(params["root"])
-    refused = refusals(home, params)
+    name, layout = params["name"], Layout(params["root"])
+    refused = refusals(layout, params)
     try:
         differs = differing_paths(params, refused)
         differs += [*differing_units(name), *differing_site(module, refused)]
     except (Unlike, ReleaseError, OSError) as error:
         differs = [str(error)]
-    if is_unfinished(home):
-        differs.append(f"{home.former_settings} was left by a run that was interrupted")
+    if is_unfinished(layout):
+        differs.append(f"{layout.former_settings} was left by a run that was interrupted")
     provisioned = not differs
     found = {"live": "", "migrated": False, "rollout": {}}
     try:
-        found = live_release(home, name, params["release"], params["venv"])
+        found = live_release(layout, name, params["release"], params["venv"])
         note = kept_name(found["live"], params["release"]["source"])
         if note:
             module.warn(note)

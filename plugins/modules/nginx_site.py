@@ -205,11 +205,11 @@ nginx_output:
 
 from typing import NoReturn
 
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import SITE, Fault, Site
-from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, LockedError, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._settings import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
     STAGED,
     is_live,
     is_unfinished,
@@ -226,13 +226,13 @@ def stage(site: Site, options: dict | None, run: dict) -> bool:
     """Put a site beside that waits for an activation; whether it does."""
     if options is None:
         return False
-    home, name = Home(options["root"], run), options["name"]
+    layout, name = Layout(options["root"], run), options["name"]
     # Owner and mode are nothing that an activation could prove.
     differs = (site.before.content, site.before.links) != (site.after.content, site.after.links)
-    if not is_live(home, name) or not (differs or is_unfinished(home)):
+    if not is_live(layout, name) or not (differs or is_unfinished(layout)):
         return False
     site.prepare()
-    with staging(home, name, run, options["unlock"]) as staged:
+    with staging(layout, name, run, options["unlock"]) as staged:
         staged.add_site(site.after, path=site.path, pid_file=site.pid_file, error_log=site.error_log)
     return True
 

@@ -164,32 +164,28 @@ cause:
 import os
 import signal
 
-from ansible_collections.flaskops.production.plugins.module_utils._activation import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
+    Layout,
+    Lock,
+    LockedError,
+    ReleaseError,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import enter_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import (
     SITE,
     Activation,
     ActivationError,
     Rejected,
     check,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._former_user import finish_transfer, read_transfer
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._releases import (
-    Home,
-    Lock,
-    LockedError,
-    ReleaseError,
+from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
+    finish_transfer,
+    read_transfer,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._rollout import enter_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._service import (
-    HEALTH,
-    add_script_name,
-    check_health,
-    find_health_failure,
-    find_restart_reason,
-    read_unit_properties,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._settings import (
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
     differing_settings,
     discard_staged,
     is_site_alone,
@@ -198,88 +194,95 @@ from ansible_collections.flaskops.production.plugins.module_utils._settings impo
     recover,
     staged_settings,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
-from ansible_collections.flaskops.production.plugins.module_utils._visit import check_site
+from ansible_collections.flaskops.production.plugins.module_utils._releases.site_check import check_site
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
+    HEALTH,
+    add_script_name,
+    check_health,
+    find_health_failure,
+    find_restart_reason,
+    read_unit_properties,
+)
 
 
-def needed(home: Home, params: dict) -> str:
+def needed(layout: Layout, params: dict) -> str:
     """Why something has to be done; empty when the release is live and its process is right."""
     release = params["release"]
-    if release and home.live() != release:
-        return f"{home.live() or 'nothing'} is live"
-    staged = staged_settings(home, params["name"]) if release else []
+    if release and layout.live() != release:
+        return f"{layout.live() or 'nothing'} is live"
+    staged = staged_settings(layout, params["name"]) if release else []
     if staged:
         return f"new settings are staged: {', '.join(staged)}"
-    if not os.path.lexists(home.app):
+    if not os.path.lexists(layout.app):
         return ""
     return (
-        find_restart_reason(home, params["name"])
-        or find_health_failure(home, params["health"], attempts=1, name=params["name"])
+        find_restart_reason(layout, params["name"])
+        or find_health_failure(layout, params["health"], attempts=1, name=params["name"])
         or ""
     )
 
 
-def only_site(home: Home, params: dict) -> bool:
+def only_site(layout: Layout, params: dict) -> bool:
     """Whether the live release and its process are right, and only the site of Nginx is to change."""
-    if params["release"] != home.live() or not is_site_alone(home, params["name"]):
+    if params["release"] != layout.live() or not is_site_alone(layout, params["name"]):
         return False
-    return not find_restart_reason(home, params["name"]) and not find_health_failure(
-        home, params["health"], attempts=1, name=params["name"]
+    return not find_restart_reason(layout, params["name"]) and not find_health_failure(
+        layout, params["health"], attempts=1, name=params["name"]
     )
 
 
-def activate(home: Home, params: dict, reason: str) -> dict:
+def activate(layout: Layout, params: dict, reason: str) -> dict:
     """Do it and record it. Only a release that is at fault itself is marked."""
-    recover(home, params["name"])
-    release, live, recorded = params["release"], home.live(), home.recorded()
-    others = differing_settings(home, params["name"], release) if release and release != live else []
-    activation = Activation(home, params["name"], release, params["health"], params["timeout"], params["site"] or "")
+    recover(layout, params["name"])
+    release, live, recorded = params["release"], layout.live(), layout.recorded()
+    others = differing_settings(layout, params["name"], release) if release and release != live else []
+    activation = Activation(layout, params["name"], release, params["health"], params["timeout"], params["site"] or "")
     try:
-        if only_site(home, params):
+        if only_site(layout, params):
             activation.run_site()
         else:
-            activation.run(lambda: home.record_activation(release, params["action"], params["run"]))
+            activation.run(lambda: layout.record_activation(release, params["action"], params["run"]))
     except Rejected as error:
-        if fails_too(home, params, error.phase):
+        if fails_too(layout, params, error.phase):
             # What serves fails as well, such as without their database: that tells nothing about the release.
             raise ActivationError(error.phase, error.seen, error.unit, error.since, error.cause) from error
         if release and release != recorded:
-            home.set_state(release, "bad", reason=f"{error.phase}: {error.seen}")
+            layout.set_state(release, "bad", reason=f"{error.phase}: {error.seen}")
         raise
-    if home.live():
-        note_settings(home, params["name"], home.live())
-    return {"release": home.live() or "", "previous": live or "", "reason": reason, "settings_before": others}
+    if layout.live():
+        note_settings(layout, params["name"], layout.live())
+    return {"release": layout.live() or "", "previous": live or "", "reason": reason, "settings_before": others}
 
 
-def fails_too(home: Home, params: dict, phase: str) -> bool:
+def fails_too(layout: Layout, params: dict, phase: str) -> bool:
     """Whether the live release fails the same check as a rejected one."""
-    if not home.live():
+    if not layout.live():
         return False
-    if check_health(home, params["health"], params["name"], attempts=1).failure:
+    if check_health(layout, params["health"], params["name"], attempts=1).failure:
         return True
     return (
         phase == SITE
-        and check_site(home, params["name"], {**params["health"], "attempts": 1}, params["site"]).by_release
+        and check_site(layout, params["name"], {**params["health"], "attempts": 1}, params["site"]).by_release
     )
 
 
-def served(home: Home, name: str, health: dict | None) -> str:
+def served(layout: Layout, name: str, health: dict | None) -> str:
     """What serves now, as a request has shown, in a sentence."""
-    live = home.live()
+    live = layout.live()
     if not live:
         return "Nothing is live on this host."
     if health is None:
         return f"{live} is live."
     try:
-        seen = check_health(home, health, name, attempts=1).failure
+        seen = check_health(layout, health, name, attempts=1).failure
     except (ReleaseError, OSError) as error:
         seen = str(error)
     if seen:
         return f"{live} is live, but does not serve: {seen}."
-    return f"{live} is live and answers GET {add_script_name(health['path'], home.env_file)}."
+    return f"{live} is live and answers GET {add_script_name(health['path'], layout.env_file)}."
 
 
-def message(error: ActivationError, home: Home, params: dict, settings: list[str]) -> str:
+def message(error: ActivationError, layout: Layout, params: dict, settings: list[str]) -> str:
     """What failed and why, what serves now, and the next command. The cause comes first."""
     what, fix = params["release"] or "The new process", "Fix the release and deploy again"
     rejected = isinstance(error, Rejected)
@@ -288,22 +291,22 @@ def message(error: ActivationError, home: Home, params: dict, settings: list[str
     blamed = rejected or (error.phase == SITE and site in map(os.path.basename, settings))
     verdict = "was rejected" if blamed else "was not activated"
     if settings:
-        same = params["release"] == home.live()
+        same = params["release"] == layout.live()
         what = f"The change of {', '.join(settings)}" if same else f"{what} with new settings ({', '.join(settings)})"
         fix = "Fix the settings and run again" if same else "Fix the release or the settings, and run again"
     first, *rest = f"{what} {verdict} ({error.phase}): {error.seen}".rstrip(".").split("\n")
     lines = [f"{first}.", *rest]
     if error.cause.text():
         lines.append(error.cause.text())
-    if settings and is_unfinished(home):
+    if settings and is_unfinished(layout):
         lines.append("The settings of before could not all be put back: the next run does the rest.")
     elif settings:
         lines.append("The settings are as they were before.")
     if not blamed:
         lines.append("The release is not marked as rejected: the host is at fault, or the live release fails as well.")
-    elif not rejected and params["release"] != home.live():
+    elif not rejected and params["release"] != layout.live():
         lines.append("The release is not marked as rejected: Gunicorn answered as it should.")
-    lines.append(served(home, params["name"], params["health"]))
+    lines.append(served(layout, params["name"], params["health"]))
     log = f"journalctl --unit={error.unit} --since=@{error.since:.0f}"
     last = fix if blamed else "Fix the host (playbook doctor) and run again"
     lines.append(f"{last}. The whole log: {log}")
@@ -329,9 +332,9 @@ def argument_spec() -> dict:
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
-    home = Home(params["root"], params["run"])
+    layout = Layout(params["root"], params["run"])
     settings: list[str] = []
-    lock = Lock(home, params["run"])
+    lock = Lock(layout, params["run"])
     rollout = {**params["rollout"], "release": params["release"]} if params["rollout"] else {}
     begun = False
     if params["timeout"] < 0:
@@ -342,51 +345,51 @@ def main() -> None:
     if params["keep"] < 1:
         module.fail_json(msg=f"keep is {params['keep']}, but must be a whole number of at least 1 (release_keep).")
     try:
-        reason = needed(home, params)
-        settings = staged_settings(home, params["name"])
+        reason = needed(layout, params)
+        settings = staged_settings(layout, params["name"])
         result = {
             "changed": bool(reason),
-            "release": home.live() or "",
-            "previous": home.live() or "",
+            "release": layout.live() or "",
+            "previous": layout.live() or "",
             "reason": reason,
         }
-        if module._diff and params["release"] and params["release"] != home.live():
-            before, after = (f"releases/{name}\n" if name else "" for name in (home.live(), params["release"]))
+        if module._diff and params["release"] and params["release"] != layout.live():
+            before, after = (f"releases/{name}\n" if name else "" for name in (layout.live(), params["release"]))
             result["diff"] = {
-                "before_header": home.app,
-                "after_header": home.app,
+                "before_header": layout.app,
+                "after_header": layout.app,
                 "before": before,
                 "after": after,
             }
         if not reason or module.check_mode:
             if not module.check_mode:
                 if params["release"]:
-                    discard_staged(home)
+                    discard_staged(layout)
                 if not rollout:
                     lock.release()
             module.exit_json(**result)
-        check(home, params["release"])
+        check(layout, params["release"])
         # A connection that is cut must not stop a switch half way.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.umask(0o022)
-        home.prepare()
+        layout.prepare()
         lock.acquire(force=params["unlock"])
         begun = True
         try:
             if rollout:
-                enter_rollout(home, rollout, params["run"], "activating")
-            result.update(activate(home, params, reason), settings=settings)
+                enter_rollout(layout, rollout, params["run"], "activating")
+            result.update(activate(layout, params, reason), settings=settings)
             if rollout.get("undo"):
-                enter_rollout(home, rollout, params["run"], "undone")
+                enter_rollout(layout, rollout, params["run"], "undone")
             if params["action"] == "rollback" and result["settings_before"]:
                 module.warn(
                     f"{params['release']} was live with other settings before: "
                     f"{', '.join(result['settings_before'])}. A rollback keeps the settings of today; to return them, "
                     "set them as they were and run the playbook site. The files before the last change are in "
-                    f"{os.path.join(home.settings, 'previous')}, for root only."
+                    f"{os.path.join(layout.settings, 'previous')}, for root only."
                 )
-            settle(module, home)
-            result["removed"] = prune(module, home, params["keep"]) if params["release"] else []
+            settle(module, layout)
+            result["removed"] = prune(module, layout, params["keep"]) if params["release"] else []
         finally:
             if rollout:
                 lock.leave()
@@ -394,9 +397,9 @@ def main() -> None:
                 lock.release()
     except ActivationError as error:
         module.fail_json(
-            msg=message(error, home, params, settings),
+            msg=message(error, layout, params, settings),
             phase=error.phase,
-            release=home.live() or "",
+            release=layout.live() or "",
             rejected=isinstance(error, Rejected),
             cause=f"{error.phase}: {error.seen}".splitlines()[0],
         )
@@ -404,36 +407,36 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError) as error:
         # What keeps an activation from its end says nothing about what visitors get meanwhile.
-        said = format_error(error, home.root)
-        module.fail_json(msg=f"{said} {served(home, params['name'], params['health'])}" if begun else said)
-    for warning in home.warnings():
+        said = format_error(error, layout.root)
+        module.fail_json(msg=f"{said} {served(layout, params['name'], params['health'])}" if begun else said)
+    for warning in layout.warnings():
         module.warn(warning)
     module.exit_json(**result)
 
 
-def settle(module: AnsibleModule, home: Home) -> None:
+def settle(module: AnsibleModule, layout: Layout) -> None:
     """Take a former user's access to the data away, once no process of his is left. The release is live by now."""
-    handover = read_transfer(home)
+    handover = read_transfer(layout)
     if handover is None:
         return
     try:
         pid = read_unit_properties(f"{module.params['name']}.service")["MainPID"]
         if os.path.exists(f"/proc/{pid}") and os.stat(f"/proc/{pid}").st_uid in handover.former_uids:
             return
-        finish_transfer(home)
+        finish_transfer(layout)
     except (ReleaseError, OSError) as error:
         module.warn(
-            f"A former user of the application still has access to its data: {format_error(error, home.root)} The next "
-            "run of the playbook site tries again."
+            f"A former user of the application still has access to its data: {format_error(error, layout.root)} The "
+            "next run of the playbook site tries again."
         )
 
 
-def prune(module: AnsibleModule, home: Home, keep: int) -> list[str]:
+def prune(module: AnsibleModule, layout: Layout, keep: int) -> list[str]:
     """Remove what is no longer kept. The release is live by now, so that a failure is only a warning."""
     try:
-        return home.prune(keep)
+        return layout.prune(keep)
     except (ReleaseError, OSError) as error:
-        module.warn(f"Old releases could not be removed: {format_error(error, home.root)}")
+        module.warn(f"Old releases could not be removed: {format_error(error, layout.root)}")
         return []
 
 

@@ -116,37 +116,37 @@ import time
 from types import MappingProxyType
 from typing import Iterator, Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._build_output import (
-    find_error_line,
-    get_last_lines,
-    strip_escapes,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._build_space import Workspace
-from ansible_collections.flaskops.production.plugins.module_utils._build_unit import (
-    BuildError,
-    BuildTimeoutError,
-    Mounts,
-    follow_unit,
-    format_properties,
-    format_unit_name,
-    open_named_pipe,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._cause import find_cause
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, replace_file
-from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration, is_migrated
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._process_environment import complete_environment
-from ansible_collections.flaskops.production.plugins.module_utils._release_build import build_in_copy
-from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
     PATIENCE,
-    Home,
+    Layout,
     Lock,
     LockedError,
     ReleaseError,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._script import SHELL, ScriptError, build_strict_script
-from ansible_collections.flaskops.production.plugins.module_utils._secrets import hide_secrets
-from ansible_collections.flaskops.production.plugins.module_utils._service import (
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import hide_secrets
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, replace_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._python.output import (
+    find_error_line,
+    get_last_lines,
+    strip_escapes,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._python.workspace import Workspace
+from ansible_collections.flaskops.production.plugins.module_utils._releases.build import build_in_copy
+from ansible_collections.flaskops.production.plugins.module_utils._releases.cause import find_cause
+from ansible_collections.flaskops.production.plugins.module_utils._releases.migrations import (
+    describe_migration,
+    is_migrated,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.script import (
+    SHELL,
+    ScriptError,
+    build_strict_script,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import next_unit
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.environment import complete_environment
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
     LOG_BYTES,
     parse_service_settings,
     read_unit_credentials,
@@ -155,8 +155,15 @@ from ansible_collections.flaskops.production.plugins.module_utils._service impor
     run_systemctl,
     whole_lines,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._settings import next_unit
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.transient_unit import (
+    BuildError,
+    BuildTimeoutError,
+    Mounts,
+    follow_unit,
+    format_properties,
+    format_unit_name,
+    open_named_pipe,
+)
 
 # The directives of a service that set environment variables and credentials.
 ENVIRONMENT_DIRECTIVES = (
@@ -197,20 +204,20 @@ MESSAGE_LINES = 30
 RECORD_KEYS = {"build": "built", "migrate": "migrated"}
 
 
-def get_venv(home: Home, release: str) -> str:
+def get_venv(layout: Layout, release: str) -> str:
     """Return the path of the virtual environment of a release. Raises ReleaseError if it has none."""
-    venv = home.environment(release)
+    venv = layout.environment(release)
     if venv is None:
         raise ReleaseError(f"The release {release} has no virtual environment yet: build it first.")
-    return os.path.join(home.venvs, venv)
+    return os.path.join(layout.venvs, venv)
 
 
-def build_launcher(home: Home, release: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+def build_launcher(layout: Layout, release: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return a program that sets environment variables as Gunicorn's configuration does, and executes its arguments.
 
     variables override those of the service and of `shared/.env`.
     """
-    paths = (home.root, home.release(release), get_venv(home, release))
+    paths = (layout.root, layout.release(release), get_venv(layout, release))
     return (
         f"from __future__ import annotations\n\nimport os\nimport re\nimport sys\n\n\n"
         f"{inspect.getsource(complete_environment)}\n\n"
@@ -235,45 +242,47 @@ def _parse_name(line: str) -> str:
     return line.split("=", 1)[0].strip()
 
 
-def format_unit(home: Home, params: dict, start: str, script: str, output: str, mounts: Mounts | None = None) -> str:
+def format_unit(
+    layout: Layout, params: dict, start: str, script: str, output: str, mounts: Mounts | None = None
+) -> str:
     """Return a unit that runs the command: a migration like the service, a build as an unprivileged user."""
     code, text = read_unit_text(f"{params['name']}.service")
-    text = next_unit(home, params["name"], text)
+    text = next_unit(layout, params["name"], text)
     # The environment file is used even if the service does not exist yet.
     common = [
-        f"EnvironmentFile={home.next_settings_file(home.env_file)}",
+        f"EnvironmentFile={layout.next_settings_file(layout.env_file)}",
         *(select_directives(text, params["purpose"]) if code == 0 else []),
     ]
     own = ["Type=oneshot", f"User={params['user']}", f"Group={params['group']}", "TimeoutStartSec=infinity"]
     if mounts:
         own = [line.replace("%", "%%") for line in format_properties(mounts, params["timeout"])]
     lines = "\n".join(["UMask=0022", *common, *own])
-    program = f"{get_venv(home, params['release'])}/bin/python -I {start} {SHELL} {script}"
+    program = f"{get_venv(layout, params['release'])}/bin/python -I {start} {SHELL} {script}"
     return f"""[Unit]
 Description={params["name"]}: {params["purpose"]} {params["release"]}
 
 [Service]
 {lines}
-WorkingDirectory={home.release(params["release"])}
+WorkingDirectory={layout.release(params["release"])}
 ExecStart={program}
 StandardOutput={output}
 StandardError=inherit
 """
 
 
-def run_command(home: Home, params: dict) -> tuple[bool, list[str]]:
+def run_command(layout: Layout, params: dict) -> tuple[bool, list[str]]:
     """Run the command. Returns whether it succeeded, and its last lines of output without secrets."""
     script = build_strict_script(params["command"])
     if params["purpose"] == "migrate":
-        return run_migration(home, params, f"{params['name']}-migrate.service", script)
-    name = format_unit_name(home.releases)
+        return run_migration(layout, params, f"{params['name']}-migrate.service", script)
+    name = format_unit_name(layout.releases)
     result: tuple[bool, list[str]] = (False, [])
 
     def command(work: Workspace, mounts: Mounts) -> bool:
         nonlocal result
-        start = work.write_input("start", build_launcher(home, params["release"], work.get_variables()).encode())
+        start = work.write_input("start", build_launcher(layout, params["release"], work.get_variables()).encode())
         path = work.write_input("command", script.encode("utf-8", "surrogateescape"))
-        text = format_unit(home, params, start, path, f"file:{path}.out", mounts)
+        text = format_unit(layout, params, start, path, f"file:{path}.out", mounts)
         with open_named_pipe(path + ".out") as pipe, install_unit(name, text):
             code, output = follow_unit(["systemctl", "start", name], pipe, name, params["timeout"])
             if code and read_unit_properties(name, "Result").get("Result") == "timeout":
@@ -281,10 +290,10 @@ def run_command(home: Home, params: dict) -> tuple[bool, list[str]]:
                     f"release_build_command took longer than {params['timeout']} s (release_build_timeout) and was "
                     f"stopped. The release {params['release']} was not changed."
                 )
-            result = (code == 0, format_output(home, params, output))
+            result = (code == 0, format_output(layout, params, output))
         return result[0]
 
-    build_in_copy(home, params["release"], params["user"], params["timeout"], command)
+    build_in_copy(layout, params["release"], params["user"], params["timeout"], command)
     return result
 
 
@@ -305,20 +314,20 @@ def install_unit(name: str, text: str) -> Iterator[None]:
         run_systemctl("daemon-reload")
 
 
-def run_migration(home: Home, params: dict, name: str, text: str) -> tuple[bool, list[str]]:
+def run_migration(layout: Layout, params: dict, name: str, text: str) -> tuple[bool, list[str]]:
     """Run the command as the application. It continues if this process is killed, so its output goes to a file."""
     plain_name = name.rpartition(".")[0]
     start, script, output = (os.path.join(RUNTIME, f"{plain_name}.{end}") for end in ("py", "sh", "log"))
     wait_for_unit(name)
     try:
-        write_file(start, build_launcher(home, params["release"]), 0o644)
+        write_file(start, build_launcher(layout, params["release"]), 0o644)
         write_file(script, text, 0o640, _find_group_id(params["group"]))
         # The output may contain secrets. systemd keeps the mode of an existing file.
         write_file(output, "", 0o600)
-        with install_unit(name, format_unit(home, params, start, script, f"truncate:{output}")):
+        with install_unit(name, format_unit(layout, params, start, script, f"truncate:{output}")):
             # A migration has no time limit. It can be stopped with its unit.
             code, output_text = run_systemctl("start", name, timeout=float("inf"))
-            lines = format_output(home, params, end_of(output))
+            lines = format_output(layout, params, end_of(output))
         return code == 0, lines or ([output_text] if code else [])
     finally:
         for path in (start, script, output):
@@ -335,9 +344,9 @@ def end_of(path: str) -> str:
     return (whole_lines(end) if cut else end).decode("utf-8", "replace")
 
 
-def format_output(home: Home, params: dict, output: str) -> list[str]:
+def format_output(layout: Layout, params: dict, output: str) -> list[str]:
     """Return the last lines of a command's output without secrets."""
-    env_file = home.next_settings_file(home.env_file)
+    env_file = layout.next_settings_file(layout.env_file)
     return strip_escapes(
         hide_secrets(output, env_file, read_unit_credentials(f"{params['name']}.service"))
     ).splitlines()[-OUTPUT_LINES:]
@@ -371,25 +380,25 @@ def _find_group_id(name: str) -> int:
         raise ReleaseError(f"The group {name} of the command does not exist on this host.") from None
 
 
-def is_done(home: Home, record: dict, params: dict) -> bool:
+def is_done(layout: Layout, record: dict, params: dict) -> bool:
     """Return whether the command was run. A migration must have had the same command and environment variables."""
     if params["purpose"] == "migrate":
-        return is_migrated(record.get("migrated"), params["command"], home.next_settings_file(home.env_file))
+        return is_migrated(record.get("migrated"), params["command"], layout.next_settings_file(layout.env_file))
     return bool(record.get(RECORD_KEYS[params["purpose"]]))
 
 
-def run_and_record(home: Home, params: dict) -> dict:
+def run_and_record(layout: Layout, params: dict) -> dict:
     """Run the command unless it was run before, and record it. Returns the result of the task."""
     release, key = params["release"], RECORD_KEYS[params["purpose"]]
-    record = home.record(release)
+    record = layout.record(release)
     if record is None:
         raise ReleaseError(f"The release {release} is not on this host: stage it first.")
-    if is_done(home, record, params):
+    if is_done(layout, record, params):
         return {"changed": False}
     # The environment file may change during the command, so its digest is computed before.
-    env_file = home.next_settings_file(home.env_file)
+    env_file = layout.next_settings_file(layout.env_file)
     value = describe_migration(params["command"], env_file) if params["purpose"] == "migrate" else True
-    succeeded, output = (True, []) if params["record_only"] else run_command(home, params)
+    succeeded, output = (True, []) if params["record_only"] else run_command(layout, params)
     if not succeeded:
         command, output_text = hide_secrets(params["command"], env_file).strip(), "\n".join(output)
         cause = find_cause(output_text)
@@ -407,20 +416,20 @@ def run_and_record(home: Home, params: dict) -> dict:
             + (f"\nHint: {cause.hint}." if cause.hint and params["purpose"] == "migrate" else "")
         )
     # The record may have changed during the command.
-    home.write_record(release, {**(home.record(release) or record), key: value})
+    layout.write_record(release, {**(layout.record(release) or record), key: value})
     return {"changed": True, "output": output}
 
 
-def run_with_lock(home: Home, params: dict) -> dict:
+def run_with_lock(layout: Layout, params: dict) -> dict:
     """Run the command with the deploy lock held. A lock that this run already held is kept."""
-    if home.record(params["release"]) is None:
+    if layout.record(params["release"]) is None:
         # The directory of the lock may be missing too.
-        return run_and_record(home, params)
-    lock = Lock(home, params["run"])
+        return run_and_record(layout, params)
+    lock = Lock(layout, params["run"])
     held = (lock.holder() or {}).get("run") == params["run"]["run"]
     lock.acquire()
     try:
-        return run_and_record(home, params)
+        return run_and_record(layout, params)
     finally:
         if held:
             lock.leave()
@@ -444,21 +453,21 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params, home = module.params, Home(module.params["root"], module.params["run"])
+    params, layout = module.params, Layout(module.params["root"], module.params["run"])
     try:
         if module.check_mode:
-            done = is_done(home, home.record(params["release"]) or {}, params)
+            done = is_done(layout, layout.record(params["release"]) or {}, params)
             module.exit_json(changed=not done, done=done)
         # The result of the command must be recorded even if the connection is lost.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.umask(0o022)
-        result = run_with_lock(home, params)
+        result = run_with_lock(layout, params)
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except ScriptError as error:
         module.fail_json(msg=f"release_{params['purpose']}_command is not a script that bash can read: {error}")
     except (ReleaseError, BuildError, SymlinkError, OSError) as error:
-        module.fail_json(msg=format_error(error, home.root))
+        module.fail_json(msg=format_error(error, layout.root))
     module.exit_json(**result)
 
 

@@ -100,46 +100,46 @@ more:
 
 import os
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._releases import (
-    Home,
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
+    Layout,
     Lock,
     LockedError,
     ReleaseError,
     now,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._rollout import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import (
     clear_drain,
     enter_rollout,
     note_drain,
     read_drain,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
-from ansible_collections.flaskops.production.plugins.module_utils._settings import discard_staged
-from ansible_collections.flaskops.production.plugins.module_utils._status import read_status
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import discard_staged
+from ansible_collections.flaskops.production.plugins.module_utils._releases.status import read_status
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 
 
-def take(home: Home, lock: Lock, params: dict) -> None:
+def take(layout: Layout, lock: Lock, params: dict) -> None:
     """Take the lock. Where there is no application yet, there is nothing to lock."""
     lock.check(force=params["unlock"])
-    if os.path.isdir(home.state) and not params["check_mode"]:
-        home.prepare()
+    if os.path.isdir(layout.state) and not params["check_mode"]:
+        layout.prepare()
         lock.acquire(force=params["unlock"])
 
 
-def finish(home: Home, lock: Lock, params: dict) -> None:
+def finish(layout: Layout, lock: Lock, params: dict) -> None:
     """Record the end, if the rollout is still this run's, and give back the lock."""
     ours = lock.is_ours()
-    if params["joined"] and (ours or read_drain(home).get("run") == params["run"]["run"]):
-        clear_drain(home)
+    if params["joined"] and (ours or read_drain(layout).get("run") == params["run"]["run"]):
+        clear_drain(layout)
     if not ours:
         return
     lock.acquire()
     if params["rollout"]:
-        enter_rollout(home, params["rollout"], params["run"], params["state"])
+        enter_rollout(layout, params["rollout"], params["run"], params["state"])
     # Of a run that ends before it activates them.
-    discard_staged(home)
+    discard_staged(layout)
     lock.release()
 
 
@@ -158,26 +158,29 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params, home = {**module.params, "check_mode": module.check_mode}, Home(module.params["root"], module.params["run"])
-    lock = Lock(home, params["run"])
+    params, layout = (
+        {**module.params, "check_mode": module.check_mode},
+        Layout(module.params["root"], module.params["run"]),
+    )
+    lock = Lock(layout, params["run"])
     os.umask(0o022)
     try:
         if params["step"] == "finish":
             if not module.check_mode:
-                finish(home, lock, params)
+                finish(layout, lock, params)
         else:
-            take(home, lock, params)
+            take(layout, lock, params)
             if params["step"] == "drain" and not module.check_mode:
-                note_drain(home, params["run"], now())
-        found = read_status(home, params["name"], params["health"])
+                note_drain(layout, params["run"], now())
+        found = read_status(layout, params["name"], params["health"])
         locked = lock.is_ours()
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, OSError) as error:
-        module.fail_json(msg=format_error(error, home.root))
+        module.fail_json(msg=format_error(error, layout.root))
     finally:
         lock.leave()
-    for warning in home.warnings():
+    for warning in layout.warnings():
         module.warn(warning)
     module.exit_json(changed=False, locked=locked, live=found.pop("live"), more=found)
 

@@ -316,8 +316,8 @@ source:
 """
 
 
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._source_spec import SOURCE
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._releases.source_options import SOURCE
 
 
 def main() -> None:

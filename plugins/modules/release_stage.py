@@ -269,35 +269,48 @@ import tarfile
 import time
 from collections.abc import Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, hash_file
-from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
-    UnsafePathError,
-    set_owner_and_mode,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    make_directories,
-    open_directory_safely,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._former_user import plan_transfer, start_transfer
-from ansible_collections.flaskops.production.plugins.module_utils._host_code import copy_code
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
-from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
     STAGING,
-    Home,
+    Layout,
     Lock,
     LockedError,
     ReleaseError,
     archive_name,
     now,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._rollout import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import (
     enter_rollout,
     read_drain,
     read_rollout,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._settings import discard_staged, staged_settings
-from ansible_collections.flaskops.production.plugins.module_utils._staged import (
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, hash_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
+    UnsafePathError,
+    set_owner_and_mode,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import (
+    SymlinkError,
+    exchange_names,
+    exchange_names_at,
+    swap_link,
+    sync_filesystem,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
+    make_directories,
+    open_directory_safely,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
+    plan_transfer,
+    start_transfer,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import copy_code
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
+    discard_staged,
+    staged_settings,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.staging import (
     SETTINGS,
     STAGE,
     check_databases,
@@ -311,13 +324,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._staged import
     look,
     make_shared_directory,
     on_host,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import (
-    SymlinkError,
-    exchange_names,
-    exchange_names_at,
-    swap_link,
-    sync_filesystem,
 )
 
 UNITS = "/etc/systemd/system"
@@ -350,7 +356,7 @@ def verified(params: dict, place: str) -> Iterator[str]:
             verify(place, source["sha256"])
         else:
             # Here, because it takes as long as all the rest, and a host that has the release fetches nothing.
-            from ansible_collections.flaskops.production.plugins.module_utils._fetch import fetch_archive
+            from ansible_collections.flaskops.production.plugins.module_utils._releases.download import fetch_archive
 
             url = params["pull_url"].rstrip("/") + "/" + archive_name(source)
             fetch_archive(url, params["pull_credentials"], place, source["sha256"], int(source["size"]))
@@ -387,10 +393,10 @@ def give(directory: str, owner: str) -> None:
             os.chown(os.path.join(path, name), account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
-def link_shared(home: Home, release: str, shared_paths: list[str], params: dict) -> None:
+def link_shared(layout: Layout, release: str, shared_paths: list[str], params: dict) -> None:
     """Let names inside a release that is being staged lead to shared/."""
     for name in (name.rstrip("/") for name in shared_paths):
-        link, text = shared_link(home, release, name, params)
+        link, text = shared_link(layout, release, name, params)
         if os.path.isdir(link) and not os.path.islink(link):
             shutil.rmtree(link)
         elif os.path.lexists(link):
@@ -398,14 +404,14 @@ def link_shared(home: Home, release: str, shared_paths: list[str], params: dict)
         os.symlink(text, link)
 
 
-def relink_shared(home: Home, release: str, shared_paths: list[str], params: dict) -> list[str]:
+def relink_shared(layout: Layout, release: str, shared_paths: list[str], params: dict) -> list[str]:
     """Let names inside a release that may be live lead to shared/; where what they held is kept.
 
     A request finds what was there or the link, never neither. What was there may be more than the release has brought.
     """
     kept = []
     for name in (name.rstrip("/") for name in shared_paths):
-        link, text = shared_link(home, release, name, params)
+        link, text = shared_link(layout, release, name, params)
         if not os.path.lexists(link):
             os.symlink(text, link)
             continue
@@ -434,11 +440,11 @@ def unused(path: str) -> str:
     return next(candidate for candidate in candidates if not os.path.lexists(candidate))
 
 
-def shared_link(home: Home, release: str, name: str, params: dict) -> tuple[str, str]:
+def shared_link(layout: Layout, release: str, name: str, params: dict) -> tuple[str, str]:
     """Where the link to a shared path is to be, with its directory there, and the link's text."""
-    path, link = os.path.join(home.shared, name), os.path.join(release, name)
+    path, link = os.path.join(layout.shared, name), os.path.join(release, name)
     if name + "/" in params["shared_paths"] and not os.path.isdir(path):
-        make_shared_directory(home, name + "/", params)
+        make_shared_directory(layout, name + "/", params)
     parent = os.path.dirname(link)
     if os.path.realpath(parent) != os.path.normpath(os.path.join(os.path.realpath(release), os.path.dirname(name))):
         raise ReleaseError(f"release_shared_paths has {name}, but the release reaches it through a link.")
@@ -462,22 +468,22 @@ def new_record(name: str, source: dict, params: dict) -> dict:
     }
 
 
-def former_state(home: Home, name: str) -> str:
+def former_state(layout: Layout, name: str) -> str:
     """The state of a release whose record is lost, as the link app and the log of activations tell it."""
-    activated = [entry["release"] for entry in home.activations()]
-    if name == home.live() and name in (activated or [name])[-1:]:
+    activated = [entry["release"] for entry in layout.activations()]
+    if name == layout.live() and name in (activated or [name])[-1:]:
         return "active"
     return "superseded" if name in activated else "staged"
 
 
-def stage(home: Home, params: dict) -> None:
+def stage(layout: Layout, params: dict) -> None:
     """Unpack the release beside the others and rename it to its place."""
     source = params["source"]
     name = source["name"]
-    there = os.path.lexists(home.release(name))
-    if there and (home.record(name) or not os.path.isdir(home.release(name))):
-        raise ReleaseError(taken(home, name, f"holds other bits than this release ({source['digest'][:12]})"))
-    staging = os.path.join(home.releases, STAGING + name)
+    there = os.path.lexists(layout.release(name))
+    if there and (layout.record(name) or not os.path.isdir(layout.release(name))):
+        raise ReleaseError(taken(layout, name, f"holds other bits than this release ({source['digest'][:12]})"))
+    staging = os.path.join(layout.releases, STAGING + name)
     try:
         if on_host(params):
             copy_code(source, staging)
@@ -485,28 +491,30 @@ def stage(home: Home, params: dict) -> None:
             with verified(params, staging + ".tar.gz") as archive:
                 unpack(archive, staging)
         give(staging, params["owner"])
-        link_shared(home, staging, params["shared_paths"], params)
+        link_shared(layout, staging, params["shared_paths"], params)
         if there:
             # Its record is lost. Where it holds these very files, it is this release.
-            differing = first_difference(staging, home.release(name))
+            differing = first_difference(staging, layout.release(name))
             if differing:
-                raise ReleaseError(taken(home, name, f"has no record and holds another {differing} than this release"))
+                raise ReleaseError(
+                    taken(layout, name, f"has no record and holds another {differing} than this release")
+                )
             shutil.rmtree(staging)
-            home.write_record(name, {**new_record(name, source, params), "state": former_state(home, name)})
+            layout.write_record(name, {**new_record(name, source, params), "state": former_state(layout, name)})
             return
         sync_filesystem(staging)
-        home.write_record(name, new_record(name, source, params))
-        os.rename(staging, home.release(name))
-        sync_filesystem(home.releases)
+        layout.write_record(name, new_record(name, source, params))
+        os.rename(staging, layout.release(name))
+        sync_filesystem(layout.releases)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
 
 
-def taken(home: Home, name: str, why: str) -> str:
+def taken(layout: Layout, name: str, why: str) -> str:
     """The sentence about a directory in the place of a release. It never advises to change the live one."""
-    remedy = "it is live, so leave it" if name == home.live() else "or move it away"
-    return f"{home.release(name)} {why}: choose another release_name; {remedy}."
+    remedy = "it is live, so leave it" if name == layout.live() else "or move it away"
+    return f"{layout.release(name)} {why}: choose another release_name; {remedy}."
 
 
 def first_difference(wanted: str, found: str) -> str:
@@ -530,7 +538,7 @@ def first_difference(wanted: str, found: str) -> str:
     return ""
 
 
-def adopt(home: Home, params: dict) -> None:
+def adopt(layout: Layout, params: dict) -> None:
     """Keep the code that lies in app as the first release, and the environment in venv. Each is one atomic exchange.
 
     A link is put where the directory is to be, with the text that it needs where the directory is; then the two names
@@ -538,28 +546,28 @@ def adopt(home: Home, params: dict) -> None:
     Processes that run in the directories go on.
     """
     name = f"adopted-{time.strftime('%Y-%m-%d-%H%M%S', time.gmtime())}"
-    if is_real(home.venv):
-        environment = os.path.join(home.venvs, hashlib.sha256(name.encode()).hexdigest()[:12])
-        change_places(home.venv, environment, environment)
-        if os.path.isdir(home.app) and not os.path.lexists(os.path.join(home.app, ".venv")):
-            os.symlink(environment, os.path.join(home.app, ".venv"))
-    if os.path.islink(home.venv):
+    if is_real(layout.venv):
+        environment = os.path.join(layout.venvs, hashlib.sha256(name.encode()).hexdigest()[:12])
+        change_places(layout.venv, environment, environment)
+        if os.path.isdir(layout.app) and not os.path.lexists(os.path.join(layout.app, ".venv")):
+            os.symlink(environment, os.path.join(layout.app, ".venv"))
+    if os.path.islink(layout.venv):
         # An environment that cannot be reached safely keeps its scripts. A rollback to it then says what they name.
         with contextlib.suppress(FileNotFoundError, UnsafePathError):
-            name_interpreter(home.venv, os.path.realpath(home.venv))
-    if not is_real(home.app):
+            name_interpreter(layout.venv, os.path.realpath(layout.venv))
+    if not is_real(layout.app):
         return
     for path in (path.rstrip("/") for path in params["shared_paths"]):
-        inside, shared = os.path.join(home.app, path), os.path.join(home.shared, path)
+        inside, shared = os.path.join(layout.app, path), os.path.join(layout.shared, path)
         if is_real(inside) and not os.path.lexists(shared):
-            share(home, path)
+            share(layout, path)
     record = new_record(name, {"digest": "", "time": now()}, {**params, "static_paths": [], "build": ""})
-    record["source"] = {"kind": "adopted", "location": home.app, "revision": None, "ref": None}
-    home.write_record(name, record)
-    change_places(home.app, home.release(name), os.path.join("releases", name))
-    if os.path.lexists(os.path.join(home.app, ".venv")):
-        swap_link(home.venv, os.path.join("app", ".venv"))
-    home.record_activation(name, "deploy", params["run"])
+    record["source"] = {"kind": "adopted", "location": layout.app, "revision": None, "ref": None}
+    layout.write_record(name, record)
+    change_places(layout.app, layout.release(name), os.path.join("releases", name))
+    if os.path.lexists(os.path.join(layout.app, ".venv")):
+        swap_link(layout.venv, os.path.join("app", ".venv"))
+    layout.record_activation(name, "deploy", params["run"])
 
 
 def name_interpreter(before: str, environment: str) -> None:
@@ -581,13 +589,13 @@ def name_interpreter(before: str, environment: str) -> None:
                     set_owner_and_mode(write.fileno(), info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
 
 
-def share(home: Home, path: str) -> None:
+def share(layout: Layout, path: str) -> None:
     """Move data of the code in app to shared/, and leave a link. The application may write to both."""
     above, name = os.path.split(path)
-    text = os.path.join(home.shared, path)
+    text = os.path.join(layout.shared, path)
     with contextlib.ExitStack() as stack:
-        old = stack.enter_context(open_directory_safely(os.path.join(home.app, above), reading=True, links=False))
-        shared = stack.enter_context(open_directory_safely(home.shared, {os.stat(home.shared).st_uid}))
+        old = stack.enter_context(open_directory_safely(os.path.join(layout.app, above), reading=True, links=False))
+        shared = stack.enter_context(open_directory_safely(layout.shared, {os.stat(layout.shared).st_uid}))
         new = stack.enter_context(make_directories(shared, above, os.geteuid(), os.getegid(), 0o755, SHARING))
         os.symlink(text, name, dir_fd=new.fd)
         try:
@@ -609,66 +617,66 @@ def change_places(directory: str, new_place: str, link_text: str) -> None:
         os.symlink(link_text, directory)
 
 
-def tidy(home: Home, lock: Lock, force: bool) -> None:
+def tidy(layout: Layout, lock: Lock, force: bool) -> None:
     """Clean up after a run that is over. One that is not over keeps its lock, and this run ends here."""
     held = lock.is_ours()
-    if home.leftovers() or lock.holder() and not held:
-        home.prepare()
+    if layout.leftovers() or lock.holder() and not held:
+        layout.prepare()
         lock.acquire(force)
-        home.sweep()
+        layout.sweep()
         if held:
             lock.leave()
         else:
             lock.release()
 
 
-def claim(home: Home, lock: Lock, params: dict) -> dict:
+def claim(layout: Layout, lock: Lock, params: dict) -> dict:
     """Look, and take the lock where there is anything to do; what was found. Another run's release stays as it is."""
-    check_tree(home, params)
+    check_tree(layout, params)
     if not on_host(params) and not params["check_mode"]:
-        check_user(home, params)
+        check_user(layout, params)
     if not params["check_mode"]:
-        tidy(home, lock, params["unlock"])
-    found = {**look_at_all(home, params), "rollout": read_rollout(home), "drained": read_drain(home)}
-    adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
-    decision = decide(found, home.record(found["release"]) or {}, params, adoptable)
+        tidy(layout, lock, params["unlock"])
+    found = {**look_at_all(layout, params), "rollout": read_rollout(layout), "drained": read_drain(layout)}
+    adoptable = params["adopt"] and (is_real(layout.app) or is_real(layout.venv))
+    decision = decide(found, layout.record(found["release"]) or {}, params, adoptable)
     pending = decision.stage != ""
     if not params["check_mode"] and (any(decision) or not found["migrated"] or found["drained"]):
-        home.prepare()
+        layout.prepare()
         lock.acquire(force=params["unlock"])
     kept = kept_name(found["release"], params["source"]) if found["present"] and not pending else ""
     return {**found, "pending": pending, "locked": lock.is_ours(), "changed": False, "notes": [kept] if kept else []}
 
 
-def look_at_all(home: Home, params: dict) -> dict:
+def look_at_all(layout: Layout, params: dict) -> dict:
     """What is on the host, with settings that this run has staged."""
-    found = look(home, params)
-    staged = staged_settings(home, params["app"])
+    found = look(layout, params)
+    staged = staged_settings(layout, params["app"])
     if staged:
         found["outdated"] = found["outdated"] or f"new settings are staged: {', '.join(staged)}"
     return found
 
 
-def note_source(home: Home, lock: Lock, name: str, params: dict) -> bool:
+def note_source(layout: Layout, lock: Lock, name: str, params: dict) -> bool:
     """Record the commit that is asked for, where a release came with another one; whether that is a change.
 
     A commit that is reverted leads to the bits of the one before it.
     """
-    record = home.record(name)
+    record = layout.record(name)
     if record is None or is_from(record, params["source"]):
         return False
     if not params["check_mode"]:
         held = lock.is_ours()
         lock.acquire(force=params["unlock"])
-        home.write_record(name, {**record, "source": params["source"]["source"]})
+        layout.write_record(name, {**record, "source": params["source"]["source"]})
         if not held:
             lock.release()
     return True
 
 
-def refresh(home: Home, lock: Lock, name: str, params: dict) -> list[str] | None:
+def refresh(layout: Layout, lock: Lock, name: str, params: dict) -> list[str] | None:
     """Let a release that is there already follow changed settings; what to tell about it, None if nothing was to do."""
-    record = home.record(name) or {}
+    record = layout.record(name) or {}
     if is_as_set(record, params):
         return None
     before, notes = record.get("shared_paths", []), []
@@ -676,15 +684,15 @@ def refresh(home: Home, lock: Lock, name: str, params: dict) -> list[str] | None
     if taken:
         notes.append(
             f"{name} was staged with {', '.join(taken)} in release_shared_paths and still leads there to "
-            f"{home.shared}: what is taken away counts from the next release on."
+            f"{layout.shared}: what is taken away counts from the next release on."
         )
     settings = {key: params[key] for key in SETTINGS}
     if not params["check_mode"]:
         lock.acquire(force=params["unlock"])
         added = [path for path in params["shared_paths"] if path not in before]
-        for kept in relink_shared(home, home.release(name), added, params):
-            notes.append(f"What {name} held where it leads to {home.shared} now is kept in {kept}.")
-        home.write_record(
+        for kept in relink_shared(layout, layout.release(name), added, params):
+            notes.append(f"What {name} held where it leads to {layout.shared} now is kept in {kept}.")
+        layout.write_record(
             name, {**record, **settings, "built": record.get("build") == settings["build"] and record["built"]}
         )
     return notes
@@ -707,22 +715,22 @@ def argument_spec() -> dict:
     }
 
 
-def hand_over(home: Home, params: dict) -> None:
+def hand_over(layout: Layout, params: dict) -> None:
     """Let adopted data belong to the runtime user, and the process that runs on it go on until it is replaced."""
     uid, gid = pwd.getpwnam(params["user"]).pw_uid, grp.getgrnam(params["group"]).gr_gid
-    media = os.path.join(home.shared, "media")
+    media = os.path.join(layout.shared, "media")
     web_gid = os.lstat(media).st_gid if os.path.lexists(media) else gid
     for name in params["shared_paths"]:
-        path = os.path.join(home.shared, name.rstrip("/"))
+        path = os.path.join(layout.shared, name.rstrip("/"))
         if os.path.lexists(path) and os.lstat(path).st_uid not in (0, uid):
-            start_transfer(home, plan_transfer(home, os.lstat(path), uid, gid, web_gid))
+            start_transfer(layout, plan_transfer(layout, os.lstat(path), uid, gid, web_gid))
 
 
-def check_user(home: Home, params: dict) -> None:
+def check_user(layout: Layout, params: dict) -> None:
     """Refuse a release for another user than the unit's, whose commands would write what the process cannot."""
     path = os.path.join(UNITS, params["app"] + ".service")
     try:
-        with open(home.next_settings_file(path), encoding="utf-8", errors="replace") as file:
+        with open(layout.next_settings_file(path), encoding="utf-8", errors="replace") as file:
             text = file.read()
     except FileNotFoundError:
         return
@@ -734,37 +742,37 @@ def check_user(home: Home, params: dict) -> None:
         )
 
 
-def work(home: Home, lock: Lock, params: dict) -> dict:
+def work(layout: Layout, lock: Lock, params: dict) -> dict:
     """Look, and stage what is missing once there is an archive; what was found, and whether that is a change."""
-    check_tree(home, params)
+    check_tree(layout, params)
     if not on_host(params) and not params["check_mode"]:
-        check_user(home, params)
-    adoptable = params["adopt"] and (is_real(home.app) or is_real(home.venv))
+        check_user(layout, params)
+    adoptable = params["adopt"] and (is_real(layout.app) or is_real(layout.venv))
     if adoptable and not params["check_mode"]:
-        home.prepare()
+        layout.prepare()
         lock.acquire(force=params["unlock"])
-        adopt(home, params)
-        hand_over(home, params)
+        adopt(layout, params)
+        hand_over(layout, params)
     if not params["check_mode"]:
-        tidy(home, lock, params["unlock"])
-    found = look_at_all(home, params)
+        tidy(layout, lock, params["unlock"])
+    found = look_at_all(layout, params)
     if found["present"]:
-        noted = note_source(home, lock, found["release"], params)
-        notes = refresh(home, lock, found["release"], params)
+        noted = note_source(layout, lock, found["release"], params)
+        notes = refresh(layout, lock, found["release"], params)
         if notes is not None:
             found["outdated"] = found["outdated"] or "settings of the release changed"
         said = [note for note in (kept_name(found["release"], params["source"]), *(notes or [])) if note]
         return {**found, "changed": noted or notes is not None or adoptable, "notes": said}
     at_hand = params["archive"] or params["archive_content"] or params["pull_url"] or on_host(params)
     if at_hand and not params["check_mode"]:
-        home.prepare()
+        layout.prepare()
         lock.acquire(force=params["unlock"])
-        home.sweep()
-        if home.with_digest(params["source"]["digest"]):
+        layout.sweep()
+        if layout.with_digest(params["source"]["digest"]):
             # Another step of this run was faster: one host may have two names in the inventory.
-            return {**look(home, params), "changed": False}
+            return {**look(layout, params), "changed": False}
         try:
-            stage(home, params)
+            stage(layout, params)
         except BaseException:
             lock.release()
             raise
@@ -781,43 +789,43 @@ def main() -> None:
     # A deploy lock is given back wherever it was taken.
     if module.params["only"] != "unlock":
         require_supported_platform(module)
-    home = Home(module.params["root"], module.params["run"])
+    layout = Layout(module.params["root"], module.params["run"])
     params = {**module.params, "check_mode": module.check_mode}
-    lock = Lock(home, params["run"])
+    lock = Lock(layout, params["run"])
     os.umask(0o022)
     try:
         if params["only"] == "check":
-            check_links(home, params)
-            check_databases(home, params)
+            check_links(layout, params)
+            check_databases(layout, params)
             lock.check(force=params["unlock"])
-            if os.path.isdir(home.state) and not module.check_mode:
-                home.prepare()
+            if os.path.isdir(layout.state) and not module.check_mode:
+                layout.prepare()
                 lock.acquire(force=params["unlock"])
                 lock.leave()
             module.exit_json(changed=False, locked=lock.is_ours())
         if params["only"] == "unlock":
             if not module.check_mode:
-                discard_staged(home)
+                discard_staged(layout)
                 lock.release()
             module.exit_json(changed=False)
         try:
-            result = claim(home, lock, params) if params["only"] == "look" else work(home, lock, params)
+            result = claim(layout, lock, params) if params["only"] == "look" else work(layout, lock, params)
             if params["rollout"] and params["only"] is None and not module.check_mode:
                 lock.acquire(force=params["unlock"])
                 rollout = {**params["rollout"], "release": result["release"]}
-                enter_rollout(home, rollout, params["run"], "preparing")
+                enter_rollout(layout, rollout, params["run"], "preparing")
         finally:
             lock.leave()
-        for note in [*home.warnings(), *result.pop("notes", [])]:
+        for note in [*layout.warnings(), *result.pop("notes", [])]:
             module.warn(note)
         if result["bad"]:
             module.warn(f"{result['release']} was rejected on this host before: {result['bad']}")
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, tarfile.TarError, KeyError) as error:
-        module.fail_json(msg=format_error(error, home.root))
+        module.fail_json(msg=format_error(error, layout.root))
     if module._diff and not result["present"] and params["only"] is None:
-        header = {"before_header": home.releases, "after_header": home.releases}
+        header = {"before_header": layout.releases, "after_header": layout.releases}
         result["diff"] = {**header, "before": "", "after": result["release"] + "\n"}
     module.exit_json(**result)
 

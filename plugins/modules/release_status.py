@@ -104,11 +104,11 @@ lock:
 """
 
 
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._service import HEALTH
-from ansible_collections.flaskops.production.plugins.module_utils._status import read_status
+from ansible_collections.flaskops.production.plugins.module_utils._releases.status import read_status
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 
 
 def main() -> None:
@@ -120,12 +120,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    home = Home(module.params["root"])
+    layout = Layout(module.params["root"])
     try:
-        result = read_status(home, module.params["name"], module.params["health"])
+        result = read_status(layout, module.params["name"], module.params["health"])
     except (ReleaseError, OSError) as error:
         module.fail_json(msg=format_error(error, module.params["root"]))
-    for warning in home.warnings():
+    for warning in layout.warnings():
         module.warn(warning)
     module.exit_json(changed=False, **result)
 

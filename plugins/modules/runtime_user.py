@@ -101,17 +101,17 @@ import grp
 import os
 import pwd
 
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._former_user import (
+from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import find_account_conflict
+from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
     find_former_owner,
     plan_transfer,
     read_transfer,
     start_transfer,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._ownership import find_account_conflict
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
 
 # The number of paths in a warning; further ones are counted.
 MAX_PATHS = 3
@@ -136,11 +136,11 @@ def check_account(params: dict) -> pwd.struct_passwd | None:
     return find_account(params["user"])
 
 
-def check_former_owner(home: Home, former: os.stat_result | None, params: dict) -> None:
+def check_former_owner(layout: Layout, former: os.stat_result | None, params: dict) -> None:
     """Raise AccountError if the owner of the data is unknown: on shared storage, hosts would change it in turns."""
     if former is None or not get_user_name(former.st_uid).isdigit():
         return
-    media = os.path.join(home.shared, "media")
+    media = os.path.join(layout.shared, "media")
     raise AccountError(
         f"{media} belongs to UID {former.st_uid}, which does not exist on this host. On storage that hosts "
         f"share, {params['user']} must have the same UID on all of them. Elsewhere, create that user, or run "
@@ -148,9 +148,9 @@ def check_former_owner(home: Home, former: os.stat_result | None, params: dict) 
     )
 
 
-def transfer_data(module: AnsibleModule, home: Home, account: pwd.struct_passwd, former: os.stat_result) -> None:
+def transfer_data(module: AnsibleModule, layout: Layout, account: pwd.struct_passwd, former: os.stat_result) -> None:
     gid, web_gid = (grp.getgrnam(module.params[name]).gr_gid for name in ("group", "web_group"))
-    unchanged = start_transfer(home, plan_transfer(home, former, account.pw_uid, gid, web_gid))
+    unchanged = start_transfer(layout, plan_transfer(layout, former, account.pw_uid, gid, web_gid))
     if unchanged:
         more = f" and {len(unchanged) - MAX_PATHS} more" if len(unchanged) > MAX_PATHS else ""
         module.warn(
@@ -173,22 +173,22 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    home = Home(params["root"])
+    layout = Layout(params["root"])
     try:
         account = check_account(params)
-        former = find_former_owner(home, account.pw_uid if account else -1)
-        check_former_owner(home, former, params)
+        former = find_former_owner(layout, account.pw_uid if account else -1)
+        check_former_owner(layout, former, params)
         is_transfer = bool(params["hand_over"] and former)
         if is_transfer and account and not module.check_mode:
-            transfer_data(module, home, account, former)
+            transfer_data(module, layout, account, former)
     except AccountError as error:
         module.fail_json(msg=str(error))
     except KeyError as error:
         module.fail_json(msg=f"A group of the application does not exist on this host: {error}. Create it first.")
     except OSError as error:
         module.fail_json(
-            msg=f"The owner of the data in {home.shared} could not be changed to {params['user']}: "
-            f"{format_error(error, home.shared)} {get_user_name(former.st_uid) if former else 'Its user'} still has "
+            msg=f"The owner of the data in {layout.shared} could not be changed to {params['user']}: "
+            f"{format_error(error, layout.shared)} {get_user_name(former.st_uid) if former else 'Its user'} still has "
             "access to all of it. If the file system does not allow root to change owners, set flask_app_user to that "
             "user."
         )
@@ -196,7 +196,7 @@ def main() -> None:
         changed=is_transfer,
         exists=account is not None,
         former=get_user_name(former.st_uid) if former else "",
-        in_handover=bool(former) or read_transfer(home) is not None,
+        in_handover=bool(former) or read_transfer(layout) is not None,
     )
 
 

@@ -225,7 +225,10 @@ changed_paths:
     - /srv/myapp/run
 """
 
-from ansible_collections.flaskops.production.plugins.module_utils._entries import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
+from ansible_collections.flaskops.production.plugins.module_utils._files.entries import (
     ENTRY_OPTIONS,
     Change,
     PathEntry,
@@ -235,10 +238,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._entries impor
     parse_entries,
     plan_changes,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, LockedError, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._settings import (
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
     STAGED,
     is_live,
     is_unfinished,
@@ -266,13 +266,13 @@ def stage_settings(params: dict, entries: list[PathEntry], changes: list[Change]
     """Stage the settings for an activation if the application is live. Returns the staged entries."""
     if params["stage"] is None:
         return []
-    home, name = Home(params["stage"]["root"], params["run"]), params["stage"]["name"]
+    layout, name = Layout(params["stage"]["root"], params["run"]), params["stage"]["name"]
     settings = [entry for entry in entries if entry.setting and (entry.content is not None or entry.kind == "socket")]
     # A change of owner or mode alone needs no activation.
     differ = any(change.entry in settings and change.before.content != change.after.content for change in changes)
-    if not is_live(home, name) or not (differ or is_unfinished(home)):
+    if not is_live(layout, name) or not (differ or is_unfinished(layout)):
         return []
-    with staging(home, name, params["run"], params["stage"]["unlock"]) as staged:
+    with staging(layout, name, params["run"], params["stage"]["unlock"]) as staged:
         staged.add(settings)
     return settings
 

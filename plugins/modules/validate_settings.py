@@ -60,7 +60,7 @@ msg:
 """
 
 
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 
 ROLES = ["adopt", "doctor", "flask_app", "gunicorn_systemd", "layout", "nginx_site", "release", "venv"]
 

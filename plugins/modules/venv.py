@@ -47,7 +47,7 @@ options:
   requirements:
     description:
       - The requirement files, relative to O(source) or absolute.
-      - C(pyproject.toml) stands for its C([project]) dependencies, without optional ones and without the project
+      - C(pyproject.toml) stands for its C([project]) requirements, without optional ones and without the project
         itself; C(pylock.toml) and C(pylock.<name>.toml) for the packages they lock; C(uv.lock), which needs
         O(installer=uv) and the C(pyproject.toml) beside it, for the project's dependencies without its development
         group; any other name is a requirements file as pip reads it.
@@ -222,10 +222,18 @@ import os
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ansible_collections.flaskops.production.plugins.module_utils import _dependencies as dependencies
-from ansible_collections.flaskops.production.plugins.module_utils import _symlink
-from ansible_collections.flaskops.production.plugins.module_utils._build_unit import BuildError
-from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import (
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import note_link
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
+from ansible_collections.flaskops.production.plugins.module_utils._files import links
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
+from ansible_collections.flaskops.production.plugins.module_utils._python.builder import (
+    Builder,
+    list_packages,
+    remove_leftovers,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
     VENV_OPTIONS,
     MissingInputError,
     MissingInterpreterError,
@@ -236,15 +244,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._dependency_se
     plan_venv,
     read_link_target,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._installer import (
-    Builder,
-    list_packages,
-    remove_leftovers,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._platform import require_supported_platform
-from ansible_collections.flaskops.production.plugins.module_utils._releases import note_link
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.transient_unit import BuildError
 
 SECRET_OPTIONS = ("environment", "index_url", "extra_index_urls")
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
@@ -279,7 +279,7 @@ def ensure_venv(settings: VenvSettings, check_mode: bool) -> dict[str, Any]:
     if settings.link and not check_mode:
         note_link(settings.directory, settings.link)
     if after != before and settings.link and after and not check_mode:
-        _symlink.swap_link(settings.link, after, sync=True)
+        links.swap_link(settings.link, after, sync=True)
     return _format_result(settings, plan.digest, built, list_packages(plan.path), interpreter.path, before, after)
 
 
@@ -328,7 +328,7 @@ def find_url_secrets(params: dict[str, Any]) -> set[str]:
 def mask_arguments(params: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments with secret options masked, and without credentials in the URLs of the others."""
     masked = json.loads(
-        dependencies.mask_user_info(json.dumps({k: v for k, v in params.items() if k not in SECRET_OPTIONS}))
+        requirements.mask_user_info(json.dumps({k: v for k, v in params.items() if k not in SECRET_OPTIONS}))
     )
     masked.update({name: MASK if params[name] else params[name] for name in SECRET_OPTIONS})
     return masked
@@ -353,7 +353,7 @@ def main() -> None:
         if not module.check_mode:
             remove_leftovers(settings.directory)
         result = ensure_venv(settings, module.check_mode)
-    except (VenvError, BuildError, _symlink.SymlinkError) as error:
+    except (VenvError, BuildError, links.SymlinkError) as error:
         module.fail_json(msg=str(error), invocation=invocation)
     except OSError as error:
         module.fail_json(msg=format_error(error, settings.directory), invocation=invocation)

@@ -18,17 +18,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
-from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
 from ansible_collections.flaskops.production.tests.unit.roles.playing import COLLECTION
 
 ACTIVATION = """
 
 def _run_without_processes(self, record):
-    rejects = os.path.join(self.home.root, "rejects")
+    rejects = os.path.join(self.layout.root, "rejects")
     if os.path.exists(rejects) and self.release in open(rejects).read().split():
         raise Rejected("candidate", "it is not borne here", self.unit, self.since)
-    swap(self.home.app, os.path.join("releases", self.release))
+    swap(self.layout.app, os.path.join("releases", self.release))
     record()
 
 
@@ -36,11 +36,11 @@ Activation.run = _run_without_processes
 """
 SERVICE = """
 
-def find_restart_reason(home, name):
+def find_restart_reason(layout, name):
     return None
 
 
-def check_health(home, health, name="", attempts=None):
+def check_health(layout, health, name="", attempts=None):
     return HealthResult(None)
 
 
@@ -49,15 +49,15 @@ def read_unit_properties(unit, properties="", *more):
 """
 SETTINGS = """
 
-def recover(home, name):
+def recover(layout, name):
     pass
 
 
-def note_settings(home, name, release):
+def note_settings(layout, name, release):
     pass
 
 
-def differing_settings(home, name, release):
+def differing_settings(layout, name, release):
     return []
 """
 VENV = """---
@@ -75,10 +75,10 @@ VENV = """---
 """
 COMMAND = """
 
-def run(home, params):
+def run(layout, params):
     import subprocess
 
-    done = subprocess.run(["sh", "-c", params["command"]], cwd=home.release(params["release"]), check=False)
+    done = subprocess.run(["sh", "-c", params["command"]], cwd=layout.release(params["release"]), check=False)
     return done.returncode == 0, []
 
 
@@ -100,7 +100,8 @@ class LocalFleet:
         for name in ("plugins", "roles", "playbooks", "meta"):
             shutil.copytree(COLLECTION / name, collection / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(COLLECTION / "galaxy.yml", collection)
-        for name, text in (("_activation", ACTIVATION), ("_service", SERVICE), ("_settings", SETTINGS)):
+        additions = {"_releases/activation": ACTIVATION, "_systemd/service": SERVICE, "_releases/settings": SETTINGS}
+        for name, text in additions.items():
             with (collection / f"plugins/module_utils/{name}.py").open("a") as file:
                 file.write(text)
         command = collection / "plugins/modules/release_command.py"
@@ -109,26 +110,26 @@ class LocalFleet:
         self.lose()
         # A test writes where no application may be.
         checks = collection / "plugins/plugin_utils/_settings/checks.py"
-        checks.write_text(checks.read_text().replace("/(root|home|tmp|var/tmp|proc|sys|dev|", "/(root|"))
+        checks.write_text(checks.read_text().replace("/(root|layout|tmp|var/tmp|proc|sys|dev|", "/(root|"))
         for name, command in (("drain", "touch"), ("join", "rm -f")):
             (place / f"{name}.yml").write_text(HOOK.format(command=command, place=place))
         self.gone: set[str] = set()
         self.more: dict[str, dict] = {}
 
-    def home(self, host: str) -> Home:
-        return Home(str(self.place / host / "shop"))
+    def layout(self, host: str) -> Layout:
+        return Layout(str(self.place / host / "shop"))
 
     def live(self) -> str:
-        return ",".join(self.home(host).live() or "-" for host in self.hosts)
+        return ",".join(self.layout(host).live() or "-" for host in self.hosts)
 
     def states(self) -> str:
-        return ",".join(read_rollout(self.home(host)).get("state", "-") for host in self.hosts)
+        return ",".join(read_rollout(self.layout(host)).get("state", "-") for host in self.hosts)
 
     def drained(self) -> list[str]:
-        return [host for host in self.hosts if read_drain(self.home(host))]
+        return [host for host in self.hosts if read_drain(self.layout(host))]
 
     def locks(self) -> list[str]:
-        return [host for host in self.hosts if os.path.exists(self.home(host).lock)]
+        return [host for host in self.hosts if os.path.exists(self.layout(host).lock)]
 
     def out(self) -> list[str]:
         return [host for host in self.hosts if (self.place / f"out-{host}").exists()]

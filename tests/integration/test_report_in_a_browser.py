@@ -19,8 +19,8 @@ from environment import ROOT
 
 from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import find_worst_severity
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import find_worst_severity
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
 PICTURE = ROOT / "docs/images/doctor.png"

@@ -75,7 +75,7 @@ def test_only_one_of_two_concurrent_runs_proceeds(fleet):
     assert "Another deploy holds" in outputs[loser] and "release_unlock=true" in outputs[loser]
     assert (fleet.locks(), fleet.drained(), fleet.out()) == ([], [], [])
     for host in fleet.hosts:
-        assert not os.path.exists(fleet.home(host).release(loser))
+        assert not os.path.exists(fleet.layout(host).release(loser))
 
 
 def test_rollback_after_the_controller_was_killed_joins_drained_hosts(fleet):

@@ -65,10 +65,10 @@ def run_module(os_release, monkeypatch):
     """
 
     # ansible-test can import the collection only after it has loaded this file.
-    from ansible_collections.flaskops.production.plugins.module_utils import _platform
+    from ansible_collections.flaskops.production.plugins.module_utils._core import platforms
 
     # Modules detect a supported system on all machines.
-    monkeypatch.setattr(_platform, "FILES", (os_release,))
+    monkeypatch.setattr(platforms, "FILES", (os_release,))
 
     def run(module, args, check=False, diff=False):
         internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}

@@ -14,7 +14,7 @@ import stat
 import time
 from typing import IO, Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 
 # A temporary name exists for a few system calls only. An older one was left by a killed run.
 STALE_SECONDS = 60

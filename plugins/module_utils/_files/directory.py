@@ -15,12 +15,12 @@ import os
 import stat
 from typing import IO, Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._core.accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     make_temporary_name,
     remove_if_exists,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._text import one_line
 
 # O_PATH needs search permission only, so an unprivileged run can pass directories that it cannot read.
 ENTER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -13,9 +13,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.template import Templar
 from ansible.utils.unsafe_proxy import wrap_var
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._once import run_once
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.rendering import plain, render_settings
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import ROLES, VARIABLES
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.once import run_once
 
 DESCRIBED = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
 # Units, Gunicorn's configuration and the site: every user of a host may read them, so they hold no secret.

@@ -18,8 +18,8 @@ import pytest
 import yaml
 from jinja2 import Environment
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
 
 COLLECTION = Path(__file__).parents[3]
 DOCTOR = COLLECTION / "molecule/doctor"
@@ -62,7 +62,7 @@ MESSAGES = {
     "nginx -t": ("molecule/doctor/vars/faults.yml", "id: nginx-config-invalid"),
     # Files of other users
     "find -P … -exec chown -h root": (
-        "tests/unit/plugins/module_utils/test_static_files.py",
+        "tests/unit/plugins/module_utils/_releases/test_static_files.py",
         "The remedy of the message.",
     ),
     "chown -hR … … once the account … exists. Nothing was changed.": (
@@ -182,7 +182,7 @@ def find_commands() -> dict[str, str]:
     """Return all commands in messages, each with its file."""
     found = {}
     for path in sorted((COLLECTION / "plugins").rglob("*.py")):
-        if path.name == "_doctor_catalog.py":
+        if path.name == "catalog.py":
             continue
         for text in find_python_strings(path):
             for match in COMMAND.finditer(text):

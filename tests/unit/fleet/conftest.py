@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.filter import release_rollout as rollout_filters
-from ansible_collections.flaskops.production.plugins.module_utils import _releases, _staged, _status
-from ansible_collections.flaskops.production.plugins.module_utils._activation import Rejected
-from ansible_collections.flaskops.production.plugins.module_utils._service import HealthResult
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_link
+from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_link
+from ansible_collections.flaskops.production.plugins.module_utils._releases import staging, status
+from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import Rejected
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HealthResult
 from ansible_collections.flaskops.production.plugins.modules import release_activate, release_stage
-from ansible_collections.flaskops.production.plugins.plugin_utils import _run
+from ansible_collections.flaskops.production.plugins.plugin_utils._run import identity
 from ansible_collections.flaskops.production.tests.unit.fleet.fleet import Fleet
 
 
@@ -32,30 +33,30 @@ def fleet(run_module, monkeypatch):
     def describe_run() -> dict[str, str]:
         return {"run": os.environ["THIS_RUN"], "by": "ada", "controller": "ci", "process": ""}
 
-    def observe(home, _name, _health):
-        return {"live": home.live() or "", "previous": home.previous() or "", "outdated": ""}
+    def observe(layout, _name, _health):
+        return {"live": layout.live() or "", "previous": layout.previous() or "", "outdated": ""}
 
     class Activation:
         """Swaps the link, unless the host does not bear the release."""
 
-        def __init__(self, home, _name, release, *_more):
-            self.home, self.release = home, release
+        def __init__(self, layout, _name, release, *_more):
+            self.layout, self.release = layout, release
 
         def run(self, record):
-            host = Path(self.home.root).parent.name
+            host = Path(self.layout.root).parent.name
             if self.release in found.rejecting.get(host, ()):
                 raise Rejected("candidate", f"{self.release} is not borne here", "shop-next.service", time.time())
-            swap_link(self.home.app, os.path.join("releases", self.release))
+            swap_link(self.layout.app, os.path.join("releases", self.release))
             record()
 
     monkeypatch.setenv("THIS_RUN", "")
-    monkeypatch.setattr(_run, "describe_run", describe_run)
+    monkeypatch.setattr(identity, "describe_run", describe_run)
     monkeypatch.setattr(rollout_filters, "describe_run", describe_run)
-    monkeypatch.setattr(_run, "is_dead", lambda run: run["run"] in found.dead)
-    monkeypatch.setattr(_run.time, "sleep", lambda _seconds: None)
-    monkeypatch.setattr(_status, "read_live_state", observe)
-    monkeypatch.setattr(_status, "find_replaced_service_files", lambda _name: [])
-    monkeypatch.setattr(_staged, "read_live_state", observe)
+    monkeypatch.setattr(identity, "is_dead", lambda run: run["run"] in found.dead)
+    monkeypatch.setattr(identity.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(status, "read_live_state", observe)
+    monkeypatch.setattr(status, "find_replaced_service_files", lambda _name: [])
+    monkeypatch.setattr(staging, "read_live_state", observe)
     monkeypatch.setattr(release_activate, "Activation", Activation)
     monkeypatch.setattr(release_activate, "check_health", lambda *_arguments, **_named: HealthResult(None))
     monkeypatch.setattr(release_activate, "differing_settings", lambda *_arguments: [])
@@ -70,6 +71,6 @@ def fleet(run_module, monkeypatch):
         return {**spec(), **given}
 
     monkeypatch.setattr(release_stage, "argument_spec", with_accounts)
-    monkeypatch.setattr(_releases, "PATIENCE", 5)
+    monkeypatch.setattr(layout_module, "PATIENCE", 5)
     yield found
     shutil.rmtree(place)

@@ -21,11 +21,11 @@ from typing import Any
 
 from ansible_collections.flaskops.production.plugins.filter.release_hosts import release_hosts
 from ansible_collections.flaskops.production.plugins.filter.release_rollout import release_returns, release_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
-from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_drain, read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
 from ansible_collections.flaskops.production.plugins.modules import release_activate, release_stage
 from ansible_collections.flaskops.production.plugins.modules import release_rollout as rollout_module
-from ansible_collections.flaskops.production.plugins.plugin_utils import _run
+from ansible_collections.flaskops.production.plugins.plugin_utils._run import identity
 
 MODULES = {
     "release_stage": release_stage,
@@ -63,8 +63,8 @@ class Fleet:
     def add(self, name: str) -> None:
         self.names.append(name)
 
-    def home(self, host: str, app: str = "shop") -> Home:
-        return Home(str(self.place / host / app))
+    def layout(self, host: str, app: str = "shop") -> Layout:
+        return Layout(str(self.place / host / app))
 
     def provision(self, host: str, app: str) -> None:
         for name in ("venvs/" + "e" * 12, "shared/static", "shared/media", "run", ".deploy/environments"):
@@ -72,16 +72,16 @@ class Fleet:
 
     def live(self, app: str = "shop") -> str:
         """What the hosts answer, in the order of their names."""
-        return ",".join(self.home(host, app).live() or "-" for host in self.names)
+        return ",".join(self.layout(host, app).live() or "-" for host in self.names)
 
     def locks(self) -> list[str]:
         return [str(path.relative_to(self.place)) for path in sorted(self.place.glob("*/*/.deploy/lock"))]
 
     def states(self, app: str = "shop") -> str:
-        return ",".join(read_rollout(self.home(host, app)).get("state", "-") for host in self.names)
+        return ",".join(read_rollout(self.layout(host, app)).get("state", "-") for host in self.names)
 
     def drained(self, app: str = "shop") -> list[str]:
-        return [host for host in self.names if read_drain(self.home(host, app))]
+        return [host for host in self.names if read_drain(self.layout(host, app))]
 
     def run(self, playbook: str, release: str = "", **options: Any) -> Run:
         self.runs += 1
@@ -142,7 +142,7 @@ class Run:
             return self.fleet.run_module(MODULES[module], module_args)
 
         action = SimpleNamespace(_task=SimpleNamespace(resolved_action=module, action=module), _execute_module=on_host)
-        return _run.execute_module(action, given, {})
+        return identity.execute_module(action, given, {})
 
     def active(self, app: str = "") -> list[str]:
         return [host for host in self.hosts if host not in self.failed and host not in self.gone]
@@ -342,7 +342,7 @@ class Run:
         self.said += release_hosts(self.seen, None, [], self.ends)
 
     def state(self, host: str, app: str, rollout: dict | None) -> str:
-        live = self.fleet.home(host, app).live()
+        live = self.fleet.layout(host, app).live()
         if live != self.prepared[app].get(host, {}).get("release"):
             return "stopped"
         if (rollout or {}).get("undo"):

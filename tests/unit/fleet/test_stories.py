@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _releases
-from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_rollout
-from ansible_collections.flaskops.production.plugins.plugin_utils import _run
+from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_rollout
+from ansible_collections.flaskops.production.plugins.plugin_utils._run import identity
 from ansible_collections.flaskops.production.tests.unit.fleet.fleet import Fleet, Killed
 
 Story = Callable[[Fleet], Any]
@@ -95,7 +95,7 @@ def undo_of_a_canary_and_the_rest(fleet):
 def undo_with_clocks_a_day_apart(fleet):
     hours = {"web1": "2026-04-22T12:00:00Z", "web2": "2026-04-20T12:00:00Z", "web3": "2026-04-21T12:00:00Z"}
     for host, time in hours.items():
-        _releases.now = lambda time=time: time
+        layout_module.now = lambda time=time: time
         deployed(fleet, "v1", limit=(host,))
     deployed(fleet, "v2", limit=("web2", "web3"))
     return undo(fleet)
@@ -159,7 +159,7 @@ def undo_of_different_last_rollouts(fleet):
 def undo_without_a_rollout(fleet):
     deployed(fleet, "v1")
     for host in fleet.names:
-        os.unlink(os.path.join(fleet.home(host).state, "rollout.json"))
+        os.unlink(os.path.join(fleet.layout(host).state, "rollout.json"))
     return undo(fleet)
 
 
@@ -239,7 +239,7 @@ def deploy_with_clocks(fleet, release, *times):
     """One rollout, during which each host has a time of its own."""
 
     def set_clock(time):
-        _releases.now = lambda: time
+        layout_module.now = lambda: time
 
     steps = ("prepare", "activate", "finish")
     at = {
@@ -269,7 +269,7 @@ def rolled_back_two_steps(fleet):
 def rollback_where_nothing_is_live(fleet):
     deployed(fleet, "v1", "v2")
     for host in fleet.names:
-        os.unlink(fleet.home(host).app)
+        os.unlink(fleet.layout(host).app)
     assert fleet.live() == "-,-,-"
     return fleet.run("rollback")
 
@@ -565,7 +565,7 @@ def name_of(story: Any) -> str:
 )
 def test_a_story(fleet, monkeypatch, story, live, states, out, code, words):
     # A story may change the clock.
-    monkeypatch.setattr(_releases, "now", _releases.now)
+    monkeypatch.setattr(layout_module, "now", layout_module.now)
     run = story(fleet)
     assert fleet.live() == live, run.words
     assert fleet.states() == states, run.words
@@ -577,7 +577,7 @@ def test_a_story(fleet, monkeypatch, story, live, states, out, code, words):
 
 def rollouts_of(fleet):
     """The rollout that each host has recorded."""
-    return [read_rollout(fleet.home(host)).get("id") for host in fleet.names]
+    return [read_rollout(fleet.layout(host)).get("id") for host in fleet.names]
 
 
 def test_a_host_that_is_added_later_joins_the_rollout_that_is_live(fleet):
@@ -612,7 +612,7 @@ def test_of_two_runs_exactly_one_goes_on_whichever_locks_each_got_first(fleet, m
         # It lives, and is about to give way on a host that the first one has.
         fleet.dead.clear()
 
-    monkeypatch.setattr(_run.time, "sleep", lambda _seconds: os.unlink(fleet.home("web2").lock))
+    monkeypatch.setattr(identity.time, "sleep", lambda _seconds: os.unlink(fleet.layout("web2").lock))
     run = fleet.run("deploy", "v2", at={("claim", "web2"): begin})
     assert (run.code, fleet.live(), fleet.locks()) == (0, "v2,v2,v2", []), run.words
 
@@ -620,7 +620,7 @@ def test_of_two_runs_exactly_one_goes_on_whichever_locks_each_got_first(fleet, m
 def test_a_run_whose_name_comes_later_gives_way_at_once(fleet, monkeypatch):
     deployed(fleet, "v1")
     waits: list[float] = []
-    monkeypatch.setattr(_run.time, "sleep", waits.append)
+    monkeypatch.setattr(identity.time, "sleep", waits.append)
     assert two_at_the_same_moment(fleet).code == 0
     assert waits == []
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _build_unit
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import transient_unit
 
 # Runs the command of a transient unit as systemd would, but for the sandbox, and keeps what it was told.
 SYSTEMD_RUN = """#!/bin/bash
@@ -46,8 +46,8 @@ def build_unit(tmp_path_factory, monkeypatch):
         (place / name).write_text(text)
         (place / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(place), prepend=os.pathsep)
-    monkeypatch.setattr(_build_unit, "check_host", lambda: None)
-    monkeypatch.setattr(_build_unit, "ensure_build_user", lambda: (os.geteuid(), os.getegid()))
-    monkeypatch.setattr(_build_unit, "find_closed_directory", lambda _path: None)
-    monkeypatch.setattr(_build_unit, "RUNTIME", str(place / "run"))
+    monkeypatch.setattr(transient_unit, "check_host", lambda: None)
+    monkeypatch.setattr(transient_unit, "ensure_build_user", lambda: (os.geteuid(), os.getegid()))
+    monkeypatch.setattr(transient_unit, "find_closed_directory", lambda _path: None)
+    monkeypatch.setattr(transient_unit, "RUNTIME", str(place / "run"))
     return place

@@ -8,18 +8,18 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from ansible_collections.flaskops.production.plugins.module_utils import _service
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
 
-PLUGINS = Path(_service.__file__).parents[1]
+PLUGINS = Path(service.__file__).parents[1]
 # Programs whose time depends on the data only, and that ask neither systemd nor the application.
 WITHOUT = {
-    "module_utils/_build_unit.py::ensure_build_user": "useradd",
+    "module_utils/_systemd/transient_unit.py::ensure_build_user": "useradd",
     "module_utils/_files/ownership.py::remove_tree": "rm",
-    "module_utils/_release_build.py::_copy_release": "cp",
-    "module_utils/_script.py::_check_syntax": "bash -n",
+    "module_utils/_releases/build.py::_copy_release": "cp",
+    "module_utils/_releases/script.py::_check_syntax": "bash -n",
 }
 # Followed to their end by a loop that has a deadline.
-FOLLOWED = {"module_utils/_build_unit.py::follow_unit", "module_utils/_service.py::_end_of"}
+FOLLOWED = {"module_utils/_systemd/transient_unit.py::follow_unit", "module_utils/_systemd/service.py::_end_of"}
 
 
 def calls(path: Path) -> dict[str, ast.Call]:

@@ -9,7 +9,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.flaskops.production.plugins.module_utils import _nginx_text
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import config
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import describe
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trusted
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import VARIANTS, version_of_nginx
@@ -47,4 +47,4 @@ def nginx_site_templates(description):
 @pytest.fixture(scope="session")
 def nginx_site_texts(nginx_site_templates):
     """The same, as the module writes it for this machine's Nginx."""
-    return {name: _nginx_text.select_lines(text, version_of_nginx()) for name, text in nginx_site_templates.items()}
+    return {name: config.select_lines(text, version_of_nginx()) for name, text in nginx_site_templates.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 
-from ansible_collections.flaskops.production.plugins.module_utils import _nginx_text
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import config
 from ansible_collections.flaskops.production.tests.unit.programs import find
 
 NGINX = find("nginx")
@@ -92,4 +92,4 @@ VARIANTS = {"http": HTTP, "tls": TLS, "everything": EVERYTHING, "named": NAMED, 
 
 def version_of_nginx():
     said = subprocess.run([NGINX, "-v"], check=True, capture_output=True, text=True).stderr if NGINX else "/1.22.1"
-    return _nginx_text.parse_version(re.search(r"/([0-9.]+)", said)[1])
+    return config.parse_version(re.search(r"/([0-9.]+)", said)[1])

@@ -9,8 +9,11 @@ import re
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration, is_migrated
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._releases.migrations import (
+    describe_migration,
+    is_migrated,
+)
 from ansible_collections.flaskops.production.tests.unit.roles.playing import play
 
 # For each application and host: whether an activation is needed, and whether the host has migrated.
@@ -64,17 +67,17 @@ def test_a_host_beyond_the_limit_is_asked_before_a_migration_is_run_again(tmp_pa
     """A canary has migrated, and later runs are limited to the other hosts."""
     command, hosts = "flask db upgrade", {}
     for host, has_migrated in (("web1", False), ("web2", False), ("canary", True)):
-        home = Home(str(tmp_path / host))
-        home.prepare()
-        migrated = {"migrated": describe_migration(command, home.env_file)} if has_migrated else {}
-        home.write_record("v1", {"digest": "1", "state": "staged", "staged": "", **migrated})
+        layout = Layout(str(tmp_path / host))
+        layout.prepare()
+        migrated = {"migrated": describe_migration(command, layout.env_file)} if has_migrated else {}
+        layout.write_record("v1", {"digest": "1", "state": "staged", "staged": "", **migrated})
         prepared = {"release": "v1", "live": "", "needed": True, "migrated": has_migrated}
-        hosts[host] = {"flask_app_root": home.root, "__release_prepared": {"my-app": prepared}}
+        hosts[host] = {"flask_app_root": layout.root, "__release_prepared": {"my-app": prepared}}
     given = {"flask_app_hosts": "all", "release_migrate_command": command, "release_live": {}}
     role = {"include_role": {"name": "flaskops.production.release", "tasks_from": "migrate"}, "vars": given}
     # Running it would fail, because there is neither a unit nor a virtual environment.
     done = play(tmp_path, hosts, [role], "--limit=web1,web2")
     assert done.returncode == 0, done.stdout + done.stderr
     for host in ("web1", "web2"):
-        found = Home(hosts[host]["flask_app_root"])
+        found = Layout(hosts[host]["flask_app_root"])
         assert is_migrated(found.record("v1")["migrated"], command, found.env_file)

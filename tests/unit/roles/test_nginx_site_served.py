@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _nginx_process
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import process
 from ansible_collections.flaskops.production.tests.unit.ports import hold_port
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import NGINX, ROOT
@@ -141,15 +141,15 @@ class Site:
     def start(self):
         subprocess.run([NGINX, "-c", self.config], check=True, capture_output=True)
         deadline = time.monotonic() + 60
-        while _nginx_process.find_master(str(self.root / "nginx.pid")) is None:
+        while process.find_master(str(self.root / "nginx.pid")) is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
     def stop(self):
-        master = _nginx_process.find_master(str(self.root / "nginx.pid"))
+        master = process.find_master(str(self.root / "nginx.pid"))
         if master:
             os.kill(master.pid, signal.SIGQUIT)
-            while _nginx_process.read_process(master.pid):
+            while process.read_process(master.pid):
                 time.sleep(0.02)
         self.application.shutdown()
         self.application.server_close()

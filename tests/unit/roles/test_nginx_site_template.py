@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _nginx_text
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import config
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import ROOT, VARIANTS
 
@@ -48,7 +48,7 @@ def test_a_site_for_every_name_is_the_default_server(nginx_site_texts):
     ],
 )
 def test_http2_is_spelled_as_the_version_of_nginx_wants_it(nginx_site_templates, version, expected):
-    server = _nginx_text.select_lines(nginx_site_templates["tls"], version).split("\nserver {\n")[2]
+    server = config.select_lines(nginx_site_templates["tls"], version).split("\nserver {\n")[2]
     assert re.findall(r"^ +(listen .*;|http2 .*;)$", server, re.M) == expected
     assert "# nginx" not in server
     assert "http2" not in nginx_site_templates["everything"]

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _build_unit
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import Directive, parse_directives
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_text import select_lines
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.config import select_lines
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.parser import Directive, parse_directives
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import transient_unit
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import VARIANTS
 from ansible_collections.flaskops.production.tests.unit.roles.test_gunicorn_units import CASES
 
@@ -106,8 +106,8 @@ def test_a_site_has_what_its_nginx_knows_and_nothing_that_it_warns_of(nginx_site
 def directives(gunicorn_files) -> set[str]:
     """Every directive of the role's units, and of the units that build."""
     files = [text for case in gunicorn_files(CASES).values() for path, text in case.items() if "/systemd/" in path]
-    space = _build_unit.Mounts({"/a": "/b"}, {"/c": "/d"}, ("/srv",))
-    lines = [line for text in files for line in text.splitlines()] + _build_unit.format_properties(space, 10)
+    space = transient_unit.Mounts({"/a": "/b"}, {"/c": "/d"}, ("/srv",))
+    lines = [line for text in files for line in text.splitlines()] + transient_unit.format_properties(space, 10)
     return {match[1] for match in (re.match(r"(\w+)=", line) for line in lines) if match}
 
 

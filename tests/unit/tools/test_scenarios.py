@@ -13,7 +13,7 @@ import scenario
 import yaml
 from environment import ROOT
 
-from ansible_collections.flaskops.production.plugins.module_utils._platform import SUPPORTED
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import SUPPORTED
 from ansible_collections.flaskops.production.tests.scenarios import test_scenarios
 
 BASE = ROOT / ".config/molecule/config.yml"

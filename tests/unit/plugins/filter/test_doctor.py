@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
 from ansible_collections.flaskops.production.plugins.filter.doctor_text import doctor_text
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import find_worst_severity
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import find_worst_severity
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
 
 
 def app(*findings, release="v1", packages=("flask 3.1.0",), settings="aa", guesses=()):

@@ -14,7 +14,7 @@ from ansible_collections.flaskops.production.plugins.filter.environment import (
     environment_faults,
     environment_file,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._secrets import ASSIGNMENT, unquote_value
+from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import ASSIGNMENT, unquote_value
 
 VALUES = {
     "plain": "value",

@@ -10,7 +10,7 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _adoption_environment
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import environment
 from ansible_collections.flaskops.production.plugins.modules import adoption_copy
 
 RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
@@ -19,9 +19,7 @@ RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 @pytest.fixture
 def shop(tmp_path, as_root, monkeypatch):
     """What the plan says of an old deployment with uploads, a database and an environment file."""
-    monkeypatch.setattr(
-        _adoption_environment, "read_unit_properties", lambda _unit, _name: {"Environment": "LOG=shop.log"}
-    )
+    monkeypatch.setattr(environment, "read_unit_properties", lambda _unit, _name: {"Environment": "LOG=shop.log"})
     old = tmp_path / "shop"
     (old / "uploads").mkdir(parents=True)
     (old / "uploads/cat.png").write_text("cat")
@@ -68,7 +66,7 @@ def test_everything_is_copied_once(shop, copy):
 def test_variables_that_only_the_unit_sets_are_written(shop, copy, monkeypatch, run_module):
     (shop / "shop/.env").unlink()
     given = '"COLOUR=blue sky" SECRET_KEY=abc'
-    monkeypatch.setattr(_adoption_environment, "read_unit_properties", lambda _unit, _name: {"Environment": given})
+    monkeypatch.setattr(environment, "read_unit_properties", lambda _unit, _name: {"Environment": given})
     adoption = {
         "from": str(shop), "code": str(shop), "tops": [str(shop)], "user": "root", "unit": "shop.service", "moves": [],
         "dotenv": [], "environment": [], "unit_variables": ["COLOUR", "SECRET_KEY"], "rewrites": [],

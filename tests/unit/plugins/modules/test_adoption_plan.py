@@ -10,10 +10,10 @@ import os
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _nginx
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, read_node, scan_tree
-from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, read_node, scan_tree
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser
 from ansible_collections.flaskops.production.plugins.modules import adoption_plan
 
 
@@ -33,7 +33,7 @@ def shop(tmp_path, as_root, monkeypatch):
         facts.tree, facts.truncated = scan_tree(str(code))
         facts.nodes = {str(code): read_node(str(code))}
         facts.runtime_user = Account("www-data", 33, (33,), "www-data")
-        facts.config = _nginx.build_config(_nginx.resolve_includes(files, "/etc/nginx/nginx.conf"))
+        facts.config = parser.build_config(parser.resolve_includes(files, "/etc/nginx/nginx.conf"))
         facts.nginx_state = "valid"
         return facts
 

@@ -11,9 +11,9 @@ import re
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption_data import Record
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import swap_file_link
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import Record
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_file_link
 from ansible_collections.flaskops.production.plugins.modules import adoption_switch
 from ansible_collections.flaskops.production.plugins.modules.adoption_switch import Kept, candidate_units, put
 
@@ -22,9 +22,9 @@ UNITS = "/etc/systemd/system"
 
 @pytest.fixture
 def kept(tmp_path, as_root):
-    home = Home(str(tmp_path / "shop"))
-    os.makedirs(home.state)
-    return Kept(Record(home))
+    layout = Layout(str(tmp_path / "shop"))
+    os.makedirs(layout.state)
+    return Kept(Record(layout))
 
 
 def test_everything_comes_back_as_it_was(kept, tmp_path):
@@ -220,9 +220,9 @@ def cut_off(kept, tmp_path, monkeypatch):
 
     def recover(state, **values):
         kept.record.write(state=state, **values)
-        return adoption_switch.recover(Module, Home(root))
+        return adoption_switch.recover(Module, Layout(root))
 
-    recover.takeover = adoption_switch.Takeover(Module, Home(root), None, plan)
+    recover.takeover = adoption_switch.Takeover(Module, Layout(root), None, plan)
     recover.machine, recover.plan, recover.site, recover.record = machine, plan, site, kept.record
     return recover
 
@@ -274,7 +274,7 @@ def test_who_waits_at_that_moment_is_led_to_the_old_one(cut_off, monkeypatch):
 @pytest.mark.parametrize("before", ["nothing", "a link", "a directory"])
 def test_the_links_of_the_layout_go_again(cut_off, before):
     takeover = cut_off.takeover
-    links = [takeover.home.app, takeover.home.venv]
+    links = [takeover.layout.app, takeover.layout.venv]
     for link in links:
         if before == "a link":
             os.symlink("current", link)
@@ -345,8 +345,8 @@ def writing(cut_off, tmp_path, monkeypatch):
 def test_the_program_gets_every_place_and_leaves_no_file(writing):
     writing()
     *places, unit = writing.seen
-    assert places == [f"{writing.takeover.home.shared}/media", "/srv/release/up"]
-    assert f"ExecStart={writing.takeover.home.next}/.venv/bin/python -I {writing.paths[0]} {writing.paths[1]}" in unit
+    assert places == [f"{writing.takeover.layout.shared}/media", "/srv/release/up"]
+    assert f"ExecStart={writing.takeover.layout.next}/.venv/bin/python -I {writing.paths[0]} {writing.paths[1]}" in unit
     assert not any(os.path.lexists(path) for path in writing.paths)
 
 

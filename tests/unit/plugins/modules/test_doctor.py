@@ -18,17 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import (
-    _doctor_discovery,
-    _doctor_facts,
-    _doctor_files,
-    _doctor_system,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._dependency_set import compute_content_digest
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS, SEVERITIES
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_facts import Disk
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_files import Account, Node, has_permission
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_judge import examine_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor import discovery, files
+from ansible_collections.flaskops.production.plugins.module_utils._doctor import facts as facts_module
+from ansible_collections.flaskops.production.plugins.module_utils._doctor import system as system_module
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS, SEVERITIES
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import examine_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Disk
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, Node, has_permission
+from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import compute_content_digest
 from ansible_collections.flaskops.production.plugins.modules import doctor
 
 # Accounts that exist in Debian and are not used by the tests.
@@ -40,7 +37,7 @@ def ids(findings, least="note"):
     return sorted({item.id for item in findings if SEVERITIES.index(item.severity) >= SEVERITIES.index(least)})
 
 
-class Host(_doctor_system.HostSystem):
+class Host(system_module.HostSystem):
     """An application in a real directory, with test data in place of systemd and Nginx."""
 
     def __init__(self, root: Path):
@@ -156,12 +153,12 @@ def host(as_root):
 @pytest.fixture(autouse=True)
 def ignore_process(monkeypatch):
     # The tests run with another virtual environment.
-    monkeypatch.setattr(_doctor_facts._service, "read_process_venv", lambda pid: None)
-    monkeypatch.setattr(_doctor_facts._service, "find_restart_reason", lambda home, name: None)
+    monkeypatch.setattr(facts_module.service, "read_process_venv", lambda pid: None)
+    monkeypatch.setattr(facts_module.service, "find_restart_reason", lambda home, name: None)
 
 
 def examine(host, name="shop", root=None):
-    return _doctor_facts.read_facts(name, str(host.root) if root is None else root, system=host)
+    return facts_module.read_facts(name, str(host.root) if root is None else root, system=host)
 
 
 def test_healthy_host_has_no_findings(host):
@@ -403,9 +400,9 @@ def examine_changed_facts(host, **values):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"certificates": [_doctor_facts.Certificate("/c", time.time() - 86400)]}, ["certificate-expired"]),
-        ({"certificates": [_doctor_facts.Certificate("/c", time.time() + 5 * 86400)]}, ["certificate-expiring"]),
-        ({"certificates": [_doctor_facts.Certificate("/c", time.time() + 60 * 86400)]}, []),
+        ({"certificates": [facts_module.Certificate("/c", time.time() - 86400)]}, ["certificate-expired"]),
+        ({"certificates": [facts_module.Certificate("/c", time.time() + 5 * 86400)]}, ["certificate-expiring"]),
+        ({"certificates": [facts_module.Certificate("/c", time.time() + 60 * 86400)]}, []),
         ({"disks": [Disk("/", 10**12, 10**8, 100, 100)]}, ["disk-full"]),
         ({"disks": [Disk("/", 10**10, 5 * 10**8, 100, 100)]}, ["disk-nearly-full"]),
         ({"disks": [Disk("/", 10**13, 5 * 10**11, 100, 100)]}, []),
@@ -463,7 +460,7 @@ def test_outages_come_first(host):
 
 @pytest.mark.parametrize(("root", "kind"), [("/home/ada/shop", "root-in-home"), ("/tmp/shop", "root-in-tmp")])
 def test_location_of_the_root_is_examined(host, root, kind):
-    facts = _doctor_facts.Facts("shop", root, nodes={root: Node(root, "directory", 0o755, 0, 0)})
+    facts = facts_module.Facts("shop", root, nodes={root: Node(root, "directory", 0o755, 0, 0)})
     assert kind in ids(examine_facts(facts))
     assert "root-missing" not in ids(examine_facts(facts))
 
@@ -507,11 +504,11 @@ def test_package_called_app_is_not_the_live_code(host, tmp_path):
     code = tmp_path / "shop"
     (code / "app").mkdir(parents=True)
     host.units["shop.service"]["WorkingDirectory"] = str(code)
-    found = _doctor_facts.read_facts("shop", str(code), system=host)
+    found = facts_module.read_facts("shop", str(code), system=host)
     assert (found.live, found.code) == (str(code), str(code))
     # The working directory of the service is.
     host.units["shop.service"]["WorkingDirectory"] = str(code / "app")
-    assert _doctor_facts.read_facts("shop", str(code), system=host).live == str(code / "app")
+    assert facts_module.read_facts("shop", str(code), system=host).live == str(code / "app")
 
 
 def test_targets_of_shared_links_may_be_writable(host):
@@ -544,7 +541,7 @@ def test_root_with_the_same_prefix_is_another_root(host):
     ],
 )
 def test_root_is_derived_from_the_working_directory(directory, expected):
-    assert _doctor_discovery.find_root(directory) == expected
+    assert discovery.find_root(directory) == expected
 
 
 @pytest.mark.parametrize(
@@ -559,13 +556,13 @@ def test_root_is_derived_from_the_working_directory(directory, expected):
 )
 def test_listen_address_is_read_from_the_command_line(words, expected):
     unit = {"ExecStart": f"{{ path=/v/bin/gunicorn ; argv[]=/v/bin/{words} ; ignore_errors=no ; }}"}
-    assert _doctor_discovery.find_listen_address(unit, {}, "/srv/a") == expected
+    assert discovery.find_listen_address(unit, {}, "/srv/a") == expected
 
 
 def test_listen_address_is_read_from_the_configuration(tmp_path):
     (tmp_path / "conf.py").write_text("workers = 2\nbind = ['unix:run/a.sock']\n")
     unit = {"ExecStart": "{ path=/v/bin/gunicorn ; argv[]=/v/bin/gunicorn -c conf.py wsgi:app ; }"}
-    assert _doctor_discovery.find_listen_address(unit, {}, str(tmp_path)) == f"unix:{tmp_path}/run/a.sock"
+    assert discovery.find_listen_address(unit, {}, str(tmp_path)) == f"unix:{tmp_path}/run/a.sock"
 
 
 # Permissions
@@ -617,17 +614,14 @@ def test_permissions_agree_with_the_kernel(as_root, tmp_path):
     expected = os.read(read, 99).decode()
     for fd in (directory, read, written):
         os.close(fd)
-    found = [
-        str(int(has_permission(account, _doctor_files.read_node(str(tmp_path / str(number))), 4)))
-        for number in range(7)
-    ]
+    found = [str(int(has_permission(account, files.read_node(str(tmp_path / str(number))), 4))) for number in range(7)]
     assert "".join(found) == expected
 
 
 def test_route_follows_links(tmp_path):
     (tmp_path / "real/inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")
-    found = [item.path for item in _doctor_files.list_route(str(tmp_path / "link/inner/file"))]
+    found = [item.path for item in files.list_route(str(tmp_path / "link/inner/file"))]
     assert found[0] == "/"
     assert found[-3:] == [str(tmp_path), str(tmp_path / "real"), str(tmp_path / "real/inner")]
 

@@ -19,10 +19,11 @@ import pytest
 from ansible_collections.flaskops.production.plugins.filter.doctor_html import doctor_html
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
 from ansible_collections.flaskops.production.plugins.filter.doctor_text import doctor_text
-from ansible_collections.flaskops.production.plugins.module_utils import _doctor_facts, _doctor_system
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_catalog import KINDS
-from ansible_collections.flaskops.production.plugins.module_utils._doctor_finding import create_finding
-from ansible_collections.flaskops.production.plugins.module_utils._text import escape_text, quote_for_shell
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text, quote_for_shell
+from ansible_collections.flaskops.production.plugins.module_utils._doctor import facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor import system as system_module
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
 from ansible_collections.flaskops.production.plugins.modules import doctor
 
 NAMES = [
@@ -53,7 +54,7 @@ def place(as_root, monkeypatch):
     (directory / "shop/shared/media").mkdir(parents=True)
     site = f"location /media/ {{ alias {directory}/shop/shared/media/; }}"
     texts = {"/etc/nginx/nginx.conf": f"user www-data; http {{ server {{ {site} }} }}"}
-    system = _doctor_system.HostSystem
+    system = system_module.HostSystem
     monkeypatch.setattr(system, "read_unit", lambda _self, unit: {"LoadState": "not-found", "Id": unit})
     monkeypatch.setattr(system, "read_service_files", lambda _self: {})
     monkeypatch.setattr(system, "dump_nginx", lambda _self: (True, "", texts))
@@ -164,8 +165,8 @@ def test_pipes_and_foreign_links_are_not_read(place, run_module):
     os.mkfifo(place / "shared/media/odd")
     os.mkfifo(place / "gunicorn.conf.py")
     examine(run_module, place)
-    assert _doctor_facts.load_text(str(place / "shared/.env")) == ""
-    assert _doctor_facts.load_text(str(place / "gunicorn.conf.py")) == ""
+    assert facts.load_text(str(place / "shared/.env")) == ""
+    assert facts.load_text(str(place / "gunicorn.conf.py")) == ""
 
 
 def test_nothing_is_advised_for_what_lies_behind_a_users_link_to_what_is_not_the_users(place, run_module):

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _platform
+from ansible_collections.flaskops.production.plugins.module_utils._core import platforms
 from ansible_collections.flaskops.production.plugins.modules import (
     adoption_plan,
     host_state,
@@ -165,7 +165,7 @@ def test_no_secret_is_in_the_result(asked, tmp_path):
 
 def test_each_module_that_changes_a_host_refuses_a_system_that_is_not_supported(run_module, tmp_path, monkeypatch):
     (tmp_path / "os-release").write_text("PRETTY_NAME='BeOS R5'\nID=beos\n")
-    monkeypatch.setattr(_platform, "FILES", (str(tmp_path / "os-release"),))
+    monkeypatch.setattr(platforms, "FILES", (str(tmp_path / "os-release"),))
     root = {"root": str(tmp_path / "app"), "name": "myapp"}
     stage = {"root": root["root"], "app": "myapp", "user": "www-data", "group": "www-data"}
     for module, arguments in (

@@ -18,13 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import (
-    _nginx,
-    _nginx_process,
-    _nginx_site,
-    _nginx_text,
-    _settings,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import config as config_module
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser, process
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import site as site_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases import settings
 from ansible_collections.flaskops.production.plugins.modules import nginx_site
 from ansible_collections.flaskops.production.tests.unit.ports import hold_port
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
@@ -95,10 +92,10 @@ class Tree:
 
     def start(self):
         subprocess.run([NGINX, "-c", self.config], check=True, capture_output=True)
-        wait_until(lambda: self.master() and _nginx_process.find_workers(self.master()))
+        wait_until(lambda: self.master() and process.find_workers(self.master()))
 
     def master(self):
-        return _nginx_process.find_master(str(self.root / "nginx.pid"))
+        return process.find_master(str(self.root / "nginx.pid"))
 
     def stop(self):
         master = self.master()
@@ -145,16 +142,16 @@ def no_nginx(monkeypatch):
     ],
 )
 def test_directives_are_found(text, expected):
-    assert [words[0] for words in _nginx.find_directives(_nginx.parse_directives(text), "include")] == expected
-    places = [match["include"] for match in _nginx_text.INCLUDE.finditer(text) if match["include"]]
-    assert [_nginx.parse_directives(place)[0].words[0] for place in places] == expected
+    assert [words[0] for words in parser.find_directives(parser.parse_directives(text), "include")] == expected
+    places = [match["include"] for match in config_module.INCLUDE.finditer(text) if match["include"]]
+    assert [parser.parse_directives(place)[0].words[0] for place in places] == expected
 
 
 def test_server_names_are_found():
     text = "server { server_name a.example  B.example 'c.example'; }"
     files = {"/x": text, "/y": "# server_name b.example;\nserver_name_in_redirect off;"}
-    assert _nginx_text.find_files_with_server_name("b.example", files) == ["/x"]
-    assert _nginx_text.find_files_with_server_name("d.example", files) == []
+    assert config_module.find_files_with_server_name("b.example", files) == ["/x"]
+    assert config_module.find_files_with_server_name("d.example", files) == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +168,8 @@ def test_server_names_are_found():
 )
 def test_default_servers_are_found(listen, port, expected):
     assert (
-        _nginx_text.find_files_with_default_server(port, {"/x": f"server {{ listen {listen}; }}"}) == ["/x"] * expected
+        config_module.find_files_with_default_server(port, {"/x": f"server {{ listen {listen}; }}"})
+        == ["/x"] * expected
     )
 
 
@@ -189,7 +187,7 @@ def test_default_servers_are_found(listen, port, expected):
     ],
 )
 def test_include_patterns_match_files(pattern, name, expected):
-    assert _nginx.matches_include(pattern, name) is expected
+    assert parser.matches_include(pattern, name) is expected
 
 
 @pytest.mark.parametrize(
@@ -197,7 +195,7 @@ def test_include_patterns_match_files(pattern, name, expected):
     [([10.0], 11.0, True), ([10.0, 12.0], 11.0, False), ([11.0], 11.0, False), ([10.5], 10.505, False)],
 )
 def test_nginx_is_older_only_if_all_workers_are(started, changed, expected):
-    assert _nginx_process.are_older(started, changed) is expected
+    assert process.are_older(started, changed) is expected
 
 
 @pytest.mark.parametrize(
@@ -214,7 +212,7 @@ def test_nginx_is_older_only_if_all_workers_are(started, changed, expected):
     ],
 )
 def test_error_of_nginx_is_shown_with_the_line(output, expected):
-    assert _nginx_text.format_test_error("/s", "a;\n  b;\n", output, {}).endswith(expected)
+    assert config_module.format_test_error("/s", "a;\n  b;\n", output, {}).endswith(expected)
 
 
 # Installation of a site
@@ -293,7 +291,7 @@ def test_refused_site_changes_nothing(tree, run_module, first):
     assert f"{tree.path}:3" in result["msg"]
     assert "Line 3 of the refused file: proxy_pas http://x;" in result["msg"]
     assert "the old configuration is still in place" in result["msg"]
-    assert _nginx_site.PREFIX not in result["msg"]
+    assert site_module.PREFIX not in result["msg"]
     assert tree.snapshot() == before
 
 
@@ -313,7 +311,7 @@ def test_error_across_files_is_found(tree, run_module):
     result = run_module(nginx_site, tree.args(tree.site(options=" default_server")))
     assert result["failed"]
     assert "a duplicate default server" in result["msg"]
-    assert f"The default server is in {tree.enabled}/default already" in result["msg"]
+    assert f"{tree.enabled}/default already has the default server of this port" in result["msg"]
     assert tree.link.is_symlink() is False
 
 
@@ -556,15 +554,15 @@ def test_replaced_worker_is_awaited_while_a_client_sends(tree, run_module):
     tree.enable("first.conf", tree.site("first", name="first"))
     run_module(nginx_site, tree.args(tree.site("one")))
     tree.start()
-    old = _nginx_process.find_workers(tree.master())
+    old = process.find_workers(tree.master())
     with socket.create_connection(("127.0.0.1", tree.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")
         wait_until(lambda: has_been_read(client))
         run_module(nginx_site, tree.args(tree.site("two")))
-        assert not _nginx_process.wait_for_exit(old, 0.3)
+        assert not process.wait_for_exit(old, 0.3)
         client.sendall(b"Host: _\r\nConnection: close\r\n\r\n")
         assert b"one" in client.recv(4096)
-    assert _nginx_process.wait_for_exit(old, 60)
+    assert process.wait_for_exit(old, 60)
 
 
 @needs_nginx
@@ -593,7 +591,7 @@ def test_running_nginx_keeps_serving_if_the_new_site_is_refused(tree, run_module
 
 @needs_nginx
 def test_old_site_is_restored_if_nginx_cannot_load_the_new_one(tree, run_module, monkeypatch):
-    monkeypatch.setattr(_nginx_process, "RELOAD_TIMEOUT", 4.0)
+    monkeypatch.setattr(process, "RELOAD_TIMEOUT", 4.0)
     tree.enable("default", tree.site("default", name="other"))
     run_module(nginx_site, tree.args(tree.site("one")))
     tree.start()
@@ -635,7 +633,7 @@ def test_configuration_is_valid_at_every_moment(tree, run_module, monkeypatch):
         return call
 
     for name in ("replace", "unlink", "symlink", "fsync"):
-        monkeypatch.setattr(_nginx_site.os, name, watched(name))
+        monkeypatch.setattr(site_module.os, name, watched(name))
     args = tree.args(tree.site(options=" default_server"), remove_links=[str(tree.enabled / "default")])
     assert run_module(nginx_site, {**args, "content": "nonsense"})["failed"]
     assert run_module(nginx_site, args)["changed"]
@@ -661,14 +659,14 @@ def test_lines_are_selected_by_version(version, expected):
         "listen 443 ssl http2;  # nginx < 1.25.1\nlisten 443 ssl;  # nginx >= 1.25.1\n"
         "http2 on; # nginx >= 1.25.1\nroot /x;"
     )
-    assert _nginx_text.select_lines(text, version) == expected
+    assert config_module.select_lines(text, version) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["# nginx >= 1.25.1", "    # nginx < 1.0", "a; # since nginx >= 1.25.1", "a; # nginx > 1"]
 )
 def test_other_comments_are_kept(text):
-    assert _nginx_text.select_lines(text, (1, 24)) == text
+    assert config_module.select_lines(text, (1, 24)) == text
 
 
 @needs_nginx
@@ -705,7 +703,7 @@ def test_check_mode_without_nginx_shows_the_lines_of_all_versions(tree, run_modu
     ],
 )
 def test_too_few_connections_for_the_backlog_are_reported(main, processes, files, expected):
-    warning = _nginx_process.check_connections(main, 2048, processes, files)
+    warning = process.check_connections(main, 2048, processes, files)
     assert expected in warning if expected else warning is None, warning
 
 
@@ -769,7 +767,7 @@ def test_port_in_use_is_refused_before_nginx_is_installed(tree, run_module, no_n
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", tree.port))
         listener.listen()
-        args = tree.args(tree.site(), application="app", required=False, remove_links=[_nginx_site.DEFAULT_SITE])
+        args = tree.args(tree.site(), application="app", required=False, remove_links=[site_module.DEFAULT_SITE])
         result = run_module(nginx_site, args)
     assert result["failed"] and f"Port {tree.port} is in use by " in result["msg"]
     assert "failed" not in run_module(nginx_site, args)
@@ -794,7 +792,7 @@ RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 def live(tree, tmp_path, monkeypatch, run_module):
     """A live application with a site that a running Nginx serves, and a way to run the module for it."""
     units, root = tmp_path / "units", tmp_path / "shop"
-    monkeypatch.setattr(_settings, "UNITS", str(units))
+    monkeypatch.setattr(settings, "UNITS", str(units))
     units.mkdir()
     for unit in ("shop.socket", "shop.service", "shop-next.service"):
         (units / unit).touch()
@@ -822,7 +820,7 @@ def test_the_site_of_a_live_application_waits_for_the_activation(tree, live):
     assert "return 200 two;" in (live.staged / "app.conf").read_text()
     # It is reported until an activation has put it in place, which the running Nginx then takes over.
     assert live("two")["changed"]
-    site = _settings.SettingsSet(_settings.Home(str(live.app.parent), RUN), "shop", str(live.staged)).site()
+    site = settings.SettingsSet(settings.Layout(str(live.app.parent), RUN), "shop", str(live.staged)).site()
     assert site.put() and tree.get() == "one"
     site.take_over()
     assert tree.get() == "two"
@@ -872,6 +870,6 @@ def test_the_script_for_a_restart_does_what_the_module_does(tree, live, monkeypa
     for _time in range(2):
         path = {"PATH": f"{programs}:{os.environ['PATH']}"}
         subprocess.run(["sh", live.staged / "site.sh"], check=True, env=path)
-        site = _settings.SettingsSet(_settings.Home(str(live.app.parent), RUN), "shop", str(live.staged)).site()
+        site = settings.SettingsSet(settings.Layout(str(live.app.parent), RUN), "shop", str(live.staged)).site()
         assert not site.differs()
     assert not [name for name in tree.names() if ".flaskops-" in name]

@@ -21,13 +21,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _acl, _activation, _service, _settings
-from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
-from ansible_collections.flaskops.production.plugins.module_utils._former_user import OwnershipTransfer, start_transfer
-from ansible_collections.flaskops.production.plugins.module_utils._nginx_site import State
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
-from ansible_collections.flaskops.production.plugins.module_utils._rollout import read_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._visit import SiteResult
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._files import acl
+from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import State
+from ansible_collections.flaskops.production.plugins.module_utils._releases import activation as activation_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases import settings as settings_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
+    OwnershipTransfer,
+    start_transfer,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.site_check import SiteResult
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
 from ansible_collections.flaskops.production.plugins.modules import release_activate
 
 MAIN, CANDIDATE = "myapp.service", "myapp-next.service"
@@ -124,8 +130,8 @@ class Host:
         for path in (self.root / "venvs", self.root / "shared/static", self.root / "run", self.state):
             path.mkdir(parents=True)
         (self.root / "shared/.env").write_text("")
-        self.home = Home(str(self.root))
-        self.home.prepare()
+        self.layout = Layout(str(self.root))
+        self.layout.prepare()
         self.answers = {}
         self.asked = []
         self.log(TRACEBACK)
@@ -151,7 +157,7 @@ class Host:
             (release / "static" / path).write_text(text)
         self.want(name, environment)
         given = {"release": name, "digest": name, "state": "staged", "staged": name, "static_paths": ["static"]}
-        self.home.write_record(name, {**given, **record})
+        self.layout.write_record(name, {**given, **record})
 
     def want(self, name, environment):
         """As the role venv does: build it, and say that the release is to run with it."""
@@ -189,15 +195,15 @@ class Host:
         return os.path.basename(os.readlink(self.root / "releases" / name / ".venv"))
 
     def assert_serves(self, release):
-        assert self.home.live() == release
+        assert self.layout.live() == release
         assert self.running() == release
         self.assert_no_candidate()
 
     def assert_no_candidate(self):
-        assert not os.path.lexists(self.home.next)
+        assert not os.path.lexists(self.layout.next)
         assert not self.env_file.exists()
         assert self.running(CANDIDATE) is None
-        assert not os.path.exists(self.home.lock)
+        assert not os.path.exists(self.layout.lock)
 
 
 class _Application(http.server.BaseHTTPRequestHandler):
@@ -232,8 +238,8 @@ def host(run_module, monkeypatch, tmp_path):
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     # The tests play systemd, which opens the socket.
-    monkeypatch.setattr(_service, "SYSTEMD", os.getpid())
-    monkeypatch.setattr(_activation, "MARGIN", 1)
+    monkeypatch.setattr(service, "SYSTEMD", os.getpid())
+    monkeypatch.setattr(activation_module, "MARGIN", 1)
     # Where a test may write, instead of in /run.
     initialise = release_activate.Activation.__init__
 
@@ -244,7 +250,7 @@ def host(run_module, monkeypatch, tmp_path):
 
     monkeypatch.setattr(release_activate.Activation, "__init__", elsewhere)
     hangup = signal.getsignal(signal.SIGHUP)
-    server = socketserver.ThreadingUnixStreamServer(found.home.socket, _Application)
+    server = socketserver.ThreadingUnixStreamServer(found.layout.socket, _Application)
     server.host = found
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -267,9 +273,9 @@ def test_the_first_release_goes_live(host):
     result = host.activate("v1")
     assert (result["changed"], result["release"], result["previous"]) == (True, "v1", "")
     host.assert_serves("v1")
-    assert os.readlink(host.home.app) == "releases/v1"
-    assert os.readlink(host.home.venv) == "app/.venv"
-    assert host.home.record("v1")["state"] == "active"
+    assert os.readlink(host.layout.app) == "releases/v1"
+    assert os.readlink(host.layout.venv) == "app/.venv"
+    assert host.layout.record("v1")["state"] == "active"
 
 
 def test_the_candidate_serves_before_and_until_the_service_is_the_new_release(host):
@@ -360,9 +366,9 @@ def test_a_candidate_that_fails_leaves_the_live_release_untouched(host, plan, ph
     assert host.process(MAIN) == before, "the very same process serves"
     assert [call for call in host.calls() if MAIN in call] == []
     host.assert_serves("v1")
-    assert host.home.record("v2")["state"] == "bad" and phase in host.home.record("v2")["reason"]
-    assert host.home.record("v1")["state"] == "active"
-    assert [entry["release"] for entry in host.home.activations()] == ["v1"]
+    assert host.layout.record("v2")["state"] == "bad" and phase in host.layout.record("v2")["reason"]
+    assert host.layout.record("v1")["state"] == "active"
+    assert [entry["release"] for entry in host.layout.activations()] == ["v1"]
 
 
 @pytest.mark.parametrize(
@@ -388,8 +394,8 @@ def test_a_failure_after_the_switch_swaps_back(host, plan, answers, phase):
     ]
     assert host.calls()[-1][:2] == ["stop", CANDIDATE], "the candidate serves until the old release does"
     host.assert_serves("v1")
-    assert host.home.record("v2")["state"] == "bad"
-    assert [entry["release"] for entry in host.home.activations()] == ["v1"]
+    assert host.layout.record("v2")["state"] == "bad"
+    assert [entry["release"] for entry in host.layout.activations()] == ["v1"]
 
 
 def test_a_rejected_release_is_no_way_back_and_the_next_good_one_works(host):
@@ -397,9 +403,9 @@ def test_a_rejected_release_is_no_way_back_and_the_next_good_one_works(host):
     host.stage("v3")
     host.answers = {"v3": 500}
     host.activate("v3")
-    assert host.home.previous() == "v1"
+    assert host.layout.previous() == "v1"
     host.deploy("v4")
-    assert host.home.previous() == "v2"
+    assert host.layout.previous() == "v2"
 
 
 @pytest.mark.parametrize(
@@ -416,10 +422,10 @@ def test_a_first_release_that_fails_leaves_nothing_live(host, plan, answers):
     host.answers = answers
     result = host.activate("v1")
     assert result["failed"] and "Nothing is live" in result["msg"]
-    assert not os.path.lexists(host.home.app) and host.running() is None
+    assert not os.path.lexists(host.layout.app) and host.running() is None
     host.assert_no_candidate()
-    assert host.home.record("v1")["state"] == "bad"
-    assert host.home.activations() == []
+    assert host.layout.record("v1")["state"] == "bad"
+    assert host.layout.activations() == []
 
 
 def test_when_the_way_back_fails_too_both_are_told_and_the_link_is_back(host):
@@ -428,7 +434,7 @@ def test_when_the_way_back_fails_too_both_are_told_and_the_link_is_back(host):
     host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
     result = host.activate("v2")
     assert result["failed"] and "v1" in result["msg"] and "v2" in result["msg"]
-    assert host.home.live() == "v1"
+    assert host.layout.live() == "v1"
     host.assert_no_candidate()
 
 
@@ -439,7 +445,7 @@ def assert_not_marked(host, result, *said, release="v2", state="staged"):
     assert result["failed"] and not result["rejected"], result
     for words in (*said, "not marked as rejected"):
         assert words in result["msg"], result["msg"]
-    assert host.home.record(release)["state"] == state
+    assert host.layout.record(release)["state"] == state
     host.assert_no_candidate()
 
 
@@ -502,7 +508,7 @@ def test_a_candidate_that_fails_by_itself_is_rejected(host, kind):
     host.plan(f"fail restart {CANDIDATE} v2", f"result {CANDIDATE} {systemd_result}")
     result = host.activate("v2")
     assert result["rejected"] and said in result["msg"]
-    assert host.home.record("v2")["state"] == "bad"
+    assert host.layout.record("v2")["state"] == "bad"
     host.assert_serves("v1")
 
 
@@ -533,7 +539,7 @@ def test_a_release_that_served_stays_one_to_return_to_whatever_the_host_does(hos
     host.plan()
     assert not host.activate("v2").get("failed")
     host.stage("v3")
-    assert host.home.previous() == "v1"
+    assert host.layout.previous() == "v1"
 
 
 # Nginx, which is asked last
@@ -594,7 +600,7 @@ def test_a_release_that_answers_the_site_s_name_wrongly_is_rejected(host, site):
     assert (result["failed"], result["phase"], result["rejected"]) == (True, "site", True)
     assert "and Gunicorn answered 400 to Host www.example.org" in result["msg"]
     host.assert_serves("v1")
-    assert host.home.record("v2")["state"] == "bad"
+    assert host.layout.record("v2")["state"] == "bad"
 
 
 def test_a_release_is_not_rejected_for_a_name_that_the_live_one_does_not_know_either(host, site):
@@ -609,11 +615,11 @@ def test_a_release_is_not_rejected_for_a_name_that_the_live_one_does_not_know_ei
 
 def lose_socket(host):
     """As `rm run/*`; systemd goes on listening where nobody comes."""
-    os.rename(host.home.socket, host.home.socket + ".lost")
+    os.rename(host.layout.socket, host.layout.socket + ".lost")
 
 
 def restored(host):
-    return f"do restart myapp.socket  mv {host.home.socket}.lost {host.home.socket}"
+    return f"do restart myapp.socket  mv {host.layout.socket}.lost {host.layout.socket}"
 
 
 @pytest.mark.parametrize("release", ["v1", "v2"])
@@ -646,14 +652,14 @@ def test_a_socket_that_goes_during_the_activation_is_the_fault_of_the_host(host)
     host.plan(f"do restart {MAIN} v2 mv run/gunicorn.sock run/gone")
     result = host.activate("v2")
     assert_not_marked(host, result, "No such file or directory", "v1 is live, but does not serve")
-    assert host.home.live() == "v1" and host.running() == "v1"
+    assert host.layout.live() == "v1" and host.running() == "v1"
 
 
 def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
     host.deploy("v1")
     host.stage("v2")
-    monkeypatch.setattr(_service, "SYSTEMD", 1)
-    said = f"process {os.getpid()} of user {os.geteuid()} listens on {host.home.socket}, which is not the service"
+    monkeypatch.setattr(service, "SYSTEMD", 1)
+    said = f"process {os.getpid()} of user {os.geteuid()} listens on {host.layout.socket}, which is not the service"
     host.forget()
     assert_not_marked(host, host.activate("v2"), said, "(socket)")
     assert [call[:2] for call in host.calls("restart")] == [["restart", "myapp.socket"]]
@@ -663,8 +669,8 @@ def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
 def test_nobody_connects_to_a_service_that_is_down(host, monkeypatch):
     """systemd would start it, again and again without a live release, and give the socket up."""
     host.stage("v1")
-    connected, connect = [], _service._Connection.connect
-    monkeypatch.setattr(_service._Connection, "connect", lambda self: (connected.append(host.calls()), connect(self)))
+    connected, connect = [], service._Connection.connect
+    monkeypatch.setattr(service._Connection, "connect", lambda self: (connected.append(host.calls()), connect(self)))
     assert host.activate("v1")["changed"]
     assert connected and all(["restart", MAIN] in [call[:2] for call in calls] for calls in connected)
 
@@ -722,8 +728,8 @@ def test_an_error_of_the_system_between_switch_and_proof_swaps_back(host, monkey
     """An error that is no verdict on the release, such as a full disk when the link venv is to be written."""
     host.deploy("v1")
     host.stage("v2")
-    os.unlink(host.home.venv)
-    os.mkdir(host.home.venv)
+    os.unlink(host.layout.venv)
+    os.mkdir(host.layout.venv)
     assert host.activate("v2")["failed"]
     host.assert_serves("v1")
 
@@ -743,7 +749,7 @@ def test_a_question_that_systemd_does_not_answer_swaps_back(host):
     host.stage("v2")
     host.plan(f"fail show {MAIN} v2")
     assert host.activate("v2")["failed"]
-    assert host.home.live() == "v1"
+    assert host.layout.live() == "v1"
     host.assert_no_candidate()
 
 
@@ -753,7 +759,7 @@ def test_without_systemd_nothing_is_switched(host):
     host.plan("fail daemon-reload  v1")
     result = host.activate("v2")
     assert result["failed"] and "systemd" in result["msg"]
-    assert host.home.live() == "v1" and not os.path.exists(host.home.lock)
+    assert host.layout.live() == "v1" and not os.path.exists(host.layout.lock)
 
 
 def test_a_small_host_checks_the_candidate_without_running_it(host):
@@ -771,9 +777,9 @@ def test_a_small_host_checks_the_candidate_without_running_it(host):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda host: shutil.rmtree(host.home.release("v2")), "not on this host"),
-        (lambda host: os.unlink(os.path.join(host.home.records, "v2.json")), "not on this host"),
-        (lambda host: shutil.rmtree(os.path.join(host.home.venvs, "f" * 12)), "no set of dependencies"),
+        (lambda host: shutil.rmtree(host.layout.release("v2")), "not on this host"),
+        (lambda host: os.unlink(os.path.join(host.layout.records, "v2.json")), "not on this host"),
+        (lambda host: shutil.rmtree(os.path.join(host.layout.venvs, "f" * 12)), "no set of dependencies"),
     ],
 )
 def test_a_release_that_is_not_complete_is_refused_before_anything(host, spoil, said):
@@ -782,18 +788,18 @@ def test_a_release_that_is_not_complete_is_refused_before_anything(host, spoil, 
     spoil(host)
     result = host.activate("v2")
     assert result["failed"] and said in result["msg"] and "v2" in result["msg"]
-    assert host.calls() == [] and not os.path.exists(host.home.lock)
-    assert host.home.live() == "v1" and host.running() == "v1"
+    assert host.calls() == [] and not os.path.exists(host.layout.lock)
+    assert host.layout.live() == "v1" and host.running() == "v1"
 
 
 def test_another_run_holds_the_lock(host):
     host.deploy("v1")
     host.stage("v2")
-    Lock(host.home, OTHER_RUN).acquire()
+    Lock(host.layout, OTHER_RUN).acquire()
     result = host.activate("v2")
     assert result["failed"] and "grace on laptop" in result["msg"] and result["lock_holder"]["run"] == "run-2"
     assert host.calls() == [] and host.running() == "v1"
-    assert Lock(host.home, {}).holder()["run"] == "run-2", "it is still theirs"
+    assert Lock(host.layout, {}).holder()["run"] == "run-2", "it is still theirs"
     assert not host.activate("v2", unlock=True).get("failed")
     host.assert_serves("v2")
 
@@ -801,9 +807,9 @@ def test_another_run_holds_the_lock(host):
 @pytest.mark.parametrize("check", [True, False])
 def test_the_lock_of_this_run_is_given_back_when_there_is_nothing_to_do(host, check):
     host.deploy("v1")
-    Lock(host.home, RUN).acquire()
+    Lock(host.layout, RUN).acquire()
     host.activate("v1", check=check)
-    assert os.path.exists(host.home.lock) == check
+    assert os.path.exists(host.layout.lock) == check
 
 
 # Static files
@@ -886,14 +892,14 @@ def test_an_activation_is_one_line_of_history(host):
     host.deploy("v1", "v2")
     host.activate("v1", action="rollback")
     told = [
-        {key: entry[key] for key in ("release", "before", "action", "by", "run")} for entry in host.home.activations()
+        {key: entry[key] for key in ("release", "before", "action", "by", "run")} for entry in host.layout.activations()
     ]
     assert told == [
         {"release": "v1", "before": None, "action": "deploy", "by": "ada", "run": "run-1"},
         {"release": "v2", "before": "v1", "action": "deploy", "by": "ada", "run": "run-1"},
         {"release": "v1", "before": "v2", "action": "rollback", "by": "ada", "run": "run-1"},
     ]
-    states = {name: record["state"] for name, record in host.home.known().items()}
+    states = {name: record["state"] for name, record in host.layout.known().items()}
     assert states == {"v1": "active", "v2": "superseded"}
 
 
@@ -902,7 +908,7 @@ def test_old_releases_are_removed_when_the_new_one_is_live(host):
     host.stage("v3")
     result = host.activate("v3", keep=1)
     assert result["removed"] == ["v1"]
-    assert sorted(os.listdir(host.home.releases)) == ["v2", "v3"]
+    assert sorted(os.listdir(host.layout.releases)) == ["v2", "v3"]
 
 
 @pytest.mark.parametrize("keep", [0, -1])
@@ -911,7 +917,7 @@ def test_a_number_of_releases_that_would_remove_others_or_none_is_refused(host, 
     host.stage("v3")
     result = host.activate("v3", keep=keep)
     assert result["msg"] == f"keep is {keep}, but must be a whole number of at least 1 (release_keep)."
-    assert host.home.live() == "v2" and sorted(os.listdir(host.home.releases)) == ["v1", "v2", "v3"]
+    assert host.layout.live() == "v2" and sorted(os.listdir(host.layout.releases)) == ["v1", "v2", "v3"]
 
 
 def test_a_removal_that_fails_only_warns(host, monkeypatch):
@@ -943,7 +949,7 @@ def test_a_removal_that_fails_only_warns(host, monkeypatch):
         lambda host: (host.root / "gunicorn.conf.py").write_text("workers = 2"),
         lambda host: (host.state / "unit").write_text("[Service]"),
         lambda host: host.plan(f"reload show {MAIN} v1"),
-        lambda host: os.symlink("releases/v1", host.home.next),
+        lambda host: os.symlink("releases/v1", host.layout.next),
         lambda host: (os.kill(host.process(MAIN), signal.SIGKILL), (host.state / MAIN).unlink()),
     ],
     ids=["environment", "configuration", "unit", "unit not reloaded", "interrupted activation", "not running"],
@@ -955,7 +961,7 @@ def test_a_process_that_is_not_what_the_tree_describes_is_replaced(host, release
     assert result["changed"] and result["reason"], result
     assert [call[:2] for call in host.calls("restart")] == [["restart", CANDIDATE], ["restart", MAIN]]
     host.assert_serves("v1")
-    assert [entry["release"] for entry in host.home.activations()] == ["v1"], "nothing else went live"
+    assert [entry["release"] for entry in host.layout.activations()] == ["v1"], "nothing else went live"
 
 
 @pytest.mark.parametrize("case", ["clock set back", "touched", "restarted by systemd"])
@@ -965,19 +971,19 @@ def test_what_the_process_has_loaded_is_no_reason_to_replace_it(host, case, monk
     (host.state / "unit").write_text("[Service]")
     host.deploy("v1")
     if case == "clock set back":
-        monkeypatch.setattr(_service, "compute_start_time", lambda _unit: 0.0)
+        monkeypatch.setattr(service, "compute_start_time", lambda _unit: 0.0)
     elif case == "touched":
         (host.root / "shared/.env").write_text("")
     else:
-        monkeypatch.setattr(_service, "compute_start_time", lambda _unit: 0.0)
-        noted = _service.read_process_record(host.home)
-        _service.record_process(host.home, "another", noted["files"])
+        monkeypatch.setattr(service, "compute_start_time", lambda _unit: 0.0)
+        noted = service.read_process_record(host.layout)
+        service.record_process(host.layout, "another", noted["files"])
     assert host.activate("v1")["reason"] == ""
 
 
 def test_of_a_process_that_somebody_else_restarted_the_times_decide(host):
     host.deploy("v1")
-    _service.record_process(host.home, "another", {})
+    service.record_process(host.layout, "another", {})
     assert not host.activate("v1")["changed"], "it has started since"
     (host.root / "shared/.env").write_text("A=2")
     assert host.activate("v1", check=True)["reason"].endswith(".env changed since myapp.service started")
@@ -985,7 +991,7 @@ def test_of_a_process_that_somebody_else_restarted_the_times_decide(host):
 
 def test_with_what_a_process_was_started_is_for_root_alone(host):
     host.deploy("v1")
-    assert os.stat(host.home.process).st_mode & 0o777 == 0o600
+    assert os.stat(host.layout.process).st_mode & 0o777 == 0o600
 
 
 def test_another_environment_of_the_live_release_goes_live_with_a_new_process(host):
@@ -993,7 +999,7 @@ def test_another_environment_of_the_live_release_goes_live_with_a_new_process(ho
     host.want("v1", "f" * 12)
     assert "f" * 12 in host.activate("v1")["reason"]
     assert host.environment("v1") == "f" * 12
-    assert os.path.basename(os.path.realpath(host.home.venv)) == "f" * 12
+    assert os.path.basename(os.path.realpath(host.layout.venv)) == "f" * 12
     assert not host.activate("v1")["changed"]
 
 
@@ -1005,7 +1011,7 @@ def test_an_environment_that_fails_leaves_the_live_release_with_its_own(host):
     assert result["failed"] and result["phase"] == "candidate"
     assert host.environment("v1") == "e" * 12
     host.assert_serves("v1")
-    assert host.home.record("v1")["state"] == "active", "the release is not at fault"
+    assert host.layout.record("v1")["state"] == "active", "the release is not at fault"
 
 
 def test_an_environment_that_fails_after_the_restart_is_swapped_back_with_the_process(host):
@@ -1039,7 +1045,7 @@ def test_renewing_removes_no_release(host):
         host.activate(name, keep=20)
     (host.root / "shared/.env").write_text("A=2")
     assert host.activate()["changed"]
-    assert sorted(os.listdir(host.home.releases)) == [f"v{number}" for number in range(1, 8)]
+    assert sorted(os.listdir(host.layout.releases)) == [f"v{number}" for number in range(1, 8)]
 
 
 def test_nothing_is_renewed_where_nothing_is_live(host):
@@ -1083,7 +1089,7 @@ def test_an_activation_that_was_killed_is_completed_by_the_next_run(host, at):
     host.deploy("v1")
     host.stage("v2")
     assert killed(host, "v2", at)
-    assert host.home.live() in ("v1", "v2") and host.running() in ("v1", "v2")
+    assert host.layout.live() in ("v1", "v2") and host.running() in ("v1", "v2")
     result = host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
     assert result["changed"] and not result.get("failed")
     host.assert_serves("v2")
@@ -1099,10 +1105,10 @@ def test_the_history_has_an_activation_that_was_killed_and_completed(host, at):
     host.stage("v2")
     assert killed(host, "v2", at)
     host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
-    assert [entry["release"] for entry in host.home.activations()] == ["v1", "v2"]
-    assert host.home.record("v1")["state"] == "superseded"
+    assert [entry["release"] for entry in host.layout.activations()] == ["v1", "v2"]
+    assert host.layout.record("v1")["state"] == "superseded"
     host.deploy("v3")
-    assert host.home.previous() == "v2", "the way back leads to what was live, not further"
+    assert host.layout.previous() == "v2", "the way back leads to what was live, not further"
 
 
 @pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
@@ -1115,7 +1121,7 @@ def test_a_release_that_was_never_proven_gives_way_to_the_last_good_one(host, at
     result = host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
     assert result["failed"]
     host.assert_serves("v1")
-    assert host.home.record("v2")["state"] == "bad"
+    assert host.layout.record("v2")["state"] == "bad"
 
 
 @pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
@@ -1137,11 +1143,11 @@ def test_history_that_could_not_be_written_is_completed_by_the_next_run(host, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Home, "append_activation", full)
+        patched.setattr(Layout, "append_activation", full)
         host.activate("v2")
     host.activate("v2")
     host.deploy("v3")
-    assert host.home.previous() == "v2"
+    assert host.layout.previous() == "v2"
 
 
 # A former user of the application
@@ -1154,19 +1160,19 @@ def begin_handover(host, former_uid):
     (media / "upload").touch()
     for path in (media, media / "upload"):
         os.chown(path, former_uid, former_uid)
-    start_transfer(host.home, OwnershipTransfer((former_uid,), (former_uid,), 54712, 54712, 54712))
+    start_transfer(host.layout, OwnershipTransfer((former_uid,), (former_uid,), 54712, 54712, 54712))
     return media / "upload"
 
 
 def test_a_former_user_is_shut_out_once_its_process_is_replaced(host, as_root):
     host.deploy("v1")
     upload = begin_handover(host, 54711)
-    if _acl.read_acl(str(upload)) is None:
+    if acl.read_acl(str(upload)) is None:
         pytest.skip("the file system keeps no access control lists")
-    assert _acl.get_user_rights(_acl.read_acl(str(upload)))
+    assert acl.get_user_rights(acl.read_acl(str(upload)))
     result = host.activate()
     assert result["reason"] == "a former user of the application still has access to its data"
-    assert (_acl.read_acl(str(upload)), os.stat(upload).st_uid) == ({}, 54712)
+    assert (acl.read_acl(str(upload)), os.stat(upload).st_uid) == ({}, 54712)
     assert host.activate()["changed"] is False
 
 
@@ -1174,20 +1180,20 @@ def test_a_former_user_whose_process_still_serves_keeps_its_access(host, as_root
     host.deploy("v1")
     # The processes of these tests are the tester's.
     upload = begin_handover(host, os.geteuid())
-    shared = _acl.read_acl(str(upload))
+    shared = acl.read_acl(str(upload))
     assert host.activate()["changed"] is True
-    assert _acl.read_acl(str(upload)) == shared
-    assert os.path.exists(host.home.former_user)
+    assert acl.read_acl(str(upload)) == shared
+    assert os.path.exists(host.layout.former_user)
 
 
 def test_a_rejected_release_leaves_the_former_user_its_access(host, as_root):
     host.deploy("v1")
     upload = begin_handover(host, 54711)
-    shared = _acl.read_acl(str(upload))
+    shared = acl.read_acl(str(upload))
     host.stage("v2")
     host.plan(f"fail restart {CANDIDATE} v2")
     assert host.activate("v2")["failed"]
-    assert _acl.read_acl(str(upload)) == shared
+    assert acl.read_acl(str(upload)) == shared
     host.assert_serves("v1")
 
 
@@ -1202,7 +1208,7 @@ def test_a_release_whose_interpreter_is_gone_is_refused_and_not_rejected(host):
     assert (
         result["failed"] and "python3.4, which does not exist" in result["msg"] and "Deploy it again" in result["msg"]
     )
-    assert host.home.record("v2")["state"] == "staged"
+    assert host.layout.record("v2")["state"] == "staged"
     host.assert_serves("v1")
 
 
@@ -1211,11 +1217,11 @@ def test_a_part_of_a_rollout_keeps_the_lock_and_is_recorded_with_what_was_live_b
     host.stage("v2")
     rollout = {"id": "7-run-1", "number": 7, "action": "deploy", "hosts": ["web1"]}
     host.activate("v2", rollout=rollout)
-    found = read_rollout(host.home)
+    found = read_rollout(host.layout)
     assert (found["release"], found["before"], found["state"]) == ("v2", "v1", "activating")
-    assert Lock(host.home, {}).holder()["run"] == "run-1"
+    assert Lock(host.layout, {}).holder()["run"] == "run-1"
     host.activate("v1", action="rollback", rollout={**rollout, "undo": True})
-    assert read_rollout(host.home) == {**found, "state": "undone"}
+    assert read_rollout(host.layout) == {**found, "state": "undone"}
 
 
 # Settings
@@ -1229,7 +1235,7 @@ def settings(host, monkeypatch):
     """A live release, and the files of new settings that a run has staged, by their places."""
     units = host.state / "units"
     units.mkdir()
-    monkeypatch.setattr(_settings, "UNITS", str(units))
+    monkeypatch.setattr(settings_module, "UNITS", str(units))
     for unit in ("myapp.socket", MAIN, CANDIDATE):
         (units / unit).write_text(UNIT_TEXT.format(root=host.root, nice=1))
     for path in (units / MAIN, host.root / "shared/.env"):
@@ -1239,9 +1245,9 @@ def settings(host, monkeypatch):
 
 
 def stage_settings(host, texts, run=None):
-    home = Home(str(host.root), run or RUN)
+    layout = Layout(str(host.root), run or RUN)
     entries = [PathEntry(path, "file", 0o640, content=text.encode()) for path, text in texts.items()]
-    _settings.SettingsSet(home, "myapp", home.staged_settings).add(entries)
+    settings_module.SettingsSet(layout, "myapp", layout.staged_settings).add(entries)
 
 
 def contents(paths):
@@ -1249,7 +1255,7 @@ def contents(paths):
 
 
 def left_of_settings(host):
-    return sorted(name for name in os.listdir(host.home.settings) if not name.endswith(".json"))
+    return sorted(name for name in os.listdir(host.layout.settings) if not name.endswith(".json"))
 
 
 def test_settings_alone_are_activated_like_a_release(host, settings):
@@ -1304,11 +1310,11 @@ def test_settings_that_are_refused_are_removed(host, settings, unit, release):
 
 def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypatch):
     stage_settings(host, settings)
-    monkeypatch.setattr(_activation, "ENDLESS", 5)
+    monkeypatch.setattr(activation_module, "ENDLESS", 5)
     # systemd tells the new limit once it has read the units with which the candidate starts.
     limits = iter(["1s"] * 2)
     given = []
-    shown = _activation.read_unit_properties
+    shown = activation_module.read_unit_properties
 
     def show(unit, *properties):
         found = shown(unit, *properties)
@@ -1316,10 +1322,10 @@ def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypat
 
     def systemctl(verb, unit="", **options):
         given.append((verb, unit, options.get("timeout")))
-        return _service.run_systemctl(verb, unit, **options)
+        return service.run_systemctl(verb, unit, **options)
 
-    monkeypatch.setattr(_activation, "read_unit_properties", show)
-    monkeypatch.setattr(_activation, "run_systemctl", systemctl)
+    monkeypatch.setattr(activation_module, "read_unit_properties", show)
+    monkeypatch.setattr(activation_module, "run_systemctl", systemctl)
     host.activate("v1")
     starts = {unit: limit for verb, unit, limit in given if verb == "restart"}
     assert starts[CANDIDATE] == starts[MAIN] == 1 + 4 + 0.5
@@ -1350,7 +1356,7 @@ def test_settings_that_are_in_place_already_are_no_reason(host, settings):
 def test_a_change_that_was_interrupted_is_undone_before_the_next_activation(host, settings):
     before = contents(settings)
     stage_settings(host, settings)
-    change = _settings.SettingsChange(Home(str(host.root), RUN), "myapp", "v1")
+    change = settings_module.SettingsChange(Layout(str(host.root), RUN), "myapp", "v1")
     change.begin("releases/v1", "releases/v1")
     change.put(lambda: None)
     assert contents(settings) == settings
@@ -1380,20 +1386,20 @@ def nginx(host, settings, tmp_path, monkeypatch):
     path, read = tmp_path / "sites-available/myapp.conf", []
     path.parent.mkdir()
     path.write_text("old\n")
-    monkeypatch.setattr(_settings, "find_master", lambda pid_file: pid_file)
+    monkeypatch.setattr(settings_module, "find_master", lambda pid_file: pid_file)
 
     def reload(_master, _error_log):
         read.append((path.read_text(), host.running(), host.running(CANDIDATE)))
         return ""
 
-    monkeypatch.setattr(_settings, "reload", reload)
+    monkeypatch.setattr(settings_module, "reload", reload)
     return SimpleNamespace(path=path, read=read)
 
 
 def stage_site(host, nginx):
-    home = Home(str(host.root), RUN)
+    layout = Layout(str(host.root), RUN)
     state = State(b"new\n", 0o644, (os.geteuid(), os.getegid()), {})
-    staged = _settings.SettingsSet(home, "myapp", home.staged_settings)
+    staged = settings_module.SettingsSet(layout, "myapp", layout.staged_settings)
     staged.add_site(state, path=str(nginx.path), pid_file="nginx.pid", error_log="error.log")
 
 
@@ -1420,7 +1426,7 @@ def test_the_old_site_is_back_before_the_old_release_answers(host, settings, ngi
     wrong = SiteResult(
         "GET http://localhost/health through Nginx answered 418, expected 200, although Gunicorn answered 200"
     )
-    monkeypatch.setattr(_activation, "check_site", lambda *_arguments: wrong)
+    monkeypatch.setattr(activation_module, "check_site", lambda *_arguments: wrong)
     result = host.activate("v2", site=str(nginx.path))
     what = (
         f"v2 with new settings ({nginx.path}) was rejected (site): GET http://localhost/health through Nginx answered"
@@ -1429,7 +1435,7 @@ def test_the_old_site_is_back_before_the_old_release_answers(host, settings, ngi
     assert "The settings are as they were before." in result["msg"]
     assert "The release is not marked as rejected: Gunicorn answered as it should." in result["msg"]
     assert "Fix the release or the settings, and run again." in result["msg"]
-    assert host.home.record("v2")["state"] == "staged"
+    assert host.layout.record("v2")["state"] == "staged"
     assert [read[:2] for read in nginx.read] == [("new\n", "v2"), ("old\n", "v2")]
     assert (nginx.path.read_text(), left_of_settings(host)) == ("old\n", [])
     host.assert_serves("v1")
@@ -1450,7 +1456,7 @@ def test_a_site_alone_takes_no_new_process(host, settings, nginx):
 def test_a_site_alone_that_does_not_lead_to_the_release_is_put_back(host, settings, nginx, monkeypatch, by_release):
     stage_site(host, nginx)
     seen = [SiteResult("GET http://localhost/health through Nginx answered 404", by_release), SiteResult(None)]
-    monkeypatch.setattr(_activation, "check_site", lambda *_arguments: seen.pop(0))
+    monkeypatch.setattr(activation_module, "check_site", lambda *_arguments: seen.pop(0))
     monkeypatch.setattr(release_activate, "check_site", lambda *_arguments: seen.pop(0))
     process = host.process(MAIN)
     # The role names the link, which Nginx reads.
@@ -1461,5 +1467,5 @@ def test_a_site_alone_that_does_not_lead_to_the_release_is_put_back(host, settin
     assert [site for site, *_runs in nginx.read] == ["new\n", "old\n"]
     assert host.process(MAIN) == process and left_of_settings(host) == []
     # What serves is not to blame.
-    assert host.home.record("v1")["state"] == "active"
+    assert host.layout.record("v1")["state"] == "active"
     assert not host.activate("v1")["changed"]

@@ -13,9 +13,9 @@ import sys
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _settings
-from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
+from ansible_collections.flaskops.production.plugins.module_utils._releases import settings
 from ansible_collections.flaskops.production.plugins.modules import release_command
 
 UNITS = r"""# /etc/systemd/system/myapp.service
@@ -89,71 +89,71 @@ def test_build_inherits_environment_variables_only():
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def layout(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     (tmp_path / "venvs/abc/bin").mkdir(parents=True)
     (tmp_path / "venvs/abc/bin/python").symlink_to(sys.executable)
-    home = Home(str(tmp_path))
-    home.prepare()
+    layout = Layout(str(tmp_path))
+    layout.prepare()
     (tmp_path / ".deploy/environments").mkdir(exist_ok=True)
     (tmp_path / ".deploy/environments/v1").symlink_to("../../venvs/abc")
-    return home
+    return layout
 
 
 PARAMS = {"name": "myapp", "release": "v1", "purpose": "migrate", "user": "web", "group": "www"}
 
 
-def systemctl(home, script):
-    path = os.path.join(home.root, "bin/systemctl")
+def systemctl(layout, script):
+    path = os.path.join(layout.root, "bin/systemctl")
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"#!/bin/sh\n{script}\n")
     os.chmod(path, 0o755)
 
 
-def lines(home, **more):
+def lines(layout, **more):
     return release_command.format_unit(
-        home, {**PARAMS, **more}, "/run/start", "/run/script", "/run/output"
+        layout, {**PARAMS, **more}, "/run/start", "/run/script", "/run/output"
     ).splitlines()
 
 
-def test_directives_of_the_command_come_last(home):
-    systemctl(home, f"cat <<'UNIT'\n{UNITS}UNIT")
-    unit = lines(home)
-    start = f"ExecStart={home.venvs}/abc/bin/python -I /run/start /bin/bash /run/script"
+def test_directives_of_the_command_come_last(layout):
+    systemctl(layout, f"cat <<'UNIT'\n{UNITS}UNIT")
+    unit = lines(layout)
+    start = f"ExecStart={layout.venvs}/abc/bin/python -I /run/start /bin/bash /run/script"
     for directive in ("User=web", "Group=www", "Type=oneshot", start):
         assert [line for line in unit if line.split("=")[0] == directive.split("=", maxsplit=1)[0]] == [directive]
     assert unit.index("UMask=0022") < unit.index("UMask=0027")
     assert "PrivateTmp=no" in unit and "CapabilityBoundingSet=" in unit
 
 
-def test_migration_uses_staged_settings(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(_settings, "UNITS", str(tmp_path))
-    fragment = f"[Service]\nEnvironmentFile={home.env_file}\nReadWritePaths=/old\n"
+def test_migration_uses_staged_settings(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "UNITS", str(tmp_path))
+    fragment = f"[Service]\nEnvironmentFile={layout.env_file}\nReadWritePaths=/old\n"
     (tmp_path / "myapp.service").write_text(fragment)
-    systemctl(home, f"cat <<'UNIT'\n# {tmp_path}/myapp.service\n{fragment}\n# of.conf\n[Service]\nNice=5\nUNIT")
-    home = Home(home.root, {"run": "run-1"})
-    staged = _settings.SettingsSet(home, "myapp", home.staged_settings)
-    staged.add([PathEntry(home.env_file, "file", 0o640, content=b"DATABASE=b\n")])
+    systemctl(layout, f"cat <<'UNIT'\n# {tmp_path}/myapp.service\n{fragment}\n# of.conf\n[Service]\nNice=5\nUNIT")
+    layout = Layout(layout.root, {"run": "run-1"})
+    staged = settings.SettingsSet(layout, "myapp", layout.staged_settings)
+    staged.add([PathEntry(layout.env_file, "file", 0o640, content=b"DATABASE=b\n")])
     environment = f"EnvironmentFile={staged.directory}/.env"
-    found = lines(home)
+    found = lines(layout)
     assert [line for line in found if "Environment" in line] == [environment] * 2 and "ReadWritePaths=/old" in found
     text = fragment.replace("/old", "/new").encode()
     staged.add([PathEntry(str(tmp_path / "myapp.service"), "file", 0o644, content=text)])
-    found = lines(home)
+    found = lines(layout)
     assert [line for line in found if "Environment" in line] == [environment] * 2
     assert [line for line in found if "ReadWrite" in line] == ["ReadWritePaths=/new"] and "Nice=5" in found
 
 
-def test_environment_file_is_used_without_a_service(home):
-    systemctl(home, "echo 'No files found for myapp.service.' >&2; exit 1")
-    unit = lines(home)
-    assert f"EnvironmentFile={home.env_file}" in unit and "CapabilityBoundingSet=" not in unit
+def test_environment_file_is_used_without_a_service(layout):
+    systemctl(layout, "echo 'No files found for myapp.service.' >&2; exit 1")
+    unit = lines(layout)
+    assert f"EnvironmentFile={layout.env_file}" in unit and "CapabilityBoundingSet=" not in unit
 
 
-def test_release_without_a_venv_is_refused(home):
+def test_release_without_a_venv_is_refused(layout):
     with pytest.raises(ReleaseError, match="v2 has no virtual environment"):
-        lines(home, release="v2")
+        lines(layout, release="v2")
 
 
 # Execution, with a fake systemctl that runs the ExecStart of the unit
@@ -180,25 +180,25 @@ OTHER_RUN = {"run": "run-2", "by": "grace", "controller": "laptop"}
 
 
 @pytest.fixture
-def command(home, tmp_path, run_module, monkeypatch, build_unit):
+def command(layout, tmp_path, run_module, monkeypatch, build_unit):
     """Run the module for an existing release."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     (tmp_path / "releases/v1").mkdir()
     (tmp_path / "releases/v1/wsgi.py").write_text("as it came\n")
     place = tmp_path / "run"
     place.mkdir()
-    systemctl(home, SYSTEMCTL.replace("{run}", str(place)))
+    systemctl(layout, SYSTEMCTL.replace("{run}", str(place)))
     monkeypatch.setattr(release_command, "RUNTIME", str(place))
     monkeypatch.setattr(release_command, "PATIENCE", 0)
     monkeypatch.setattr(release_command.signal, "signal", lambda *_arguments: None)
-    home.write_record("v1", RECORD)
+    layout.write_record("v1", RECORD)
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/.env").write_text("SECRET_KEY=planted-secret\n")
 
     def run(text="echo done", check=False, **more):
         args = {
             **PARAMS,
-            "root": home.root,
+            "root": layout.root,
             "user": ME if more.get("purpose") == "build" else "web",
             "group": MY_GROUP,
             "run": RUN,
@@ -220,12 +220,12 @@ def leftovers(command):
     return [name for name in found if name not in ("listing", "ran", "unit", "state")]
 
 
-def test_check_run_and_repeat(home, command):
+def test_check_run_and_repeat(layout, command):
     checked = command(check=True)
-    assert checked["changed"] and not (command.place / "ran").exists() and "migrated" not in home.record("v1")
+    assert checked["changed"] and not (command.place / "ran").exists() and "migrated" not in layout.record("v1")
     done = command("echo one\necho two")
     assert done["changed"] and done["output"] == ["one", "two"]
-    assert {**home.record("v1"), "migrated": None} == {**RECORD, "migrated": None}
+    assert {**layout.record("v1"), "migrated": None} == {**RECORD, "migrated": None}
     (command.place / "ran").unlink()
     assert not command("echo one\necho two")["changed"] and not command("echo one\necho two", check=True)["changed"]
     assert not (command.place / "ran").exists()
@@ -258,7 +258,7 @@ def test_files_have_restrictive_modes_with_any_umask(command):
     assert groups["myapp-migrate.sh"] == str(os.getegid())
 
 
-def test_failure_shows_command_and_output_without_secrets(home, command):
+def test_failure_shows_command_and_output_without_secrets(layout, command):
     failed = command("echo the planted-secret; exit 3")
     assert failed["failed"] and "planted-secret" not in failed["msg"]
     assert failed["msg"].startswith(
@@ -266,12 +266,12 @@ def test_failure_shows_command_and_output_without_secrets(home, command):
     )
     assert "The command was 'echo the ********; exit 3'." in failed["msg"]
     assert failed["msg"].endswith("It wrote last:\nthe ********")
-    assert leftovers(command) == [] and "migrated" not in home.record("v1")
+    assert leftovers(command) == [] and "migrated" not in layout.record("v1")
 
 
-def test_first_failing_line_ends_the_script(home, command):
+def test_first_failing_line_ends_the_script(layout, command):
     assert "It wrote last:\none" in command("echo one\nfalse\necho two")["msg"]
-    assert "migrated" not in home.record("v1")
+    assert "migrated" not in layout.record("v1")
 
 
 def test_of_a_long_output_whole_lines_are_read(tmp_path, monkeypatch):
@@ -294,11 +294,11 @@ def test_of_a_long_output_whole_lines_are_read(tmp_path, monkeypatch):
         ("one() {\n  echo one\n  return 1\n}\none && echo two\necho three", ["one"]),
     ],
 )
-def test_any_failing_command_ends_the_script(home, command, script, output):
+def test_any_failing_command_ends_the_script(layout, command, script, output):
     failed = command(script)
     shown = failed["msg"].partition("It wrote last:\n")[2].splitlines()
     assert [line for line in shown if "/bash" not in line and ": line " not in line] == output
-    assert "migrated" not in home.record("v1")
+    assert "migrated" not in layout.record("v1")
 
 
 @pytest.mark.parametrize(
@@ -337,53 +337,53 @@ def test_exception_of_a_command_is_shown_first(command):
     assert '  File "<string>", line 1, in <module>' in lines
 
 
-def test_build_is_recorded_and_replaces_the_release(home, command):
+def test_build_is_recorded_and_replaces_the_release(layout, command):
     assert command("echo built >dist\necho $HOME", purpose="build")["changed"]
-    assert home.record("v1")["built"] is True
-    assert sorted(os.listdir(home.release("v1"))) == ["dist", "wsgi.py"]
-    assert os.listdir(home.releases) == ["v1"]
+    assert layout.record("v1")["built"] is True
+    assert sorted(os.listdir(layout.release("v1"))) == ["dist", "wsgi.py"]
+    assert os.listdir(layout.releases) == ["v1"]
 
 
-def test_failed_build_starts_again_from_the_original(home, command):
+def test_failed_build_starts_again_from_the_original(layout, command):
     """Otherwise, `mkdir` fails until there is another release."""
     failing = command("mkdir dist\nrm wsgi.py\necho 'ConnectionError: no registry' >&2\nexit 1", purpose="build")
     assert failing["msg"].startswith("release_build_command failed in the release v1: ConnectionError: no registry.")
-    assert os.listdir(home.release("v1")) == ["wsgi.py"] and os.listdir(home.releases) == ["v1"]
+    assert os.listdir(layout.release("v1")) == ["wsgi.py"] and os.listdir(layout.releases) == ["v1"]
     assert command("mkdir dist\ncat wsgi.py", purpose="build")["output"] == ["as it came"]
 
 
-def test_leftovers_of_a_killed_build_are_removed(home, command):
-    os.makedirs(home.releases + "/.staging-build/tree/dist")
+def test_leftovers_of_a_killed_build_are_removed(layout, command):
+    os.makedirs(layout.releases + "/.staging-build/tree/dist")
     assert command("mkdir dist", purpose="build")["changed"]
 
 
-def test_build_with_a_link_out_of_the_release_is_refused(home, command):
-    os.symlink("../../shared/media", home.release("v1") + "/media")
+def test_build_with_a_link_out_of_the_release_is_refused(layout, command):
+    os.symlink("../../shared/media", layout.release("v1") + "/media")
     assert command("ln -s wsgi.py other", purpose="build")["changed"], (
         "its own links, and those that came with it, stay"
     )
-    home.write_record("v1", RECORD)
+    layout.write_record("v1", RECORD)
     failing = command("ln -s /etc/passwd out", purpose="build")
     assert "'out' is a link to '/etc/passwd', which leads out of the directory" in failing["msg"]
-    assert not os.path.lexists(home.release("v1") + "/out")
+    assert not os.path.lexists(layout.release("v1") + "/out")
 
 
-def test_unit_of_a_build_is_sandboxed(home, command):
+def test_unit_of_a_build_is_sandboxed(layout, command):
     command(purpose="build", timeout=60)
     unit = (command.place / "unit").read_text().splitlines()
     assert {"User=flaskops-build", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "TimeoutStartSec=60"} <= set(unit)
-    release = home.release("v1")
-    assert f"BindPaths={home.releases}/.staging-build/tree:{release}" in unit
+    release = layout.release("v1")
+    assert f"BindPaths={layout.releases}/.staging-build/tree:{release}" in unit
     start = [line for line in unit if line.startswith("ExecStart=")]
     assert len(start) == 1 and start[0].startswith(
-        f"ExecStart={home.venvs}/abc/bin/python -I {home.releases}/.staging-build/"
+        f"ExecStart={layout.venvs}/abc/bin/python -I {layout.releases}/.staging-build/"
     )
 
 
-def test_concurrent_changes_of_the_record_are_kept(home, command):
-    record = home.records + "/v1.json"
+def test_concurrent_changes_of_the_record_are_kept(layout, command):
+    record = layout.records + "/v1.json"
     command(f"""echo '{json.dumps({**RECORD, "state": "bad"})}' > {record}""")
-    record = home.record("v1")
+    record = layout.record("v1")
     assert record["state"] == "bad" and set(record["migrated"]) == {"salt", "digest"}
 
 
@@ -398,29 +398,29 @@ def test_concurrent_changes_of_the_record_are_kept(home, command):
         (None, "echo done", True),
     ],
 )
-def test_migration_depends_on_command_and_variables(home, command, env, text, again):
+def test_migration_depends_on_command_and_variables(layout, command, env, text, again):
     command()
     if env is None:
-        os.unlink(home.env_file)
+        os.unlink(layout.env_file)
     else:
-        with open(home.env_file, "w", encoding="utf-8") as file:
+        with open(layout.env_file, "w", encoding="utf-8") as file:
             file.write(env)
     assert command(text, check=True)["changed"] is again
     assert command(text)["changed"] is again
     assert not command(text)["changed"]
 
 
-def test_migration_record_contains_no_secret_and_differs_between_hosts(home, command):
+def test_migration_record_contains_no_secret_and_differs_between_hosts(layout, command):
     command("echo planted-command")
-    first = home.record("v1")["migrated"]
-    with open(os.path.join(home.records, "v1.json"), encoding="utf-8") as file:
+    first = layout.record("v1")["migrated"]
+    with open(os.path.join(layout.records, "v1.json"), encoding="utf-8") as file:
         assert "planted" not in file.read()
-    home.write_record("v1", RECORD)
+    layout.write_record("v1", RECORD)
     command("echo planted-command")
-    assert home.record("v1")["migrated"] != first
+    assert layout.record("v1")["migrated"] != first
 
 
-def test_migration_of_another_host_is_recorded_without_running(home, command):
+def test_migration_of_another_host_is_recorded_without_running(layout, command):
     assert command(record_only=True)["changed"]
     assert not (command.place / "ran").exists()
     assert not command()["changed"] and not command(record_only=True)["changed"]
@@ -428,57 +428,57 @@ def test_migration_of_another_host_is_recorded_without_running(home, command):
 
 
 @pytest.mark.parametrize("migrated", [True, {}, {"salt": "zz", "digest": ""}, {"salt": "00", "digest": "0"}])
-def test_invalid_migration_records_are_ignored(home, command, migrated):
-    home.write_record("v1", {**RECORD, "migrated": migrated})
+def test_invalid_migration_records_are_ignored(layout, command, migrated):
+    layout.write_record("v1", {**RECORD, "migrated": migrated})
     assert command()["changed"]
 
 
 @pytest.mark.parametrize("purpose", ["build", "migrate"])
-def test_command_uses_its_own_release_for_live_paths(home, command, monkeypatch, purpose):
-    os.makedirs(home.release("v0"))
-    os.symlink("releases/v0", home.app)
-    monkeypatch.setenv("CONFIG", f"{home.app}/config:{home.venv}/etc,{home.root}/app.cfg")
+def test_command_uses_its_own_release_for_live_paths(layout, command, monkeypatch, purpose):
+    os.makedirs(layout.release("v0"))
+    os.symlink("releases/v0", layout.app)
+    monkeypatch.setenv("CONFIG", f"{layout.app}/config:{layout.venv}/etc,{layout.root}/app.cfg")
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     message = command('printf "%s\\n" "$CONFIG" "$VIRTUAL_ENV" "$PATH"', purpose=purpose)["output"]
-    venv = f"{home.venvs}/abc"
-    assert message[0] == f"{home.release('v1')}/config:{venv}/etc,{home.root}/app.cfg"
+    venv = f"{layout.venvs}/abc"
+    assert message[0] == f"{layout.release('v1')}/config:{venv}/etc,{layout.root}/app.cfg"
     assert message[1] == venv and message[2].startswith(f"{venv}/bin:")
 
 
-def test_build_has_its_own_home(home, command, monkeypatch):
+def test_build_has_its_own_home(layout, command, monkeypatch):
     monkeypatch.setenv("HOME", "/var/cache/flaskops/myapp")
     monkeypatch.setenv("TMPDIR", "/srv/myapp/shared/tmp")
     text = 'echo "$HOME" "$TMPDIR"'
-    work = home.releases + "/.staging-build"
+    work = layout.releases + "/.staging-build"
     assert command(text, purpose="build")["output"] == [f"{work}/home {work}/tmp"]
     assert command(text)["output"] == ["/var/cache/flaskops/myapp /srv/myapp/shared/tmp"]
 
 
-def test_only_migrations_have_the_directories_of_the_service(home):
-    systemctl(home, "echo '[Service]'; echo CacheDirectory=flaskops/myapp")
-    assert "CacheDirectory=flaskops/myapp" in lines(home)
-    assert "CacheDirectory=flaskops/myapp" not in lines(home, purpose="build")
+def test_only_migrations_have_the_directories_of_the_service(layout):
+    systemctl(layout, "echo '[Service]'; echo CacheDirectory=flaskops/myapp")
+    assert "CacheDirectory=flaskops/myapp" in lines(layout)
+    assert "CacheDirectory=flaskops/myapp" not in lines(layout, purpose="build")
 
 
 # Locks
 
 
-def test_held_lock_is_kept_and_a_new_lock_is_released(home, command):
-    command("cat " + home.lock)
-    assert not os.path.exists(home.lock)
-    lock = Lock(home, RUN)
+def test_held_lock_is_kept_and_a_new_lock_is_released(layout, command):
+    command("cat " + layout.lock)
+    assert not os.path.exists(layout.lock)
+    lock = Lock(layout, RUN)
     lock.acquire()
     lock.leave()
     command(purpose="build")
     assert lock.holder()["run"] == "run-1"
 
 
-def test_lock_is_held_while_the_command_runs(command, home):
-    assert json.loads(command("cat " + home.lock)["output"][0])["run"] == "run-1"
+def test_lock_is_held_while_the_command_runs(command, layout):
+    assert json.loads(command("cat " + layout.lock)["output"][0])["run"] == "run-1"
 
 
-def test_nothing_runs_while_another_run_holds_the_lock(home, command):
-    lock = Lock(home, OTHER_RUN)
+def test_nothing_runs_while_another_run_holds_the_lock(layout, command):
+    lock = Lock(layout, OTHER_RUN)
     lock.acquire()
     lock.leave()
     refused = command()
@@ -486,8 +486,8 @@ def test_nothing_runs_while_another_run_holds_the_lock(home, command):
     assert not (command.place / "ran").exists()
 
 
-def test_command_of_a_killed_run_is_not_mistaken_for_this_one(home, command):
+def test_command_of_a_killed_run_is_not_mistaken_for_this_one(layout, command):
     (command.place / "state").write_text("activating")
     refused = command()
     assert "myapp-migrate.service still runs the command of an earlier run" in refused["msg"]
-    assert not (command.place / "ran").exists() and "migrated" not in home.record("v1")
+    assert not (command.place / "ran").exists() and "migrated" not in layout.record("v1")

@@ -22,15 +22,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _acl, _releases, _staged
-from ansible_collections.flaskops.production.plugins.module_utils._entries import PathEntry
-from ansible_collections.flaskops.production.plugins.module_utils._host_code import describe_code
-from ansible_collections.flaskops.production.plugins.module_utils._migrations import describe_migration
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
-from ansible_collections.flaskops.production.plugins.module_utils._settings import SettingsSet
+from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._files import acl
+from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
+from ansible_collections.flaskops.production.plugins.module_utils._releases import staging
+from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import describe_code
+from ansible_collections.flaskops.production.plugins.module_utils._releases.migrations import describe_migration
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import SettingsSet
 from ansible_collections.flaskops.production.plugins.modules import release_stage
-from ansible_collections.flaskops.production.plugins.plugin_utils import _source
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import SourceRequest
+from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve as resolve_module
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -49,7 +51,7 @@ class Host:
         self.root = tmp_path / "srv/myapp"
         for name in ("venvs", "shared/static", "shared/media", "run"):
             (self.root / name).mkdir(parents=True)
-        self.home = Home(str(self.root))
+        self.layout = Layout(str(self.root))
         self.resolved = 0
 
     def resolve(self, name="v1", files=None, links=()):
@@ -64,7 +66,7 @@ class Host:
         if (directory / "bin/tool").exists():
             (directory / "bin/tool").chmod(0o700)
         request = SourceRequest(directory=str(directory), name=name)
-        return _source.resolve_source(request, self.tmp_path / f"run-{self.resolved}")
+        return resolve_module.resolve_source(request, self.tmp_path / f"run-{self.resolved}")
 
     def stage(self, source, archive=True, check=False, diff=False, **params):
         args = {"root": str(self.root), "app": "myapp", "user": ME, "group": MY_GROUP, "owner": ME}
@@ -162,7 +164,9 @@ def test_a_database_of_the_environment_beside_which_the_application_may_not_writ
     (host.root / "shared/store").write_bytes(SQLITE)
     (host.root / "shared/database").mkdir(mode=0o700)
     os.chown(host.root / "shared/database", pwd.getpwnam("nobody").pw_uid, -1)
-    Path(host.home.env_file).write_text('TOKEN="a secret"\nDATABASE="' + value.format(shared=host.home.shared) + '"\n')
+    Path(host.layout.env_file).write_text(
+        'TOKEN="a secret"\nDATABASE="' + value.format(shared=host.layout.shared) + '"\n'
+    )
     before = host.tree()
     params = {"user": "nobody", "group": "nogroup", "shared_paths": ["instance/"], "archive": False}
     said = host.stage(host.resolve(), **params)
@@ -226,7 +230,7 @@ def test_the_same_bits_under_another_name_are_the_release_that_is_there(host):
     host.stage(host.resolve("v1"))
     result = host.stage(host.resolve("v2"))
     assert (result["changed"], result["release"]) == (False, "v1")
-    assert os.listdir(host.home.releases) == ["v1"]
+    assert os.listdir(host.layout.releases) == ["v1"]
 
 
 def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(host):
@@ -235,7 +239,7 @@ def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(
     assert host.stage(source)["migrated"], "there is none"
     assert not host.stage(source, migrate="flask db upgrade")["migrated"]
     migrated = describe_migration("flask db upgrade", str(env_file))
-    host.home.write_record("v1", {**host.home.record("v1"), "migrated": migrated})
+    host.layout.write_record("v1", {**host.layout.record("v1"), "migrated": migrated})
     assert host.stage(source, migrate="flask db upgrade")["migrated"]
     assert not host.stage(source, migrate="flask db upgrade --sql")["migrated"]
     env_file.write_text("DATABASE=b\n")
@@ -247,9 +251,9 @@ def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_fo
     env_file.write_text("DATABASE=a\n")
     host.stage(source)
     migrated = describe_migration("flask db upgrade", str(env_file))
-    host.home.write_record("v1", {**host.home.record("v1"), "migrated": migrated})
-    home = Home(str(host.root), RUN)
-    SettingsSet(home, "myapp", home.staged_settings).add(
+    host.layout.write_record("v1", {**host.layout.record("v1"), "migrated": migrated})
+    layout = Layout(str(host.root), RUN)
+    SettingsSet(layout, "myapp", layout.staged_settings).add(
         [PathEntry(str(env_file), "file", 0o640, content=b"DATABASE=b\n")]
     )
     result = host.stage(source, migrate="flask db upgrade")
@@ -262,16 +266,20 @@ def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_fo
 def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(host, unfinished):
     source = host.resolve()
     host.stage(source)
-    home = Home(str(host.root), RUN)
-    SettingsSet(home, "myapp", home.staged_settings).add([PathEntry(home.env_file, "file", 0o640, content=b"A=1\n")])
+    layout = Layout(str(host.root), RUN)
+    SettingsSet(layout, "myapp", layout.staged_settings).add(
+        [PathEntry(layout.env_file, "file", 0o640, content=b"A=1\n")]
+    )
     if unfinished:
-        os.mkdir(home.former_settings)
+        os.mkdir(layout.former_settings)
     host.stage(source, archive=False, only="unlock")
-    assert os.path.isdir(home.staged_settings) is unfinished
+    assert os.path.isdir(layout.staged_settings) is unfinished
     # Those of a run that is over are left over, with the same exception.
-    SettingsSet(home, "myapp", home.staged_settings).add([PathEntry(home.env_file, "file", 0o640, content=b"A=1\n")])
+    SettingsSet(layout, "myapp", layout.staged_settings).add(
+        [PathEntry(layout.env_file, "file", 0o640, content=b"A=1\n")]
+    )
     host.stage(source, run=OTHER_RUN)
-    assert os.path.isdir(home.staged_settings) is unfinished
+    assert os.path.isdir(layout.staged_settings) is unfinished
 
 
 def of_commit(source, revision):
@@ -284,12 +292,12 @@ def test_bits_that_come_with_another_commit_are_recorded_with_it(host):
     host.stage(None, archive=False, only="unlock")
     source = of_commit(host.resolve("v2"), "b" * 40)
     checked = host.stage(source, archive=False, check=True)
-    assert host.home.record("v1")["source"]["revision"] == "a" * 40
+    assert host.layout.record("v1")["source"]["revision"] == "a" * 40
     result = host.stage(source, archive=False)
     for told in (checked, result):
         assert (told["changed"], told["release"], told["outdated"]) == (True, "v1", "")
-    assert host.home.record("v1")["source"] == source["source"]
-    assert not os.path.exists(host.home.lock), "Nothing is activated, which would give the lock back."
+    assert host.layout.record("v1")["source"] == source["source"]
+    assert not os.path.exists(host.layout.lock), "Nothing is activated, which would give the lock back."
     assert not host.stage(source, archive=False)["changed"]
     assert not host.stage(of_commit(source, None), archive=False)["changed"]
 
@@ -297,7 +305,7 @@ def test_bits_that_come_with_another_commit_are_recorded_with_it(host):
 def test_a_lock_that_the_run_holds_is_kept(host):
     host.stage(of_commit(host.resolve(), "a" * 40))
     host.stage(of_commit(host.resolve(), "b" * 40), archive=False)
-    assert Lock(host.home, RUN).holder()["run"] == RUN["run"]
+    assert Lock(host.layout, RUN).holder()["run"] == RUN["run"]
 
 
 @pytest.mark.parametrize(("named", "told"), [(True, 1), (False, 0)])
@@ -313,9 +321,9 @@ def test_a_name_for_bits_that_have_one_is_told(host, warned, named, told):
 def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
     source = host.resolve()
     host.stage(source)
-    host.home.set_state("v1", "bad", reason="candidate: GET / answered 500, expected 200")
+    host.layout.set_state("v1", "bad", reason="candidate: GET / answered 500, expected 200")
     assert "answered 500" in host.stage(source)["bad"]
-    shutil.rmtree(host.home.release("v1"))
+    shutil.rmtree(host.layout.release("v1"))
     assert "answered 500" in host.stage(source, archive=False)["bad"], "also when its files are gone"
     assert host.stage(host.resolve(files={"wsgi.py": "fixed"}), archive=False)["bad"] == ""
 
@@ -326,14 +334,14 @@ def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
 def test_a_release_is_staged_whole(host):
     source = host.resolve()
     assert host.stage(source)["changed"]
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     assert {name: (release / name).read_text() for name in FILES} == FILES
     modes = {path.relative_to(release).as_posix(): path.stat().st_mode & 0o7777 for path in release.rglob("*")}
     assert {name for name, mode in modes.items() if mode == 0o755} == {"static", "bin", "bin/tool"}
     assert {name for name, mode in modes.items() if mode == 0o644} == {"wsgi.py", "static/app.css"}
     assert release.stat().st_mode & 0o7777 == 0o755
-    assert os.listdir(host.home.releases) == ["v1"], "no half of it stays beside it"
-    assert host.home.live() is None, "staging switches nothing"
+    assert os.listdir(host.layout.releases) == ["v1"], "no half of it stays beside it"
+    assert host.layout.live() is None, "staging switches nothing"
 
 
 @pytest.mark.parametrize(
@@ -361,7 +369,7 @@ def test_a_release_for_another_user_than_the_unit_s_is_refused(host, tmp_path, m
 def test_what_it_is_is_recorded(host):
     source = host.resolve()
     host.stage(source, static_paths=["static"])
-    record = host.home.record("v1")
+    record = host.layout.record("v1")
     told = {key: record[key] for key in ("release", "digest", "time", "source", "static_paths", "by", "state")}
     assert told == {
         "release": "v1",
@@ -383,7 +391,7 @@ def test_modes_do_not_depend_on_the_umask(host, umask):
         host.stage(source, shared_paths=["data/uploads/", "var/deep/cache/"])
     finally:
         os.umask(before)
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     wrong = {
         str(path.relative_to(host.root)): oct(path.stat().st_mode)
         for top in (release, host.root / "shared/data", host.root / "shared/var")
@@ -396,7 +404,7 @@ def test_modes_do_not_depend_on_the_umask(host, umask):
 
 def test_the_owner_is_the_one_that_was_named(host, as_root):
     host.stage(host.resolve(links={"link": "wsgi.py"}), owner="nobody", shared_paths=["instance/"])
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     nobody = pwd.getpwnam("nobody").pw_uid
     assert {path.lstat().st_uid for path in [release, *release.rglob("*")] if path.name != "instance"} == {nobody}
     assert (host.root / "shared/instance").stat().st_uid == os.geteuid(), "shared data belongs to the runtime user"
@@ -404,7 +412,7 @@ def test_the_owner_is_the_one_that_was_named(host, as_root):
 
 def test_links_inside_the_release_stay_links(host):
     host.stage(host.resolve(links={"current.py": "wsgi.py"}))
-    assert os.readlink(os.path.join(host.home.release("v1"), "current.py")) == "wsgi.py"
+    assert os.readlink(os.path.join(host.layout.release("v1"), "current.py")) == "wsgi.py"
 
 
 def test_an_archive_that_was_damaged_on_its_way_is_refused(host):
@@ -414,8 +422,8 @@ def test_an_archive_that_was_damaged_on_its_way_is_refused(host):
         archive.write(b"!")
     result = host.stage(source)
     assert result["failed"] and source["sha256"] in result["msg"] and source["archive"] in result["msg"]
-    assert os.listdir(host.home.releases) == []
-    assert not os.path.exists(host.home.lock), "a failed staging gives the lock back"
+    assert os.listdir(host.layout.releases) == []
+    assert not os.path.exists(host.layout.lock), "a failed staging gives the lock back"
 
 
 def test_an_archive_that_came_with_the_module_is_staged_and_shown_nowhere(host):
@@ -423,48 +431,48 @@ def test_an_archive_that_came_with_the_module_is_staged_and_shown_nowhere(host):
     content = base64.b64encode(Path(source["archive"]).read_bytes()).decode()
     result = host.stage(source, archive=False, archive_content=content)
     assert not result.get("failed"), result
-    assert (Path(host.home.release("v1")) / "wsgi.py").is_file()
+    assert (Path(host.layout.release("v1")) / "wsgi.py").is_file()
     assert content not in json.dumps(result)
-    assert os.listdir(host.home.releases) == ["v1"]
+    assert os.listdir(host.layout.releases) == ["v1"]
 
 
 def test_an_archive_that_was_damaged_within_the_module_is_refused(host):
     source = host.resolve()
     result = host.stage(source, archive=False, archive_content=base64.b64encode(b"other bits").decode())
     assert result["failed"] and "damaged on its way" in result["msg"] and source["sha256"] in result["msg"]
-    assert os.listdir(host.home.releases) == []
-    assert not os.path.exists(host.home.lock)
+    assert os.listdir(host.layout.releases) == []
+    assert not os.path.exists(host.layout.lock)
 
 
 def test_a_name_that_holds_other_bits_is_refused(host):
     host.stage(host.resolve())
-    before = (Path(host.home.release("v1")) / "wsgi.py").read_bytes()
-    Lock(host.home, RUN).release()
+    before = (Path(host.layout.release("v1")) / "wsgi.py").read_bytes()
+    Lock(host.layout, RUN).release()
     result = host.stage(host.resolve(files={"wsgi.py": "app = 2\n"}))
     assert result["failed"] and "release_name" in result["msg"] and "v1" in result["msg"]
-    assert (Path(host.home.release("v1")) / "wsgi.py").read_bytes() == before
-    assert not os.path.exists(host.home.lock)
+    assert (Path(host.layout.release("v1")) / "wsgi.py").read_bytes() == before
+    assert not os.path.exists(host.layout.lock)
 
 
 @pytest.mark.parametrize("lost", ["record", "all records", "damaged record"])
 def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
     source = host.resolve()
     host.stage(source)
-    os.symlink("releases/v1", host.home.app)
-    record = Path(host.home.records) / "v1.json"
-    inode = os.stat(host.home.release("v1")).st_ino
-    (Path(host.home.release("v1")) / "__pycache__").mkdir()
+    os.symlink("releases/v1", host.layout.app)
+    record = Path(host.layout.records) / "v1.json"
+    inode = os.stat(host.layout.release("v1")).st_ino
+    (Path(host.layout.release("v1")) / "__pycache__").mkdir()
     if lost == "record":
         record.unlink()
     elif lost == "all records":
-        shutil.rmtree(host.home.state)
+        shutil.rmtree(host.layout.state)
     else:
         record.write_text(record.read_text()[:20])
     result = host.stage(source)
     assert not result.get("failed"), result
-    assert host.home.record("v1")["digest"] == source["digest"]
-    assert os.stat(host.home.release("v1")).st_ino == inode, "the live code is not touched"
-    assert sorted(os.listdir(host.home.releases)) == ["v1"]
+    assert host.layout.record("v1")["digest"] == source["digest"]
+    assert os.stat(host.layout.release("v1")).st_ino == inode, "the live code is not touched"
+    assert sorted(os.listdir(host.layout.releases)) == ["v1"]
 
 
 @pytest.mark.parametrize(
@@ -474,28 +482,28 @@ def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
 def test_a_release_whose_record_is_lost_is_what_it_was(host, activated, live, state):
     source = host.resolve()
     host.stage(source)
-    os.symlink(f"releases/{live}", host.home.app)
+    os.symlink(f"releases/{live}", host.layout.app)
     for release in activated:
-        host.home.append_activation(release=release, before=None, action="deploy", by="ada", run="run-1")
-    (Path(host.home.records) / "v1.json").unlink()
+        host.layout.append_activation(release=release, before=None, action="deploy", by="ada", run="run-1")
+    (Path(host.layout.records) / "v1.json").unlink()
     assert not host.stage(source).get("failed")
-    assert host.home.record("v1")["state"] == state
+    assert host.layout.record("v1")["state"] == state
 
 
 @pytest.mark.parametrize("live", [True, False])
 def test_a_release_whose_record_is_lost_and_that_holds_other_files_is_left_alone(host, live):
     host.stage(host.resolve())
-    shutil.rmtree(host.home.state)
+    shutil.rmtree(host.layout.state)
     if live:
-        os.symlink("releases/v1", host.home.app)
+        os.symlink("releases/v1", host.layout.app)
     said = host.stage(host.resolve(files={"wsgi.py": "app = 2\n"}))["msg"]
     assert "has no record and holds another wsgi.py than this release: choose another release_name" in said
     assert ("it is live, so leave it" in said, "move it away" in said) == (live, not live)
-    assert os.listdir(host.home.releases) == ["v1"]
+    assert os.listdir(host.layout.releases) == ["v1"]
 
 
 def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
-    host.home.prepare()
+    host.layout.prepare()
     foreign = host.root / "releases/v1"
     foreign.mkdir()
     (foreign / "precious").write_text("data")
@@ -509,25 +517,25 @@ def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
 def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
     source = host.resolve()
     host.stage(source)
-    assert Lock(host.home, {}).holder()["run"] == "run-1"
+    assert Lock(host.layout, {}).holder()["run"] == "run-1"
     refused = host.stage(host.resolve("v2", {"wsgi.py": "2"}), run=OTHER_RUN)
     assert refused["failed"] and "ada on ci" in refused["msg"] and "release_unlock=true" in refused["msg"]
     assert refused["lock_holder"]["run"] == "run-1"
-    assert os.listdir(host.home.releases) == ["v1"]
+    assert os.listdir(host.layout.releases) == ["v1"]
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"})).get("failed"), "its own run goes on"
     host.stage(source, archive=False, only="unlock", run=OTHER_RUN)
-    assert os.path.exists(host.home.lock)
+    assert os.path.exists(host.layout.lock)
     host.stage(source, archive=False, only="unlock", check=True)
-    assert os.path.exists(host.home.lock)
+    assert os.path.exists(host.layout.lock)
     assert host.stage(source, archive=False, only="unlock")["changed"] is False
-    assert not os.path.exists(host.home.lock)
+    assert not os.path.exists(host.layout.lock)
 
 
 @pytest.mark.parametrize("how", [{"unlock": True}, {"run": {**OTHER_RUN, "replaces": "run-1"}}])
 def test_the_lock_of_a_dead_run_is_taken(host, how):
     host.stage(host.resolve())
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"}), **{"run": OTHER_RUN, **how}).get("failed")
-    assert Lock(host.home, {}).holder()["run"] == "run-2"
+    assert Lock(host.layout, {}).holder()["run"] == "run-2"
 
 
 def test_a_host_is_checked_without_a_source_and_without_a_change(host):
@@ -545,19 +553,19 @@ def test_a_host_is_checked_without_a_source_and_without_a_change(host):
         assert not checked.get("failed")
         assert host.tree() == before
     assert host.stage(None, archive=False, only="check", unlock=True, run=OTHER_RUN)["locked"]
-    assert Lock(host.home, {}).holder()["run"] == "run-2"
+    assert Lock(host.layout, {}).holder()["run"] == "run-2"
 
 
 def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(host):
     source = host.resolve()
     looked = host.stage(source, archive=False, only="look")
     assert (looked["pending"], looked["locked"], looked["changed"], looked["present"]) == (True, True, False, False)
-    assert os.listdir(host.home.releases) == []
+    assert os.listdir(host.layout.releases) == []
     refused = host.stage(source, archive=False, only="look", run=OTHER_RUN)
     assert refused["failed"] and refused["lock_holder"]["run"] == "run-1" and refused["lock_age"] < 60
     rollout = {"id": "1-run-1", "number": 1, "action": "deploy", "hosts": ["web1"]}
     staged = host.stage(source, rollout=rollout)
-    assert staged["changed"] and Lock(host.home, {}).holder()["run"] == "run-1"
+    assert staged["changed"] and Lock(host.layout, {}).holder()["run"] == "run-1"
     looked = host.stage(source, archive=False, only="look")
     assert (looked["pending"], looked["locked"], looked["rollout"]["state"]) == (False, True, "preparing")
     assert looked["rollout"]["before"] == ""
@@ -591,7 +599,7 @@ def test_a_host_whose_environment_was_built_by_the_role_venv_alone_is_deployed_t
 def test_shared_paths_lead_to_shared(host):
     (host.root / "shared/local.db").write_text("rows")
     host.stage(host.resolve(), shared_paths=["instance/", "data/uploads/", "local.db"])
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     for name in ("instance", "data/uploads", "local.db"):
         assert (release / name).is_symlink() and not os.readlink(release / name).startswith("/")
         assert (release / name).resolve() == host.root / "shared" / name
@@ -625,7 +633,7 @@ def test_what_the_release_ships_at_a_shared_path_is_replaced_by_the_link(host, l
     host.stage(
         host.resolve(files={**FILES, **shipped}, links=links), shared_paths=["uploads/", "settings.py", "latest/"]
     )
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     assert os.listdir(release / "uploads") == ["photo"]
     assert (release / "settings.py").read_text() == "ours"
     assert (kept / "photo").read_text() == "precious"
@@ -651,7 +659,7 @@ def warned(monkeypatch):
 def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept(host, monkeypatch, warned):
     source = host.resolve(files={**FILES, "instance/app.db": "rows", "empty/x/.keep": "", "settings.py": "shipped"})
     host.stage(source)
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     (release / "empty/x/.keep").unlink()
     (host.root / "shared/settings.py").write_text("ours")
     exchange, seen = release_stage.exchange_names, []
@@ -711,7 +719,7 @@ def test_a_path_that_is_taken_away_is_said_to_count_from_the_next_release_on(hos
     host.stage(source, shared_paths=["media/"], check=check)
     (said,) = warned
     assert "v1 was staged with instance/ in release_shared_paths" in said and "next release" in said
-    assert (Path(host.home.release("v1")) / "instance").is_symlink()
+    assert (Path(host.layout.release("v1")) / "instance").is_symlink()
     if not check:
         assert not host.stage(source, shared_paths=["media/"])["changed"]
 
@@ -757,7 +765,7 @@ def test_shared_paths_that_would_remove_data_are_refused_by_the_module_too(host,
 
 def test_a_link_in_the_way_of_a_shared_path_is_not_followed(host):
     host.stage(host.resolve(links={"instance": "static"}), shared_paths=["instance/"])
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     assert (release / "instance").resolve() == host.root / "shared/instance"
     assert (release / "static/app.css").exists()
 
@@ -780,14 +788,14 @@ def test_a_link_planted_while_the_release_is_staged_redirects_nothing(host, tmp_
     elsewhere.mkdir()
     os.chown(host.root / "shared/media", 33, 33)
     (host.root / "shared/media/cache").mkdir()
-    apply = _staged.apply_change
+    apply = staging.apply_change
 
     def race(change):
         (host.root / "shared/media/cache").rmdir()
         (host.root / "shared/media/cache").symlink_to(elsewhere)
         apply(change)
 
-    monkeypatch.setattr(_staged, "apply_change", race)
+    monkeypatch.setattr(staging, "apply_change", race)
     result = host.stage(host.resolve(), shared_paths=["media/cache/thumbs/"])
     assert result["failed"] and "media/cache/thumbs" in result["msg"]
     assert os.listdir(elsewhere) == []
@@ -819,18 +827,18 @@ def test_a_real_directory_in_the_way_is_refused_with_what_to_do(host, name):
 
 
 def test_what_an_interrupted_run_left_is_replaced(host):
-    host.home.prepare()
+    host.layout.prepare()
     for name in (".staging-v1", ".removed-v0"):
         (host.root / "releases" / name / "below").mkdir(parents=True)
     host.stage(host.resolve())
-    assert os.listdir(host.home.releases) == ["v1"]
-    assert not os.path.exists(os.path.join(host.home.release("v1"), "below"))
+    assert os.listdir(host.layout.releases) == ["v1"]
+    assert not os.path.exists(os.path.join(host.layout.release("v1"), "below"))
 
 
 def test_a_set_of_dependencies_from_before_there_was_a_release_is_no_obstacle(host):
     (host.root / "venvs" / ("0" * 12)).mkdir()
     assert host.stage(host.resolve())["changed"]
-    assert os.listdir(host.home.releases) == ["v1"]
+    assert os.listdir(host.layout.releases) == ["v1"]
 
 
 KILL_POINTS = ("unpack", "link_shared", "sync_filesystem", "write_record", "rename")
@@ -843,7 +851,7 @@ def _killed_staging(host, source, point):
     def kill(*_arguments, **_keywords):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    owner = {"write_record": Home, "rename": os}.get(step, release_stage)
+    owner = {"write_record": Layout, "rename": os}.get(step, release_stage)
     real = getattr(owner, step)
 
     def then_kill(*arguments, **keywords):
@@ -856,22 +864,22 @@ def _killed_staging(host, source, point):
 
 @pytest.mark.parametrize("point", [(step, when) for step in KILL_POINTS for when in ("at", "after")], ids="-".join)
 def test_a_staging_that_was_killed_is_completed_by_the_next_run(host, point):
-    host.home.prepare()
+    host.layout.prepare()
     source = host.resolve()
     process = multiprocessing.get_context("fork").Process(target=_killed_staging, args=(host, source, point))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    known = host.home.known()
+    known = host.layout.known()
     assert list(known) == (["v1"] if point == ("rename", "after") else []), "complete or not there"
-    assert host.home.live() is None and host.home.previous() is None
+    assert host.layout.live() is None and host.layout.previous() is None
     again = {**OTHER_RUN, "replaces": "run-1"}
     assert not host.stage(source, shared_paths=["instance/"], run=again).get("failed")
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     assert {name: (release / name).read_text() for name in FILES} == FILES
     assert (release / "instance").is_dir()
-    assert os.listdir(host.home.releases) == ["v1"]
-    assert os.listdir(host.home.records) == ["v1.json"]
+    assert os.listdir(host.layout.releases) == ["v1"]
+    assert os.listdir(host.layout.records) == ["v1.json"]
 
 
 def test_a_full_disk_leaves_nothing_behind(host, monkeypatch):
@@ -881,12 +889,12 @@ def test_a_full_disk_leaves_nothing_behind(host, monkeypatch):
     monkeypatch.setattr(release_stage, "sync_filesystem", full)
     result = host.stage(host.resolve())
     assert result["failed"] and "No space left" in result["msg"]
-    assert os.listdir(host.home.releases) == [] and not os.path.exists(host.home.lock)
+    assert os.listdir(host.layout.releases) == [] and not os.path.exists(host.layout.lock)
 
 
 def test_a_damaged_record_stops_no_other_release(host, monkeypatch):
     host.stage(host.resolve())
-    (Path(host.home.records) / "v1.json").write_text("{")
+    (Path(host.layout.records) / "v1.json").write_text("{")
     warned = []
     monkeypatch.setattr(release_stage.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"})).get("failed")
@@ -895,9 +903,9 @@ def test_a_damaged_record_stops_no_other_release(host, monkeypatch):
 
 def test_a_record_is_plain_json(host):
     host.stage(host.resolve())
-    text = (Path(host.home.records) / "v1.json").read_text()
+    text = (Path(host.layout.records) / "v1.json").read_text()
     assert text.endswith("}\n") and json.loads(text)["release"] == "v1"
-    assert _releases.NAME.match("v1")
+    assert layout_module.NAME.match("v1")
 
 
 # Fetching the archive
@@ -961,10 +969,10 @@ def test_a_host_fetches_the_release_that_it_lacks_once(host, serve):
     result = host.stage(source, archive=False, diff=True, pull_url=server.url + "/")
     assert (result["changed"], result["present"], result["release"]) == (True, False, "v1")
     assert "v1" in result["diff"]["after"]
-    release = Path(host.home.release("v1"))
+    release = Path(host.layout.release("v1"))
     assert {name: (release / name).read_text() for name in FILES} == FILES
-    assert os.listdir(host.home.releases) == ["v1"], "the archive does not stay"
-    assert host.home.known()["v1"]["state"] == "staged" and os.path.exists(host.home.lock)
+    assert os.listdir(host.layout.releases) == ["v1"], "the archive does not stay"
+    assert host.layout.known()["v1"]["state"] == "staged" and os.path.exists(host.layout.lock)
     assert not host.stage(source, archive=False, pull_url=server.url)["changed"]
     assert server.asked == [(path, None)]
 
@@ -1014,7 +1022,7 @@ ANSWERS = {
 @pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
 def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, answer, said):
     server, source = serve(), host.resolve()
-    host.home.prepare()
+    host.layout.prepare()
     path, before, body = publish(host, source), host.tree(), Path(source["archive"]).read_bytes()
     server.answers[path] = lambda handler: answer(handler, body)
     result = host.stage(source, archive=False, pull_url=server.url)
@@ -1028,10 +1036,10 @@ def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, ans
 def test_what_an_interrupted_fetch_left_is_removed(host, serve):
     server, source = serve(), host.resolve()
     publish(host, source)
-    host.home.prepare()
+    host.layout.prepare()
     (host.root / "releases/.staging-v1.tar.gz").write_bytes(b"half")
     assert not host.stage(source, archive=False, pull_url=server.url).get("failed")
-    assert os.listdir(host.home.releases) == ["v1"]
+    assert os.listdir(host.layout.releases) == ["v1"]
 
 
 def test_a_server_that_does_not_answer_is_named(host, serve):
@@ -1040,7 +1048,7 @@ def test_a_server_that_does_not_answer_is_named(host, serve):
     server.server_close()
     result = host.stage(host.resolve(), archive=False, pull_url=server.url)
     assert result["failed"] and server.url in result["msg"] and "Connection refused" in result["msg"]
-    assert not os.path.exists(host.home.lock)
+    assert not os.path.exists(host.layout.lock)
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -1093,19 +1101,19 @@ def test_code_and_environment_become_the_first_release(host):
     guide_tree(host, **{"app/instance/app.db": "rows"})
     result = host.stage(host.resolve(), adopt=True, shared_paths=["instance/"])
     assert result["changed"] and not result.get("failed")
-    adopted = host.home.live()
+    adopted = host.layout.live()
     assert adopted and adopted != "v1"
     for path, text in (("app/wsgi.py", "code"), ("venv/bin/gunicorn", "#!"), ("app/instance/app.db", "rows")):
         assert (host.root / path).read_text() == text, f"{path} is where it was"
-    assert os.readlink(host.home.venv) == "app/.venv"
+    assert os.readlink(host.layout.venv) == "app/.venv"
     assert (host.root / "shared/instance/app.db").read_text() == "rows"
-    assert (Path(host.home.release("v1")) / "instance/app.db").read_text() == "rows"
-    assert [entry["release"] for entry in host.home.activations()] == [adopted]
+    assert (Path(host.layout.release("v1")) / "instance/app.db").read_text() == "rows"
+    assert [entry["release"] for entry in host.layout.activations()] == [adopted]
 
 
 def test_scripts_of_an_adopted_environment_name_its_own_interpreter(host):
     """Its former path leads to the environment of whatever release is live."""
-    python = f"{host.home.venv}/bin/python3"
+    python = f"{host.layout.venv}/bin/python3"
     scripts = {
         "gunicorn": f"#!{python}\nrun()\n",
         "quoted": f'#!/bin/sh\n\'exec\' "{python}" "$0"\n',
@@ -1116,8 +1124,8 @@ def test_scripts_of_an_adopted_environment_name_its_own_interpreter(host):
     (host.root / "venv/bin/gunicorn").chmod(0o755)
     os.symlink("gunicorn", host.root / "venv/bin/alias")
     assert not host.stage(host.resolve(), adopt=True).get("failed")
-    environment = os.path.realpath(host.home.venv)
-    assert environment != host.home.venv
+    environment = os.path.realpath(host.layout.venv)
+    assert environment != host.layout.venv
     found = {name: Path(environment, "bin", name).read_text() for name in scripts}
     assert found["gunicorn"] == f"#!{environment}/bin/python3\nrun()\n"
     assert found["quoted"] == f'#!/bin/sh\n\'exec\' "{environment}/bin/python3" "$0"\n'
@@ -1192,7 +1200,7 @@ def test_the_application_finds_its_code_data_and_packages_at_any_moment_of_an_ad
     again = {**OTHER_RUN, "replaces": "run-1"}
     assert not host.stage(source, adopt=True, shared_paths=["instance/"], run=again).get("failed")
     assert {path: (host.root / path).read_text() for path in files} == files
-    assert (Path(host.home.release("v1")) / "instance/app.db").read_text() == "rows"
+    assert (Path(host.layout.release("v1")) / "instance/app.db").read_text() == "rows"
 
 
 @pytest.mark.parametrize("planted", ["app/data", "shared/data"])
@@ -1226,7 +1234,7 @@ def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
     release = host.root / "releases" / source["name"]
     assert (release / "wsgi.py").read_text() == "app = None\n"
     assert os.readlink(release / "instance") == "../../shared/instance"
-    assert host.home.record(source["name"])["source"]["location"] == str(code)
+    assert host.layout.record(source["name"])["source"]["location"] == str(code)
     # What is there by hand is not in the way yet, and the code is where it was.
     assert (host.root / "app").is_dir() and (code / "instance").is_dir()
     assert not host.stage(source, archive=False, shared_paths=["instance/"])["changed"]
@@ -1243,17 +1251,17 @@ def test_adopted_data_of_another_user_is_handed_over(host, as_root):
     found = host.root / "shared/instance/app.db"
     assert [os.stat(path).st_uid for path in (found, found.parent)] == [nobody] * 2
     # The process that runs on it may go on.
-    if _acl.read_acl(str(found)) is not None:
-        assert _acl.get_user_rights(_acl.read_acl(str(found)))[54711] & 6 == 6
-    assert os.path.exists(host.home.former_user)
+    if acl.read_acl(str(found)) is not None:
+        assert acl.get_user_rights(acl.read_acl(str(found)))[54711] & 6 == 6
+    assert os.path.exists(host.layout.former_user)
 
 
 def test_a_release_that_another_step_of_the_run_has_staged_meanwhile_is_kept(host, monkeypatch):
     """One host may have two names in the inventory."""
     source, look = host.resolve(), release_stage.look
 
-    def meanwhile(home, params):
-        found = look(home, params)
+    def meanwhile(layout, params):
+        found = look(layout, params)
         if not found["present"]:
             monkeypatch.setattr(release_stage, "look", look)
             assert not host.stage(source).get("failed")
@@ -1262,4 +1270,4 @@ def test_a_release_that_another_step_of_the_run_has_staged_meanwhile_is_kept(hos
     monkeypatch.setattr(release_stage, "look", meanwhile)
     result = host.stage(source)
     assert not result.get("failed"), result
-    assert (result["release"], result["present"], os.listdir(host.home.releases)) == ("v1", True, ["v1"])
+    assert (result["release"], result["present"], os.listdir(host.layout.releases)) == ("v1", True, ["v1"])

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import TEMPORARY_PREFIX
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import TEMPORARY_PREFIX
 from ansible_collections.flaskops.production.plugins.modules import symlink_swap
 
 

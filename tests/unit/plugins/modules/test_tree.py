@@ -14,10 +14,12 @@ import tempfile
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import _acl, _entries, _settings
-from ansible_collections.flaskops.production.plugins.module_utils._accounts import get_group_name, get_user_name
-from ansible_collections.flaskops.production.plugins.module_utils._releases import Home, Lock
-from ansible_collections.flaskops.production.plugins.module_utils._symlink import exchange_names
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._core.accounts import get_group_name, get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._files import acl
+from ansible_collections.flaskops.production.plugins.module_utils._files import entries as entries_module
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import exchange_names
+from ansible_collections.flaskops.production.plugins.module_utils._releases import settings
 from ansible_collections.flaskops.production.plugins.modules import tree
 
 NOBODY = 65534
@@ -400,8 +402,8 @@ def test_invalid_entries_are_refused_before_the_first_change(root, make, case, c
     "value", [755, 493, 0o755, "0o755", "u+x", "789", "7", "", "00755 ", "0888", True, None, ["0755"]]
 )
 def test_mode_must_be_a_quoted_octal_number(root, value):
-    with pytest.raises(_entries.TreeError) as refused:
-        _entries.parse_entries([{"path": "/srv/app", "mode": value}])
+    with pytest.raises(entries_module.TreeError) as refused:
+        entries_module.parse_entries([{"path": "/srv/app", "mode": value}])
     assert str(refused.value) == (
         f"The mode {value!r} of /srv/app is not a quoted octal number; "
         'set three or four digits from 0 to 7 in quotes, such as "0755".'
@@ -415,7 +417,7 @@ def test_unquoted_mode_is_passed_as_a_number(root, make):
 
 @pytest.mark.parametrize(("text", "number"), [("755", 0o755), ("0755", 0o755), ("2750", 0o2750), ("02750", 0o2750)])
 def test_octal_modes_are_parsed(text, number):
-    assert _entries.parse_mode("/srv/app", text) == number
+    assert entries_module.parse_mode("/srv/app", text) == number
 
 
 def test_check_mode_reports_missing_accounts_as_changes(root, make, as_root):
@@ -579,7 +581,7 @@ def test_failure_reports_the_changed_paths(root, make, monkeypatch):
 
     def fail_second(change):
         if change.entry.path.endswith("two"):
-            raise _entries.TreeError("The disk is full.")
+            raise entries_module.TreeError("The disk is full.")
         apply(change)
 
     monkeypatch.setattr(tree, "apply_change", fail_second)
@@ -807,35 +809,35 @@ def test_file_created_in_place_of_a_socket_is_not_changed(root, make, listen, mo
 
 
 def test_socket_accepts_no_content():
-    with pytest.raises(_entries.TreeError, match="is a socket with content; remove content"):
-        _entries.parse_entries([{"path": "/srv/app/sock", "type": "socket", "mode": "0660", "content": "x"}])
+    with pytest.raises(entries_module.TreeError, match="is a socket with content; remove content"):
+        entries_module.parse_entries([{"path": "/srv/app/sock", "type": "socket", "mode": "0660", "content": "x"}])
 
 
 def test_users_have_the_permissions_of_the_group(root, make, as_root):
-    if _acl.read_acl(str(root)) is None:
+    if acl.read_acl(str(root)) is None:
         pytest.skip("the file system keeps no access control lists")
     entry = {"path": "{root}/run", "mode": "1775", "users": ["nobody", "4711"]}
     checked = make(entry, check=True)
     applied = make(entry)
     for result in (checked, applied):
         assert result["diff"][0]["after"] == f"{root}/run  directory {OWN} 1775 4711=rwx nobody=rwx\n"
-    assert _acl.get_user_rights(_acl.read_acl(f"{root}/run")) == {4711: 7, NOBODY: 7}
+    assert acl.get_user_rights(acl.read_acl(f"{root}/run")) == {4711: 7, NOBODY: 7}
     assert mode(f"{root}/run") == "1775"
     assert make(entry)["changed"] is False
 
     # A different list is corrected, also together with the mode. Without users, it is kept.
-    _acl.write_acl(f"{root}/run", _acl.add_user(_acl.from_mode(0o775), 4712, 7))
+    acl.write_acl(f"{root}/run", acl.add_user(acl.from_mode(0o775), 4712, 7))
     assert make({"path": "{root}/run", "mode": "0775"})["changed"] is True
     assert make({"path": "{root}/run", "mode": "0775"})["changed"] is False
-    assert _acl.get_user_rights(_acl.read_acl(f"{root}/run")) == {4712: 7}
+    assert acl.get_user_rights(acl.read_acl(f"{root}/run")) == {4712: 7}
     assert make({**entry, "mode": "1755", "users": ["4711"]})["changed"] is True
-    assert (_acl.get_user_rights(_acl.read_acl(f"{root}/run")), mode(f"{root}/run")) == ({4711: 5}, "1755")
+    assert (acl.get_user_rights(acl.read_acl(f"{root}/run")), mode(f"{root}/run")) == ({4711: 5}, "1755")
     assert make({**entry, "mode": "1755", "users": []})["changed"] is True
-    assert (_acl.read_acl(f"{root}/run"), mode(f"{root}/run")) == ({}, "1755")
+    assert (acl.read_acl(f"{root}/run"), mode(f"{root}/run")) == ({}, "1755")
 
 
 def test_users_are_ignored_without_access_control_lists(root, make, monkeypatch):
-    monkeypatch.setattr(_acl, "read_acl", lambda path, kind=_acl.ACCESS: None)
+    monkeypatch.setattr(acl, "read_acl", lambda path, kind=acl.ACCESS: None)
     entry = {"path": "{root}/run", "mode": "1775", "users": [USER]}
     assert make(entry)["changed"] is True
     again = make(entry)
@@ -919,7 +921,7 @@ def live(root, tmp_path, monkeypatch, run_module):
     """Create a live application with a setting, another file, and an environment file."""
     units = tmp_path / "units"
     units.mkdir()
-    monkeypatch.setattr(_settings, "UNITS", str(units))
+    monkeypatch.setattr(settings, "UNITS", str(units))
     for unit in ("shop.socket", "shop.service", "shop-next.service"):
         (units / unit).touch()
     (root / "releases/v1").mkdir(parents=True)
@@ -985,13 +987,13 @@ def test_interrupted_settings_are_staged_again(root, live):
 
 
 def test_run_without_the_deploy_lock_cannot_stage(root, live):
-    home = Home(str(root))
-    home.prepare()
-    lock = Lock(home, OTHER_RUN)
+    layout = Layout(str(root))
+    layout.prepare()
+    lock = Lock(layout, OTHER_RUN)
     lock.acquire()
     lock.leave()
     result = live("new")
     assert result["failed"] and result["lock_holder"]["run"] == "run-2"
     assert not (root / ".deploy/settings").exists()
     assert live("new", unlock=True)["changed"]
-    assert not os.path.exists(home.lock), "the release takes it"
+    assert not os.path.exists(layout.lock), "the release takes it"

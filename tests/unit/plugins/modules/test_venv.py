@@ -22,14 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils import (
-    _build_unit,
-    _dependencies,
-    _dependency_set,
-    _installer,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._build_space import WORK_DIRECTORY
-from ansible_collections.flaskops.production.plugins.module_utils._dependencies import COMPLETE_MARKER
+from ansible_collections.flaskops.production.plugins.module_utils._python import builder, venvs
+from ansible_collections.flaskops.production.plugins.module_utils._python import requirements as requirements_module
+from ansible_collections.flaskops.production.plugins.module_utils._python.requirements import COMPLETE_MARKER
+from ansible_collections.flaskops.production.plugins.module_utils._python.workspace import WORK_DIRECTORY
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import transient_unit
 from ansible_collections.flaskops.production.plugins.modules import venv
 from ansible_collections.flaskops.production.tests.unit.programs import needs, require
 
@@ -95,7 +92,7 @@ def empty_environment(tmp_path_factory):
 def quick(monkeypatch, empty_environment):
     """Copy an empty virtual environment instead of creating one, which takes seconds."""
     monkeypatch.setattr(
-        _installer.Builder,
+        builder.Builder,
         "_create_with_pip",
         lambda self, path: shutil.copytree(empty_environment, path, symlinks=True, dirs_exist_ok=True),
     )
@@ -151,7 +148,7 @@ def settings(arguments):
             "only_binary": False,
             "timeout": 60,
         }
-        return _dependency_set.VenvSettings(**{**defaults, **arguments, **options})
+        return venvs.VenvSettings(**{**defaults, **arguments, **options})
 
     return make
 
@@ -201,7 +198,7 @@ def test_check_build_repeat_and_change(root, build):
         for name in [*directories, *files]:
             path = os.path.join(parent, name)
             mode = os.lstat(path).st_mode
-            if not os.path.islink(path) and name != _installer.LOCK_FILE:
+            if not os.path.islink(path) and name != builder.LOCK_FILE:
                 assert mode & 0o444 == 0o444 and not mode & 0o022, f"{path} {stat.filemode(mode)}"
 
     before = {path: path.stat().st_mtime_ns for path in (root / "venvs").rglob("*") if not path.is_symlink()}
@@ -296,9 +293,9 @@ def test_damaged_venv_is_restored_if_the_rebuild_fails(root, build, quick, monke
     (site_packages(root, digest) / "stranger.py").touch()
 
     def fail(_builder):
-        raise _installer.VenvError("the index is down")
+        raise builder.VenvError("the index is down")
 
-    monkeypatch.setattr(_installer.Builder, "_check_venv", fail)
+    monkeypatch.setattr(builder.Builder, "_check_venv", fail)
     assert "the index is down" in build()["msg"]
     assert (site_packages(root, digest) / "stranger.py").exists() and list_venvs(root) == [digest]
 
@@ -319,7 +316,7 @@ def test_parallel_runs_build_once(root, settings, quick):
 def test_wait_for_another_build_has_a_time_limit(root, build):
     write(root, "base\n")
     (root / "venvs").mkdir()
-    with open(root / "venvs" / _installer.LOCK_FILE, "w") as lock:
+    with open(root / "venvs" / builder.LOCK_FILE, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         message = build(timeout=1)["msg"]
     assert message.startswith(f"Another run has been building in {root}/venvs for 1 s (venv_timeout)")
@@ -331,7 +328,7 @@ def test_build_exceeding_the_time_limit_is_stopped(root, build, quick, monkeypat
     def hangs(self):
         return self._run_command(["/bin/sh", "-c", "sleep 60 & wait"], "a build")
 
-    monkeypatch.setattr(_installer.Builder, "_check_venv", hangs)
+    monkeypatch.setattr(builder.Builder, "_check_venv", hangs)
     message = build(timeout=5)["msg"]
     assert "could not be built within 5 s (venv_timeout)" in message
     assert list_venvs(root) == [] and not (root / "venvs" / WORK_DIRECTORY).exists()
@@ -343,7 +340,7 @@ def test_leftovers_of_a_killed_build_are_removed(root, build, quick, build_unit)
     (root / "venvs" / WORK_DIRECTORY / "tmp" / "deep").mkdir(parents=True)
     assert build(check=True)["changed"] is False and (root / "venvs" / WORK_DIRECTORY).exists()
     assert build()["changed"] is False and not (root / "venvs" / WORK_DIRECTORY).exists()
-    unit = _build_unit.format_unit_name(f"{root}/venvs")
+    unit = transient_unit.format_unit_name(f"{root}/venvs")
     assert f"stop {unit}" in (build_unit / "systemctl.told").read_text().splitlines()
 
 
@@ -564,7 +561,7 @@ def test_pyproject_dependencies_are_installed(root, build, quick):
 def test_dynamic_dependencies_are_refused(root, build, quick, monkeypatch, reader):
     """With the TOML parser of this Python, and with that of the virtual environment."""
     if not reader:
-        monkeypatch.setattr(_installer, "tomllib", None)
+        monkeypatch.setattr(builder, "tomllib", None)
     write(root, "[project]\nname = 'x'\ndynamic = ['dependencies']\n", "pyproject.toml")
     message = build(requirements=["pyproject.toml"])["msg"]
     assert message.startswith(f"{root}/app/pyproject.toml cannot be used: its dependencies are dynamic")
@@ -607,13 +604,13 @@ def test_secrets_are_not_shown(root, build, quick):
 
 def test_digest_ignores_credentials_but_not_indexes(root, settings):
     write(root, "--index-url https://me:one@example.org/simple\nbase\n")
-    interpreter = _dependency_set.find_interpreter(PYTHON)
+    interpreter = venvs.find_interpreter(PYTHON)
 
     def digest(**options):
         given = settings(**options)
-        return _dependencies.compute_digest(
-            _dependency_set.collect_digest_inputs(
-                given, _dependency_set.read_requirement_files(given.source, given.requirements), interpreter
+        return requirements_module.compute_digest(
+            venvs.collect_digest_inputs(
+                given, venvs.read_requirement_files(given.source, given.requirements), interpreter
             )
         )
 
@@ -638,13 +635,13 @@ def test_digest_depends_on_wheels_of_the_release(root, settings, wheels):
     (root / "app" / "wheels").mkdir()
     make_wheel(root / "app" / "wheels", "own", "1.0")
     write(root, "./wheels/own-1.0-py3-none-any.whl\n")
-    interpreter = _dependency_set.find_interpreter(PYTHON)
+    interpreter = venvs.find_interpreter(PYTHON)
 
     def digest(**options):
         given = settings(**options)
-        return _dependencies.compute_digest(
-            _dependency_set.collect_digest_inputs(
-                given, _dependency_set.read_requirement_files(given.source, given.requirements), interpreter
+        return requirements_module.compute_digest(
+            venvs.collect_digest_inputs(
+                given, venvs.read_requirement_files(given.source, given.requirements), interpreter
             )
         )
 
@@ -735,19 +732,19 @@ def test_interpreter_without_ensurepip_is_reported(root, build):
     # Debian's python3 without python3-venv.
     crippled.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {PYTHON} "$@"\n')
     crippled.chmod(0o755)
-    probe = _dependency_set.find_interpreter
+    probe = venvs.find_interpreter
 
     def keep_path(python):
         return probe(python)._replace(path=python)
 
-    _dependency_set.find_interpreter = keep_path
+    venvs.find_interpreter = keep_path
     try:
         message = build(python=str(crippled))["msg"]
         reported = build(python=str(crippled), report_missing=True)
         predicted = build(python=str(crippled), check=True)
         with_uv = build(python=str(crippled), installer="uv", uv="/bin/false", check=True)
     finally:
-        _dependency_set.find_interpreter = probe
+        venvs.find_interpreter = probe
     assert message.startswith(f"{crippled} cannot create virtual environments")
     assert "Install python3-venv" in message
     assert (reported["missing"], reported["changed"], reported["built"]) == (True, False, False)
@@ -807,7 +804,7 @@ def test_installer_environment_is_filtered(settings):
         index_url="https://me:one@example.org/simple",
         extra_index_urls=["https://a/", "https://b/"],
     )
-    result = _installer.build_environment(
+    result = builder.build_environment(
         given,
         {"PATH": "/bin", "PIP_CERT": "/c", "https_proxy": "p", "PIP_TARGET": "x", "TOKEN": "x", "HOME": "/nowhere"},
     )

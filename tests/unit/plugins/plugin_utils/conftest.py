@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.plugin_utils import _source
-from ansible_collections.flaskops.production.plugins.plugin_utils._source_request import SourceRequest
+from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve as resolve_module
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
 from ansible_collections.flaskops.production.tests.unit.programs import require
 
 NOON = 1_776_772_800  # 2026-04-21 12:00:00 UTC
@@ -82,6 +82,6 @@ def resolve(tmp_path):
         for name in ("directory", "archive", "git_repo"):
             if name in values:
                 values[name] = str(values[name])
-        return _source.resolve_source(SourceRequest(**values), tmp_path / run)
+        return resolve_module.resolve_source(SourceRequest(**values), tmp_path / run)
 
     return call

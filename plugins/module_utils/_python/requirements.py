@@ -1,0 +1,301 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parse requirement files: pure functions for the controller and the host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from typing import Any, Iterable, Mapping, NamedTuple
+
+REQUIREMENTS = "requirements"
+PYPROJECT = "pyproject.toml"
+PYLOCK = "pylock.toml"
+UV_LOCK = "uv.lock"
+
+# The last file that is written into a virtual environment. Without it, the build is unfinished.
+COMPLETE_MARKER = ".complete"
+
+_COMMENT = re.compile(r"(^|\s+)#.*$")
+_INCLUDE = re.compile(r"^(?:(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)|(-r|-c))(?P<name>\S.*)$")
+_NAME = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(?P<rest>.*)$")
+_EDITABLE = re.compile(r"^(?:-e|--editable)(?:\s*=\s*|\s+)(?P<requirement>.+)$")
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:(?://|/)")
+_EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
+_ARCHIVE = re.compile(r"\.(?:whl|zip|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
+_PIN = re.compile(r"^\(?\s*={2,3}\s*[^\s*,;]+\s*\)?\s*(?:;|$)")
+_HASH = re.compile(r"\s--hash(?:=|\s+)\S+")
+_OPTIONS = re.compile(r"\s--[a-z-]+(?:[=\s]|$).*$")
+_USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
+
+
+class Line(NamedTuple):
+    """A logical line of a requirements file: continuation lines are joined, comments removed."""
+
+    number: int
+    text: str
+
+
+def detect_format(name: str) -> str:
+    """Return the format of a requirement file, which depends on its name only."""
+    base = posixpath.basename(name)
+    if base == PYPROJECT:
+        return PYPROJECT
+    if re.match(r"^pylock(\.[^.]+)?\.toml$", base):
+        return PYLOCK
+    if base == UV_LOCK:
+        return UV_LOCK
+    return REQUIREMENTS
+
+
+def normalize_name(name: str) -> str:
+    """Return the normalized name of a package (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def remove_user_info(text: str) -> str:
+    """Remove user names and passwords from URLs in a text. They do not affect which packages are installed."""
+    return _USER_INFO.sub("", text)
+
+
+def mask_user_info(text: str) -> str:
+    """Replace user names and passwords in URLs of a text by asterisks, for messages."""
+    return _USER_INFO.sub("****@", text)
+
+
+def parse_lines(text: str) -> list[Line]:
+    """Parse a requirements file into logical lines, as pip does."""
+    found = []
+    pending, start = "", 0
+    for number, raw in enumerate(text.lstrip("\ufeff").splitlines(), 1):
+        if not pending:
+            start = number
+        comment = raw.lstrip().startswith("#")
+        if raw.endswith("\\") and not comment:
+            pending += raw[:-1] + " "
+            continue
+        found.append((start, pending if comment and pending else pending + raw))
+        pending = ""
+    if pending:
+        found.append((start, pending))
+    stripped = [Line(number, _COMMENT.sub("", line).strip()) for number, line in found]
+    return [line for line in stripped if line.text]
+
+
+def _parse_include(line: Line) -> tuple[bool, str] | None:
+    """Parse a line that includes another file. Returns whether it is a constraint, and the name, or None."""
+    match = _INCLUDE.match(line.text)
+    if not match:
+        return None
+    option = match.group(1) or match.group(2)
+    return option in ("-c", "--constraint"), match.group("name").strip().strip("'\"")
+
+
+def find_includes(text: str) -> list[str]:
+    """Return the files that a requirements file includes (-r, -c), relative to the including file.
+
+    URLs and names with ${VARIABLES} are omitted, because pip resolves them during the build.
+    """
+    found = [_parse_include(line) for line in parse_lines(text)]
+    return list(dict.fromkeys(item[1] for item in found if item and not (_URL.match(item[1]) or "${" in item[1])))
+
+
+def resolve_include(including: str, included: str) -> str:
+    """Return the name of an included file, relative to the same directory as the name of the including file."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(including), included))
+
+
+def parse_requirements(text: str) -> list[Line]:
+    """Return the requirements of a requirements file, without options and includes."""
+    return [line for line in parse_lines(text) if not line.text.startswith("-") or _EDITABLE.match(line.text)]
+
+
+def _strip_options(line: str) -> str:
+    """Remove -e and per-requirement options (--hash …) from a requirement."""
+    match = _EDITABLE.match(line)
+    return _OPTIONS.sub("", match.group("requirement") if match else line).strip()
+
+
+def _is_path(requirement: str) -> bool:
+    bare = requirement.split(";")[0].strip().split("[")[0]
+    return bare.startswith((".", "/")) or bool(_ARCHIVE.search(bare)) or ("/" in bare and "@" not in bare)
+
+
+def parse_name(line: str) -> str | None:
+    """Return the normalized name of a requirement's package, or None if only the package itself contains it."""
+    requirement = _strip_options(line)
+    if _URL.match(requirement) or _is_path(requirement):
+        egg = _EGG.search(requirement)
+        if egg:
+            return normalize_name(egg.group(1))
+        base = posixpath.basename(re.split(r"[#?;]", requirement)[0].strip())
+        if base.endswith(".whl"):
+            return normalize_name(base.split("-")[0])
+        match = re.match(r"^(.+?)-\d[^-]*$", _ARCHIVE.sub("", base)) if _ARCHIVE.search(base) else None
+        return normalize_name(match.group(1)) if match else None
+    match = _NAME.match(requirement)
+    return normalize_name(match.group(1)) if match else None
+
+
+def parse_names(text: str) -> set[str]:
+    """Return the normalized names of the packages in a requirements file, without those of included files."""
+    return {name for name in (parse_name(line.text) for line in parse_requirements(text)) if name}
+
+
+def parse_local_path(line: str) -> str | None:
+    """Return the local path of a requirement, or None for a package of an index or a URL."""
+    requirement = _strip_options(line)
+    match = _NAME.match(requirement)
+    if match and match.group("rest").startswith("@"):
+        requirement = match.group("rest")[1:].strip()
+    if requirement.startswith("file:"):
+        return re.sub(r"^file:(//(localhost)?(?=/))?", "", re.split(r"[#;]", requirement)[0].strip())
+    if _URL.match(requirement) or not _is_path(requirement):
+        return None
+    return re.split(r"\s*;|\[", requirement)[0].strip()
+
+
+def has_hash(line: str) -> bool:
+    return bool(_HASH.search(line))
+
+
+def needs_hashes(text: str) -> bool:
+    """Return whether this requirements file makes pip require a hash for all packages."""
+    return any(line.text == "--require-hashes" or has_hash(line.text) for line in parse_lines(text))
+
+
+def _find_hash_problem(line: str) -> str | None:
+    """Return why a requirement cannot be installed with hash checking, or None."""
+    requirement = _strip_options(line)
+    match = _NAME.match(requirement)
+    direct = (
+        bool(_URL.match(requirement)) or _is_path(requirement) or bool(match and match.group("rest").startswith("@"))
+    )
+    if _EDITABLE.match(line) or re.match(r"^(?:[^@]*@\s*)?(?:git|hg|svn|bzr)\+", requirement):
+        return "comes from a work tree or a version control system, for which there is no hash"
+    if not has_hash(line):
+        return "has no --hash"
+    if not direct and not (match and _PIN.match(match.group("rest"))):
+        return "is not pinned with =="
+    return None
+
+
+def _find_constraint_files(text_by_name: Mapping[str, str]) -> set[str]:
+    """Return the files that are only used as constraints, so their packages are not installed."""
+    constraints: set[str] = set()
+    included: set[str] = set()
+    for name, text in text_by_name.items():
+        for line in parse_lines(text) if detect_format(name) == REQUIREMENTS else []:
+            item = _parse_include(line)
+            if item:
+                (constraints if item[0] else included).add(resolve_include(name, item[1]))
+    return constraints - included
+
+
+def check_hashes(text_by_name: Mapping[str, str], packages: Iterable[str] = ()) -> list[str]:
+    """Return the problems that prevent an installation with hash checking, as sentences.
+
+    The mapping holds the texts of requirement files and their includes, by the name that resolve_include() returns.
+    packages are added to the files; a package that is not in the files needs a hash too.
+    """
+    problems = []
+    constraints = _find_constraint_files(text_by_name)
+    for name, text in text_by_name.items():
+        if detect_format(name) == PYPROJECT:
+            problems.append(f"{name} cannot contain hashes; use a lock file made from it (pylock.toml, uv.lock).")
+        if detect_format(name) != REQUIREMENTS or posixpath.normpath(name) in constraints:
+            continue
+        for line in parse_requirements(text):
+            problem = _find_hash_problem(line.text)
+            if problem:
+                problems.append(f"{name}, line {line.number}: '{mask_user_info(_strip_options(line.text))}' {problem}.")
+    for package in find_missing_packages(packages, text_by_name):
+        problem = _find_hash_problem(package)
+        if problem:
+            problems.append(
+                f"The added package '{mask_user_info(_strip_options(package))}' {problem}; pin it with its hash in a "
+                "requirement file."
+            )
+    return problems
+
+
+def find_missing_packages(packages: Iterable[str], text_by_name: Mapping[str, str]) -> list[str]:
+    """Return the packages that are not in the requirement files.
+
+    The dependencies of a pyproject.toml must be passed as a requirements file, because old Pythons have no TOML parser.
+    """
+    named: set[str] = set()
+    constraints = _find_constraint_files(text_by_name)
+    for name, text in text_by_name.items():
+        if detect_format(name) == REQUIREMENTS:
+            named |= set() if posixpath.normpath(name) in constraints else parse_names(text)
+        elif detect_format(name) in (PYLOCK, UV_LOCK):
+            named |= parse_lock_names(text)
+    return [package for package in packages if parse_name(package) not in named]
+
+
+def parse_lock_names(text: str) -> set[str]:
+    """Return the names of the packages in a pylock.toml or uv.lock, without a TOML parser."""
+    found: set[str] = set()
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            table = line.split("#")[0].strip()
+        match = re.match(r"""^name\s*=\s*["']([^"']+)["']""", line)
+        if match and table in ("[[package]]", "[[packages]]"):
+            found.add(normalize_name(match.group(1)))
+    return found
+
+
+def parse_pyproject(data: Mapping[str, Any]) -> list[str]:
+    """Return the dependencies of a loaded pyproject.toml. Raises ValueError if it has no static dependencies."""
+    project = data.get("project")
+    if not isinstance(project, dict):
+        raise ValueError("it has no [project] table; list requirement files in another format")
+    if "dependencies" in (project.get("dynamic") or []):
+        raise ValueError(
+            "its dependencies are dynamic, so they are known after a build only; list the file that contains them"
+        )
+    return [str(item) for item in project.get("dependencies") or []]
+
+
+def parse_pylock(data: Mapping[str, Any]) -> list[str]:
+    """Convert a loaded pylock.toml to requirements with hashes. Raises ValueError for packages pip cannot check."""
+    version = str(data.get("lock-version", ""))
+    if not version.startswith("1."):
+        raise ValueError(f"its lock-version is '{version}', supported is 1.x")
+    return [_format_pylock_package(package) for package in data.get("packages") or []]
+
+
+def _format_pylock_package(package: Mapping[str, Any]) -> str:
+    name, marker = package.get("name", ""), package.get("marker", "")
+    if "vcs" in package or "directory" in package:
+        raise ValueError(f"{name} comes from a directory or a version control system: use the installer uv")
+    if re.search(r"\b(extras|dependency_groups)\b", marker):
+        raise ValueError(f"{name} depends on an extra or a dependency group: use the installer uv")
+    if "archive" in package:
+        archives = [package["archive"]]
+        if not archives[0].get("url"):
+            raise ValueError(f"{name} comes from a local archive: use the installer uv")
+        requirement = f"{name} @ {archives[0]['url']}"
+    else:
+        if not package.get("version"):
+            raise ValueError(f"{name} has no version: use the installer uv")
+        archives = list(package.get("wheels") or []) + ([package["sdist"]] if package.get("sdist") else [])
+        requirement = f"{name}=={package['version']}"
+    hashes = []
+    for archive in archives:
+        known = [item for item in ("sha256", "sha384", "sha512") if item in (archive.get("hashes") or {})]
+        hashes += [f"--hash={item}:{archive['hashes'][item]}" for item in known[:1]]
+    if not hashes:
+        raise ValueError(f"{name} has no SHA-2 hash")
+    return " ".join([requirement + (" ; " + marker if marker else "")] + list(dict.fromkeys(hashes)))
+
+
+def compute_digest(inputs: Mapping[str, Any]) -> str:
+    """Return the name of a virtual environment, which is the same on all hosts for the same inputs."""
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]

@@ -1,0 +1,340 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The virtual environment that an application needs on a host, and whether it exists."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+from typing import Any, NamedTuple
+
+from ansible_collections.flaskops.production.plugins.module_utils._files import links
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
+from ansible_collections.flaskops.production.plugins.module_utils._python import requirements as requirements_module
+from ansible_collections.flaskops.production.plugins.module_utils._python.rules import (
+    find_contradictions,
+    get_index_setting,
+)
+
+# The options of a virtual environment, documented in the module venv.
+VENV_OPTIONS = {
+    "directory": {"type": "path", "required": True},
+    "source": {"type": "path"},
+    "link": {"type": "path"},
+    "requirements": {"type": "list", "elements": "str", "default": ["requirements.txt"]},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "python": {"type": "str", "default": "python3"},
+    "installer": {"type": "str", "choices": ["pip", "uv"], "default": "pip"},
+    "uv": {"type": "path"},
+    "index_url": {"type": "str", "no_log": True},
+    "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
+    "find_links": {"type": "list", "elements": "str", "default": []},
+    "require_hashes": {"type": "bool", "default": False},
+    "only_binary": {"type": "bool", "default": False},
+    "environment": {"type": "dict", "default": {}, "no_log": True},
+    "timeout": {"type": "int", "default": 1800},
+}
+
+# Prints path, version and platform of an interpreter, with fast imports only.
+PROBE = """
+import os, sys
+print(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
+print(".".join(map(str, sys.version_info)))
+print("-".join([sys.implementation.name, getattr(sys.implementation, "_multiarch", ""), os.uname()[4], sys.abiflags]))
+"""
+
+
+class VenvError(Exception):
+    """A virtual environment that cannot be used or built. The message is complete sentences."""
+
+
+class MissingInputError(VenvError):
+    """A missing interpreter or directory that earlier tasks create, but not in check mode."""
+
+
+class MissingInterpreterError(MissingInputError):
+    """A missing interpreter, or one without support for virtual environments."""
+
+
+class VenvSettings(NamedTuple):
+    directory: str
+    source: str | None
+    link: str | None
+    requirements: list[str]
+    packages: list[str]
+    python: str
+    installer: str
+    uv: str | None
+    index_url: str | None
+    extra_index_urls: list[str]
+    find_links: list[str]
+    require_hashes: bool
+    only_binary: bool
+    environment: dict[str, Any]
+    timeout: int
+    report_missing: bool = False
+
+
+class Interpreter(NamedTuple):
+    path: str
+    version: str
+    platform: str
+
+
+class RequirementFile(NamedTuple):
+    """A requirement file or one of its includes."""
+
+    name: str
+    path: str
+    kind: str
+    text: str
+    listed: bool  # in the option requirements, instead of included by another file
+
+
+class VenvPlan(NamedTuple):
+    """The virtual environment for some settings, built or not. link_text is the wanted text of the link, if any."""
+
+    digest: str
+    path: str
+    interpreter: Interpreter
+    files: list[RequirementFile]
+    link_text: str | None
+
+
+def parse_settings(params: dict[str, Any], report_missing: bool = False) -> VenvSettings:
+    """Return the options of a task with normalized paths. Raises VenvError for a relative path."""
+    for name in ("directory", "source", "link", "uv"):
+        if params[name] and not os.path.isabs(params[name]):
+            raise VenvError(f"{name} is '{params[name]}', but must be an absolute path.")
+    return VenvSettings(**{name: params[name] for name in VENV_OPTIONS}, report_missing=report_missing)._replace(
+        directory=os.path.normpath(params["directory"]),
+        source=os.path.realpath(params["source"]) if params["source"] else None,
+        link=os.path.normpath(params["link"]) if params["link"] else None,
+    )
+
+
+def plan_venv(settings: VenvSettings, will_be_linked: bool = True) -> VenvPlan:
+    """Return the virtual environment for the settings.
+
+    Raises MissingInputError for a missing interpreter or source, and VenvError for other problems.
+    """
+    interpreter = find_interpreter(settings.python)
+    files = read_requirement_files(settings.source, settings.requirements)
+    problems = find_problems(settings, files)
+    if settings.link and will_be_linked and not os.path.isdir(os.path.dirname(settings.link)):
+        problems.append(f"{os.path.dirname(settings.link)}, the directory of the link, is not a directory.")
+    if problems:
+        raise VenvError(" ".join(problems))
+    digest = requirements_module.compute_digest(collect_digest_inputs(settings, files, interpreter))
+    path = os.path.join(settings.directory, digest)
+    return VenvPlan(
+        digest, path, interpreter, files, make_relative_target(path, settings.link) if settings.link else None
+    )
+
+
+def is_in_place(settings: VenvSettings) -> bool:
+    """Return whether the virtual environment is complete and the link points at it."""
+    try:
+        plan = plan_venv(settings)
+        linked = read_link_target(settings.link, settings.directory) if settings.link else None
+    except VenvError:
+        return False
+    return is_complete(plan.path) and linked == plan.link_text
+
+
+def find_interpreter(python: str) -> Interpreter:
+    path = python if os.path.isabs(python) else shutil.which(python)
+    if not path or not os.access(path, os.X_OK) or os.path.isdir(path):
+        raise MissingInterpreterError(
+            f"The interpreter '{python}' (venv_python) does not exist on this host. "
+            "Set another one; the role venv installs those of Debian."
+        )
+    try:
+        done = subprocess.run([path, "-I", "-S", "-c", PROBE], capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise VenvError(f"The interpreter '{python}' (venv_python) cannot be run: {error}.") from error
+    lines = done.stdout.decode("utf-8", "surrogateescape").splitlines()
+    if done.returncode or len(lines) != 3:
+        stderr = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise VenvError(f"'{path}' (venv_python) is not a Python 3 interpreter: {' '.join(stderr) or 'no output'}.")
+    return Interpreter(*lines)
+
+
+def read_requirement_files(source: str | None, names: list[str]) -> list[RequirementFile]:
+    """Read the requirement files, each followed by its includes. Raises VenvError for a missing file."""
+    found: dict[tuple[str, bool], RequirementFile] = {}
+
+    def read(name: str, listed: bool, including: str | None) -> None:
+        path = name if os.path.isabs(name) else os.path.join(source or "", name)
+        if (name, listed) in found:
+            return
+        try:
+            with open(path, "rb") as stream:
+                text = stream.read().decode("utf-8", "surrogateescape")
+        except (FileNotFoundError, NotADirectoryError):
+            if including:
+                raise VenvError(f"{including} includes {name}, but {path} does not exist.") from None
+            raise VenvError(
+                f"The requirement file {path} does not exist. Create it, or set venv_requirements to the existing "
+                "files, [] for none."
+            ) from None
+        except OSError as error:
+            raise VenvError(f"The requirement file {path} cannot be read: {error.strerror}.") from error
+        file = RequirementFile(name, path, requirements_module.detect_format(name), text, listed)
+        found[name, listed] = file
+        if file.kind == requirements_module.REQUIREMENTS:
+            for include in requirements_module.find_includes(text):
+                read(requirements_module.resolve_include(name, include), False, name)
+        elif file.kind == requirements_module.UV_LOCK:
+            read(requirements_module.resolve_include(name, requirements_module.PYPROJECT), False, name)
+
+    for name in names:
+        if not os.path.isabs(name):
+            if not source:
+                raise VenvError(f"The requirement file '{name}' is relative: set 'source' to its directory.")
+            if not os.path.isdir(source):
+                raise MissingInputError(f"The directory {source} (venv_source) of the file {name} does not exist.")
+        read(name, True, None)
+    return list(found.values())
+
+
+def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[str]:
+    """Return the problems of the settings and the requirement files, as sentences."""
+    problems = []
+    for package in settings.packages:
+        if not package.strip() or package.startswith("-") or "\n" in package:
+            problems.append(f"The package '{package}' (venv_packages) is not a requirement such as 'gunicorn>=24.1.1'.")
+    for file in files:
+        if file.kind == requirements_module.UV_LOCK and settings.installer != "uv":
+            problems.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
+        if file.kind == requirements_module.REQUIREMENTS:
+            problems += find_local_directories(file.name, file.text, settings.source)
+    texts = {file.name: file.text for file in files}
+    index = get_index_setting(settings.index_url, settings.extra_index_urls)
+    problems += find_contradictions(texts, settings.packages, settings.only_binary, index)
+    problems += find_local_directories("venv_packages", "\n".join(settings.packages), settings.source)
+    if settings.require_hashes:
+        # A pyproject.toml that is not listed belongs to a uv.lock and is not installed.
+        texts = {file.name: file.text for file in files if file.listed or file.kind == requirements_module.REQUIREMENTS}
+        problems += requirements_module.check_hashes(texts, settings.packages)
+    return problems
+
+
+def find_local_directories(name: str, text: str, source: str | None) -> list[str]:
+    problems = []
+    for line in requirements_module.parse_requirements(text):
+        path = requirements_module.parse_local_path(line.text)
+        if path and os.path.isdir(os.path.join(source or "/", path)):
+            problems.append(
+                f"{name}, line {line.number}: '{requirements_module.mask_user_info(line.text)}' names a directory. A "
+                "virtual environment never changes, but a directory can: list a wheel, or the packages it depends on."
+            )
+    return problems
+
+
+def collect_digest_inputs(
+    settings: VenvSettings, files: list[RequirementFile], interpreter: Interpreter
+) -> dict[str, Any]:
+    """Return all inputs that determine the content of a virtual environment. They must be equal on similar hosts."""
+    plain = requirements_module.remove_user_info
+    return {
+        "files": [[file.kind, file.listed, _hash_text(plain(file.text))] for file in files],
+        "archives": _hash_local_archives(settings, files),
+        "packages": sorted(plain(package) for package in settings.packages),
+        "installer": settings.installer,
+        "index_url": plain(settings.index_url or ""),
+        "extra_index_urls": [plain(url) for url in settings.extra_index_urls],
+        "find_links": [[plain(link), _list_find_links(link, settings.source)] for link in settings.find_links],
+        "require_hashes": settings.require_hashes,
+        "only_binary": settings.only_binary,
+        "interpreter": list(interpreter),
+    }
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _hash_local_archives(settings: VenvSettings, files: list[RequirementFile]) -> list[list[str]]:
+    """Return path and digest of wheels and archives named by a path, which can differ between releases."""
+    texts = [file.text for file in files if file.kind == requirements_module.REQUIREMENTS]
+    texts.append("\n".join(settings.packages))
+    found = []
+    for text in texts:
+        for line in requirements_module.parse_requirements(text):
+            path = requirements_module.parse_local_path(line.text)
+            absolute = os.path.join(settings.source or "/", path) if path else ""
+            if path and os.path.isfile(absolute):
+                found.append([path, hash_file(absolute)])
+    return found
+
+
+def _list_find_links(link: str, source: str | None) -> list[list[Any]]:
+    """Return the names and sizes of the files in a find-links directory of the release."""
+    if os.path.isabs(link) or "://" in link or not source:
+        return []
+    with contextlib.suppress(OSError), os.scandir(os.path.join(source, link)) as entries:
+        return sorted([entry.name, entry.stat().st_size] for entry in entries if entry.is_file())
+    return []
+
+
+def read_link_target(link: str, directory: str) -> str | None:
+    """Return the text of the link, or None if there is none. Raises VenvError unless it points into the directory."""
+    text = links.read_link(link)
+    if text is None:
+        return None
+    parent = os.path.realpath(os.path.dirname(link))
+    if os.path.dirname(os.path.normpath(os.path.join(parent, text))) not in (directory, os.path.realpath(directory)):
+        raise VenvError(
+            f"{link} points to {text}, which is not a virtual environment in {directory}, so it was not changed. "
+            "If releases are deployed, it follows the live release; otherwise remove the link and run again."
+        )
+    return text
+
+
+def is_complete(path: str) -> bool:
+    """Return whether a virtual environment was built completely, and no package was added or removed since."""
+    if not has_marker(path):
+        return False
+    try:
+        with open(os.path.join(path, requirements_module.COMPLETE_MARKER), encoding="utf-8") as file:
+            marker = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(marker, dict) and marker.get("content") == compute_content_digest(path)
+
+
+def has_marker(path: str) -> bool:
+    """Return whether a virtual environment was complete once: its marker exists and belongs to root."""
+    try:
+        info = os.lstat(os.path.join(path, requirements_module.COMPLETE_MARKER))
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_uid in (0, os.geteuid())
+
+
+def compute_content_digest(path: str) -> str:
+    """Return a digest of the names in site-packages, which changes if a package is removed manually.
+
+    Bytecode caches are ignored, because the application changes them. Reading files of all packages would take a
+    hundred times as long.
+    """
+    names = []
+    for directory in sorted(glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages"))):
+        names += [name for name in sorted(os.listdir(directory)) if name != "__pycache__"]
+    return _hash_text("\n".join(names))
+
+
+def make_relative_target(path: str, link: str) -> str:
+    """Return the relative text of a link to a path, which remains valid if the whole tree is moved."""
+    directory, name = os.path.split(path)
+    return os.path.relpath(
+        os.path.join(os.path.realpath(directory), name), os.path.realpath(os.path.dirname(os.path.abspath(link)))
+    )

@@ -1,0 +1,43 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The state of an application on a host: live release, time, user, other releases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import get_system
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
+    find_replaced_files,
+    read_live_state,
+    read_unit_properties,
+)
+
+
+def find_replaced_service_files(name: str) -> list[str]:
+    """Return the programs and libraries of the running service that were replaced or removed since its start."""
+    return find_replaced_files(read_unit_properties(f"{name}.service", "MainPID").get("MainPID", "0"))
+
+
+def read_status(layout: Layout, name: str, health: dict | None) -> dict[str, Any]:
+    """Return the live release with its activation, the last rollout, all releases and the deploy lock."""
+    observed = read_live_state(layout, name, health)
+    activations = layout.activations()
+    last: Any = next((entry for entry in reversed(activations) if entry["release"] == observed["live"]), {})
+    return {
+        **observed,
+        "since": last.get("time", ""),
+        "by": last.get("by") or "",
+        "rollout": read_rollout(layout),
+        "drained": read_drain(layout),
+        "releases": {
+            release: {**record, "environment": layout.environment(release)}
+            for release, record in layout.known().items()
+        },
+        "lock": Lock(layout, {}).holder() or {},
+        "replaced": find_replaced_service_files(name) if observed["live"] else [],
+        "system": get_system(),
+    }

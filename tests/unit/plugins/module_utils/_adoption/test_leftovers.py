@@ -1,0 +1,147 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nothing that exists only once is called removable."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.leftovers import Old, only_there
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.modules import adoption_switch
+
+
+class Adopted:
+    """An old deployment, and copies of all that is in it."""
+
+    def __init__(self, path):
+        self.top, self.layout = path / "shop", Layout(str(path / "new"))
+        self.release = path / "new/releases/adopted"
+        self.shared = path / "new/shared"
+        for name in ("wsgi.py", "uploads/cat.png", ".env", "venv/pyvenv.cfg", "venv/lib/x.py", "__pycache__/a.pyc"):
+            (self.top / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.top / name).write_text(name)
+        connection = sqlite3.connect(self.top / "shop.db")
+        connection.execute("CREATE TABLE entry (id INTEGER)")
+        connection.commit()
+        connection.close()
+        for source, copy in (
+            ("wsgi.py", self.release / "wsgi.py"),
+            ("uploads/cat.png", self.shared / "media/cat.png"),
+            ("shop.db", self.shared / "database/shop.db"),
+        ):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self.top / source, copy)
+        self.moves = [
+            Move("uploads", f"{self.top}/uploads", "media", "uploads", "uploads", ""),
+            Move("database", f"{self.top}/shop.db", "database/shop.db", "shop.db", "shop.db", ""),
+        ]
+        self.exclude = [move.source for move in self.moves]
+        self.stopped = time.time() + 5
+
+    def only_there(self):
+        old = Old(
+            str(self.top), str(self.release), self.exclude, self.moves, str(self.shared), [f"{self.top}/.env"],
+            self.layout.root, self.stopped,
+        )  # fmt: skip
+        return [os.path.relpath(path, self.top) for path in only_there(str(self.top), old)]
+
+
+@pytest.fixture
+def adopted(tmp_path):
+    return Adopted(tmp_path)
+
+
+def test_a_deployment_of_which_everything_was_copied(adopted):
+    (adopted.top / "shop.db-wal").touch()
+    (adopted.top / "current").symlink_to("nowhere")
+    (adopted.top / "empty").mkdir()
+    assert adopted.only_there() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (".git/objects/1", ".git"),
+        ("backups/2026/shop.sql", "backups"),
+        (".env.production", ".env.production"),
+        ("uploads/later.png", "uploads/later.png"),
+        ("uploads/2026/later.png", "uploads/2026"),
+        ("venv/project/notes.py", "venv/project"),
+        ("other.db", "other.db"),
+        ("package/new.py", "package"),
+    ],
+)
+def test_what_was_not_copied_is_named(adopted, path, expected):
+    (adopted.top / path).parent.mkdir(parents=True, exist_ok=True)
+    (adopted.top / path).write_text("x")
+    assert adopted.only_there() == [expected]
+
+
+@pytest.mark.parametrize("name", ["wsgi.py", "uploads/cat.png", "shop.db"])
+def test_what_was_written_after_the_old_service_stopped_is_named(adopted, name):
+    adopted.stopped = time.time() - 5
+    for path in (adopted.top, *adopted.top.rglob("*")):
+        os.utime(path, (1, 1))
+    assert adopted.only_there() == []
+    os.utime(adopted.top / name)
+    assert [os.path.basename(path) for path in adopted.only_there()] in (["uploads"], [os.path.basename(name)])
+
+
+@pytest.mark.parametrize("name", ["wsgi.py", "uploads/cat.png", "shop.db"])
+def test_a_copy_that_is_gone_is_no_copy(adopted, name):
+    for copy in (adopted.release / "wsgi.py", adopted.shared / "media/cat.png", adopted.shared / "database/shop.db"):
+        if copy.name == os.path.basename(name):
+            copy.unlink()
+    assert adopted.only_there() in ([name], [os.path.dirname(name)])
+
+
+def test_what_was_left_out_of_the_release_is_not_taken_for_a_part_of_it(adopted):
+    (adopted.top / "secrets").mkdir()
+    (adopted.top / "secrets/.env").write_text("x")
+    adopted.exclude.append(f"{adopted.top}/secrets")
+    (adopted.release / "secrets").mkdir()
+    (adopted.release / "secrets/.env").write_text("another one")
+    assert adopted.only_there() == ["secrets"]
+
+
+def report(adopted, monkeypatch, **more):
+    plan = {
+        "from": str(adopted.top), "code": str(adopted.top), "unit": "old.service", "dotenv": [f"{adopted.top}/.env"],
+        "environment": [], "exclude": adopted.exclude, "moves": [move._asdict() for move in adopted.moves], **more,
+    }  # fmt: skip
+    monkeypatch.setattr(
+        adoption_switch, "read_unit_properties", lambda *_of: {"FragmentPath": "/etc/systemd/system/old.service"}
+    )
+    return adoption_switch.leftover(plan, adopted.layout, "shop", "adopted", adopted.stopped)
+
+
+def test_only_what_is_copied_to_the_last_file_may_be_removed(adopted, monkeypatch):
+    removable, kept = report(adopted, monkeypatch)
+    assert len(removable) == 1 and removable[0].startswith(f"{adopted.top}: the old code and data, of which each file")
+    assert any(text.startswith("/etc/systemd/system/old.service: the old unit") for text in kept)
+    (adopted.top / "notes.txt").write_text("only here")
+    removable, kept = report(adopted, monkeypatch)
+    assert removable == []
+    assert f"{adopted.top}: nowhere else are {adopted.top}/notes.txt" in kept
+
+
+def test_releases_of_before_in_the_same_directory_are_not_called_removable(adopted, monkeypatch):
+    root = adopted.layout.root
+    old = os.path.join(root, "releases", "2026")
+    shutil.copytree(adopted.top, old)
+    os.makedirs(os.path.join(root, "releases/2025"))
+    shutil.rmtree(adopted.top)
+    adopted.top = adopted.layout.root
+    moves = [move._replace(source=os.path.join(old, os.path.basename(move.source))) for move in adopted.moves]
+    more = {"exclude": [move.source for move in moves], "moves": [move._asdict() for move in moves]}
+    removable, kept = report(adopted, monkeypatch, code=old, dotenv=[f"{old}/.env"], **more)
+    assert [text.split(":")[0] for text in removable] == [old]
+    assert not any("2025" in text for text in [*removable, *kept])

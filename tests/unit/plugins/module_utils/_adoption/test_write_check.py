@@ -1,0 +1,173 @@
+# Copyright (c) 2026 The flaskops.production contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The places that an adopted application has to be able to write to, and the program that tries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.write_check import (
+    PROGRAM,
+    Place,
+    places,
+    unit_text,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+
+SERVICE = """[Unit]
+Description=the next one
+Requires=shop.socket
+After=network.target
+StartLimitIntervalSec=0
+
+[Service]
+NotifyAccess=main
+Sockets=shop.socket
+User=shop
+EnvironmentFile=/srv/shop/shared/.env
+ReadWritePaths=-/srv/shop/shared
+ProtectSystem=strict
+WorkingDirectory=/srv/shop/next
+Type=notify
+ExecStart=/srv/shop/next/.venv/bin/gunicorn a:b
+Restart=no
+"""
+
+
+def database(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE entry (id INTEGER)")
+    connection.commit()
+    connection.close()
+
+
+@pytest.fixture
+def layout(tmp_path):
+    database(tmp_path / "shop/shared/data/deep/shop.db")
+    database(tmp_path / "shop/shared/database/one.db")
+    (tmp_path / "shop/shared/media").mkdir()
+    (tmp_path / "shop/shared/counter").write_text("1")
+    return Layout(str(tmp_path / "shop"))
+
+
+def test_everything_is_tried_by_each_of_its_names(layout):
+    moves = [
+        Move("data", "/old/data", "data", "var", "var", ""),
+        Move("database", "/old/one.db", "database/one.db", "", "", ""),
+        Move("uploads", "/old/up", "media", "up", "", ""),
+        Move("data", "/old/counter", "counter", "counter", "", ""),
+        Move("key", "/old/tls.key", "tls.key", "tls.key", "", ""),
+        Move("environment", "/old/.env", ".env", ".env", "", ""),
+        Move("data", f"{layout.shared}/media", "media", "stays", "", ""),
+    ]
+    found = places(layout, "/app", moves, ["shared/"], ["/mnt/x"])
+    shared = layout.shared
+    assert found == [
+        Place("directory", f"{shared}/data"),
+        Place("database", f"{shared}/data/deep/shop.db"),
+        Place("directory", "/app/var"),
+        Place("database", "/app/var/deep/shop.db"),
+        Place("database", f"{shared}/database/one.db"),
+        Place("directory", f"{shared}/media"),
+        Place("directory", "/app/up"),
+        Place("file", f"{shared}/counter"),
+        Place("file", "/app/counter"),
+        Place("directory", "/mnt/x"),
+    ]
+
+
+def run(tmp_path, found):
+    (tmp_path / "places.json").write_text(json.dumps(found))
+    (tmp_path / "program.py").write_text(PROGRAM)
+    words = [sys.executable, "-I", "program.py", "places.json"]
+    return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def run_as(uid, given):
+    """The program in a process of another user, who may not be able to reach the Python of the tests."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.dup2(write, 1)
+            os.setgid(uid)
+            os.setuid(uid)
+            with open(1, "w", closefd=False) as sys.stdout:
+                sys.argv = ["program", given]
+                exec(compile(PROGRAM, "program", "exec"), {})
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    return said.splitlines()
+
+
+def test_the_program_leaves_nothing(layout, tmp_path):
+    found = [
+        Place("directory", f"{layout.shared}/media"),
+        Place("database", f"{layout.shared}/database/one.db"),
+        Place("file", f"{layout.shared}/counter"),
+    ]
+    before = hashlib.sha256((tmp_path / "shop/shared/database/one.db").read_bytes()).digest()
+    assert run(tmp_path, found) == []
+    assert hashlib.sha256((tmp_path / "shop/shared/database/one.db").read_bytes()).digest() == before
+    assert sorted(os.listdir(f"{layout.shared}/database")) == ["one.db"]
+    assert os.listdir(f"{layout.shared}/media") == []
+    assert (tmp_path / "shop/shared/counter").read_text() == "1"
+
+
+def test_the_program_names_what_cannot_be_written_to(layout, tmp_path, as_root, open_path):
+    place = open_path / "closed"
+    database(place / "shop.db")
+    (place / "counter").write_text("1")
+    for path in (place, *place.iterdir()):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    found = [
+        Place("directory", str(place)),
+        Place("database", f"{place}/shop.db"),
+        Place("file", f"{place}/counter"),
+        Place("directory", f"{place}/nothing"),
+    ]
+    (open_path / "places.json").write_text(json.dumps(found))
+    assert run_as(4711, str(open_path / "places.json")) == [
+        f"{place} (Permission denied)",
+        f"{place}/shop.db (attempt to write a readonly database)",
+        f"{place}/counter (Permission denied)",
+        f"{place}/nothing (No such file or directory)",
+    ]
+
+
+def test_a_database_that_another_process_writes_to_can_be_written_to(layout, tmp_path):
+    writer = sqlite3.connect(f"{layout.shared}/database/one.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    program = PROGRAM.replace("timeout=5", "timeout=0.1")
+    (tmp_path / "program.py").write_text(program)
+    (tmp_path / "places.json").write_text(json.dumps([Place("database", f"{layout.shared}/database/one.db")]))
+    words = [sys.executable, "-I", "program.py", "places.json"]
+    assert subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == ""
+    writer.execute("ROLLBACK")
+    writer.close()
+
+
+def test_the_unit_is_that_of_the_service_with_another_program():
+    text = unit_text(SERVICE, "/python", "/run/a.py", "/run/a.json", "/run/a.txt")
+    lines = text.splitlines()
+    assert {"User=shop", "ProtectSystem=strict", "ReadWritePaths=-/srv/shop/shared"} <= set(lines)
+    assert [line for line in lines if line.startswith(("ExecStart", "Type", "Standard", "Sockets", "Requires"))] == [
+        "Type=oneshot",
+        "ExecStart=/python -I /run/a.py /run/a.json",
+        "StandardOutput=truncate:/run/a.txt",
+    ]
+    assert lines.index("[Service]") < lines.index("Type=oneshot")
