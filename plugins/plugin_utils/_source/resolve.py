@@ -192,8 +192,8 @@ def _copy_archive(request: SourceRequest, work: Path) -> Path:
     label = f"release_archive: {path}"
     if not path.exists():
         raise SourceError(
-            f"{label} does not exist{format_tried_paths(request, 'archive')}; name {archive_module.ACCEPTED_FORMATS} on "
-            "the controller."
+            f"{label} does not exist{format_tried_paths(request, 'archive')}; name "
+            f"{archive_module.ACCEPTED_FORMATS} on the controller."
         )
     if not path.is_file():
         advice = "set release_directory instead" if path.is_dir() else "it is not a file"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
 
-PLUGINS = Path(service.__file__).parents[1]
+PLUGINS = Path(service.__file__).parents[2]
 # Programs whose time depends on the data only, and that ask neither systemd nor the application.
 WITHOUT = {
     "module_utils/_systemd/transient_unit.py::ensure_build_user": "useradd",
