@@ -170,7 +170,7 @@ def find_broken_links(html: Path) -> list[str]:
 
 
 def run_command(*command: str | Path) -> None:
-    if subprocess.run_command(command, check=False, env=tool_environment()).returncode:
+    if subprocess.run(command, check=False, env=tool_environment()).returncode:
         sys.exit(1)
 
 
