@@ -904,7 +904,7 @@ def points_of(test: Test, on_host: OnHost) -> dict[str, Callable[[], None]]:
         "controller": ("starting", "pinned"),
         "reboot": ("ready", "pinned", "placed"),
     }
-    modules = ("unpacking", "building", "swapped", "pruning", "staged", "pinned")
+    modules = ("unpacking", "building", "swapped", "pruning")
     return {
         **boundaries,
         **{f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in modules},
@@ -912,11 +912,13 @@ def points_of(test: Test, on_host: OnHost) -> dict[str, Callable[[], None]]:
         "both migrating": test.migration_killed,
         "controller building": lambda: test.controller_killed("building"),
         "controller swapped": lambda: test.controller_killed("swapped", other=True),
-        "controller staged": lambda: test.controller_killed("staged", other=True),
         "overtaken starting": lambda: test.overtaken("starting"),
         "connection swapped": lambda: test.connection_cut("swapped"),
         "reboot swapped": lambda: test.reboot("swapped"),
         "concurrent": test.concurrent,
+        # From here on, the live release has settings of its own.
+        **{f"module {moment}": lambda moment=moment: test.module_killed(moment) for moment in ("staged", "pinned")},
+        "controller staged": lambda: test.controller_killed("staged", other=True),
         **{
             f"{how} {moment} on the host": lambda how=how, moment=moment: on_host.struck(how, moment)
             for how, moments in alone.items()
