@@ -48,8 +48,8 @@ def environment_text(unit: str, weak: list[str], strong: list[str], tops: list[s
 
 
 def rewritten(text: bytes, rewrites: list[list[str]], code: str) -> bytes:
-    """An environment with the paths of the new deployment in place of those of the old one."""
-    changed = rewrite(text.decode("utf-8", "surrogateescape"), [(old, new) for old, new in rewrites], code)
+    """Return an environment with the paths of the new deployment in place of those of the old one."""
+    changed = rewrite(text.decode("utf-8", "surrogateescape"), [(pair[0], pair[1]) for pair in rewrites], code)
     return changed.encode("utf-8", "surrogateescape")
 
 
