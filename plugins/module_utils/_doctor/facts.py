@@ -46,9 +46,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.system
     list_children,
     read_process_account,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
-    open_file,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_file, read_file
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser
 from ansible_collections.flaskops.production.plugins.module_utils._python.requirements import normalize_name
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import is_complete
@@ -361,6 +359,18 @@ def _read_tree(facts: Facts, scanned: int) -> None:
     ends = [os.path.realpath(path) for path in links]
     beside = [os.path.dirname(path) for path in ends if os.path.isfile(path)]
     facts.link_targets += ends + [path for path in beside if path not in (root, os.path.join(root, "shared"))]
+    facts.link_targets += _find_named_data(facts)
+
+
+def _find_named_data(facts: Facts) -> list[str]:
+    """Return the paths in shared/ that an environment file names, such as the directory of a database."""
+    found = []
+    for path in facts.env_files:
+        # A user may have replaced the environment file of an old deployment.
+        with contextlib.suppress(OSError):
+            text = read_file(path.lstrip("-"), service.ENVIRONMENT_BYTES).decode("utf-8", "replace")
+            found += re.findall(rf"{re.escape(facts.root)}/shared/[^/\s\"':;,?]+", text)
+    return found
 
 
 def _read_process(facts: Facts, system: HostSystem, health: dict | None, recent: int) -> None:

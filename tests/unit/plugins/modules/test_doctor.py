@@ -523,6 +523,16 @@ def test_targets_of_shared_links_may_be_writable(host):
     assert "writable-elsewhere" not in ids(examine_facts(examine(host)))
 
 
+def test_data_named_in_the_environment_file_may_be_writable(host):
+    data = host.root / "shared/data"
+    data.mkdir()
+    shutil.chown(data, USER, USER)
+    assert "writable-elsewhere" in ids(examine_facts(examine(host)))
+    with (host.root / "shared/.env").open("a") as file:
+        file.write(f'DATABASE_URL="sqlite:///{data}/shop.db"\n')
+    assert "writable-elsewhere" not in ids(examine_facts(examine(host)))
+
+
 def test_root_with_the_same_prefix_is_another_root(host):
     host.texts = {"shop2.service": f"[Service]\nWorkingDirectory={host.root}2/app\n"}
     assert examine(host, name="").unit == {}
