@@ -237,6 +237,8 @@ class SettingsSet:
         if not self.site():
             return text
         run = f"ExecStartPre=-+/bin/sh {os.path.join(self.directory, SCRIPT)}"
+        # When the host starts, Nginx would pass requests of the former site to this release.
+        text = text.replace("[Unit]\n", "[Unit]\nBefore=nginx.service\n", 1)
         return text.replace("[Service]\n", f"[Service]\n{run}\n", 1)
 
     def put_candidate(self) -> None:

@@ -189,6 +189,8 @@ class Host:
     def starts_site(self, text):
         """What Nginx serves once a service with this unit has started."""
         for script in re.findall(r"(?m)^ExecStartPre=-[+]/bin/sh (.*)$", text):
+            # A start of the host begins with the site, not with Nginx.
+            assert "\nBefore=nginx.service\n" in text
             search = f"{self.nginx / 'bin'}:{os.environ['PATH']}"
             subprocess.run(["sh", script], check=True, env={"PATH": search})
         return self.site_in_place()
