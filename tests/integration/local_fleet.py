@@ -110,7 +110,7 @@ class LocalFleet:
         self.lose()
         # A test writes where no application may be.
         checks = collection / "plugins/plugin_utils/_settings/checks.py"
-        checks.write_text(checks.read_text().replace("/(root|layout|tmp|var/tmp|proc|sys|dev|", "/(root|"))
+        checks.write_text(checks.read_text().replace("/(root|home|tmp|var/tmp|proc|sys|dev|", "/(root|"))
         for name, command in (("drain", "touch"), ("join", "rm -f")):
             (place / f"{name}.yml").write_text(HOOK.format(command=command, place=place))
         self.gone: set[str] = set()

@@ -117,37 +117,37 @@ def test_rollback_is_completed_on_a_host_that_was_unreachable(fleet):
 
 
 @pytest.mark.parametrize("tolerated", [0, 40])
-def test_a_host_that_is_lost_during_the_preparation_takes_no_other_one_along(played, tolerated):
-    played.lose("web2")
-    code, said = played.run("deploy", "v2", hooks=True, flask_app_max_fail_percentage=tolerated)
+def test_a_host_that_is_lost_during_the_preparation_takes_no_other_one_along(fleet, tolerated):
+    fleet.lose("web2")
+    code, said = fleet.run("deploy", "v2", hooks=True, flask_app_max_fail_percentage=tolerated)
     assert code != 0
-    assert played.live() == ("v2,v1,v2" if tolerated else "v1,v1,v1"), said
-    assert (played.locks(), played.out(), played.drained()) in (([], [], []), (["web2"], [], [])), said
+    assert fleet.live() == ("v2,v1,v2" if tolerated else "v1,v1,v1"), said
+    assert (fleet.locks(), fleet.out(), fleet.drained()) in (([], [], []), (["web2"], [], [])), said
     if tolerated:
         assert "shop: v2 is live on 2 hosts: web1, web3." in said
     else:
         assert "No host has activated another release" in said
-    played.lose()
-    code, said = played.run("deploy", "v2", hooks=True)
-    assert (code, played.live(), played.locks(), played.out()) == (0, "v2,v2,v2", [], []), said
+    fleet.lose()
+    code, said = fleet.run("deploy", "v2", hooks=True)
+    assert (code, fleet.live(), fleet.locks(), fleet.out()) == (0, "v2,v2,v2", [], []), said
 
 
-def test_a_migration_is_run_once_whichever_hosts_a_run_has_and_whoever_is_first(played):
-    notes = played.place / "migrations"
+def test_a_migration_is_run_once_whichever_hosts_a_run_has_and_whoever_is_first(fleet):
+    notes = fleet.place / "migrations"
 
     def migrated_on(*options, command="migrate"):
         """The hosts on which the migration has been run by now."""
         with_command = {"release_migrate_command": f"pwd >> {notes} # {command}"}
-        code, said = played.run("deploy", "v2", *options, **with_command)
-        assert (code, played.locks()) == (0, []), said
+        code, said = fleet.run("deploy", "v2", *options, **with_command)
+        assert (code, fleet.locks()) == (0, []), said
         return [path.split("/")[-4] for path in notes.read_text().splitlines()]
 
     assert migrated_on("--limit", "web3") == ["web3"]
     assert migrated_on() == ["web3"]
-    played.hosts.insert(0, "web0")
+    fleet.hosts.insert(0, "web0")
     assert migrated_on() == ["web3"]
-    assert played.live() == "v2,v2,v2,v2"
+    assert fleet.live() == "v2,v2,v2,v2"
     # Another command is another migration, once again.
     assert len(migrated_on("--limit", "web1", command="another")) == 2
     assert len(migrated_on(command="another")) == 2
-    assert played.live() == "v2,v2,v2,v2"
+    assert fleet.live() == "v2,v2,v2,v2"
