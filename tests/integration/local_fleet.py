@@ -28,7 +28,7 @@ def _run_without_processes(self, record):
     rejects = os.path.join(self.layout.root, "rejects")
     if os.path.exists(rejects) and self.release in open(rejects).read().split():
         raise Rejected("candidate", "it is not borne here", self.unit, self.since)
-    swap(self.layout.app, os.path.join("releases", self.release))
+    swap_link(self.layout.app, os.path.join("releases", self.release))
     record()
 
 
@@ -75,14 +75,14 @@ VENV = """---
 """
 COMMAND = """
 
-def run(layout, params):
+def run_command(layout, params):
     import subprocess
 
     done = subprocess.run(["sh", "-c", params["command"]], cwd=layout.release(params["release"]), check=False)
     return done.returncode == 0, []
 
 
-def locked("""
+def run_with_lock("""
 HOOK = """---
 - name: Tell the balancer
   ansible.builtin.shell: "{command} {place}/out-{{{{ inventory_hostname }}}}"
@@ -105,7 +105,7 @@ class LocalFleet:
             with (collection / f"plugins/module_utils/{name}.py").open("a") as file:
                 file.write(text)
         command = collection / "plugins/modules/release_command.py"
-        command.write_text(command.read_text().replace("\ndef locked(", COMMAND, 1))
+        command.write_text(command.read_text().replace("\ndef run_with_lock(", COMMAND, 1))
         (collection / "roles/venv/tasks/build.yml").write_text(VENV.format(place=place))
         self.lose()
         # A test writes where no application may be.
