@@ -592,7 +592,11 @@ class OnHost:
             command = ["docker", "exec", self.host, "python3", *program]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
                 hit = self.test.agent.receive()
-                if hit["struck"]:
+                if hit["struck"] and how == "reboot":
+                    state = self.test.healthy()
+                    check(state["candidate"] == "active", "the candidate does not serve", state)
+                    self.restart_host(f"{how} {moment}", before, wanted, state)
+                elif hit["struck"]:
                     self.leave(how, hit)
                 said = run.communicate()[0]
             if not hit["struck"]:
@@ -608,12 +612,7 @@ class OnHost:
 
     def leave(self, how: str, hit: dict) -> None:
         """Do the rest to a transaction whose module has been struck."""
-        if how == "reboot":
-            state = self.test.healthy()
-            check(state["candidate"] == "active", "the candidate does not serve", state)
-            self.test.agent.end()
-            self.test.start_again()
-        elif how != "module":
+        if how != "module":
             self.test.agent("signal", pids=hit["controllers"], how="KILL")
             for signal_name in ("KILL",) if how == "both" else ("HUP", "CONT"):
                 self.test.agent("signal", pids=hit["struck"], how=signal_name)
@@ -715,23 +714,30 @@ class OnHost:
         self.begin(wanted, action)
         moment = self.dice.uniform(0, self.seconds)
         time.sleep(moment)
+        told = f"{told} after {moment:.2f} s"
         if how == "reboot":
-            self.test.serves()
-            self.test.agent.end()
-            self.test.start_again()
+            self.restart_host(told, before, wanted, self.test.serves())
         else:
             self.test.agent("interrupt", how=how.replace("everything", "both"))
-        told = f"{told} after {moment:.2f} s"
         self.consistent(told, before, wanted, restarted=how == "reboot")
         self.converge(wanted, action, told)
 
-    def consistent(self, told: str, before: Served, wanted: Served, restarted: bool = False) -> None:
-        """What serves, and whoever has been answered, has seen one or the other.
+    def restart_host(self, told: str, before: Served, wanted: Served, state: dict) -> None:
+        """Check the answers so far, and restart the host: answers from after the restart are checked on their own."""
+        self.check_answers(told, before, wanted, state)
+        self.test.agent.end()
+        self.test.start_again()
 
-        While an activation is on its way, the new release answers beside the old one, by the old site. Nobody comes to
-        the old release by the new site, and a start of the host starts one set or the other.
+    def consistent(self, told: str, before: Served, wanted: Served, restarted: bool = False) -> None:
+        """Check that the host serves, and that all answers came from one set or the other."""
+        self.check_answers(told, before, wanted, self.test.healthy(), restarted)
+
+    def check_answers(self, told: str, before: Served, wanted: Served, state: dict, restarted: bool = False) -> None:
+        """Check all answers since the last check.
+
+        During an activation, the new release answers beside the old one, through the old site. The old release never
+        answers through the new site, and a start of the host starts one set or the other.
         """
-        state = self.test.healthy()
         seen = {Served(*answer.split(" ")) for answer in self.test.seen}
         self.test.seen.clear()
         allowed = {before, wanted} if restarted else {before, wanted, wanted._replace(site=before.site)}
