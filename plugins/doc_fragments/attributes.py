@@ -37,3 +37,27 @@ options:
     description: Who deploys, C(run), C(by) and C(controller). Set by the action plugin.
     type: dict
 """
+
+    # Of a module whose files an activation puts in place.
+    STAGE = r"""
+options:
+  stage:
+    description:
+      - A live application keeps its files until the health check of an activation has succeeded with the new ones. They
+        are staged, and M(flaskops.production.release_activate) puts them in place in the same run.
+      - If the application is not live, or without this option, the files are put in place at once.
+    type: dict
+    suboptions:
+      root:
+        description: The application's directory, such as C(/srv/myapp).
+        type: path
+        required: true
+      name:
+        description: The application's name.
+        type: str
+        required: true
+      unlock:
+        description: Whether a deploy lock of another run is removed.
+        type: bool
+        default: false
+"""

@@ -21,6 +21,7 @@ description:
     port), the previous file and links are restored and the module fails.
   - If another file has the same server name on the same address, Nginx only warns and ignores one of the two sites.
     The module reports this as an error.
+  - With O(stage), a site that differs is staged after the test, if Nginx runs.
   - With O(backlog), warns if Nginx allows fewer connections than the waiting requests need.
   - A running Nginx is reloaded after a change, or if its workers are older than the site file. A run therefore
     completes an earlier one that was interrupted before the reload. A stopped Nginx is not started.
@@ -98,28 +99,9 @@ options:
       - Whether to replace an existing site file and link that belong to no application of this collection.
     type: bool
     default: false
-  stage:
-    description:
-      - An application that is live keeps its site until an activation has proved the new one. Where Nginx runs, and the
-        text or the links differ, the site is put beside after Nginx has tested it, and
-        M(flaskops.production.release_activate) puts it in place in the same run.
-      - Where the application is not live, or without this option, the site is put in place at once.
-    type: dict
-    suboptions:
-      root:
-        description: The application's directory, such as C(/srv/myapp).
-        type: path
-        required: true
-      name:
-        description: The application's name.
-        type: str
-        required: true
-      unlock:
-        description: Take the deploy lock away from whoever holds it.
-        type: bool
-        default: false
 extends_documentation_fragment:
   - flaskops.production.attributes.of_this_run
+  - flaskops.production.attributes.stage
 attributes:
   check_mode:
     description: Reports the changes. Does not test the configuration, because a test creates Nginx's log files.

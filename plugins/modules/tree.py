@@ -112,27 +112,8 @@ options:
         type: str
       setting:
         description:
-          - Whether the file or socket is a setting that O(stage) applies to.
-        type: bool
-        default: false
-  stage:
-    description:
-      - A live application keeps its settings until the health check of an activation has succeeded with the new ones.
-        If the content of an entry with O(entries[].setting) differs, all of these entries are staged, and
-        M(flaskops.production.release_activate) applies them in the same run.
-      - If the application is not live, or without this option, they are applied like other entries.
-    type: dict
-    suboptions:
-      root:
-        description: The application's directory, such as C(/srv/myapp).
-        type: path
-        required: true
-      name:
-        description: The application's name.
-        type: str
-        required: true
-      unlock:
-        description: Whether a deploy lock of another run is removed.
+          - Whether the file or socket is a setting that O(stage) applies to. If the content of one setting differs, all
+            settings of the call are staged.
         type: bool
         default: false
   adopt:
@@ -148,6 +129,7 @@ options:
     default: {}
 extends_documentation_fragment:
   - flaskops.production.attributes.of_this_run
+  - flaskops.production.attributes.stage
 notes:
   - A file or socket with several hard links is refused if its owner, group or mode must change, because the change
     would affect all of its names.

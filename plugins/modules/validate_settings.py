@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: validate_settings
 short_description: Validate the settings of the roles on the controller
-version_added: "1.1.0"
+version_added: "1.0.0"
 description:
   - Validates the settings of roles of this collection against their argument specifications, the kinds of their values
     and the rules between them. It fails with one sentence for each fault. No host is contacted.
@@ -29,16 +29,12 @@ attributes:
   action:
     support: full
     description: Runs on the controller; the host is not contacted.
-  check_mode:
-    support: full
-    description: Changes nothing in any mode.
-  diff_mode:
-    support: none
-    description: Changes nothing.
   platform:
     support: full
     platforms: all
     description: The controller needs nothing but ansible-core.
+extends_documentation_fragment:
+  - flaskops.production.attributes.read_only
 seealso:
   - module: ansible.builtin.validate_argument_spec
 author:
