@@ -199,8 +199,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._systemd.servi
     HEALTH,
     add_script_name,
     check_health,
-    find_health_failure,
-    find_restart_reason,
+    find_process_failure,
     read_unit_properties,
 )
 
@@ -215,20 +214,14 @@ def needed(layout: Layout, params: dict) -> str:
         return f"new settings are staged: {', '.join(staged)}"
     if not os.path.lexists(layout.app):
         return ""
-    return (
-        find_restart_reason(layout, params["name"])
-        or find_health_failure(layout, params["health"], attempts=1, name=params["name"])
-        or ""
-    )
+    return find_process_failure(layout, params["name"], params["health"])
 
 
 def only_site(layout: Layout, params: dict) -> bool:
     """Whether the live release and its process are right, and only the site of Nginx is to change."""
     if params["release"] != layout.live() or not is_site_alone(layout, params["name"]):
         return False
-    return not find_restart_reason(layout, params["name"]) and not find_health_failure(
-        layout, params["health"], attempts=1, name=params["name"]
-    )
+    return not find_process_failure(layout, params["name"], params["health"])
 
 
 def activate(layout: Layout, params: dict, reason: str) -> dict:

@@ -148,12 +148,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.sett
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.environment import complete_environment
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
     LOG_BYTES,
+    Tail,
     parse_service_settings,
     read_unit_credentials,
     read_unit_properties,
     read_unit_text,
     run_systemctl,
-    whole_lines,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.transient_unit import (
     BuildError,
@@ -336,12 +336,12 @@ def run_migration(layout: Layout, params: dict, name: str, text: str) -> tuple[b
 
 
 def end_of(path: str) -> str:
-    """The last lines of a file, however large it is."""
+    """Return the last lines of a file of any size."""
+    tail = Tail(LOG_BYTES)
     with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
-        cut = file.tell() > 0
-        end = file.read(LOG_BYTES)
-    return (whole_lines(end) if cut else end).decode("utf-8", "replace")
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES - 1))
+        tail.add(file.read(LOG_BYTES + 1))
+    return tail.whole_lines().decode("utf-8", "replace")
 
 
 def format_output(layout: Layout, params: dict, output: str) -> list[str]:

@@ -208,7 +208,7 @@ def _run_command(*command: str, timeout: float = QUERY_TIMEOUT) -> subprocess.Co
 
 def _end_of(*command: str) -> bytes:
     """The last lines that a command writes. An application may have logged more than fits into memory."""
-    kept, cut, until = b"", False, time.monotonic() + QUERY_TIMEOUT
+    kept, until = Tail(LOG_BYTES), time.monotonic() + QUERY_TIMEOUT
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
@@ -216,15 +216,23 @@ def _end_of(*command: str) -> bytes:
             block = os.read(process.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
             if not block:
                 break
-            cut = cut or len(kept) + len(block) > LOG_BYTES
-            kept = (kept + block)[-LOG_BYTES:]
+            kept.add(block)
         process.kill()
-    return whole_lines(kept) if cut else kept
+    return kept.whole_lines()
 
 
-def whole_lines(end: bytes) -> bytes:
-    """The end of a text without the line that is cut off: of a secret in it, a part would not be known."""
-    return end.partition(b"\n")[2]
+class Tail:
+    """The end of an output of any size. A truncated line is dropped, because a truncated secret cannot be hidden."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.kept, self.truncated = limit, b"", False
+
+    def add(self, block: bytes) -> None:
+        self.truncated = self.truncated or len(self.kept) + len(block) > self.limit
+        self.kept = (self.kept + block)[-self.limit :]
+
+    def whole_lines(self) -> bytes:
+        return self.kept.partition(b"\n")[2] if self.truncated else self.kept
 
 
 class ForeignListenerError(OSError):
@@ -547,12 +555,13 @@ def find_changed_file(unit: dict[str, str], settings: list[str], record: dict | 
     return None
 
 
+def find_process_failure(layout: Layout, name: str, health: dict | None) -> str:
+    """Return why the process of the live release must be replaced, or an empty string. Sends one health request."""
+    return find_restart_reason(layout, name) or find_health_failure(layout, health, attempts=1, name=name) or ""
+
+
 def read_live_state(layout: Layout, name: str, health: dict | None) -> dict[str, str]:
     """Return the live release, the release for a rollback, and the reason for a restart. Each may be empty."""
     live = layout.live()
-    reason = (
-        (find_restart_reason(layout, name) or find_health_failure(layout, health, attempts=1, name=name))
-        if live
-        else None
-    )
-    return {"live": live or "", "previous": layout.previous() or "", "outdated": reason or ""}
+    reason = find_process_failure(layout, name, health) if live else ""
+    return {"live": live or "", "previous": layout.previous() or "", "outdated": reason}

@@ -19,8 +19,8 @@ from typing import Iterator, Mapping, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, hold_lock
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
+    Tail,
     build_journal_matches,
-    whole_lines,
 )
 
 # The user of all builds on a host. Only one build at a time runs as this user, so that builds cannot access each
@@ -298,13 +298,12 @@ def follow_unit(command: list[str], fd: int, unit: str, timeout: float) -> tuple
     """
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     # systemd enforces the time limit of the unit; this deadline is for a systemd that does not answer.
-    kept, cut, deadline = b"", False, time.monotonic() + timeout + 60
+    kept, deadline = Tail(MAX_OUTPUT_BYTES), time.monotonic() + timeout + 60
     try:
         while True:
             running = process.poll() is None
             chunk = _read_available(fd)
-            cut = cut or len(kept) + len(chunk) > MAX_OUTPUT_BYTES
-            kept = (kept + chunk)[-MAX_OUTPUT_BYTES:]
+            kept.add(chunk)
             if not chunk and not running:
                 break
             if not chunk:
@@ -316,10 +315,10 @@ def follow_unit(command: list[str], fd: int, unit: str, timeout: float) -> tuple
             process.kill()
             stop_unit(unit)
         stderr = process.communicate()[1].decode(errors="replace")
-    if process.returncode and not kept and 'See "systemctl status' not in stderr:
+    if process.returncode and not kept.kept and 'See "systemctl status' not in stderr:
         # The unit was not started.
-        kept = stderr.encode()
-    return process.returncode, (whole_lines(kept) if cut else kept).decode("utf-8", "replace")
+        return process.returncode, stderr
+    return process.returncode, kept.whole_lines().decode("utf-8", "replace")
 
 
 def _read_available(fd: int) -> bytes:

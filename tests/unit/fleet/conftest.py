@@ -60,7 +60,7 @@ def fleet(run_module, monkeypatch):
     monkeypatch.setattr(release_activate, "Activation", Activation)
     monkeypatch.setattr(release_activate, "check_health", lambda *_arguments, **_named: HealthResult(None))
     monkeypatch.setattr(release_activate, "differing_settings", lambda *_arguments: [])
-    for name in ("find_restart_reason", "find_health_failure", "recover", "note_settings"):
+    for name in ("find_process_failure", "recover", "note_settings"):
         monkeypatch.setattr(release_activate, name, lambda *_arguments, **_named: None)
     monkeypatch.setattr(release_stage, "sync_filesystem", lambda _path: None)
     spec = release_stage.argument_spec
