@@ -31,7 +31,7 @@ FILES = (
     "*.pfx",
 )
 # Published examples of files that hold secrets.
-EXAMPLES = ("*.example", "*.sample", "*.template", "*.dist")
+TEMPLATES = ("*.example", "*.sample", "*.template", "*.dist")
 # Names of files with private keys. Certificates and public keys have such names, too, so the content decides.
 KEY_NAMES = ("*.pem", "*.key", "*.p8", "*.ppk", "*.crt", "id_*", "*_rsa", "*_ecdsa", "*_ed25519")
 PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|^PuTTY-User-Key-File-")
@@ -54,7 +54,7 @@ def _is_sensitive(label: str, entry: SourceEntry) -> bool:
     name = entry.path.rpartition("/")[2].lower()
     if entry.kind == "directory":
         return name in DIRECTORIES
-    if entry.kind != "file" or _matches_any(name, EXAMPLES):
+    if entry.kind != "file" or _matches_any(name, TEMPLATES):
         return False
     # A small file without an extension may be a key, too.
     maybe_key = _matches_any(name, KEY_NAMES) or ("." not in name.lstrip(".") and entry.size <= READ_BYTES)
