@@ -5,7 +5,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+# Ansible finds the plugins of the collection, as in a run; ansible-test has done the same. Ansible's loader cannot load
+# a collection that Python's own has begun to load, so it is installed before any test is imported.
+if AnsibleCollectionConfig.collection_finder is None:
+    from ansible.plugins.loader import init_plugin_loader
+
+    init_plugin_loader([str(Path(__file__).resolve().parents[1] / ".cache/collections")])
 
 
 def pytest_addoption(parser):

@@ -15,17 +15,11 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils import basic
-from ansible.plugins.loader import init_plugin_loader
-from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 # ansible-test does not read pyproject.toml, which says the same.
 sys.path += [str(Path(__file__).resolve().parents[2] / name) for name in ("tools", "benchmarks")]
 # The Ansible of this environment; that of ansible-test is in the path already.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-# Ansible finds the plugins of the collection, as in a run; ansible-test has done the same.
-if AnsibleCollectionConfig.collection_finder is None:
-    init_plugin_loader([str(Path(__file__).resolve().parents[2] / ".cache/collections")])
 
 try:  # ansible-core 2.19 and newer
     from ansible.module_utils.testing import patch_module_args
