@@ -18,8 +18,8 @@ from ansible.module_utils.urls import ConnectionError as SetupError
 from ansible.module_utils.urls import open_url
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.transfers import read_blocks
 
-BLOCK_BYTES = 1 << 20
 # The timeout of the connection and of each read, in seconds.
 TIMEOUT = 60
 
@@ -41,9 +41,10 @@ def fetch_archive(url: str, credentials: str, destination: str, sha256: str, siz
             decompress=False,
         )
     with contextlib.closing(response), open(destination, "xb", opener=_open_private) as file:
+        blocks = read_blocks(response)
         while received <= size:
             with _convert_errors(url):
-                block = _read_block(response)
+                block = next(blocks, b"")
             if not block:
                 break
             received += len(block)
@@ -65,14 +66,6 @@ def _check_content(url: str, found: tuple[str, int], wanted: tuple[str, int]) ->
     raise ReleaseError(
         f"{url} {problem}: run again; if the error persists, remove the file from the server and publish it again."
     )
-
-
-def _read_block(response: http.client.HTTPResponse) -> bytes:
-    """Read the next block: empty at the end. A connection that ends too early returns its last bytes."""
-    try:
-        return response.read(BLOCK_BYTES)
-    except http.client.IncompleteRead as error:
-        return error.partial
 
 
 def _open_private(path: str, flags: int) -> int:

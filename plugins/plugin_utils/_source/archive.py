@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 from ansible.module_utils.urls import open_url
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.transfers import read_blocks
 from ansible_collections.flaskops.production.plugins.plugin_utils._source import tree
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.location import redact_location, redact_text
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import (
@@ -110,7 +111,7 @@ def download_file(variable: str, url: str, destination: Path, most: int) -> str:
     try:
         # If a server labels a .tar.gz as "Content-Encoding: gzip", decompression would change the checksum.
         with contextlib.closing(open_url(url, timeout=60, decompress=False)) as response, destination.open("wb") as out:
-            while chunk := response.read(CHUNK):
+            for chunk in read_blocks(response):
                 size += len(chunk)
                 if size > most:
                     raise SourceError(f"{label} is larger than {most // 1024**2} MiB, the most that is fetched.")
