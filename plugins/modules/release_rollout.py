@@ -129,18 +129,24 @@ def take(layout: Layout, lock: Lock, params: dict) -> None:
 
 
 def finish(layout: Layout, lock: Lock, params: dict) -> None:
-    """Record the end, if the rollout is still this run's, and give back the lock."""
+    """Record the end, if the rollout is still this run's, and release the lock.
+
+    Raises OSError if the end cannot be recorded. The lock is released nevertheless, so that a full disk blocks no
+    later run.
+    """
     ours = lock.is_ours()
     if params["joined"] and (ours or read_drain(layout).get("run") == params["run"]["run"]):
         clear_drain(layout)
     if not ours:
         return
     lock.acquire()
-    if params["rollout"]:
-        enter_rollout(layout, params["rollout"], params["run"], params["state"])
-    # Of a run that ends before it activates them.
-    discard_staged(layout)
-    lock.release()
+    try:
+        # Of a run that ends before it activates them.
+        discard_staged(layout)
+        if params["rollout"]:
+            enter_rollout(layout, params["rollout"], params["run"], params["state"])
+    finally:
+        lock.release()
 
 
 def main() -> None:
@@ -164,10 +170,14 @@ def main() -> None:
     )
     lock = Lock(layout, params["run"])
     os.umask(0o022)
+    problem = ""
     try:
         if params["step"] == "finish":
             if not module.check_mode:
-                finish(layout, lock, params)
+                try:
+                    finish(layout, lock, params)
+                except OSError as error:
+                    problem = f"The end of the rollout is not recorded: {format_error(error, layout.root)}"
         else:
             take(layout, lock, params)
             if params["step"] == "drain" and not module.check_mode:
@@ -182,7 +192,10 @@ def main() -> None:
         lock.leave()
     for warning in layout.warnings():
         module.warn(warning)
-    module.exit_json(changed=False, locked=locked, live=found.pop("live"), more=found)
+    result = {"changed": False, "locked": locked, "live": found.pop("live"), "more": found}
+    if problem:
+        module.fail_json(msg=problem, **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -439,16 +439,19 @@ class Lock:
     def _take(self, force: bool) -> None:
         if self._may_be_taken(force):
             _discard(self.layout.lock)
+        if self.is_ours():
+            # Nothing is written, so that a run can release its lock on a full disk.
+            return
         temporary = f"{self.layout.lock}.{os.getpid()}"
-        _write(temporary, json.dumps({**self.run, "time": now()}, sort_keys=True) + "\n")
         try:
+            _write(temporary, json.dumps({**self.run, "time": now()}, sort_keys=True) + "\n")
             os.link(temporary, self.layout.lock)
         except FileExistsError:
             holder = self.holder()
             if holder and holder["run"] != self.run["run"]:
                 raise LockedError(self.layout.lock, holder) from None
         finally:
-            os.unlink(temporary)
+            _discard(temporary)
 
     def _may_be_taken(self, force: bool) -> bool:
         holder = self.holder()
