@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -154,6 +155,14 @@ def undo_of_different_last_rollouts(fleet):
     deployed(fleet, "v2", limit=("web1",))
     deployed(fleet, "v3", limit=("web2", "web3"))
     return undo(fleet)
+
+
+def undo_of_different_last_rollouts_by_their_hosts(fleet):
+    run = undo_of_different_last_rollouts(fleet)
+    # The limits are those of the message.
+    limits = list(dict.fromkeys(re.findall(r"--limit ([\w,]+)", run.words)))
+    assert limits == ["web1", "web2,web3"]
+    return [undo(fleet, limit=tuple(limit.split(","))) for limit in limits][-1]
 
 
 def undo_without_a_rollout(fleet):
@@ -471,6 +480,7 @@ STORIES: list[tuple[Story, str, str, set[str], int, str]] = [
     (undo_of_both_applications, "v1,v1,v1", UNDONE, set(), 0, "blog: undoing the last rollout, of v3"),
     (undo_of_a_rollback, "v2,v2,v2", UNDONE, set(), 0, "undoing the last rollout, of v1: web1, web2 and web3 to v2"),
     (undo_of_different_last_rollouts, "v2,v3,v3", DONE, set(), 2, "v2 on web1 (--limit web1); v3 on web2"),
+    (undo_of_different_last_rollouts_by_their_hosts, "v1,v1,v1", UNDONE, set(), 0, "of v3: web2 and web3 to v1"),
     (undo_without_a_rollout, "v1,v1,v1", "-,-,-", set(), 2, "no rollout is recorded on web1, web2 and web3"),
     (undo_of_the_first_rollout, "v1,v1,v1", DONE, set(), 2, "it had no live release before"),
     (rolled_back, "v1,v1,v1", DONE, set(), 0, "shop: rolling back to v1 on web1, web2 and web3"),
