@@ -157,3 +157,15 @@ def test_a_migration_is_run_once_whichever_hosts_a_run_has_and_whoever_is_first(
     assert len(migrated_on("--limit", "web1", command="another")) == 2
     assert len(migrated_on(command="another")) == 2
     assert fleet.live() == "v2,v2,v2,v2"
+
+
+def test_host_with_two_inventory_names_is_deployed_once(fleet):
+    """The release of the second name is on the host by the time that it comes."""
+    fleet.hosts.append("alias")
+    fleet.more["alias"] = {"flask_app_root": str(fleet.place / "web1/shop")}
+    code, output = fleet.run("deploy", "v2", hooks=True)
+    assert (code, fleet.live()) == (0, "v2,v2,v2,-"), output
+    assert "shop: v2 is live on 4 hosts: web1, web2, web3, alias." in output
+    assert (fleet.locks(), fleet.drained()) == ([], []), output
+    code, output = fleet.run("rollback", hooks=True)
+    assert (code, fleet.live(), fleet.locks()) == (0, "v1,v1,v1,-", []), output
