@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test an application below a path that writes uploads and a database, and reads a file of its release by its path."""
+"""Test an application below a path that writes uploads and a database, and reads a file of its release by its path.
+
+The tests are in order: the last one rolls back.
+"""
 
 from __future__ import annotations
 
@@ -131,6 +134,21 @@ def test_database_that_cannot_be_written_is_refused(host):
     assert "release_shared_paths has app.db, an SQLite database, but shop may not write to /srv/shop/shared" in text
     assert "share that directory: instance/." in text
     assert host.ask("GET", "/shop/page") == before
+
+
+def test_other_settings_are_refused_while_another_run_holds_the_lock(host):
+    holder = {"run": "4711", "by": "grace", "controller": "harbour", "process": "", "time": "2026-04-21T12:00:00Z"}
+    host.python("import json, sys; open('/srv/shop/.deploy/lock', 'w').write(sys.stdin.read()); print('{}')", holder)
+    files = ["sha256sum", "/srv/shop/shared/.env", "/srv/shop/gunicorn.conf.py", "/etc/systemd/system/shop.service"]
+    before = docker("exec", host.container, *files)
+    result = host.deploy("site", "two", flask_app_env={**host.variables["flask_app_env"], "MORE": "1"})
+    text = " ".join(result.output.split())
+    assert result.failed and result.changed == 0, result.output
+    assert "Another deploy holds /srv/shop/.deploy/lock: grace on harbour since 2026-04-21T12:00:00Z" in text
+    assert docker("exec", host.container, *files) == before
+    result = host.play("rollback", release_unlock=True, release_rollback_to="two")
+    assert not result.failed, result.output
+    assert host.ask("GET", "/shop/page")[1].startswith("/shop two")
 
 
 def test_rollback_below_a_path(host):
