@@ -9,8 +9,10 @@ import fcntl
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -103,10 +105,10 @@ def configurations(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def start(tmp_path, configurations):
-    """Return a function that starts an application which fails, and returns the cause and the log."""
+def command(tmp_path, configurations):
+    """Return a function that writes an application, and returns the options of Popen that start it."""
 
-    def run(version: str, worker: str, code: str | None, packages: tuple[str, ...]) -> tuple[Cause, str]:
+    def prepare(version: str, worker: str, code: str | None, packages: tuple[str, ...], **variables: str) -> dict:
         release = tmp_path / "release"
         release.mkdir()
         if code is not None:
@@ -115,11 +117,19 @@ def start(tmp_path, configurations):
         paths = [install(version, f"gunicorn=={version}"), *(install(name, name) for name in packages)]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(paths), "RELEASE_HEALTH": HEALTH}
         # A read-only directory stops root only without its capabilities. -S hides the packages of this machine.
-        command = [*(["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []), sys.executable, "-S", "-m"]
-        command += ["gunicorn", f"--config={configurations[worker]}", f"--bind=unix:{tmp_path}/socket", "wsgi:app"]
-        done = subprocess.run(
-            command, check=False, cwd=release, env=environment, timeout=60, stderr=subprocess.PIPE, text=True
-        )
+        words = [*(["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []), sys.executable, "-S", "-m"]
+        words += ["gunicorn", f"--config={configurations[worker]}", f"--bind=unix:{tmp_path}/socket", "wsgi:app"]
+        return {"args": words, "cwd": release, "env": environment | variables, "stderr": subprocess.PIPE, "text": True}
+
+    return prepare
+
+
+@pytest.fixture
+def start(command):
+    """Return a function that starts an application which fails, and returns the cause and the log."""
+
+    def run(version: str, worker: str, code: str | None, packages: tuple[str, ...]) -> tuple[Cause, str]:
+        done = subprocess.run(**command(version, worker, code, packages), check=False, timeout=60)
         assert done.returncode, done.stderr
         return find_cause(done.stderr), done.stderr
 
@@ -161,3 +171,49 @@ def test_removed_worker_class_is_named(start):
         f"ImportError: gunicorn_systemd_worker_class is 'eventlet', which Gunicorn {VERSIONS[-1]} does not have: "
         "choose another one, such as gthread or gevent, or an earlier Gunicorn"
     )
+
+
+SLOW = """\
+import os
+import time
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        open(os.environ["STARTED"], "w").close()
+        time.sleep(3)
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"done"]
+"""
+
+
+def wait_until(condition) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("version", "worker"),
+    [*((version, "gthread") for version in VERSIONS), *((VERSIONS[-1], worker) for worker in ("sync", "gevent"))],
+)
+def test_request_is_answered_although_gunicorn_stops(command, tmp_path, version, worker):
+    """Before a worker is ready, Gunicorn stops after a second. After that, it waits for requests."""
+    started, notified = tmp_path / "started", tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, socket.socket(socket.AF_UNIX) as client:
+        systemd.bind(str(notified))
+        systemd.settimeout(60)
+        options = command(version, worker, SLOW, CLASSES[worker], STARTED=str(started), NOTIFY_SOCKET=str(notified))
+        # A worker that is still starting would miss the signal.
+        options["args"].insert(-1, "--workers=1")
+        with subprocess.Popen(**options) as process:
+            assert systemd.recv(100) == b"READY=1"
+            client.settimeout(60)
+            client.connect(str(tmp_path / "socket"))
+            client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            wait_until(started.exists)
+            process.terminate()
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+            log = process.communicate(timeout=60)[1]
+    assert answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"done"), log
