@@ -44,7 +44,7 @@ KINDS_BY_THEME: dict[str, dict[str, FindingKind]] = {
             "warning",
             "The application is in a home directory",
             "Other users cannot enter home directories, ProtectHome= hides them, and they are removed with their user.",
-            "Move it to /srv/{name}, for example with the playbook site and flask_app_root=/srv/{name}.",
+            "Move it to /srv/{name} with the playbook adopt and adopt_from={path}.",
         ),
         "root-in-tmp": FindingKind(
             "error",
