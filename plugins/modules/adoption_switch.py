@@ -128,8 +128,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
     now,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     format_error,
     open_directory,

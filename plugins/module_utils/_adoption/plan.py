@@ -44,15 +44,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.sour
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.unit import carry_over
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import (
-    DATABASE,
-    KEY,
-    LOGS,
-    PUBLIC_ENV,
-    SECRETS,
-    UPLOADS,
-    format_paths,
-)
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import parse_exec_start
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, find_venv, requested
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
@@ -62,6 +53,15 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.files 
     is_within,
     load_text,
     read_node,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import (
+    DATABASE,
+    KEY,
+    LOGS,
+    PUBLIC_ENV,
+    SECRETS,
+    UPLOADS,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     UnsafePathError,

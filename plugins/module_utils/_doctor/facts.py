@@ -166,6 +166,10 @@ class Facts:
             server for server in self.config.servers if any(self._belongs_to_app(item) for item in server.locations)
         ]
 
+    def are_releases_missing(self) -> bool:
+        """Return whether the directory of the releases is missing."""
+        return self.managed and not self.releases
+
     def _belongs_to_app(self, location: parser.Location) -> bool:
         proxy = location.proxy
         socket_path = proxy.replace("unix:", "", 1) if proxy.startswith("unix:") else ""

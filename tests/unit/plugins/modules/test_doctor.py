@@ -22,7 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor import
 from ansible_collections.flaskops.production.plugins.module_utils._doctor import facts as facts_module
 from ansible_collections.flaskops.production.plugins.module_utils._doctor import system as system_module
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS, SEVERITIES
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import examine_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import examine_facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Disk
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, Node, has_permission
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import compute_content_digest
