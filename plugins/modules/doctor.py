@@ -130,8 +130,8 @@ import os
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import find_worst_severity
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import examine_facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import examine_facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 

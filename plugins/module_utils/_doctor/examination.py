@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Derive the findings from the facts of an application."""
+"""Read the facts of an application on a host, and derive findings from them."""
 
 from __future__ import annotations
 
+import time
 from typing import Callable, Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import SEVERITIES
@@ -17,8 +18,17 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks.releases import examine_releases
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks.sockets import examine_sockets
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks.unit import examine_unit
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import detect_application
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import MAX_SCANNED
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import Finding, create_finding
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.files import read_tree
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.host import read_host
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.nginx import read_nginx
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.process import read_process
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.releases import read_releases
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.units import read_units
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import HostSystem
 
 # Findings of an outage, which come first among those of the same severity.
 OUTAGES = (
@@ -64,6 +74,33 @@ EXAMINATIONS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     examine_nginx,
     examine_host,
 )
+
+
+def read_facts(
+    name: str,
+    root: str,
+    health: dict | None = None,
+    recent: int = 60,
+    system: HostSystem | None = None,
+    scanned: int = MAX_SCANNED,
+) -> Facts:
+    """Read the state of an application.
+
+    `recent` is the age of log lines in minutes, `scanned` the maximum number of files below the code.
+    """
+    system = system or HostSystem()
+    name, root, unit, guesses = detect_application(system, name, root)
+    facts = Facts(name, root, time.time(), guesses, unit=unit)
+    read_units(facts, system)
+    read_nginx(facts, system, recent)
+    read_tree(facts, scanned)
+    read_process(facts, system, health, recent)
+    read_releases(facts)
+    read_host(facts)
+    if facts.managed:
+        # The layout of this collection is known.
+        facts.guesses = []
+    return facts
 
 
 def examine_facts(facts: Facts) -> list[Finding]:

@@ -20,7 +20,7 @@ from ansible_collections.flaskops.production.plugins.filter.doctor_html import d
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
 from ansible_collections.flaskops.production.plugins.filter.doctor_text import doctor_text
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text, quote_for_shell
-from ansible_collections.flaskops.production.plugins.module_utils._doctor import facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor import files
 from ansible_collections.flaskops.production.plugins.module_utils._doctor import system as system_module
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
@@ -165,8 +165,8 @@ def test_pipes_and_foreign_links_are_not_read(place, run_module):
     os.mkfifo(place / "shared/media/odd")
     os.mkfifo(place / "gunicorn.conf.py")
     examine(run_module, place)
-    assert facts.load_text(str(place / "shared/.env")) == ""
-    assert facts.load_text(str(place / "gunicorn.conf.py")) == ""
+    assert files.load_text(str(place / "shared/.env")) == ""
+    assert files.load_text(str(place / "gunicorn.conf.py")) == ""
 
 
 def test_nothing_is_advised_for_what_lies_behind_a_users_link_to_what_is_not_the_users(place, run_module):
