@@ -12,7 +12,6 @@ A table stands between two comments. The first one names its content:
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -22,10 +21,14 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs/site"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / ".cache/collections"))
 
 from terminal_picture import draw_terminal
 
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS_BY_THEME
+
 ROOT = Path(__file__).resolve().parent.parent
+
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
 KINDS = "roles|variables|findings|sandbox"
 BLOCK = re.compile(rf"(<!-- ({KINDS}):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)
@@ -148,11 +151,8 @@ def format_variable_table(document: Path, names: list[str]) -> str:
 
 def format_findings() -> str:
     """Return a section for each finding, grouped by theme."""
-    spec = importlib.util.spec_from_file_location("catalog", ROOT / "plugins/module_utils/_doctor/catalog.py")
-    catalog = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(catalog)
     parts = []
-    for theme, kinds in catalog.KINDS_BY_THEME.items():
+    for theme, kinds in KINDS_BY_THEME.items():
         parts.append(f"## {theme}\n")
         for name, kind in kinds.items():
             remedy = re.sub(r"\{(\w+)\}", r"<\1>", kind.remedy.replace("{{", "{").replace("}}", "}"))
