@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import config as config_module
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser, process
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser, process, site_state
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import site as site_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases import settings
 from ansible_collections.flaskops.production.plugins.modules import nginx_site
@@ -291,7 +291,7 @@ def test_refused_site_changes_nothing(tree, run_module, first):
     assert f"{tree.path}:3" in result["msg"]
     assert "Line 3 of the refused file: proxy_pas http://x;" in result["msg"]
     assert "the old configuration is still in place" in result["msg"]
-    assert site_module.PREFIX not in result["msg"]
+    assert site_state.PREFIX not in result["msg"]
     assert tree.snapshot() == before
 
 
