@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import time
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Certificate, Facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.certificates import read_certificate
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import find_account
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.files import add_node
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import (
@@ -64,16 +65,3 @@ def _read_recent_lines(path: str, facts: Facts, recent: int) -> list[str]:
         return []
     since = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(facts.now - recent * 60))
     return [line for line in lines if line[:19] >= since]
-
-
-def read_certificate(path: str) -> Certificate:
-    """Return the first certificate of a file with its expiry."""
-    try:
-        import ssl
-
-        with os.fdopen(open_file(path), "rb") as file:
-            # The ssl module has no other function to read a certificate without a connection. It takes a path.
-            decoded = ssl._ssl._test_decode_cert(f"/proc/self/fd/{file.fileno()}")
-        return Certificate(path, ssl.cert_time_to_seconds(decoded["notAfter"]))
-    except Exception as error:  # the exceptions differ between versions of the ssl module
-        return Certificate(path, None, str(error))
