@@ -165,7 +165,9 @@ def format_findings() -> str:
 def format_sandbox_table() -> str:
     """Return the table of sandbox directives. The comment above a group of directives is its reason."""
     text = (ROOT / "roles/gunicorn_systemd/vars/main.yml").read_text()
-    block = re.search(r"^__gunicorn_systemd_sandbox:\n((?: .*\n)+)", text, re.MULTILINE)[1]
+    match = re.search(r"^__gunicorn_systemd_sandbox:\n((?: .*\n)+)", text, re.MULTILINE)
+    assert match, "the role has a sandbox"
+    block = match[1]
     values = yaml.safe_load(block)
     rows: list[list[str]] = []
     for comment, directives in re.findall(r"((?:  # .*\n)+)((?:  \w+: .*\n)+)", block):

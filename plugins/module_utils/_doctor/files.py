@@ -93,7 +93,7 @@ def _read_acl(path: str, kind: str) -> tuple[tuple[int, int, int], ...]:
         data = os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
     except OSError:
         return ()
-    return tuple(struct.iter_unpack("<HHI", data[4:]))  # type: ignore[arg-type]
+    return tuple((tag, permissions, number) for tag, permissions, number in struct.iter_unpack("<HHI", data[4:]))
 
 
 def has_permission(account: Account, item: Node, wanted: int) -> bool:
@@ -190,7 +190,9 @@ def _enter_directory(top: Directory, below: str) -> Iterator[Directory]:
 
 def _scan_directory(here: Directory, path: str, below: str, exclude: tuple[str, ...], found: list[Node]) -> list[str]:
     """Add the entries of a directory to `found`. Return the subdirectories to scan."""
-    directories, files, kept = [], [], []
+    directories: list[Node] = []
+    files: list[Node] = []
+    kept = []
     for name in here.list_names():
         item = read_node(os.path.join(path, name))
         if item:

@@ -38,7 +38,7 @@ class HostSystem:
 
     def read_service_files(self) -> dict[str, str]:
         """Return the texts of the service units that an administrator installed, by name."""
-        found = {}
+        found: dict[str, str] = {}
         for directory in ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"):
             for path in sorted(glob.glob(f"{directory}/*.service")):
                 found.setdefault(os.path.basename(path), load_text(path))

@@ -226,8 +226,10 @@ class Site:
 
     def find_link_conflict(self) -> str:
         """Return a message if the link leads to another site, or an empty string."""
-        target = self.before.links.get(self.link) if self.link else None
-        if target is None or target == self.after.links[self.link] or self.params["adopt"]:
+        if self.link is None or self.params["adopt"]:
+            return ""
+        target = self.before.links[self.link]
+        if target is None or target == self.after.links[self.link]:
             return ""
         return (
             f"{self.link} exists and leads to {target}, which is not the site of {self.params['application']}: choose "

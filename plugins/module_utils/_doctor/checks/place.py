@@ -41,8 +41,10 @@ def _examine_parents(facts: Facts) -> Iterator[Finding]:
         (facts.web_user, web, "parent-not-traversable-web"),
         (facts.runtime_user, runtime, "parent-not-traversable-runtime"),
     ):
+        if account is None:
+            continue
         closed: dict[str, Node] = {}
-        for path in paths if account else []:
+        for path in paths:
             for item in facts.routes.get(path, []):
                 if item.path != path and item.kind == "directory" and not has_permission(account, item, 1):
                     closed.setdefault(item.path, item)

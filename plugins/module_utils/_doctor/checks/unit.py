@@ -10,7 +10,7 @@ from typing import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import find_working_directory
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import (
     Finding,
     create_finding,
@@ -49,17 +49,16 @@ def _examine_unit_user(facts: Facts) -> Iterator[Finding]:
     elif facts.runtime_user.uid == 0:
         yield create_finding("unit-user-root", f"User={user}" if user else "no User=", "a user of its own", path)
     else:
-        yield from _examine_shared_user(facts, facts.runtime_user.name, path)
+        yield from _examine_shared_user(facts, facts.runtime_user, path)
 
 
-def _examine_shared_user(facts: Facts, user: str, path: str) -> Iterator[Finding]:
+def _examine_shared_user(facts: Facts, account: Account, path: str) -> Iterator[Finding]:
     expected = "a user of its own"
-    if facts.web_user and facts.web_user.uid == facts.runtime_user.uid:
-        yield create_finding(
-            "unit-user-web", f"Nginx and {facts.unit['Id']} run as {user}", expected, path, name=facts.name
-        )
+    if facts.web_user and facts.web_user.uid == account.uid:
+        found = f"Nginx and {facts.unit['Id']} run as {account.name}"
+        yield create_finding("unit-user-web", found, expected, path, name=facts.name)
     if facts.services_of_user:
-        found = f"{format_paths(facts.services_of_user)} and {facts.unit['Id']} run as {user}"
+        found = f"{format_paths(facts.services_of_user)} and {facts.unit['Id']} run as {account.name}"
         yield create_finding("unit-user-shared", found, expected, path)
 
 
