@@ -28,7 +28,6 @@ from terminal_picture import draw_terminal
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS_BY_THEME
 
 ROOT = Path(__file__).resolve().parent.parent
-
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
 KINDS = "roles|variables|findings|sandbox"
 BLOCK = re.compile(rf"(<!-- ({KINDS}):begin((?: [a-z0-9_]+)*) -->\n)(.*?)(<!-- \2:end -->)", re.DOTALL)

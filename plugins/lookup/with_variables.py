@@ -66,7 +66,7 @@ def check_name(name: str) -> str:
 def format_wrapper(path: str, expression: str, names: Iterable[str]) -> str:
     """Return tasks that include the task file with the variables."""
     task = {
-        "name": "Apply what was found",
+        "name": "Apply the settings that were found",
         "ansible.builtin.include_tasks": path,
         "vars": {name: f"{{{{ {expression}['{name}'] }}}}" for name in sorted(map(check_name, names))},
     }

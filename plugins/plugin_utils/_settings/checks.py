@@ -176,8 +176,8 @@ def _check_location(location: Mapping) -> list[str]:
         beside = [key for key in location if key in PROXY_OPTIONS]
         if beside:
             problems.append(
-                f"{' and '.join(beside)} beside directory ('{location['directory']}'), but these are for what the "
-                "application answers: leave one of them out."
+                f"{' and '.join(beside)} beside directory ('{location['directory']}'), but these apply to "
+                "requests to the application: leave one of them out."
             )
     addresses = [quote_value(item) for item in location.get("allow", []) if not NETWORKS.accepts(item)]
     if addresses:
