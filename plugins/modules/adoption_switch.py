@@ -128,8 +128,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
     now,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     format_error,
     open_directory,
@@ -148,7 +148,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     open_directory_safely,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import NginxProcess, wait_for_exit
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.service import NginxService
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Site
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
 from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import (
     Activation,
     ActivationError,
@@ -165,7 +167,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._systemd.servi
     send_health_request,
 )
 
-FAULTS = (ActivationError, ReleaseError, SymlinkError, Fault, OSError)
+FAULTS = (ActivationError, ReleaseError, SymlinkError, SiteError, OSError)
 RUNTIME = "/run"
 RUNTIME_UNITS = "/run/systemd/system"
 # Seconds for which the old service may take to answer again.
@@ -419,10 +421,11 @@ class Takeover(Activation):
 
     def lead_back(self) -> list[NginxProcess]:
         """Let Nginx lead to where it led before; which workers it has replaced."""
-        nginx = self.nginx(path="/etc/nginx/nginx.conf", content="")
-        master = nginx.master(nginx.main_text() or "")
-        if master:
-            nginx.reload(master)
+        nginx = NginxService(self.module, "nginx", "/etc/nginx/nginx.conf")
+        master = nginx.find_master(nginx.read_main_file() or "")
+        problem = nginx.reload(master) if master else ""
+        if problem:
+            raise SiteError(f"Nginx {problem}")
         return nginx.replaced
 
     def nginx(self, **params: object) -> Site:

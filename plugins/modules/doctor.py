@@ -136,8 +136,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import get_system
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import find_worst_severity
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import examine_facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import examine_facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 

@@ -179,7 +179,7 @@ def main() -> None:
         former = find_former_owner(layout, account.pw_uid if account else -1)
         check_former_owner(layout, former, params)
         is_transfer = bool(params["hand_over"] and former)
-        if is_transfer and account and not module.check_mode:
+        if is_transfer and account and former and not module.check_mode:
             transfer_data(module, layout, account, former)
     except AccountError as error:
         module.fail_json(msg=str(error))

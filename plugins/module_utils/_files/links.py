@@ -23,7 +23,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
 try:
     import ctypes
 except ImportError:  # a Python that was built without libffi
-    ctypes = None
+    ctypes = None  # type: ignore[assignment]
 
 TEMPORARY_PREFIX = ".symlink_swap-"
 

@@ -51,13 +51,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.entries
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import SITES, UNITS, read_application
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import read_link, swap_link
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import find_master, reload
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import (
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import find_master, reload_nginx
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import (
     PREFIX,
-    Fault,
-    State,
-    put,
+    SiteError,
+    SiteState,
     read_state,
+    write_state,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import run_systemctl
 
@@ -83,17 +83,17 @@ class StagedSite:
         self.directory, self.known, self.path = directory, known, known["path"]
         self.beside = os.path.join(directory, os.path.basename(self.path))
 
-    def wanted(self) -> State:
+    def wanted(self) -> SiteState:
         content = None
         if not self.known["absent"]:
             with open(self.beside, "rb") as file:
                 content = file.read()
-        return State(content, self.known["mode"], tuple(self.known["owner"]), self.known["links"])
+        return SiteState(content, self.known["mode"], tuple(self.known["owner"]), self.known["links"])
 
-    def found(self) -> State:
+    def found(self) -> SiteState:
         try:
             return read_state(self.path, list(self.known["links"]))
-        except Fault as fault:
+        except SiteError as fault:
             raise ReleaseError(str(fault)) from fault
 
     def differs(self) -> bool:
@@ -103,13 +103,13 @@ class StagedSite:
         """Put it in place, without Nginx; whether that changed anything."""
         found, wanted = self.found(), self.wanted()
         if found != wanted:
-            put(self.path, found, wanted)
+            write_state(self.path, found, wanted)
         return found != wanted
 
     def take_over(self) -> None:
         """Let a running Nginx read it."""
         master = find_master(self.known["pid_file"])
-        said = reload(master, self.known["error_log"]) if master else ""
+        said = reload_nginx(master, self.known["error_log"]) if master else ""
         if said:
             raise ReleaseError(f"{self.path} is in place, but Nginx {said}")
 
@@ -169,7 +169,7 @@ class SettingsSet:
         if app:
             swap_link(os.path.join(self.directory, "app"), os.path.join(self.layout.root, app))
 
-    def add_site(self, state: State, **known: object) -> None:
+    def add_site(self, state: SiteState, **known: object) -> None:
         """Add the site as it is to be; known: its path, and how its Nginx is reached."""
         self._make()
         site = {

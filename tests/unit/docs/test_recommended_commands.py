@@ -22,6 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalo
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
 
 COLLECTION = Path(__file__).parents[3]
+KINDS_DIRECTORY = COLLECTION / "plugins/module_utils/_doctor/kinds"
 DOCTOR = COLLECTION / "molecule/doctor"
 PROGRAMS = (
     *("ansible-galaxy", "ansible-inventory", "ansible-playbook", "ansible-vault", "apt", "apt-get", "certbot", "chgrp"),
@@ -206,7 +207,7 @@ def find_commands() -> dict[str, str]:
     """Return all commands in messages, each with its file."""
     found = {}
     for path in sorted((COLLECTION / "plugins").rglob("*.py")):
-        if path.name == "catalog.py":
+        if path.parent == KINDS_DIRECTORY:
             continue
         for text in find_python_strings(path):
             for match in COMMAND.finditer(text):
