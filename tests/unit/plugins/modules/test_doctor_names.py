@@ -151,7 +151,7 @@ def test_undecodable_names_are_reported(place, run_module):
 def test_control_characters_of_a_hostile_host_are_escaped():
     """The controller escapes text too, because a compromised host controls its results."""
     item = create_finding("health-failing", "\x1b]0;owned\x07\u202e\udcff", "", "", name="shop")._asdict()
-    result = dict.fromkeys(("name", "root", "worst", "release", "environment", "settings"), "")
+    result = dict.fromkeys(("name", "root", "worst", "release", "system", "environment", "settings"), "")
     result.update(guesses=["\x9b2J"], findings=[item], packages=[], worst="error")
     result["service"] = {"unit": "\x1b", "state": "", "user": "", "listen": ""}
     report = doctor_report({"web1": {"shop": result}})
