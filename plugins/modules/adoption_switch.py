@@ -108,12 +108,21 @@ import json
 import os
 import re
 import signal
-import stat
 import time
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import Data, Origin, Owner, Record
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import (
+    DataCopier,
+    DataOrigin,
+    DataOwner,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.leftovers import Old, only_there, several_of
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import (
+    TEMPORARY,
+    AdoptionRecord,
+    KeptFiles,
+    write_root_file,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.write_check import (
     PROGRAM,
     places,
@@ -132,16 +141,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.files 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     format_error,
-    open_directory,
-    replace_file,
-    write_file,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
-    Directory,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import (
     SymlinkError,
-    swap_file_link,
     sync_filesystem,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
@@ -176,111 +178,7 @@ PATIENCE = 60
 # whom Nginx gives up after 60 s, and while nobody does.
 SENDING = 20
 SENDING_BESIDE = 60
-# Of temporary names.
-PREFIX = ".adopting-"
 PROXIES = ("/usr/lib/systemd/systemd-socket-proxyd", "/lib/systemd/systemd-socket-proxyd")
-
-
-class Kept:
-    """Files that have to make way, below their old paths, with a note of what each of them was."""
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        os.makedirs(record.kept, mode=0o700, exist_ok=True)
-
-    def place(self, path: str) -> str:
-        return self.record.kept + path
-
-    def files(self, group: str = "") -> dict[str, dict]:
-        known = self.record.read().get("files", {})
-        return {path: note for path, note in known.items() if group in ("", note["group"])}
-
-    def keep(self, path: str, group: str) -> None:
-        """Keep a copy of a file or link before it is replaced. The first copy counts."""
-        if path in self.files():
-            return
-        place = self.place(path)
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        self.note(path, {"was": copy_aside(path, place), "group": group})
-
-    def move(self, path: str) -> None:
-        """Move a directory or file out of the way, with all that is in it."""
-        place = self.place(path)
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        self.note(path, {"was": "moved", "group": "tree"})
-        with open_directory_safely(os.path.dirname(path)) as directory:
-            os.rename(os.path.basename(path), place, src_dir_fd=directory.fd)
-
-    def note(self, path: str, note: dict) -> None:
-        self.record.write(files={**self.files(), path: note})
-
-    def put_back(self, group: str) -> bool:
-        """Make everything of a group what it was; whether anything was not."""
-        changed = False
-        for path, note in self.files(group).items():
-            if note["was"] == "file":
-                found = os.stat(self.place(path))
-                with open(self.place(path), "rb") as file:
-                    put(path, file.read(), found.st_mode & 0o7777, found.st_uid, found.st_gid)
-                changed = True
-            elif note["was"] != "absent" or os.path.lexists(path):
-                with open_directory_safely(os.path.dirname(path)) as directory:
-                    changed = self._put_back(path, note["was"], directory) or changed
-        return changed
-
-    def _put_back(self, path: str, was: str, directory: Directory) -> bool:
-        place, name = self.place(path), os.path.basename(path)
-        there = directory.try_lstat(name)
-        is_link = there is not None and stat.S_ISLNK(there.st_mode)
-        if was == "moved":
-            if not os.path.lexists(place):
-                return False
-            if is_link:
-                os.unlink(name, dir_fd=directory.fd)
-            os.rename(place, name, dst_dir_fd=directory.fd)
-        elif was == "link":
-            if is_link and directory.read_link(name) == os.readlink(place):
-                return False
-            directory.replace_link(name, os.readlink(place), PREFIX)
-        elif there is not None:
-            os.unlink(name, dir_fd=directory.fd)
-        return True
-
-    def forget(self) -> None:
-        self.record.write(files={})
-
-
-def copy_aside(path: str, place: str) -> str:
-    """Keep a copy of a file or link in a directory of root; what it was."""
-    try:
-        directory = open_directory_safely(os.path.dirname(path))
-    except FileNotFoundError:
-        return "absent"
-    with directory:
-        name = os.path.basename(path)
-        found = directory.try_lstat(name)
-        if found is not None and stat.S_ISLNK(found.st_mode):
-            swap_file_link(place, directory.read_link(name))
-            return "link"
-        if found is None or not stat.S_ISREG(found.st_mode):
-            return "absent"
-        with directory.open_stream(name) as stream:
-            replace_file(place, stream.read(), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
-        return "file"
-
-
-def put(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-    """Write a file in place of whatever file or link is there, and make the directories above it that are missing."""
-    with open_or_make(os.path.dirname(path)) as directory, open_directory(".", dir_fd=directory.fd) as fd:
-        write_file(fd, os.path.basename(path), content, mode, uid, gid)
-
-
-def open_or_make(path: str) -> Directory:
-    try:
-        return open_directory_safely(path)
-    except FileNotFoundError:
-        with open_or_make(os.path.dirname(path)) as above:
-            return above.make_directory(os.path.basename(path), 0, 0, 0o755, PREFIX)
 
 
 class Takeover(Activation):
@@ -294,8 +192,8 @@ class Takeover(Activation):
         self.candidate = f"{self.name}-adoption.service"
         self.side = Layout(layout.root)
         self.side.socket = os.path.join(layout.root, "run", "adoption.sock")
-        self.record = Record(layout)
-        self.kept = Kept(self.record)
+        self.record = AdoptionRecord(layout)
+        self.kept = KeptFiles(self.record)
         self.old = [unit for unit in (plan["socket_unit"], plan["unit"]) if unit]
         self.stopped = 0.0
 
@@ -304,9 +202,9 @@ class Takeover(Activation):
     def prove(self, units: dict[str, str]) -> None:
         """Start the release on a socket of its own, and see that it is healthy."""
         self.kept.keep(self.layout.gunicorn_config, "tree")
-        put(self.layout.gunicorn_config, units[self.layout.gunicorn_config].encode())
+        write_root_file(self.layout.gunicorn_config, units[self.layout.gunicorn_config].encode())
         for path, text in candidate_units(self.name, units, self.layout.socket, self.side.socket).items():
-            put(path, text.encode())
+            write_root_file(path, text.encode())
         reload_units()
         code, said = run_systemctl("start", self.candidate_socket)
         if code:
@@ -330,10 +228,10 @@ class Takeover(Activation):
         service = next(text for path, text in units.items() if path.endswith(f"/{self.name}-next.service"))
         python = os.path.join(self.layout.next, ".venv", "bin", "python")
         try:
-            put(program, PROGRAM.encode())
-            put(given, json.dumps(found).encode())
-            put(said, b"")
-            put(installed, unit_text(service, python, program, given, said).encode())
+            write_root_file(program, PROGRAM.encode())
+            write_root_file(given, json.dumps(found).encode())
+            write_root_file(said, b"")
+            write_root_file(installed, unit_text(service, python, program, given, said).encode())
             reload_units()
             code, why = run_systemctl("start", unit)
             with open(said, encoding="utf-8", errors="replace") as file:
@@ -357,19 +255,19 @@ class Takeover(Activation):
 
     # The switch
 
-    def run_takeover(self, site: dict, units: dict[str, str], data: Data, record) -> float:  # type: ignore[no-untyped-def]
+    def run_takeover(self, site: dict, units: dict[str, str], data: DataCopier, record) -> float:  # type: ignore[no-untyped-def]
         """Take over; for how many seconds visitors waited."""
         sync_filesystem(self.layout.root)
         self.prove(units)
         for path in units:
             self.kept.keep(path, "unit")
-        self.record.write(state="switching", site=site, installed=False, enabled=self.enabled_units())
+        self.record.write(state="activating", site=site, installed=False, enabled=self.enabled_units())
         # Whoever comes from now on waits in the queue of the candidate's socket.
         pause_processes(self.candidate)
         since = time.monotonic()
         replaced = self.lead_visitors(site, self.side.socket)
         # Nginx has read the site. A start of the host begins with the old deployment again.
-        self.kept.put_back("nginx")
+        self.kept.restore("nginx")
         wait_for_exit(replaced, SENDING)
         self.stop_old()
         self.stopped = time.time()
@@ -382,7 +280,7 @@ class Takeover(Activation):
         record()
         self.enable()
         # From here on, visitors write to the new data, and there is no way back.
-        self.record.write(state="switched")
+        self.record.write(state="activated")
         replaced = self.lead_visitors(site, self.layout.socket)
         self.serve_waiting()
         waited = round(time.monotonic() - since, 1)
@@ -401,7 +299,7 @@ class Takeover(Activation):
             # Read through a link, a file is the same to Nginx, and the link can go as soon as the new site is accepted.
             if os.path.isfile(path) and not os.path.islink(path) and path != site["path"]:
                 with open_directory_safely(os.path.dirname(path)) as directory:
-                    directory.replace_link(os.path.basename(path), self.kept.place(path), PREFIX)
+                    directory.replace_link(os.path.basename(path), self.kept.get_place(path), TEMPORARY)
         content = site["content"].replace(f"unix:{self.layout.socket};", f"unix:{socket};")
         if socket != self.layout.socket:
             # The candidate is reached by another name, so that visitors wait for it where nothing is live yet.
@@ -449,7 +347,7 @@ class Takeover(Activation):
         for path in self.displaced():
             self.kept.move(path)
         for path, text in units.items():
-            put(path, text.encode())
+            write_root_file(path, text.encode())
         reload_units()
         for unit in (self.socket_unit, self.unit):
             run_systemctl("reset-failed", unit)
@@ -483,7 +381,9 @@ class Takeover(Activation):
         if not os.path.exists(f"{RUNTIME_UNITS}/{self.candidate_socket}"):
             return
         # Before the candidate ends: whoever waits makes systemd start it.
-        put(f"{RUNTIME_UNITS}/{self.candidate}", proxy_unit(self.candidate_socket, self.old_address()).encode())
+        write_root_file(
+            f"{RUNTIME_UNITS}/{self.candidate}", proxy_unit(self.candidate_socket, self.old_address()).encode()
+        )
         reload_units()
         self.serve_waiting()
 
@@ -530,7 +430,7 @@ class Takeover(Activation):
             for unit in {self.socket_unit, self.unit}.difference(self.old):
                 run_systemctl("disable", unit)
         for group in ("unit", "tree"):
-            self.kept.put_back(group)
+            self.kept.restore(group)
         reload_units()
         for unit in self.record.read().get("enabled", []):
             run_systemctl("enable", unit)
@@ -541,14 +441,14 @@ class Takeover(Activation):
             and time.monotonic() < until
         ):
             time.sleep(0.2)
-        switching = self.record.read().get("state") == "switching"
+        switching = self.record.read().get("state") == "activating"
         # In place it may be already, and Nginx has read another one.
-        replaced = self.lead_back() if self.kept.put_back("nginx") or switching else []
+        replaced = self.lead_back() if self.kept.restore("nginx") or switching else []
         if switching:
             self.let_old_serve_waiting()
             wait_for_exit(replaced, SENDING_BESIDE)
         self.end_candidate()
-        self.kept.forget()
+        self.kept.clear_notes()
         self.record.write(state="copying", installed=False)
 
 
@@ -600,7 +500,9 @@ def leftover(plan: dict, layout: Layout, name: str, release: str, stopped: float
         stopped=stopped,
     )
     removable, kept = [], []
-    tops = [plan["code"]] if plan["from"] == layout.root else list(dict.fromkeys([plan["from"], plan["code"]]))
+    tops = (
+        [plan["code"]] if plan["directory"] == layout.root else list(dict.fromkeys([plan["directory"], plan["code"]]))
+    )
     for top in tops:
         if top == layout.app or top != tops[0] and is_within(top, tops[0]):
             continue
@@ -611,7 +513,7 @@ def leftover(plan: dict, layout: Layout, name: str, release: str, stopped: float
             removable.append(
                 f"{top}: the old code and data, of which each file was copied, and its virtual environment"
             )
-    kept.append(f"{Record(layout).kept}: files that blocked the layout, below their old paths")
+    kept.append(f"{AdoptionRecord(layout).kept}: files that blocked the layout, below their old paths")
     if plan["unit"] != f"{name}.service":
         unit = read_unit_properties(plan["unit"], "FragmentPath")["FragmentPath"]
         kept.append(f"{unit}: the old unit, which is disabled")
@@ -622,10 +524,10 @@ def take_over(module: AnsibleModule, layout: Layout, lock: Lock) -> dict:
     params = module.params
     check(layout, params["release"])
     plan = params["adoption"]
-    record = Record(layout)
+    record = AdoptionRecord(layout)
     known = record.write(plan=plan)
-    moves, origin = [Move(**move) for move in plan["moves"]], Origin(plan["tops"], plan["user"])
-    data = Data(layout, moves, Owner(*known["owner"]), origin, known.get("known", {}))
+    moves, origin = [Move(**move) for move in plan["moves"]], DataOrigin(plan["tops"], plan["user"])
+    data = DataCopier(layout, moves, DataOwner(*known["owner"]), origin, known.get("known", {}))
     site = params["site"]
     units = {item["path"]: item["content"] for item in params["units"] if item.get("content") is not None}
     takeover = Takeover(module, layout, params["release"], plan)
@@ -634,7 +536,7 @@ def take_over(module: AnsibleModule, layout: Layout, lock: Lock) -> dict:
             site, units, data, lambda: layout.record_activation(params["release"], "deploy", params["run"])
         )
     except BaseException as error:
-        if record.read().get("state") != "switched":
+        if record.read().get("state") != "activated":
             logs = read_journal(layout, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
             takeover.put_back()
             if isinstance(error, Rejected):
@@ -658,12 +560,12 @@ def told(error: Exception, plan: dict, logs: str, layout: Layout) -> str:
 
 def recover(module: AnsibleModule, layout: Layout) -> str:
     """Clear up after a run that was cut off while it switched; what was done."""
-    record = Record(layout)
+    record = AdoptionRecord(layout)
     known = record.read()
-    if known.get("state") not in ("switching", "switched"):
+    if known.get("state") not in ("activating", "activated"):
         return ""
     takeover = Takeover(module, layout, None, known["plan"])
-    if known["state"] == "switching":
+    if known["state"] == "activating":
         takeover.put_back()
         return f"{known['plan']['unit']} serves again"
     replaced = takeover.lead_visitors(known["site"], layout.socket)
@@ -696,7 +598,7 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o022)
     try:
-        if params["only"] == "recover" and not os.path.exists(Record(layout).path):
+        if params["only"] == "recover" and not os.path.exists(AdoptionRecord(layout).path):
             module.exit_json(changed=False, recovered="")
         layout.prepare()
         lock.acquire()

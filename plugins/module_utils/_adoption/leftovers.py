@@ -9,7 +9,7 @@ import os
 import re
 from typing import NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import ENV, Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import ENVIRONMENT, Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import BESIDE, is_database_at
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 
@@ -73,7 +73,7 @@ def _look(path: str, old: Old) -> tuple[bool, list[str]]:
 def _is_copied(path: str, old: Old) -> bool:
     if os.path.islink(path) or not os.path.isfile(path) or path in old.environment:
         return True
-    move = next((move for move in old.moves if move.kind != ENV and is_within(path, move.source)), None)
+    move = next((move for move in old.moves if move.kind != ENVIRONMENT and is_within(path, move.source)), None)
     if move:
         target = os.path.normpath(os.path.join(old.shared, move.target, os.path.relpath(path, move.source)))
         return _is_same(path, target, old.stopped)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import ENV, Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import ENVIRONMENT, Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import is_database_at
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import DATABASE
@@ -71,7 +71,7 @@ def places(layout: Layout, directory: str, moves: list[Move], shared: list[str],
     found: dict[Place, None] = {}
     for move in moves:
         target = os.path.join(layout.shared, move.target)
-        if move.kind not in (ENV, "key") and move.source != target:
+        if move.kind not in (ENVIRONMENT, "key") and move.source != target:
             names = [target, *([os.path.join(directory, move.link)] if move.link else [])]
             found.update(dict.fromkeys(place for name in names for place in _places_at(target, name)))
     for name in shared:

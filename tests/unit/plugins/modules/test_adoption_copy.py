@@ -34,14 +34,15 @@ def shop(tmp_path, as_root, monkeypatch):
 @pytest.fixture
 def copy(shop, run_module):
     old = shop / "shop"
-    move = {"link": "", "via": "", "why": "why"}
+    move = {"link": "", "via": "", "reason": "why"}
     moves = [
         {**move, "kind": "uploads", "source": f"{old}/uploads", "target": "media"},
         {**move, "kind": "database", "source": f"{old}/shop.db", "target": "database/shop.db", "via": "shop.db"},
         {**move, "kind": "environment", "source": f"{old}/.env", "target": ".env"},
     ]
     adoption = {
-        "from": str(old), "code": str(old), "tops": [str(old)], "user": "root", "unit": "shop.service", "moves": moves,
+        "directory": str(old), "code": str(old), "tops": [str(old)], "user": "root", "unit": "shop.service",
+        "moves": moves,
         "dotenv": [f"{old}/.env"], "environment": [], "rewrites": [],
     }  # fmt: skip
 
@@ -68,7 +69,8 @@ def test_variables_that_only_the_unit_sets_are_written(shop, copy, monkeypatch, 
     given = '"COLOUR=blue sky" SECRET_KEY=abc'
     monkeypatch.setattr(environment, "read_unit_properties", lambda _unit, _name: {"Environment": given})
     adoption = {
-        "from": str(shop), "code": str(shop), "tops": [str(shop)], "user": "root", "unit": "shop.service", "moves": [],
+        "directory": str(shop), "code": str(shop), "tops": [str(shop)], "user": "root", "unit": "shop.service",
+        "moves": [],
         "dotenv": [], "environment": [], "unit_variables": ["COLOUR", "SECRET_KEY"], "rewrites": [],
     }  # fmt: skip
     accounts = {"user": "www-data", "group": "www-data", "web_group": "www-data"}

@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import planner, surroundings
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, read_node, scan_tree
@@ -37,15 +38,13 @@ def shop(tmp_path, as_root, monkeypatch):
         facts.nginx_state = "valid"
         return facts
 
-    monkeypatch.setattr(adoption_plan, "read_facts", read)
-    monkeypatch.setattr(adoption_plan, "send_health_request", lambda *_where: 200)
-    monkeypatch.setattr(adoption_plan, "read_unit_properties", lambda *_unit: {"LoadState": "not-found"})
-    monkeypatch.setattr(
-        adoption_plan, "read_unit_text", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n")
-    )
-    monkeypatch.setattr(adoption_plan, "environment_text", lambda *_of: b"")
-    monkeypatch.setattr(adoption_plan.HostSystem, "read_service_files", lambda _system: {})
-    monkeypatch.setattr(adoption_plan, "variables_of", lambda _unit: ["COLOUR", "SECRET_KEY"])
+    monkeypatch.setattr(planner, "read_facts", read)
+    monkeypatch.setattr(planner, "send_health_request", lambda *_where: 200)
+    monkeypatch.setattr(planner, "read_unit_properties", lambda *_unit: {"LoadState": "not-found"})
+    monkeypatch.setattr(planner, "read_unit_text", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n"))
+    monkeypatch.setattr(surroundings, "build_environment", lambda *_of: b"")
+    monkeypatch.setattr(planner.HostSystem, "read_service_files", lambda _system: {})
+    monkeypatch.setattr(planner, "list_unit_variables", lambda _unit: ["COLOUR", "SECRET_KEY"])
     return code
 
 
@@ -67,7 +66,7 @@ def test_the_plan_holds_what_the_copy_has_to_know(shop, run_module):
     for line in (
         "Environment= of old.service (COLOUR, SECRET_KEY) -> /srv/tidy/shared/.env (no value is shown)",
         "setting: gunicorn_systemd_limit_nofile: 4096",
-        "LOOK AT: Not adopted from old.service: ExecStartPre.",
+        "CHECK: Not adopted from old.service: ExecStartPre.",
     ):
         assert line in said
 
@@ -89,7 +88,7 @@ def test_a_link_that_is_refused_is_named_in_the_plan(shop, run_module):
     (shop / ".env").symlink_to("/etc/shadow")
     result = make(run_module)
     assert len(result["obstacles"]) == 1 and "adoption" not in result
-    assert result["plan"] == [f"IN THE WAY: {result['obstacles'][0]}"]
+    assert result["plan"] == [f"OBSTACLE: {result['obstacles'][0]}"]
     assert f"{shop}/.env is a symbolic link to /etc/shadow, which leads out of {shop}" in result["plan"][0]
 
 
@@ -105,7 +104,7 @@ def beside(shop, monkeypatch):
     for name in ("data/words.txt", "releases/1/x.db", ".cache/x.db", "shared/x.txt"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text("x")
-    read = adoption_plan.read_facts
+    read = planner.read_facts
 
     def read_beside(name, root, scanned=0):
         shop.symlink_to(top / "src")
@@ -128,11 +127,12 @@ def beside(shop, monkeypatch):
         "shop-worker.service": f"[Service]\nExecStart=/x {top}/src/worker.py\n",
         "blog.service": f"[Service]\n# {top}\nWorkingDirectory={top}-blog\n",
     }
-    monkeypatch.setattr(adoption_plan, "read_facts", read_beside)
-    monkeypatch.setattr(adoption_plan.HostSystem, "read_service_files", lambda _system: texts)
-    monkeypatch.setattr(
-        adoption_plan, "read_unit_properties", lambda unit, *_names: states.get(unit, {"LoadState": "not-found"})
-    )
+    monkeypatch.setattr(planner, "read_facts", read_beside)
+    monkeypatch.setattr(planner.HostSystem, "read_service_files", lambda _system: texts)
+    for module in (planner, surroundings):
+        monkeypatch.setattr(
+            module, "read_unit_properties", lambda unit, *_names: states.get(unit, {"LoadState": "not-found"})
+        )
     return top, states
 
 
@@ -142,9 +142,8 @@ def plan_of(run_module, **more):
 
 def test_of_several_services_one_has_to_be_named(beside, run_module):
     top, _states = beside
-    said = (
-        f"shop-web.service and shop-worker.service run from {top}: set adopt_unit to the one that answers the visitors."
-    )
+    names = "shop-web.service and shop-worker.service"
+    said = f"{names} run from {top}: set adopt_unit to the one that answers HTTP requests."
     assert plan_of(run_module)["obstacles"] == [said]
     assert plan_of(run_module, leave=["shop-worker.service"])["obstacles"] == []
 
@@ -169,12 +168,12 @@ def test_another_service_that_runs_or_will_is_in_the_way(beside, run_module, sta
 
 def test_only_what_is_beside_the_code_is_looked_at(beside, run_module):
     top, _states = beside
-    facts = adoption_plan.read_facts("shop", "")
-    found = {os.path.relpath(item.path, top) for item in adoption_plan.beside(facts, "/srv/tidy")}
+    facts = planner.read_facts("shop", "")
+    found = {os.path.relpath(item.path, top) for item in surroundings.scan_beside(facts, "/srv/tidy")}
     assert {"data/words.txt", "shared/x.txt"} <= found
     assert not any(name.startswith(("src/", "releases/", ".cache/")) for name in found)
     # What lies in shared/ already is there.
-    found = {os.path.relpath(item.path, top) for item in adoption_plan.beside(facts, str(top))}
+    found = {os.path.relpath(item.path, top) for item in surroundings.scan_beside(facts, str(top))}
     assert "data/words.txt" in found and "shared/x.txt" not in found
 
 
@@ -182,7 +181,7 @@ def test_data_that_the_environment_names_is_in_the_plan(beside, run_module, monk
     top, states = beside
     states["shop-worker.service"].update(ActiveState="inactive", UnitFileState="disabled")
     text = f"WORDS={top}/data/words.txt\nSECRET=not-to-be-shown\n"
-    monkeypatch.setattr(adoption_plan, "environment_text", lambda *_of: text.encode())
+    monkeypatch.setattr(surroundings, "build_environment", lambda *_of: text.encode())
     result = plan_of(run_module, unit="shop-web")
     assert result["obstacles"] == []
     said = "\n".join(result["plan"])

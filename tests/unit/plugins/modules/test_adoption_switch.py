@@ -11,11 +11,15 @@ import re
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import Record
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import (
+    AdoptionRecord,
+    KeptFiles,
+    write_root_file,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_file_link
 from ansible_collections.flaskops.production.plugins.modules import adoption_switch
-from ansible_collections.flaskops.production.plugins.modules.adoption_switch import Kept, candidate_units, put
+from ansible_collections.flaskops.production.plugins.modules.adoption_switch import candidate_units
 
 UNITS = "/etc/systemd/system"
 
@@ -24,7 +28,7 @@ UNITS = "/etc/systemd/system"
 def kept(tmp_path, as_root):
     layout = Layout(str(tmp_path / "shop"))
     os.makedirs(layout.state)
-    return Kept(Record(layout))
+    return KeptFiles(AdoptionRecord(layout))
 
 
 def test_everything_comes_back_as_it_was(kept, tmp_path):
@@ -38,13 +42,13 @@ def test_everything_comes_back_as_it_was(kept, tmp_path):
     for path in (unit, link, new):
         kept.keep(str(path), "unit")
     kept.move(str(tree))
-    put(str(unit), b"new")
-    put(str(new), b"new")
+    write_root_file(str(unit), b"new")
+    write_root_file(str(new), b"new")
     link.unlink()
     tree.symlink_to("releases/v1")
 
-    assert kept.put_back("unit")
-    assert kept.put_back("tree")
+    assert kept.restore("unit")
+    assert kept.restore("tree")
     assert unit.read_text() == "old"
     assert (unit.stat().st_gid, unit.stat().st_mode & 0o7777) == (4711, 0o640)
     assert os.readlink(link) == "../available/a"
@@ -57,10 +61,10 @@ def test_a_linked_unit_makes_way_and_comes_back(kept, tmp_path):
     own.write_text("old")
     unit.symlink_to(own)
     kept.keep(str(unit), "unit")
-    put(str(unit), b"new")
-    put(str(tmp_path / "a.service.d/more/x.conf"), b"new")
+    write_root_file(str(unit), b"new")
+    write_root_file(str(tmp_path / "a.service.d/more/x.conf"), b"new")
     assert unit.read_text() == "new" and own.read_text() == "old" and not unit.is_symlink()
-    kept.put_back("unit")
+    kept.restore("unit")
     assert os.readlink(unit) == str(own)
 
 
@@ -70,7 +74,7 @@ def test_no_file_is_kept_or_put_through_a_link_of_another_user(kept, tmp_path):
     (tmp_path / "ada/conf").symlink_to(tmp_path / "private")
     (tmp_path / "private/site").write_text("kept")
     os.chown(tmp_path / "ada", 4711, 4711)
-    for work in (lambda path: kept.keep(path, "unit"), kept.move, lambda path: put(path, b"new")):
+    for work in (lambda path: kept.keep(path, "unit"), kept.move, lambda path: write_root_file(path, b"new")):
         with pytest.raises(OSError, match="a user other than root can replace"):
             work(str(tmp_path / "ada/conf/site"))
     assert (tmp_path / "private/site").read_text() == "kept"
@@ -82,7 +86,7 @@ def test_what_is_kept_first_counts(kept, tmp_path):
     kept.keep(str(unit), "unit")
     unit.write_text("new")
     kept.keep(str(unit), "unit")
-    kept.put_back("unit")
+    kept.restore("unit")
     assert unit.read_text() == "old"
 
 
@@ -92,8 +96,8 @@ def test_putting_back_twice_changes_nothing(kept, tmp_path):
     link.symlink_to("a")
     kept.move(str(tree))
     kept.keep(str(link), "tree")
-    assert kept.put_back("tree")
-    assert not kept.put_back("tree")
+    assert kept.restore("tree")
+    assert not kept.restore("tree")
     assert tree.is_dir()
 
 
@@ -198,7 +202,7 @@ def cut_off(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(adoption_switch, "RUNTIME", str(tmp_path))
     monkeypatch.setattr(adoption_switch, "RUNTIME_UNITS", str(tmp_path / "run"))
     plan = {
-        "from": "/home/ada/shop",
+        "directory": "/home/ada/shop",
         "code": "/home/ada/shop",
         "unit": "web.service",
         "socket_unit": "",
@@ -217,11 +221,11 @@ def cut_off(kept, tmp_path, monkeypatch):
         "content": f"proxy_pass http://unix:{root}/run/gunicorn.sock;\n",
         "remove": [],
     }
-    put(plan["sites"][0], b"by hand\n")
+    write_root_file(plan["sites"][0], b"by hand\n")
     kept.keep(plan["sites"][0], "nginx")
     kept.keep(site["path"], "nginx")
     os.unlink(plan["sites"][0])
-    put(site["path"], b"the new one\n")
+    write_root_file(site["path"], b"the new one\n")
     kept.record.write(plan=plan, site=site)
 
     class Module:
@@ -237,7 +241,7 @@ def cut_off(kept, tmp_path, monkeypatch):
 
 
 def test_before_the_new_service_answered_the_old_one_comes_back(cut_off):
-    assert cut_off("switching", installed=True) == "web.service serves again"
+    assert cut_off("activating", installed=True) == "web.service serves again"
     told = cut_off.machine.told
     assert told.index("stop shop.socket shop.service") < told.index("start web.service") < told.index("nginx reloads")
     assert told.index("nginx reloads") < told.index("waits for ['worker 0']") < told.index("candidate ends")
@@ -251,8 +255,8 @@ def test_before_the_new_service_answered_the_old_one_comes_back(cut_off):
 
 def test_after_a_restart_of_the_host_nginx_is_led_back_though_its_files_are(cut_off):
     """While the old deployment is replaced, its own site is on the disk again, and Nginx has read another one."""
-    Kept(cut_off.record).put_back("nginx")
-    assert cut_off("switching", installed=True, enabled=["web.service"]) == "web.service serves again"
+    KeptFiles(cut_off.record).restore("nginx")
+    assert cut_off("activating", installed=True, enabled=["web.service"]) == "web.service serves again"
     told = cut_off.machine.told
     assert told.index("disable shop.socket") < told.index("enable web.service") < told.index("start web.service")
     assert "nginx reloads" in told
@@ -260,8 +264,8 @@ def test_after_a_restart_of_the_host_nginx_is_led_back_though_its_files_are(cut_
 
 def test_who_waits_at_that_moment_is_led_to_the_old_one(cut_off, monkeypatch):
     runtime = adoption_switch.RUNTIME_UNITS
-    put(f"{runtime}/shop-adoption.socket", b"")
-    put(f"{runtime}/shop-adoption.service", b"the release, on copies of the data")
+    write_root_file(f"{runtime}/shop-adoption.socket", b"")
+    write_root_file(f"{runtime}/shop-adoption.service", b"the release, on copies of the data")
     kill, seen = "kill --signal=SIGKILL shop-adoption.service", []
 
     def systemctl(*words):
@@ -271,7 +275,7 @@ def test_who_waits_at_that_moment_is_led_to_the_old_one(cut_off, monkeypatch):
         return cut_off.machine.systemctl(*words)
 
     monkeypatch.setattr(adoption_switch, "run_systemctl", systemctl)
-    cut_off("switching", installed=True)
+    cut_off("activating", installed=True)
     told = cut_off.machine.told
     # Whoever waits makes systemd start the service again as soon as it has ended.
     assert "systemd-socket-proxyd" in seen[0] and seen[0].endswith(" /home/ada/shop/shop.sock\nLimitNOFILE=65536\n")
@@ -301,12 +305,12 @@ def test_the_links_of_the_layout_go_again(cut_off, before):
 
 
 def test_a_new_service_that_was_never_installed_is_not_stopped(cut_off):
-    cut_off("switching", installed=False)
+    cut_off("activating", installed=False)
     assert "stop shop.socket shop.service" not in cut_off.machine.told
 
 
 def test_after_that_the_new_one_stays(cut_off):
-    assert cut_off("switched", installed=True) == "shop.service serves"
+    assert cut_off("activated", installed=True) == "shop.service serves"
     assert [site["content"] for site in cut_off.machine.sites] == [cut_off.site["content"]]
     assert cut_off.machine.sites[0]["remove_links"] == cut_off.plan["sites"]
     assert "enable shop.socket shop.service" in cut_off.machine.told
@@ -328,7 +332,7 @@ def writing(cut_off, tmp_path, monkeypatch):
     """A takeover of one directory, and a program that says this when it is started."""
     takeover, seen = cut_off.takeover, []
     (tmp_path / "shop/shared/media").mkdir(parents=True)
-    move = {"kind": "uploads", "source": "/old/up", "target": "media", "link": "up", "via": "", "why": ""}
+    move = {"kind": "uploads", "source": "/old/up", "target": "media", "link": "up", "via": "", "reason": ""}
     takeover.plan["moves"] = [move]
     program, given, said, unit = takeover.writing_paths()
 

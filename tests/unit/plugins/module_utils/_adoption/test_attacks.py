@@ -16,25 +16,25 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import database
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import (
-    TEMPORARY,
-    Data,
-    Origin,
-    Owner,
-    occupied,
+    DataCopier,
+    DataOrigin,
+    DataOwner,
+    find_conflicts,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.database import readers
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.database import list_readers
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.environment import (
-    environment_text,
+    build_environment,
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import TEMPORARY
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import remove_tree
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import copy_code, describe_code
 
 ADA = 4711
-OWNER = Owner(ADA, ADA, ADA)
+OWNER = DataOwner(ADA, ADA, ADA)
 SECRET = b"the secret of root"
 
 
@@ -73,7 +73,7 @@ class Shop:
         self.moves = [Move("database", str(self.old / "shop.db"), "database/shop.db", "shop.db", "", "a database")]
 
     def copy(self):
-        Data(self.layout, self.moves, OWNER, Origin(self.tops, ""), {}).copy()
+        DataCopier(self.layout, self.moves, OWNER, DataOrigin(self.tops, ""), {}).copy()
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_links_in_the_place_of_copies_are_replaced_or_refused(shop, untouched):
     (shop.shared / "media/2026").symlink_to(untouched)
     with pytest.raises((ReleaseError, OSError), match="media/2026"):
         shop.copy()
-    assert occupied(shop.layout, shop.moves, OWNER, shop.tops) != []
+    assert find_conflicts(shop.layout, shop.moves, OWNER, shop.tops) != []
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -211,14 +211,14 @@ def test_the_old_user_has_no_database_read_through_a_link(shop, private, attack,
 
 def test_a_database_is_copied_by_a_user_who_may_read_it(shop):
     shop.add_database()
-    assert [uid for _name, uid, _gid in readers(str(shop.old / "shop.db"), "www-data")] == [33, ADA]
-    assert [uid for _name, uid, _gid in readers("/etc/passwd", "root")] == [0]
+    assert [uid for _name, uid, _gid in list_readers(str(shop.old / "shop.db"), "www-data")] == [33, ADA]
+    assert [uid for _name, uid, _gid in list_readers("/etc/passwd", "root")] == [0]
     shop.copy()
     info = (shop.shared / "database/shop.db").stat()
     assert (info.st_uid, info.st_mode & 0o7777) == (ADA, 0o640)
     os.chown(shop.old / "shop.db", 0, 0)
     (shop.old / "shop.db").chmod(0o600)
-    with pytest.raises(ReleaseError, match=f"shop.db can't be copied: .*, as the user {ADA}"):
+    with pytest.raises(ReleaseError, match=f"shop.db cannot be copied: .*, as the user {ADA}"):
         shop.copy()
 
 
@@ -245,8 +245,8 @@ def test_a_database_is_copied_while_its_user_writes_to_it(shop, attack, journal)
 
 def test_a_process_that_its_user_stops_does_not_stop_the_run(shop, monkeypatch, attack):
     shop.add_database()
-    monkeypatch.setattr(database, "PATIENCE", 2)
-    monkeypatch.setattr(database, "copy", lambda *_arguments: os.kill(os.getpid(), signal.SIGSTOP))
+    monkeypatch.setattr(database, "COPY_TIMEOUT", 2)
+    monkeypatch.setattr(database, "copy_database", lambda *_arguments: os.kill(os.getpid(), signal.SIGSTOP))
     with pytest.raises(ReleaseError, match="its process was ended, or took too long"):
         shop.copy()
 
@@ -257,8 +257,8 @@ def test_a_process_that_its_user_stops_while_it_tells_does_not_stop_the_run(shop
         os.kill(os.getpid(), signal.SIGSTOP)
 
     shop.add_database()
-    monkeypatch.setattr(database, "PATIENCE", 1)
-    monkeypatch.setattr(database, "_work", tell_half)
+    monkeypatch.setattr(database, "COPY_TIMEOUT", 1)
+    monkeypatch.setattr(database, "_run_child", tell_half)
     with pytest.raises(ReleaseError, match="its process was ended, or took too long"):
         shop.copy()
 
@@ -276,7 +276,7 @@ def go_deep(path, levels=2000):
 
 def test_directories_in_directories_do_not_stop_the_next_run(shop, monkeypatch):
     shop.add_database()
-    monkeypatch.setattr(database, "copy", lambda _from, to, _exact: go_deep(os.path.dirname(to)))
+    monkeypatch.setattr(database, "copy_database", lambda _from, to, _exact: go_deep(os.path.dirname(to)))
     with pytest.raises(OSError, match="copy"):
         shop.copy()
     assert list((shop.root / ".deploy").iterdir()) == []
@@ -322,7 +322,7 @@ def test_no_environment_is_read_from_what_is_not_the_old_users(shop, private, pl
 def read_environment(monkeypatch, files, tops):
     module = "ansible_collections.flaskops.production.plugins.module_utils._adoption.environment.read_unit_properties"
     monkeypatch.setattr(module, lambda _unit, _name: {})
-    return environment_text("shop.service", files, [], tops)
+    return build_environment("shop.service", files, [], tops)
 
 
 def test_an_environment_beside_the_code_is_read_through_the_link_that_leads_there(shop, monkeypatch):

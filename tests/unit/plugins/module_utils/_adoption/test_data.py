@@ -18,20 +18,20 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption impo
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import database as database_module
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import environment
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import (
-    Data,
-    Origin,
-    Owner,
-    Record,
-    occupied,
+    DataCopier,
+    DataOrigin,
+    DataOwner,
+    find_conflicts,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.environment import (
-    environment_text,
+    build_environment,
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import AdoptionRecord
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
 
-OWNER = Owner(4711, 4712, 33)
+OWNER = DataOwner(4711, 4712, 33)
 
 
 class Place:
@@ -68,10 +68,10 @@ class Place:
         self.moves.append(Move(kind, str(self.old / name), target, link or name, via, "why"))
 
     def origin(self):
-        return Origin([str(self.old)], self.user)
+        return DataOrigin([str(self.old)], self.user)
 
     def copy(self, final=False):
-        data = Data(self.layout, self.moves, OWNER, self.origin(), self.known)
+        data = DataCopier(self.layout, self.moves, OWNER, self.origin(), self.known)
         data.copy(final)
         return [os.path.relpath(path, self.shared) for path in data.changed]
 
@@ -220,8 +220,8 @@ def test_a_writer_in_the_final_pass_is_noticed(place, monkeypatch):
     place.database("shop.db", "one").close()
     place.move("database", "shop.db", "database/shop.db")
     counts = iter([{"entry": 2}, {"entry": 1}])
-    monkeypatch.setattr(database_module, "rows", lambda _connection: next(counts))
-    with pytest.raises(ReleaseError, match="has other rows than it: somebody still writes to it"):
+    monkeypatch.setattr(database_module, "count_rows", lambda _connection: next(counts))
+    with pytest.raises(ReleaseError, match="has other rows than it: a process still writes to it"):
         place.copy(final=True)
     assert not (place.shared / "database/shop.db").exists()
 
@@ -232,7 +232,7 @@ def test_a_damaged_database_is_refused(place):
     data[8192:12288] = bytes(4096)
     (place.old / "shop.db").write_bytes(data)
     place.move("database", "shop.db", "database/shop.db")
-    with pytest.raises(ReleaseError, match="shop.db (is damaged|can't be copied)"):
+    with pytest.raises(ReleaseError, match="shop.db (is damaged|cannot be copied)"):
         place.copy()
     assert list((place.shared / "database").iterdir()) == []
 
@@ -251,31 +251,31 @@ def test_what_is_in_the_way_is_named(place):
     place.file("uploads/b", "same")
     place.move("uploads", "uploads", "media")
     (place.shared / "media").mkdir()
-    assert occupied(place.layout, place.moves, OWNER, place.origin().tops) == []
+    assert find_conflicts(place.layout, place.moves, OWNER, place.origin().tops) == []
     (place.shared / "media/a").write_text("another's")
     (place.shared / "media/b").write_text("same")
-    assert occupied(place.layout, place.moves, OWNER, place.origin().tops) == [str(place.shared / "media/a")]
+    assert find_conflicts(place.layout, place.moves, OWNER, place.origin().tops) == [str(place.shared / "media/a")]
 
 
 def test_the_environment_keeps_what_counts(place, monkeypatch):
     weak, strong = place.file(".env", "A=dotenv\nB=dotenv\nC=dotenv"), place.file("default", "A=file\n")
     given = 'A=unit "B=with \\"quotes\\" and $" D=4'
     monkeypatch.setattr(environment, "read_unit_properties", lambda _unit, _name: {"Environment": given})
-    text = environment_text("shop.service", [str(weak)], [str(strong)], place.origin().tops)
+    text = build_environment("shop.service", [str(weak)], [str(strong)], place.origin().tops)
     assert text == b'A=dotenv\nB=dotenv\nC=dotenv\nB="with \\"quotes\\" and \\$"\nD="4"\nA=file\n'
     assert write_environment(place.layout, text, 0, 4712)
     assert not write_environment(place.layout, text, 0, 4712)
     assert looks(place.shared / ".env") == (0, 4712, "640")
     # A file that is its own source does not grow.
     own = [str(place.shared / ".env")]
-    assert environment_text("shop.service", [], own, place.origin().tops) == text
+    assert build_environment("shop.service", [], own, place.origin().tops) == text
 
 
 def test_the_record_is_roots_own(place):
-    record = Record(place.layout)
+    record = AdoptionRecord(place.layout)
     assert record.read() == {}
     record.write(state="copying")
-    assert record.write(known={}) == {"state": "copying", "known": {}} == Record(place.layout).read()
+    assert record.write(known={}) == {"state": "copying", "known": {}} == AdoptionRecord(place.layout).read()
     assert looks(record.path) == (0, 0, "600")
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.gunicorn import carry_gunicorn
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.gunicorn import read_gunicorn_settings
 
 
 def carried(words="gunicorn wsgi:app", text=""):
-    return carry_gunicorn({"ExecStart": f"{{ argv[]=/env/bin/{words} ; }}"}, text)
+    return read_gunicorn_settings({"ExecStart": f"{{ argv[]=/env/bin/{words} ; }}"}, text)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,8 @@ def test_what_was_left_out_of_the_release_is_not_taken_for_a_part_of_it(adopted)
 
 def report(adopted, monkeypatch, **more):
     plan = {
-        "from": str(adopted.top), "code": str(adopted.top), "unit": "old.service", "dotenv": [f"{adopted.top}/.env"],
+        "directory": str(adopted.top), "code": str(adopted.top), "unit": "old.service",
+        "dotenv": [f"{adopted.top}/.env"],
         "environment": [], "exclude": adopted.exclude, "moves": [move._asdict() for move in adopted.moves], **more,
     }  # fmt: skip
     monkeypatch.setattr(

