@@ -18,7 +18,7 @@ description:
     only read.
   - Writes C(shared/.env) from the files and the C(Environment=) lines of the old unit. Its values never leave the
     host.
-  - Takes the deploy lock of the application. M(flaskops.production.adoption_switch) copies changed files again, and
+  - Takes the deploy lock of the application. M(flaskops.production.adoption_activate) copies changed files again, and
     releases the lock.
 attributes:
   check_mode:
@@ -64,7 +64,7 @@ notes:
     before anything is copied.
 seealso:
   - module: flaskops.production.adoption_plan
-  - module: flaskops.production.adoption_switch
+  - module: flaskops.production.adoption_activate
 """
 
 EXAMPLES = r"""

@@ -78,7 +78,7 @@ extends_documentation_fragment:
   - flaskops.production.health
 seealso:
   - module: flaskops.production.adoption_copy
-  - module: flaskops.production.adoption_switch
+  - module: flaskops.production.adoption_activate
   - module: flaskops.production.doctor
 """
 
@@ -131,7 +131,7 @@ source:
     name: adopted-2026-04-21-120000-1a2b3c4
     directory: /home/ada/shop
 adoption:
-  description: The input of M(flaskops.production.adoption_copy) and M(flaskops.production.adoption_switch).
+  description: The input of M(flaskops.production.adoption_copy) and M(flaskops.production.adoption_activate).
   returned: when it is planned and there is no obstacle
   type: dict
   sample:
