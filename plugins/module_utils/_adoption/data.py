@@ -254,8 +254,7 @@ class DataCopier:
         self, item: CopyItem, directory: Directory, name: str, info: os.stat_result | None, final: bool
     ) -> bool:
         original = item.source.info
-        is_file = info is not None and stat.S_ISREG(info.st_mode)
-        if is_file and (info.st_size, info.st_mtime_ns) == (original.st_size, original.st_mtime_ns):
+        if info is not None and stat.S_ISREG(info.st_mode) and _is_unchanged(info, original):
             return directory.set_owner_and_mode(name, item.uid, item.gid, item.mode)
         # Before the final pass, the whole file system is synchronized at the end.
         with item.source.directory.open_stream(item.source.name) as read, directory.open_replacement(
@@ -301,6 +300,10 @@ class DataCopier:
                 raise ReleaseError(f"{link} must be a link to {target}, but is not a link: move it away.")
             if self._copy_link(os.path.relpath(target, os.path.dirname(link)), directory, name, info):
                 self.changed.append(link)
+
+
+def _is_unchanged(copy: os.stat_result, original: os.stat_result) -> bool:
+    return (copy.st_size, copy.st_mtime_ns) == (original.st_size, original.st_mtime_ns)
 
 
 def _read_size_and_time(directory: Directory, name: str) -> tuple[int, int]:

@@ -140,7 +140,8 @@ def check_mentions(request: PlanRequest, plan: AdoptionPlan) -> None:
     code = [item for item in facts.tree if _is_released(request, plan, item)]
     data = [move.source for move in plan.moves if move.kind == "data"]
     texts = [item for item in surroundings.beside if any(is_within(item.path, source) for source in data)]
-    to_data, to_rest = [], []
+    to_data: list[str] = []
+    to_rest: list[str] = []
     for mention in find_mentions(
         list_texts([*code, *texts]), list(dict.fromkeys([facts.root, facts.code, facts.live]))
     ):

@@ -52,7 +52,7 @@ class Routing:
         for move in self.deployment.moves:
             if move.kind == "uploads":
                 new = re.escape(os.path.join(self.layout.shared, move.target))
-                content = re.sub(rf"{new}(?=[/;])", lambda _match, old=move.source: old, content)
+                content = re.sub(rf"{new}(?=[/;])", move.source.replace("\\", r"\\"), content)
         return self._install(site, content)
 
     def _install(self, site: SiteFile, content: str) -> list[NginxProcess]:
@@ -82,4 +82,5 @@ class Routing:
         return nginx.replaced
 
     def _make_site(self, **params: object) -> Site:
-        return Site(self.module, {**{name: option.get("default") for name, option in SITE.items()}, **params})
+        options: dict[str, dict] = SITE  # type: ignore[assignment]
+        return Site(self.module, {**{name: option.get("default") for name, option in options.items()}, **params})

@@ -129,18 +129,20 @@ def _plan_addresses(sites: list[Server], plan: AdoptionPlan) -> None:
     names = list(dict.fromkeys(name for site in sites for name in site.names if name not in ("", "_")))
     catches_all = any(not site.names or "_" in site.names for site in sites)
     addresses = [address for site in sites for address in site.listens]
-    default, plain, tls = False, [], []
+    plain: list[int] = []
+    tls: list[int] = []
+    default = False
     for address, options in (pair for site in sites for pair in zip(site.listens, site.options)):
         port = re.search(r"(?:^|:)([0-9]+)$", address)
         (tls if "ssl" in options else plain).append(int(port.group(1)) if port else 80)
         default = default or "default_server" in options
-    port = (plain or [80])[0]
+    http_port = (plain or [80])[0]
     plan.variables["nginx_site_server_name"] = " ".join(names) or "_"
     plan.variables["nginx_site_default_server"] = default or (catches_all and not names)
-    plan.variables["nginx_site_listen"] = port
+    plan.variables["nginx_site_listen"] = http_port
     if tls:
         plan.variables["nginx_site_tls_listen"] = tls[0]
-    more = sorted({*plain[1:], *tls[1:]} - {port, *tls[:1]})
+    more = sorted({*plain[1:], *tls[1:]} - {http_port, *tls[:1]})
     if more:
         plan.attention.append(f"The site also listens on {', '.join(map(str, more))}, which is not adopted.")
     bound = {address for address in addresses if re.match(r"[0-9]+\.|\[[^]:]*:[^]]*[0-9a-f]", address)}

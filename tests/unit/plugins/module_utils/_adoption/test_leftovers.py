@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing that exists only once is called removable."""
+"""Uncopied files are reported, and their directories are not removable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
 
 
 class Adopted:
-    """An old deployment, and copies of all that is in it."""
+    """An old deployment, and the copies of its files."""
 
     def __init__(self, path):
         self.top, self.layout = path / "shop", Layout(str(path / "new"))
@@ -72,7 +72,7 @@ def adopted(tmp_path):
     return Adopted(tmp_path)
 
 
-def test_a_deployment_of_which_everything_was_copied(adopted):
+def test_a_completely_copied_deployment_has_no_leftovers(adopted):
     (adopted.top / "shop.db-wal").touch()
     (adopted.top / "current").symlink_to("nowhere")
     (adopted.top / "empty").mkdir()
@@ -92,14 +92,14 @@ def test_a_deployment_of_which_everything_was_copied(adopted):
         ("package/new.py", "package"),
     ],
 )
-def test_what_was_not_copied_is_named(adopted, path, expected):
+def test_uncopied_files_are_reported(adopted, path, expected):
     (adopted.top / path).parent.mkdir(parents=True, exist_ok=True)
     (adopted.top / path).write_text("x")
     assert adopted.find_uncopied() == [expected]
 
 
 @pytest.mark.parametrize("name", ["wsgi.py", "uploads/cat.png", "shop.db"])
-def test_what_was_written_after_the_old_service_stopped_is_named(adopted, name):
+def test_files_modified_after_the_stop_are_reported(adopted, name):
     adopted.stopped = time.time() - 5
     for path in (adopted.top, *adopted.top.rglob("*")):
         os.utime(path, (1, 1))
@@ -109,14 +109,14 @@ def test_what_was_written_after_the_old_service_stopped_is_named(adopted, name):
 
 
 @pytest.mark.parametrize("name", ["wsgi.py", "uploads/cat.png", "shop.db"])
-def test_a_copy_that_is_gone_is_no_copy(adopted, name):
+def test_missing_copies_are_reported(adopted, name):
     for copy in (adopted.release / "wsgi.py", adopted.shared / "media/cat.png", adopted.shared / "database/shop.db"):
         if copy.name == os.path.basename(name):
             copy.unlink()
     assert adopted.find_uncopied() in ([name], [os.path.dirname(name)])
 
 
-def test_what_was_left_out_of_the_release_is_not_taken_for_a_part_of_it(adopted):
+def test_excluded_files_do_not_count_as_copied(adopted):
     (adopted.top / "secrets").mkdir()
     (adopted.top / "secrets/.env").write_text("x")
     adopted.exclude.append(f"{adopted.top}/secrets")
@@ -134,7 +134,7 @@ def report(adopted, monkeypatch):
     )
 
 
-def test_only_what_is_copied_to_the_last_file_may_be_removed(adopted, report):
+def test_only_completely_copied_directories_are_removable(adopted, report):
     removable, kept = report()
     assert len(removable) == 1 and removable[0].startswith(f"{adopted.top}: the old code and data, all of which")
     assert any(text.startswith("/etc/systemd/system/old.service: the old unit") for text in kept)
@@ -144,7 +144,7 @@ def test_only_what_is_copied_to_the_last_file_may_be_removed(adopted, report):
     assert f"{adopted.top}: not copied were {adopted.top}/notes.txt" in kept
 
 
-def test_releases_of_before_in_the_same_directory_are_not_called_removable(adopted, report):
+def test_older_releases_in_the_same_directory_are_not_removable(adopted, report):
     root = adopted.layout.root
     old = os.path.join(root, "releases", "2026")
     shutil.copytree(adopted.top, old)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The places that an adopted application has to be able to write to, and the program that tries."""
+"""The paths that an adopted application must be able to write to, and the program that checks them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def layout(tmp_path):
     return Layout(str(tmp_path / "shop"))
 
 
-def test_everything_is_tried_by_each_of_its_names(layout):
+def test_all_names_of_data_are_checked(layout):
     moves = [
         Move("data", "/old/data", "data", "var", "var", ""),
         Move("database", "/old/one.db", "database/one.db", "", "", ""),
@@ -76,7 +76,7 @@ def run(tmp_path, found):
 
 
 def run_as(uid, given):
-    """The program in a process of another user, who may not be able to reach the Python of the tests."""
+    """Run the program as another user, who may not be able to read the Python of the tests."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -91,9 +91,9 @@ def run_as(uid, given):
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as stream:
-        said = stream.read()
+        message = stream.read()
     os.waitpid(child, 0)
-    return said.splitlines()
+    return message.splitlines()
 
 
 def test_the_program_leaves_nothing(layout, tmp_path):
@@ -110,7 +110,7 @@ def test_the_program_leaves_nothing(layout, tmp_path):
     assert (tmp_path / "shop/shared/counter").read_text() == "1"
 
 
-def test_the_program_names_what_cannot_be_written_to(layout, tmp_path, as_root, open_path):
+def test_the_program_reports_read_only_paths(layout, tmp_path, as_root, open_path):
     place = open_path / "closed"
     database(place / "shop.db")
     (place / "counter").write_text("1")
@@ -131,7 +131,7 @@ def test_the_program_names_what_cannot_be_written_to(layout, tmp_path, as_root, 
     ]
 
 
-def test_a_database_that_another_process_writes_to_can_be_written_to(layout, tmp_path):
+def test_a_locked_database_counts_as_writable(layout, tmp_path):
     writer = sqlite3.connect(f"{layout.shared}/database/one.db", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     program = PROGRAM.replace("timeout=5", "timeout=0.1")
