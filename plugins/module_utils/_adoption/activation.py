@@ -57,7 +57,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.acti
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import reload_units
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    find_health_failure,
+    check_health,
     read_journal,
     read_unit_properties,
     run_systemctl,
@@ -152,9 +152,7 @@ class AdoptionActivation:
         self.steps.collect_static(self.steps.directory, replace=False)
         self.steps.start_candidate()
         self.check_writes(self.steps.directory, options.candidate_units)
-        side = Layout(self.layout.root)
-        side.socket = self.candidate.socket
-        failure = find_health_failure(side, self.health)
+        failure = check_health(self.layout, self.health, socket_path=self.candidate.socket).failure
         if failure:
             raise Rejected("candidate", failure, self.candidate.service, self.steps.since)
 
