@@ -230,6 +230,40 @@ def test_after_the_new_service_has_answered_the_activation_is_completed(interrup
     assert (record["state"], record["variables"]) == (DONE, {"flask_app_user": "ada"})
 
 
+# The routing of requests
+
+
+def test_requests_wait_for_the_candidate_and_uploads_stay_in_their_old_directory(interrupted, tmp_path):
+    layout = interrupted.layout
+    move = Move("uploads", r"/home/ada/shop/up\1", "media", "up", "", "")
+    adoption = interrupted.make_activation(moves=[move, Move("data", "/home/ada/shop/data", "data", "data", "", "")])
+    content = (
+        f"proxy_pass http://unix:{layout.socket};\n"
+        f"if (!-e {layout.app}) {{ return 503; }}\n"
+        f"alias {layout.shared}/media/; disable_symlinks on from={layout.shared}/media;\n"
+        f"alias {layout.shared}/media-of-others/; alias {layout.shared}/data/;\n"
+    )
+    site = routing.SiteFile(interrupted.site["path"], interrupted.site["link"], content, [])
+    assert adoption.routing.route_to_candidate(site, "/run/other.sock") == ["worker 0"]
+    assert interrupted.host.sites[-1]["content"] == (
+        "proxy_pass http://unix:/run/other.sock;\n"
+        f"if (!-e {layout.next}) {{ return 503; }}\n"
+        f"alias {move.source}/; disable_symlinks on from={move.source};\n"
+        f"alias {layout.shared}/media-of-others/; alias {layout.shared}/data/;\n"
+    )
+    adoption.routing.route_to_service(site)
+    assert interrupted.host.sites[-1]["content"] == content
+
+
+def test_old_sites_become_links_to_their_kept_copies(interrupted):
+    """Nginx reads the kept copy until it has accepted the new site."""
+    write_root_file(interrupted.old_site, b"by hand\n")
+    adoption = interrupted.make_activation()
+    adoption.routing.route_to_service(routing.SiteFile(**interrupted.site))
+    assert os.readlink(interrupted.old_site) == adoption.kept.get_place(interrupted.old_site)
+    assert interrupted.host.sites[-1]["remove_links"] == [interrupted.old_site]
+
+
 # The write check
 
 
