@@ -18,7 +18,7 @@ description:
     only read.
   - Writes C(shared/.env) from the files and the C(Environment=) lines of the old unit. Its values never leave the
     host.
-  - Takes the deploy lock of the application. M(flaskops.production.adoption_switch) copies changed files again, and
+  - Takes the deploy lock of the application. M(flaskops.production.adoption_activate) copies changed files again, and
     releases the lock.
 attributes:
   check_mode:
@@ -64,7 +64,7 @@ notes:
     before anything is copied.
 seealso:
   - module: flaskops.production.adoption_plan
-  - module: flaskops.production.adoption_switch
+  - module: flaskops.production.adoption_activate
 """
 
 EXAMPLES = r"""
@@ -93,20 +93,24 @@ bytes:
 import grp
 import os
 import pwd
+from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import (
-    Data,
-    Origin,
-    Owner,
-    Record,
-    occupied,
+    DataCopier,
+    DataOrigin,
+    DataOwner,
+    find_conflicts,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.deployment import (
+    OldDeployment,
+    parse_deployment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.environment import (
-    environment_text,
-    rewritten,
+    build_environment,
+    replace_env_paths,
     write_environment,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import COPYING, AdoptionRecord
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
     Layout,
     Lock,
@@ -119,30 +123,45 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
 
 
-def copy(layout: Layout, params: dict) -> dict:
-    """Copy everything; what is returned."""
-    adoption = params["adoption"]
-    moves = [Move(**move) for move in adoption["moves"]]
-    account = pwd.getpwnam(params["user"])
-    gid = grp.getgrnam(params["group"]).gr_gid
-    owner = Owner(account.pw_uid, gid, grp.getgrnam(params["web_group"]).gr_gid)
-    record = Record(layout)
-    origin = Origin(adoption["tops"], adoption["user"])
-    there = [] if record.read() else occupied(layout, moves, owner, origin.tops)
-    if there:
+class CopyOptions(NamedTuple):
+    deployment: OldDeployment
+    # The UID of the owner of shared/.env.
+    env_uid: int
+    owner: DataOwner
+
+
+def parse_options(params: dict) -> CopyOptions:
+    """Parse the options. Raises KeyError if an account does not exist."""
+    return CopyOptions(
+        deployment=parse_deployment(params["adoption"]),
+        env_uid=pwd.getpwnam(params["owner"]).pw_uid,
+        owner=DataOwner(
+            pwd.getpwnam(params["user"]).pw_uid,
+            grp.getgrnam(params["group"]).gr_gid,
+            grp.getgrnam(params["web_group"]).gr_gid,
+        ),
+    )
+
+
+def copy_deployment(layout: Layout, options: CopyOptions) -> dict:
+    """Copy the environment and the data. Return the results of the module."""
+    old, owner = options.deployment, options.owner
+    record = AdoptionRecord(layout)
+    conflicts = [] if record.read() else find_conflicts(layout, old.moves, owner, old.tops)
+    if conflicts:
         raise ReleaseError(
-            f"{one_line(there[0])} exists with other content than the copy: move it away. Nothing was copied."
+            f"{one_line(conflicts[0])} exists with other content than the copy: move it away. Nothing was copied."
         )
-    known = record.write(state="copying", **{key: adoption[key] for key in ("from", "code", "unit")}).get("known", {})
-    data = Data(layout, moves, owner, origin, known)
+    content = record.write(state=COPYING, directory=old.directory, code=old.code, unit=old.unit)
+    copier = DataCopier(layout, old.moves, owner, DataOrigin(old.tops, old.user), content.get("known", {}))
     changed = False
-    if adoption["dotenv"] + adoption["environment"] + adoption.get("unit_variables", []):
-        text = environment_text(adoption["unit"], adoption["dotenv"], adoption["environment"], origin.tops)
-        text = rewritten(text, adoption["rewrites"], adoption["code"])
-        changed = write_environment(layout, text, pwd.getpwnam(params["owner"]).pw_uid, gid)
-    data.copy()
-    record.write(known=data.known, owner=list(owner))
-    return {"files": data.files, "bytes": data.bytes, "changed": changed or bool(data.changed)}
+    if old.dotenv + old.environment + old.unit_variables:
+        text = build_environment(old.unit, old.dotenv, old.environment, old.tops)
+        text = replace_env_paths(text, old.rewrites, old.code)
+        changed = write_environment(layout, text, options.env_uid, owner.gid)
+    copier.copy()
+    record.write(known=copier.known, owner=list(owner))
+    return {"files": copier.files, "bytes": copier.bytes, "changed": changed or bool(copier.changed)}
 
 
 def main() -> None:
@@ -158,15 +177,14 @@ def main() -> None:
             "unlock": {"type": "bool", "default": False},
         },
     )
-    params = module.params
-    layout = Layout(params["root"])
-    lock = Lock(layout, params["run"])
+    layout = Layout(module.params["root"])
+    lock = Lock(layout, module.params["run"])
     os.umask(0o022)
     try:
         layout.prepare()
-        lock.acquire(force=params["unlock"])
+        lock.acquire(force=module.params["unlock"])
         try:
-            result = copy(layout, params)
+            result = copy_deployment(layout, parse_options(module.params))
         except BaseException:
             lock.release()
             raise

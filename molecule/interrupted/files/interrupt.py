@@ -784,7 +784,7 @@ class Adoption:
     """An old deployment, and its adoption by modules on the host, from where all is copied. It can be repeated."""
 
     app, root, port = "adopted", "/srv/adopted", 8083
-    switch = "flaskops.production.adoption_switch"
+    module = "flaskops.production.adoption_activate"
     kept = "/opt/before-the-adoption.tar"
 
     def __init__(self, dice: OnHost) -> None:
@@ -799,13 +799,13 @@ class Adoption:
         run = Run("adopt", self.host, dice.test.inventory, work, at=task, **options)
         code = run.wait()
         check(code == -signal.SIGKILL, f"the adoption was not killed but ended with {code}", run.output())
-        # From here on, only the switch is left; every repetition begins here.
+        # Only the activation is left; every repetition begins here.
         files = f"{self.root[1:]} opt/old etc/systemd/system etc/nginx"
         dice.shell(f"rm -f {self.root}/.deploy/lock; tar -C / -cf {self.kept} {files}")
         run = Run("adopt", self.host, dice.test.inventory, work, **options)
         check(run.wait() == 0, "the adoption failed", run.output())
         ran = [json.loads(line) for line in run.modules.read_text().splitlines()]
-        given = next(found for name, found in ran if name == self.switch and not found["only"])
+        given = next(found for name, found in ran if name == self.module and not found["only"])
         self.arguments = {name: value for name, value in given.items() if value is not None and name != "run"}
         began = time.monotonic()
         self.reset()
@@ -829,7 +829,7 @@ class Adoption:
         )
 
     def reset(self) -> None:
-        """The old deployment serves again, with everything copied and nothing switched."""
+        """The old deployment serves again, with everything copied and nothing activated."""
         # The application of the dice goes on.
         sites = "/etc/nginx/sites-available /etc/nginx/sites-enabled"
         kept = ["opt/old", "etc/nginx/sites-available/old", "etc/nginx/sites-enabled/old", self.root[1:]]
@@ -850,19 +850,19 @@ class Adoption:
             time.sleep(0.1)
 
     def begin(self, **options: object) -> None:
-        modules = [["adoption_switch", {**options, "run": self.dice.run_options()}]]
+        modules = [["adoption_activate", {**options, "run": self.dice.run_options()}]]
         self.agent("begin", program=f"{self.dice.place}/transaction.py", modules=modules)
 
-    def switch_again(self) -> None:
+    def activate_again(self) -> None:
         self.begin(**self.arguments)
 
     def adopt(self, told: str) -> None:
-        """A whole run, as the playbook does it: it recovers, and switches what is not yet switched."""
+        """A whole run, as the playbook does it: it recovers, and activates the release if it is not live yet."""
         self.begin(name=self.app, root=self.root, only="recover")
         ended = self.agent("finish")
         check(ended["code"] == 0, f"{told}: recovering failed", ended["said"])
         if json.loads(self.dice.read(f"{self.root}/.deploy/adoption.json"))["state"] != "done":
-            self.switch_again()
+            self.activate_again()
             ended = self.agent("finish")
             check(ended["code"] == 0, f"{told}: the next run failed", ended["said"])
         answers = {answer.split(" ")[0] for __, answer in self.agent("ask", times=3)["answers"]}
@@ -875,7 +875,7 @@ class Adoption:
     def interrupt(self, told: str, how: str) -> None:
         self.reset()
         self.watch()
-        self.switch_again()
+        self.activate_again()
         moment = self.dice.dice.uniform(0, self.seconds)
         time.sleep(moment)
         if how == "reboot":

@@ -1,23 +1,26 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copy and verify the data of an adopted deployment, and record the adoption.
+"""Copy and verify the data of an adopted deployment.
 
-The originals are only read. A copy comes into being under another name and is renamed when it is whole, so that a pass
-that was cut off is completed by the next one, which copies nothing but what has changed. The old user may write to the
-originals and the application to the copies: both are reached by directory descriptor only.
+The originals are only read. A copy is written under a temporary name and renamed when it is complete. Each pass copies
+only changed files, and completes an interrupted one. The old user may write to the originals and the application to
+the copies, so both are opened by directory descriptor only.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from typing import IO, Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.database import back_up, prepared
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.database import (
+    back_up_database,
+    create_workspace,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import ENVIRONMENT, Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import TEMPORARY
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import (
     BESIDE,
     SUFFIXES,
@@ -29,7 +32,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._core.text imp
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     hash_stream,
     remove_if_exists,
-    replace_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
@@ -43,52 +45,24 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     walk_tree,
 )
 
-TEMPORARY = ".adopting-"
 
-
-class Owner(NamedTuple):
-    """Whom the copies belong to: the user that runs the application, its group, and that of the web server."""
+class DataOwner(NamedTuple):
+    """The owner of the copies: the user that runs the application, its group, and the group of the web server."""
 
     uid: int
     gid: int
     web_gid: int
 
 
-class Origin(NamedTuple):
-    """Where the data comes from: directories that links must not lead out of, and the user that the old service has."""
+class DataOrigin(NamedTuple):
+    """The old directories, which links must not lead out of, and the user of the old service."""
 
     tops: list[str]
     user: str
 
 
-class Record:
-    """What is known of the adoption of an application, in one file that only root can read."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.path = os.path.join(layout.state, "adoption.json")
-        self.kept = os.path.join(layout.state, "adopted")
-
-    def read(self) -> dict:
-        try:
-            with open(self.path, encoding="utf-8") as file:
-                return json.load(file)
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise ReleaseError(f"{self.path} can't be read: {error}.") from error
-
-    def write(self, **values: object) -> dict:
-        content = {**self.read(), **values}
-        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-        replace_file(self.path, text.encode(), mode=0o600)
-        return content
-
-
-# --- what is to be copied --------------------------------------------------------------------------------------------
-
-
-class Copy(NamedTuple):
-    """One directory, file, database or link to be copied, and its place below shared/."""
+class CopyItem(NamedTuple):
+    """A directory, file, database or link to copy, and its path below shared/."""
 
     source: DirectoryEntry
     target: str
@@ -100,73 +74,73 @@ class Copy(NamedTuple):
     text: str = ""
 
 
-def copies(moves: list[Move], owner: Owner, tops: list[str], shared: str) -> Iterator[Copy]:
-    """Everything that the moves amount to, directories before what is in them."""
+def list_copies(moves: list[Move], owner: DataOwner, tops: list[str], shared: str) -> Iterator[CopyItem]:
+    """Yield everything that the moves copy. A directory precedes its contents."""
     for move in moves:
-        if move.kind == "environment" or move.source == os.path.join(shared, move.target):
+        if move.kind == ENVIRONMENT or move.source == os.path.join(shared, move.target):
             continue
-        uid, gid, mode, directory = _access(move, owner)
+        uid, gid, mode, directory = _get_owner_and_modes(move, owner)
         with find_source(move.source, tops) as top:
-            for found in below(top):
-                relative = os.path.relpath(found.path, top.path)
+            for entry in walk_source(top):
+                relative = os.path.relpath(entry.path, top.path)
                 target = move.target if relative == "." else os.path.join(move.target, relative)
-                kind = _kind(found)
+                kind = _classify(entry)
                 if kind == "directory":
-                    yield Copy(found, target, kind, uid, gid, directory)
+                    yield CopyItem(entry, target, kind, uid, gid, directory)
                 elif kind == "link":
-                    yield Copy(found, target, kind, uid, gid, mode, _link_text(found, top.path))
+                    yield CopyItem(entry, target, kind, uid, gid, mode, _read_link_text(entry, top.path))
                 elif kind:
-                    yield Copy(found, target, kind, uid, gid, mode)
+                    yield CopyItem(entry, target, kind, uid, gid, mode)
 
 
-def _link_text(found: DirectoryEntry, top: str) -> str:
-    """The text of a link in a copy. One that names a place in the data by its whole path would lead to the original."""
-    text = found.directory.read_link(found.name)
+def _read_link_text(entry: DirectoryEntry, top: str) -> str:
+    """Return the text of a link in a copy. An absolute link into the data would lead to the original."""
+    text = entry.directory.read_link(entry.name)
     inside = os.path.isabs(text) and (text == top or text.startswith(top + "/"))
-    return os.path.relpath(text, found.directory.path) if inside else text
+    return os.path.relpath(text, entry.directory.path) if inside else text
 
 
-def _kind(found: DirectoryEntry) -> str:
-    """What is copied of it; empty for a socket or a pipe."""
-    if stat.S_ISDIR(found.info.st_mode):
+def _classify(entry: DirectoryEntry) -> str:
+    """Return the kind of a copy, or an empty string for a socket, a pipe or a device."""
+    if stat.S_ISDIR(entry.info.st_mode):
         return "directory"
-    if stat.S_ISLNK(found.info.st_mode):
+    if stat.S_ISLNK(entry.info.st_mode):
         return "link"
-    if not stat.S_ISREG(found.info.st_mode):
+    if not stat.S_ISREG(entry.info.st_mode):
         return ""
-    return "database" if is_database(found.directory, found.name) else "file"
+    return "database" if is_database(entry.directory, entry.name) else "file"
 
 
-def below(top: DirectoryEntry) -> Iterator[DirectoryEntry]:
-    """What was found and all below it, without what SQLite keeps beside its databases."""
-    for found in walk_tree(top.directory, top.name):
-        database = BESIDE.sub("", found.name)
-        if database == found.name or not is_database(found.directory, database):
-            yield found
+def walk_source(top: DirectoryEntry) -> Iterator[DirectoryEntry]:
+    """Yield an entry and everything below it, without the files that SQLite keeps beside its databases."""
+    for entry in walk_tree(top.directory, top.name):
+        database = BESIDE.sub("", entry.name)
+        if database == entry.name or not is_database(entry.directory, database):
+            yield entry
 
 
-def _access(move: Move, owner: Owner) -> tuple[int, int, int, int]:
-    """Owner, group, mode of files and mode of directories of what is copied."""
+def _get_owner_and_modes(move: Move, owner: DataOwner) -> tuple[int, int, int, int]:
+    """Return the owner, the group, the mode of files and the mode of directories of a copy."""
     if move.kind == "key":
         return 0, owner.gid, 0o640, 0o750
     if move.kind == "uploads":
-        # Nginx reads them, by the group.
+        # Nginx reads them by its group.
         return owner.uid, owner.web_gid, 0o640, 0o2750
     return owner.uid, owner.gid, 0o640, 0o750
 
 
-def occupied(layout: Layout, moves: list[Move], owner: Owner, tops: list[str]) -> list[str]:
-    """Files in shared/ that a copy would replace, and that hold something else."""
+def find_conflicts(layout: Layout, moves: list[Move], owner: DataOwner, tops: list[str]) -> list[str]:
+    """Return the files in shared/ that a copy would replace and that have other content."""
     found = []
-    for item in copies(moves, owner, tops, layout.shared):
+    for item in list_copies(moves, owner, tops, layout.shared):
         if item.kind == "directory":
             continue
         try:
             with open_directory_safely(
                 os.path.join(layout.shared, os.path.dirname(item.target)), reading=True, links=False
             ) as directory:
-                there = directory.try_lstat(os.path.basename(item.target))
-                same = there is None or _is_same(item, directory, there)
+                info = directory.try_lstat(os.path.basename(item.target))
+                same = info is None or _is_same(item, directory, info)
         except FileNotFoundError:
             continue
         except (NotADirectoryError, UnsafePathError):
@@ -176,81 +150,78 @@ def occupied(layout: Layout, moves: list[Move], owner: Owner, tops: list[str]) -
     return found
 
 
-def _is_same(item: Copy, directory: Directory, there: os.stat_result) -> bool:
-    if item.kind != "file" or not stat.S_ISREG(there.st_mode):
+def _is_same(item: CopyItem, directory: Directory, info: os.stat_result) -> bool:
+    if item.kind != "file" or not stat.S_ISREG(info.st_mode):
         return False
     name, source = os.path.basename(item.target), item.source
     with source.directory.open_stream(source.name) as one, directory.open_stream(name) as other:
-        return _digest(one) == _digest(other)
+        return _hash_file(one) == _hash_file(other)
 
 
-# --- copying ---------------------------------------------------------------------------------------------------------
-
-
-class Data:
-    """The copies of one application."""
+class DataCopier:
+    """Copies the data of one application."""
 
     def __init__(
-        self, layout: Layout, moves: list[Move], owner: Owner, origin: Origin, known: dict[str, list[int]]
+        self, layout: Layout, moves: list[Move], owner: DataOwner, origin: DataOrigin, known: dict[str, list[int]]
     ) -> None:
         self.layout, self.moves, self.owner, self.origin = layout, moves, owner, origin
-        # Of each database that was copied, what it and its log looked like before.
+        # The size and time of each copied database and its log, when it was copied.
         self.known = known
         self.files = self.bytes = 0
         self.changed: list[str] = []
-        self.held: tuple[str, Directory] | None = None
+        self.open_directory: tuple[str, Directory] | None = None
 
     def copy(self, final: bool = False) -> None:
-        """Bring the copies up to the originals. In the final pass nobody writes any more, and all has to be equal."""
+        """Update the copies. In the final pass, no process writes to the data any more, and everything must match."""
         try:
-            for item in copies(self.moves, self.owner, self.origin.tops, self.layout.shared):
+            for item in list_copies(self.moves, self.owner, self.origin.tops, self.layout.shared):
                 try:
-                    self._one(item, final)
+                    self._copy_item(item, final)
                 except FileNotFoundError:
-                    # Somebody removed it in between, as applications do with their temporary files.
+                    # Applications remove temporary files.
                     if final or item.source.directory.try_lstat(item.source.name) is not None:
                         raise
         finally:
-            self._let_go()
+            self._close_directory()
         for move in self.moves:
             if move.via:
-                self._way(move)
+                self._link_via(move)
         if not final:
             sync_filesystem(self.layout.shared)
 
-    def _one(self, item: Copy, final: bool) -> None:
-        directory = self._hold(item.target)
+    def _copy_item(self, item: CopyItem, final: bool) -> None:
+        directory = self._get_directory(item.target)
         name = os.path.basename(item.target)
-        there = directory.try_lstat(name)
-        if there is not None and stat.S_ISDIR(there.st_mode) != (item.kind == "directory"):
+        info = directory.try_lstat(name)
+        if info is not None and stat.S_ISDIR(info.st_mode) != (item.kind == "directory"):
             raise ReleaseError(f"{directory.join(name)} is in the way of a copy of {item.source.path}: move it away.")
         if item.kind == "directory":
-            done = self._directory(item, directory, name, there)
+            changed = self._copy_directory(item, directory, name, info)
         elif item.kind == "link":
-            done = self._link(item.text, directory, name, there)
+            changed = self._copy_link(item.text, directory, name, info)
         else:
             self.files += 1
             self.bytes += item.source.info.st_size
-            copy = self._database if item.kind == "database" else self._file
-            done = copy(item, directory, name, there, final)
-        if done:
+            copy = self._copy_database if item.kind == "database" else self._copy_file
+            changed = copy(item, directory, name, info, final)
+        if changed:
             self.changed.append(os.path.join(self.layout.shared, item.target))
 
-    def _hold(self, target: str) -> Directory:
-        """The directory of a copy, which stays open for the next one: visitors wait while thousands are compared."""
-        place = os.path.dirname(target)
-        if self.held is None or self.held[0] != place:
-            self._let_go()
-            self.held = (place, self._directory_of(target))
-        return self.held[1]
+    def _get_directory(self, target: str) -> Directory:
+        """Return the directory of a copy. It stays open for the next copy, because requests wait for the final pass."""
+        path = os.path.dirname(target)
+        if self.open_directory is None or self.open_directory[0] != path:
+            self._close_directory()
+            self.open_directory = (path, self._open_or_create(target))
+        return self.open_directory[1]
 
-    def _let_go(self) -> None:
-        if self.held is not None:
-            self.held[1].close()
-            self.held = None
+    def _close_directory(self) -> None:
+        if self.open_directory is not None:
+            self.open_directory[1].close()
+            self.open_directory = None
 
-    def _directory_of(self, target: str) -> Directory:
-        """The directory of a copy. A database and a log are made in one that the application may write to."""
+    def _open_or_create(self, target: str) -> Directory:
+        """Open the directory of a copy. Missing ones belong to root, except shared/database."""
         here = open_directory_safely(self.layout.shared, {os.stat(self.layout.shared).st_uid})
         for name in os.path.dirname(target).split("/"):
             with here as above:
@@ -264,81 +235,89 @@ class Data:
                     here = above.make_directory(name, 0, 0, 0o755, TEMPORARY)
         return here
 
-    def _directory(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None) -> bool:
-        if there is None:
+    def _copy_directory(self, item: CopyItem, directory: Directory, name: str, info: os.stat_result | None) -> bool:
+        if info is None:
             directory.make_directory(name, item.uid, item.gid, item.mode, TEMPORARY).close()
             return True
         if item.target in ("static", "media", "logs"):
-            return False  # the role layout's own
+            return False  # the role layout manages these
         with directory.enter(name) as entered:
             return entered.set_owner_and_mode(".", item.uid, item.gid, item.mode)
 
-    def _link(self, text: str, directory: Directory, name: str, there: os.stat_result | None) -> bool:
-        if there is not None and stat.S_ISLNK(there.st_mode) and directory.read_link(name) == text:
+    def _copy_link(self, text: str, directory: Directory, name: str, info: os.stat_result | None) -> bool:
+        if info is not None and stat.S_ISLNK(info.st_mode) and directory.read_link(name) == text:
             return False
         directory.replace_link(name, text, TEMPORARY)
         return True
 
-    def _file(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None, final: bool) -> bool:
-        info = item.source.info
-        is_file = there is not None and stat.S_ISREG(there.st_mode)
-        if is_file and (there.st_size, there.st_mtime_ns) == (info.st_size, info.st_mtime_ns):
+    def _copy_file(
+        self, item: CopyItem, directory: Directory, name: str, info: os.stat_result | None, final: bool
+    ) -> bool:
+        original = item.source.info
+        if info is not None and stat.S_ISREG(info.st_mode) and _is_unchanged(info, original):
             return directory.set_owner_and_mode(name, item.uid, item.gid, item.mode)
-        # Before the old service stops, the whole file system is written to the disk at the end.
+        # Before the final pass, the whole file system is synchronized at the end.
         with item.source.directory.open_stream(item.source.name) as read, directory.open_replacement(
             name, TEMPORARY, sync=final
         ) as write:
             expected = copy_bytes(read, write)
-            if _digest(write) != expected:
-                place = directory.path
-                seen = f"The copy of {item.source.path} differs from it: the disk of {place} is not sound."
-                raise ReleaseError(one_line(seen))
-            os.utime(write.fileno(), ns=(info.st_atime_ns, info.st_mtime_ns))
+            if _hash_file(write) != expected:
+                message = f"The copy of {item.source.path} differs from it: the disk of {directory.path} is faulty."
+                raise ReleaseError(one_line(message))
+            os.utime(write.fileno(), ns=(original.st_atime_ns, original.st_mtime_ns))
             set_owner_and_mode(write.fileno(), item.uid, item.gid, item.mode)
         return True
 
-    def _database(self, item: Copy, directory: Directory, name: str, there: os.stat_result | None, final: bool) -> bool:
+    def _copy_database(
+        self, item: CopyItem, directory: Directory, name: str, info: os.stat_result | None, final: bool
+    ) -> bool:
         source = item.source
-        looks = [value for suffix in ("", "-wal") for value in _looks(source.directory, source.name + suffix)]
-        if there is not None and self.known.get(source.path) == looks:
+        version = [
+            value for suffix in ("", "-wal") for value in _read_size_and_time(source.directory, source.name + suffix)
+        ]
+        if info is not None and self.known.get(source.path) == version:
             return directory.set_owner_and_mode(name, item.uid, item.gid, item.mode)
-        with prepared(self.layout.state, TEMPORARY) as place:
+        with create_workspace(self.layout.state, TEMPORARY) as workspace:
             if source.info.st_size:
-                back_up(source, place, self.origin.user, exact=final)
+                back_up_database(source, workspace, self.origin.user, exact=final)
             else:
-                place.create_empty()
-            place.take_over()
-            # What belongs to an earlier copy would be taken for a part of this one.
+                workspace.create_empty()
+            workspace.revoke()
+            # SQLite would take the files of an earlier copy for a part of this one.
             for suffix in SUFFIXES:
                 remove_if_exists(name + suffix, directory.fd)
-            place.put(directory, name, item.uid, item.gid, item.mode)
-        self.known[source.path] = looks
+            workspace.move_to(directory, name, item.uid, item.gid, item.mode)
+        self.known[source.path] = version
         return True
 
-    def _way(self, move: Move) -> None:
-        """A name in shared/ that leads to where the data is."""
+    def _link_via(self, move: Move) -> None:
+        """Create the link in shared/ that leads to the data."""
         link, target = os.path.join(self.layout.shared, move.via), os.path.join(self.layout.shared, move.target)
-        with self._directory_of(move.via) as directory:
+        with self._open_or_create(move.via) as directory:
             name = os.path.basename(move.via)
-            there = directory.try_lstat(name)
-            if there is not None and not stat.S_ISLNK(there.st_mode):
-                raise ReleaseError(f"{link} is to lead to {target}, but something else is there: move it away.")
-            if self._link(os.path.relpath(target, os.path.dirname(link)), directory, name, there):
+            info = directory.try_lstat(name)
+            if info is not None and not stat.S_ISLNK(info.st_mode):
+                raise ReleaseError(f"{link} must be a link to {target}, but is not a link: move it away.")
+            if self._copy_link(os.path.relpath(target, os.path.dirname(link)), directory, name, info):
                 self.changed.append(link)
 
 
-def _looks(directory: Directory, name: str) -> tuple[int, int]:
+def _is_unchanged(copy: os.stat_result, original: os.stat_result) -> bool:
+    return (copy.st_size, copy.st_mtime_ns) == (original.st_size, original.st_mtime_ns)
+
+
+def _read_size_and_time(directory: Directory, name: str) -> tuple[int, int]:
     info = directory.try_lstat(name)
     return (0, 0) if info is None else (info.st_size, info.st_mtime_ns)
 
 
-def _digest(stream: IO[bytes]) -> str:
+def _hash_file(stream: IO[bytes]) -> str:
     stream.seek(0)
     return hash_stream(stream)
 
 
 def copy_bytes(read: IO[bytes], write: IO[bytes]) -> str:
-    """Copy an open file, and return the digest of what was read."""
+    """Copy an open file, and return the digest of the bytes read."""
     digest = hashlib.sha256()
     for block in iter(lambda: read.read(1 << 20), b""):
         digest.update(block)

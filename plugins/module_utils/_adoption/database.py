@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Copy SQLite databases while another process may write to them.
 
-SQLite opens its files by path. So that no link can have root open or create another one, a process of a user of the old
-deployment makes the copy, in a directory of its own below one that only root can write to.
+SQLite opens its files by path, and a link could make root open or create another file. Therefore a process of a user of
+the old deployment makes the copy, in its own directory below one that only root can write to.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 )
 
 COPY = "copy"
-# Seconds for which opening a database may take: something else may be in its place by now.
-OPENING = 120
-# Seconds, and bytes in a second, after which a copy has failed: its process can be stopped by its user.
-PATIENCE, SLOWEST = 600, 1 << 20
+# Timeout in seconds for opening a database, which may have been replaced by a pipe.
+OPEN_TIMEOUT = 120
+# The timeout of a copy: seconds, plus the size divided by a rate in bytes per second. Its user can stop the process.
+COPY_TIMEOUT, MIN_RATE = 600, 1 << 20
 
 
-class Place:
-    """Where a copy comes into being: a directory of the user that makes it, until root takes it over."""
+class CopyWorkspace:
+    """A directory for the copy of a database. It belongs to the user that makes the copy until root revokes it."""
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
         self.path = directory.join(COPY)
 
-    def give(self, uid: int, gid: int) -> None:
+    def grant(self, uid: int, gid: int) -> None:
         self.directory.set_owner_and_mode(".", uid, gid, 0o700)
 
-    def take_over(self) -> None:
-        """From here on nobody else changes names in it."""
+    def revoke(self) -> None:
+        """Give the directory to root, so that no other user can change names in it."""
         self.directory.set_owner_and_mode(".", os.geteuid(), os.getegid(), 0o700)
 
     def create_empty(self) -> None:
@@ -64,8 +64,8 @@ class Place:
         for name in self.directory.list_names():
             os.unlink(name, dir_fd=self.directory.fd)
 
-    def put(self, target: Directory, name: str, uid: int, gid: int, mode: int) -> None:
-        """Give the copy its owner and mode, and put it in its place."""
+    def move_to(self, target: Directory, name: str, uid: int, gid: int, mode: int) -> None:
+        """Set the owner and mode of the copy, and move it to a directory."""
         with self.directory.open_stream(COPY) as stream:
             self.directory.set_owner_and_mode(COPY, uid, gid, mode)
             try:
@@ -80,10 +80,10 @@ class Place:
 
 
 @contextlib.contextmanager
-def prepared(state: str, prefix: str) -> Iterator[Place]:
-    """A new place below a directory of root, removed in the end. state: a directory that only root can write to."""
+def create_workspace(state: str, prefix: str) -> Iterator[CopyWorkspace]:
+    """Create a workspace below `state`, where only root can write. It is removed at the end."""
     for name in os.listdir(state):
-        # A run that was killed left it.
+        # Left by an interrupted run.
         if name.startswith(prefix):
             _remove(os.path.join(state, name))
     outer = tempfile.mkdtemp(prefix=prefix, dir=state)
@@ -91,44 +91,49 @@ def prepared(state: str, prefix: str) -> Iterator[Place]:
         os.chmod(outer, 0o711)
         os.mkdir(os.path.join(outer, "user"), 0o700)
         with open_directory_safely(outer) as above, above.enter("user") as directory:
-            yield Place(directory)
+            yield CopyWorkspace(directory)
     finally:
         _remove(outer)
 
 
 def _remove(path: str) -> None:
-    """Remove a place as far as it goes: the user that had it may have made directories in directories without end."""
+    """Remove a workspace as far as possible. Its user may have nested directories without limit."""
     with contextlib.suppress(OSError):
         remove_tree(path)
 
 
-def back_up(source: DirectoryEntry, place: Place, user: str, exact: bool) -> None:
-    """A copy of a database that is whole, whoever writes to it meanwhile."""
+def back_up_database(source: DirectoryEntry, workspace: CopyWorkspace, user: str, exact: bool) -> None:
+    """Copy a database consistently, even if other processes write to it.
+
+    With `exact`, no process may write, and each table must have as many rows as the original. Raises ReleaseError if no
+    user of the old deployment can make the copy.
+    """
     # The user of the process may not be able to read the library.
     importlib.import_module("sqlite3")
-    said = ""
-    for name, uid, gid in readers(source.path, user):
-        place.clear()
-        place.give(uid, gid)
-        patience = PATIENCE + source.info.st_size / SLOWEST
-        kind, text = _in_process((name, uid, gid), patience, lambda: copy(source.path, place.path, exact))
+    first_error = ""
+    for name, uid, gid in list_readers(source.path, user):
+        workspace.clear()
+        workspace.grant(uid, gid)
+        timeout = COPY_TIMEOUT + source.info.st_size / MIN_RATE
+        kind, text = _run_as_user((name, uid, gid), timeout, lambda: copy_database(source.path, workspace.path, exact))
         if kind == "done":
             return
         if kind == "refused":
             raise ReleaseError(one_line(text))
-        said = said or f"{text}, as the user {name or uid}"
-        place.take_over()
+        first_error = first_error or f"{text}, as the user {name or uid}"
+        workspace.revoke()
     raise ReleaseError(
-        one_line(f"{source.path} can't be copied: {said}. ")
+        one_line(f"{source.path} cannot be copied: {first_error}. ")
         + "Root itself does not open a database in a directory that others can replace: let that user read it, and run "
         "again."
     )
 
 
-def readers(path: str, user: str) -> list[tuple[str, int, int]]:
-    """Who may make the copy: the old service's user, else whoever owns the database or a directory on the way to it.
+def list_readers(path: str, user: str) -> list[tuple[str, int, int]]:
+    """Return the users that may make the copy, each as name, UID and GID, in the order to try them.
 
-    Root itself only where nobody else could redirect the path.
+    These are the user of the old service and the owners of the database and of the directories above it. Root makes the
+    copy only if no other user could redirect the path.
     """
     found: dict[int, tuple[str, int, int]] = {}
     with contextlib.suppress(KeyError):
@@ -147,22 +152,22 @@ def readers(path: str, user: str) -> list[tuple[str, int, int]]:
     return [item for uid, item in found.items() if uid != own] or [("", own, os.getegid())]
 
 
-def _in_process(user: tuple[str, int, int], patience: float, work: Callable[[], None]) -> tuple[str, str]:
-    """Do the work in a process of a user; how it ended, and why."""
+def _run_as_user(user: tuple[str, int, int], timeout: float, work: Callable[[], None]) -> tuple[str, str]:
+    """Run a function in a process of a user. Return `done`, `refused` or `failed`, and the error."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        _work(user, write, work)
+        _run_child(user, write, work)
     os.close(write)
-    said, result = b"", ("failed", "its process was ended, or took too long")
+    output, result = b"", ("failed", "its process was ended, or took too long")
     with os.fdopen(read, "rb", buffering=0) as stream:
-        until = time.monotonic() + patience
-        # Its user can stop it at any moment, also while it tells.
-        while select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+        deadline = time.monotonic() + timeout
+        # Its user can stop it at any moment, even while it reports its result.
+        while select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
             block = stream.read(1 << 16)
-            said += block
+            output += block
             with contextlib.suppress(ValueError):
-                kind, text = json.loads(said)
+                kind, text = json.loads(output)
                 result = (kind, text)
                 break
             if not block:
@@ -173,11 +178,11 @@ def _in_process(user: tuple[str, int, int], patience: float, work: Callable[[], 
     return result
 
 
-def _work(user: tuple[str, int, int], write: int, work: Callable[[], None]) -> None:
-    """In the process of its own: become the user, do the work, tell how it ended, and end."""
+def _run_child(user: tuple[str, int, int], write: int, work: Callable[[], None]) -> None:
+    """Change to the user, run the function, write its result to the pipe, and exit."""
     result = ("failed", "its process ended")
     try:
-        _become(*user)
+        _change_user(*user)
         work()
         result = ("done", "")
     except ReleaseError as error:
@@ -190,7 +195,7 @@ def _work(user: tuple[str, int, int], write: int, work: Callable[[], None]) -> N
         os._exit(0)
 
 
-def _become(name: str, uid: int, gid: int) -> None:
+def _change_user(name: str, uid: int, gid: int) -> None:
     os.umask(0o077)
     if uid == os.geteuid():
         return
@@ -199,11 +204,11 @@ def _become(name: str, uid: int, gid: int) -> None:
     os.setuid(uid)
 
 
-def copy(source: str, target: str, exact: bool) -> None:
-    import sqlite3  # only where there is a database
+def copy_database(source: str, target: str, exact: bool) -> None:
+    import sqlite3  # only if there is a database
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(OPENING)
+    signal.alarm(OPEN_TIMEOUT)
     with contextlib.ExitStack() as stack:
         before = sqlite3.connect(f"file:{quote(os.fsencode(source))}?mode=ro", uri=True, timeout=60)
         stack.callback(before.close)
@@ -215,12 +220,12 @@ def copy(source: str, target: str, exact: bool) -> None:
         verdict = after.execute("PRAGMA quick_check").fetchone()[0]
         if verdict != "ok":
             raise ReleaseError(f"The copy of {source} is damaged ({verdict}): is the database itself sound?")
-        if exact and rows(before) != rows(after):
-            raise ReleaseError(f"The copy of {source} has other rows than it: somebody still writes to it.")
+        if exact and count_rows(before) != count_rows(after):
+            raise ReleaseError(f"The copy of {source} has other rows than it: a process still writes to it.")
 
 
-def rows(connection) -> dict[str, int]:  # type: ignore[no-untyped-def]
-    """How many rows each table has."""
+def count_rows(connection) -> dict[str, int]:  # type: ignore[no-untyped-def]
+    """Return the number of rows of each table."""
     names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     quoted = {name: '"' + name.replace('"', '""') + '"' for name in names}
     return {name: connection.execute(f"SELECT count(*) FROM {quoted[name]}").fetchone()[0] for name in names}

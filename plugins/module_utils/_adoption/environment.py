@@ -13,7 +13,7 @@ import shlex
 import stat
 from typing import IO, Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.places import rewrite
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.places import replace_paths
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import find_source
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import ASSIGNMENT
@@ -23,8 +23,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._systemd.servi
 
 
 @contextlib.contextmanager
-def opened_environment(path: str, tops: list[str]) -> Iterator[IO[bytes]]:
-    """An environment file. In the old directories a link must stay there; elsewhere only the owners of links count."""
+def open_env_file(path: str, tops: list[str]) -> Iterator[IO[bytes]]:
+    """Open an environment file. Below the old directories, no link may lead out of them."""
     if any(path.startswith(top + "/") for top in tops):
         with find_source(path, tops) as found, found.directory.open_stream(found.name) as stream:
             yield stream
@@ -32,49 +32,48 @@ def opened_environment(path: str, tops: list[str]) -> Iterator[IO[bytes]]:
         yield io.BytesIO(read_file(path))
 
 
-def environment_text(unit: str, weak: list[str], strong: list[str], tops: list[str]) -> bytes:
-    """The environment of a service as one file, the strongest last: systemd takes the last value of a name.
+def build_environment(unit: str, dotenv: list[str], unit_files: list[str], tops: list[str]) -> bytes:
+    """Return the environment of a service as one file. systemd uses the last value of a name.
 
-    Weak is what the application reads by itself, which gives way to what the unit sets; strong are the unit's files.
-    tops: the directories of the old deployment. Of files in them, no link is followed that leads out.
+    The variables and files of the unit take precedence over the files that the application reads by itself (`dotenv`).
+    `tops` are the directories of the old deployment. No link may lead out of them.
     """
-    given = unit_environment(unit)
-    below = b"".join(_whole_lines(path, tops) for path in strong)
-    overridden = {name for name, _value in ASSIGNMENT.findall(below.decode(errors="replace"))}
-    pairs = [item.partition("=") for item in given]
-    lines = [f"{name}={_quoted(value)}\n" for name, separator, value in pairs if separator and name not in overridden]
-    above = b"".join(_whole_lines(path, tops) for path in weak)
-    return above + "".join(lines).encode("utf-8", "surrogateescape") + below
+    last = b"".join(_read_lines(path, tops) for path in unit_files)
+    overridden = {name for name, _value in ASSIGNMENT.findall(last.decode(errors="replace"))}
+    pairs = [item.partition("=") for item in read_unit_environment(unit)]
+    lines = [f"{name}={_quote(value)}\n" for name, separator, value in pairs if separator and name not in overridden]
+    first = b"".join(_read_lines(path, tops) for path in dotenv)
+    return first + "".join(lines).encode("utf-8", "surrogateescape") + last
 
 
-def rewritten(text: bytes, rewrites: list[list[str]], code: str) -> bytes:
+def replace_env_paths(text: bytes, rewrites: list[tuple[str, str]], code: str) -> bytes:
     """Return an environment with the paths of the new deployment in place of those of the old one."""
-    changed = rewrite(text.decode("utf-8", "surrogateescape"), [(pair[0], pair[1]) for pair in rewrites], code)
+    changed = replace_paths(text.decode("utf-8", "surrogateescape"), rewrites, code)
     return changed.encode("utf-8", "surrogateescape")
 
 
-def unit_environment(unit: str) -> list[str]:
-    """What a unit itself sets, as NAME=value."""
+def read_unit_environment(unit: str) -> list[str]:
+    """Return the variables that a unit itself sets, as NAME=value."""
     return shlex.split(read_unit_properties(unit, "Environment").get("Environment", ""))
 
 
-def variables_of(unit: str) -> list[str]:
-    """The names of the variables that a unit itself sets."""
-    return sorted({item.partition("=")[0] for item in unit_environment(unit) if "=" in item})
+def list_unit_variables(unit: str) -> list[str]:
+    """Return the names of the variables that a unit itself sets."""
+    return sorted({item.partition("=")[0] for item in read_unit_environment(unit) if "=" in item})
 
 
-def _whole_lines(path: str, tops: list[str]) -> bytes:
-    with opened_environment(path, tops) as stream:
+def _read_lines(path: str, tops: list[str]) -> bytes:
+    with open_env_file(path, tops) as stream:
         text = stream.read()
     return text if text.endswith(b"\n") or not text else text + b"\n"
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     return '"' + re.sub(r'([\\"`$])', r"\\\1", value) + '"'
 
 
 def write_environment(layout: Layout, text: bytes, uid: int, gid: int) -> bool:
-    """Put the environment in place; whether it is another one than before."""
+    """Write shared/.env. Return whether its content, owner or mode changed."""
     directory, name = os.path.split(layout.env_file)
     with open_directory_safely(directory) as shared:
         found = shared.try_lstat(name)

@@ -23,13 +23,14 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     resolve_beneath,
 )
 
-# SQLite's own files beside a database, which come and go while it is written to.
+# Files that SQLite keeps beside a database while it is written to.
 BESIDE = re.compile(r"-(wal|shm|journal)$")
 SUFFIXES = ("-wal", "-shm", "-journal")
 SQLITE = b"SQLite format 3\0"
 
 
 def is_database_at(path: str) -> bool:
+    """Return whether a path is an SQLite database. An empty file with a database's name is one, too."""
     try:
         return bool(DATABASE.search(path)) and read_file(path, len(SQLITE)) in (SQLITE, b"")
     except OSError:
@@ -37,7 +38,7 @@ def is_database_at(path: str) -> bool:
 
 
 def is_database(directory: Directory, name: str) -> bool:
-    """The same of a name in an open directory."""
+    """Return whether a name in an open directory is an SQLite database."""
     if not DATABASE.search(name):
         return False
     try:
@@ -49,11 +50,11 @@ def is_database(directory: Directory, name: str) -> bool:
 
 @contextlib.contextmanager
 def find_source(path: str, tops: list[str]) -> Iterator[DirectoryEntry]:
-    """What is to be copied, below the nearest of the old directories. A link that leads out of it is refused."""
+    """Open the path of data to copy. Raises UnsafePathError if a link leads out of the old deployment."""
     above = [top for top in tops if is_within(path, top)]
     if not above:
         raise UnsafePathError(f"{path} lies outside of the old deployment ({', '.join(tops)}).")
-    # A link may lead from the code to what lies beside it, as in the releases of other tools.
+    # A link may lead from the code to data beside it, as in the releases of other tools.
     widest = min(above, key=len)
     with open_directory_safely(widest, reading=True) as directory:
         found = resolve_beneath(directory, os.path.relpath(path, widest))

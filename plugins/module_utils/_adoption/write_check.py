@@ -5,16 +5,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import ENV, Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.candidate import get_runtime_path
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.deployment import OldDeployment
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import ENVIRONMENT
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import write_root_file
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import is_database_at
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import DATABASE
+from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import ActivationError
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import reload_units
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import run_systemctl
 
-# A program of its own, which the Python of the release runs. Everything that it writes is undone at once. A database
-# that another process holds locked can be written to.
+# The files of the check do not survive a reboot. The unit of the role gunicorn_systemd names them.
+RUNTIME = "/run"
+# The Python of the release runs this program. All its writes are undone at once. A database that another process has
+# locked counts as writable.
 PROGRAM = """\
 import json
 import os
@@ -51,51 +62,79 @@ with open(sys.argv[1]) as file:
         except Exception as error:
             print("{} ({})".format(path, getattr(error, "strerror", None) or error))
 """
-# Directives of a service that a program of its own must not have.
-_OF_SERVICES = ("Requires=", "After=", "Sockets=", "NotifyAccess=", "Type=", "ExecStart=", "Restart=", "StartLimit")
 
 
-class Place(NamedTuple):
-    """What the application has to be able to write to: a directory, a database or a file."""
+class WritePath(NamedTuple):
+    """A directory, a database or a file that the application must be able to write to."""
 
     kind: str
     path: str
 
 
-def places(layout: Layout, directory: str, moves: list[Move], shared: list[str], outside: list[str]) -> list[Place]:
-    """Everything that the old deployment wrote to, by the names that the application has for it now.
+def list_write_paths(layout: Layout, directory: str, deployment: OldDeployment) -> list[WritePath]:
+    """Return the paths that the old deployment wrote to, by the names that the application uses now.
 
-    directory: the release, or the link that leads to it. shared: what the release finds in shared/ already. outside:
-    directories that stay where they are.
+    `directory` is the release, or the link that leads to it.
     """
-    found: dict[Place, None] = {}
-    for move in moves:
+    found: dict[WritePath, None] = {}
+    for move in deployment.moves:
         target = os.path.join(layout.shared, move.target)
-        if move.kind not in (ENV, "key") and move.source != target:
+        if move.kind not in (ENVIRONMENT, "key") and move.source != target:
             names = [target, *([os.path.join(directory, move.link)] if move.link else [])]
-            found.update(dict.fromkeys(place for name in names for place in _places_at(target, name)))
-    for name in shared:
+            found.update(dict.fromkeys(path for name in names for path in _list_paths_below(target, name)))
+    for name in deployment.shared:
         path = os.path.join(directory, name.rstrip("/"))
-        found.update(dict.fromkeys(_places_at(os.path.realpath(path), path)))
-    found.update(dict.fromkeys(Place("directory", path) for path in outside))
+        found.update(dict.fromkeys(_list_paths_below(os.path.realpath(path), path)))
+    found.update(dict.fromkeys(WritePath("directory", path) for path in deployment.outside))
     return list(found)
 
 
-def _places_at(target: str, name: str) -> Iterator[Place]:
-    """What is to be written to below a directory or file, by another name of it."""
+def _list_paths_below(target: str, name: str) -> Iterator[WritePath]:
+    """Yield a directory or file and the databases below it, by another name of it."""
     if os.path.isdir(target):
-        yield Place("directory", name)
+        yield WritePath("directory", name)
         for here, _directories, files in os.walk(target):
             for file in files:
                 if DATABASE.search(file) and is_database_at(os.path.join(here, file)):
-                    yield Place("database", os.path.join(name, os.path.relpath(os.path.join(here, file), target)))
+                    yield WritePath("database", os.path.join(name, os.path.relpath(os.path.join(here, file), target)))
     elif os.path.isfile(target):
-        yield Place("database" if is_database_at(target) else "file", name)
+        yield WritePath("database" if is_database_at(target) else "file", name)
 
 
-def unit_text(service: str, python: str, program: str, given: str, said: str) -> str:
-    """A unit that runs the program as the service runs: its user, its sandbox, its limits."""
-    kept = [line for line in service.splitlines() if not line.startswith(_OF_SERVICES)]
-    own = ["Type=oneshot", f"ExecStart={python} -I {program} {given}", f"StandardOutput=truncate:{said}"]
-    where = kept.index("[Service]") + 1
-    return "\n".join([*kept[:where], *own, *kept[where:]]) + "\n"
+class WriteCheck:
+    """A program that runs once as the user and in the sandbox of the service, and tries to write to paths."""
+
+    def __init__(self, name: str) -> None:
+        self.unit = f"{name}-adoption-writes.service"
+        base = f"{RUNTIME}/{name}-adoption-writes"
+        self.program, self.paths, self.output = f"{base}.py", f"{base}.json", f"{base}.txt"
+
+    def run(self, paths: list[WritePath], unit_text: str) -> None:
+        """Raise ActivationError unless the application can write to all the paths."""
+        if not paths:
+            return
+        since = time.time()
+        try:
+            write_root_file(self.program, PROGRAM.encode())
+            write_root_file(self.paths, json.dumps(paths).encode())
+            write_root_file(self.output, b"")
+            write_root_file(get_runtime_path(self.unit), unit_text.encode())
+            reload_units()
+            code, error = run_systemctl("start", self.unit)
+            with open(self.output, encoding="utf-8", errors="replace") as file:
+                failures = file.read().splitlines()
+        finally:
+            self.remove()
+        if failures:
+            error = f"the application cannot write to {format_paths(failures)}"
+        if code or failures:
+            raise ActivationError("writes", error, self.unit, since)
+
+    def list_files(self) -> list[str]:
+        return [self.program, self.paths, self.output, get_runtime_path(self.unit)]
+
+    def remove(self) -> None:
+        for path in self.list_files():
+            if os.path.lexists(path):
+                os.unlink(path)
+        run_systemctl("reset-failed", self.unit)

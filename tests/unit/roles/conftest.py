@@ -11,7 +11,8 @@ from ansible.template import Templar
 
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import config
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import build_description
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trust_templates
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.rendering import to_plain_value
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import VARIABLES, trust_templates
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import VARIANTS, version_of_nginx
 
 
@@ -36,6 +37,21 @@ def gunicorn_files(description):
         return {entry["path"]: entry.get("content", "") for entry in entries if "content" in entry or "type" in entry}
 
     return lambda cases: {name: files(given) for name, given in cases.items()}
+
+
+@pytest.fixture(scope="session")
+def adoption_units(tmp_path_factory):
+    """Return a function that renders the candidate units of an adoption, by name, for settings."""
+    base = tmp_path_factory.mktemp("adoptions")
+
+    def render(given: dict) -> dict[str, str]:
+        templar = Templar(loader=DataLoader(), variables={})
+        build_description(templar, trust_templates({"flask_app_name": "my-app", "release_resolved": {}, **given}), base)
+        text = VARIABLES["gunicorn_systemd"]["gunicorn_systemd_adoption_description"]
+        units = to_plain_value(templar.template(text))["units"]
+        return {unit["name"]: unit["content"] for unit in units}
+
+    return render
 
 
 @pytest.fixture(scope="session")

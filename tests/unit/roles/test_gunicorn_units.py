@@ -141,3 +141,51 @@ def test_the_readme_explains_every_directive(sandbox):
     table = text[text.index("## Sandbox") : text.index("## Logs")]
     explained = set(re.findall(r"`([A-Z][A-Za-z]+)", table))
     assert set(sandbox) - explained == set()
+
+
+# The units of an adoption
+
+
+@pytest.fixture(scope="module")
+def candidates(adoption_units):
+    cases = {**CASES, "restart": {"gunicorn_systemd_handover": "restart"}}
+    return {case: adoption_units(cases[case]) for case in ("default", "restart", "relaxed", "mapping", "text")}
+
+
+def test_the_candidate_of_an_adoption_listens_on_its_own_socket(candidates):
+    socket = candidates["default"]["my-app-adoption.socket"]
+    assert "ListenStream=/srv/my-app/run/adoption.sock\n" in socket
+    assert "my-app.service" not in socket and "[Install]" not in socket
+
+
+@pytest.mark.parametrize("case", ["default", "restart", "relaxed", "mapping", "text"])
+def test_the_candidate_of_an_adoption_is_the_next_release_on_another_socket(files, candidates, case):
+    expected = files["default" if case == "restart" else case][f"{UNITS}/my-app-next.service"]
+    expected = expected.replace("my-app.socket", "my-app-adoption.socket")
+    found = candidates[case]["my-app-adoption.service"]
+    without_description = [
+        [line for line in text.splitlines() if not line.startswith("Description=")] for text in (found, expected)
+    ]
+    assert without_description[0] == without_description[1]
+    assert "Type=notify\n" in found and "--check-config" not in found
+
+
+@pytest.mark.parametrize("case", ["default", "relaxed", "mapping", "text"])
+def test_the_write_check_runs_as_the_service_in_its_sandbox(files, candidates, sandbox, case):
+    service = files[case][f"{UNITS}/my-app-next.service"].splitlines()
+    found = candidates[case]["my-app-adoption-writes.service"].splitlines()
+    names = (*sandbox, "User", "Group", "EnvironmentFile", "ReadWritePaths", "WorkingDirectory", "Nice", "UMask")
+    kept = [
+        line for line in service if line.startswith(tuple(f"{name}=" for name in names)) and "-next.env" not in line
+    ]
+    assert [line for line in found if line in kept] == kept
+    base = "/run/my-app-adoption-writes"
+    assert found[-6:] == [
+        "[Service]",
+        "Type=oneshot",
+        "Restart=no",
+        "ExecStart=",
+        f"ExecStart=/srv/my-app/next/.venv/bin/python -I {base}.py {base}.json",
+        f"StandardOutput=truncate:{base}.txt",
+    ]
+    assert not any(line.startswith(("Requires=", "Sockets=", "NotifyAccess=")) for line in found)

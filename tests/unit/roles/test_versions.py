@@ -68,6 +68,8 @@ SINCE = {
     "RestrictNamespaces": 233,
     "RestrictRealtime": 231,
     "RestrictSUIDSGID": 242,
+    # Its value truncate: since 248.
+    "StandardOutput": 248,
     "StartLimitIntervalSec": 230,
     "TemporaryFileSystem": 238,
 }
@@ -103,9 +105,10 @@ def test_a_site_has_what_its_nginx_knows_and_nothing_that_it_warns_of(nginx_site
 
 
 @pytest.fixture(scope="module")
-def directives(gunicorn_files) -> set[str]:
-    """Every directive of the role's units, and of the units that build."""
+def directives(gunicorn_files, adoption_units) -> set[str]:
+    """Every directive of the role's units, of the units of an adoption, and of the units that build."""
     files = [text for case in gunicorn_files(CASES).values() for path, text in case.items() if "/systemd/" in path]
+    files += adoption_units({}).values()
     space = transient_unit.Mounts({"/a": "/b"}, {"/c": "/d"}, ("/srv",))
     lines = [line for text in files for line in text.splitlines()] + transient_unit.format_properties(space, 10)
     return {match[1] for match in (re.match(r"(\w+)=", line) for line in lines) if match}

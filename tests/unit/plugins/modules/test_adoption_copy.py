@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole copy of an old deployment, as the playbook asks for it."""
+"""The module adoption_copy copies a whole deployment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 
 @pytest.fixture
 def shop(tmp_path, as_root, monkeypatch):
-    """What the plan says of an old deployment with uploads, a database and an environment file."""
+    """An old deployment with uploads, a database and an environment file."""
     monkeypatch.setattr(environment, "read_unit_properties", lambda _unit, _name: {"Environment": "LOG=shop.log"})
     old = tmp_path / "shop"
     (old / "uploads").mkdir(parents=True)
@@ -34,14 +34,15 @@ def shop(tmp_path, as_root, monkeypatch):
 @pytest.fixture
 def copy(shop, run_module):
     old = shop / "shop"
-    move = {"link": "", "via": "", "why": "why"}
+    move = {"link": "", "via": "", "reason": "why"}
     moves = [
         {**move, "kind": "uploads", "source": f"{old}/uploads", "target": "media"},
         {**move, "kind": "database", "source": f"{old}/shop.db", "target": "database/shop.db", "via": "shop.db"},
         {**move, "kind": "environment", "source": f"{old}/.env", "target": ".env"},
     ]
     adoption = {
-        "from": str(old), "code": str(old), "tops": [str(old)], "user": "root", "unit": "shop.service", "moves": moves,
+        "directory": str(old), "code": str(old), "tops": [str(old)], "user": "root", "unit": "shop.service",
+        "moves": moves,
         "dotenv": [f"{old}/.env"], "environment": [], "rewrites": [],
     }  # fmt: skip
 
@@ -52,7 +53,7 @@ def copy(shop, run_module):
     return run
 
 
-def test_everything_is_copied_once(shop, copy):
+def test_data_and_environment_are_copied_once(shop, copy):
     result = copy()
     assert (result["changed"], result["files"], result["bytes"] > 3) == (True, 2, True)
     shared = shop / "new/shared"
@@ -68,7 +69,8 @@ def test_variables_that_only_the_unit_sets_are_written(shop, copy, monkeypatch, 
     given = '"COLOUR=blue sky" SECRET_KEY=abc'
     monkeypatch.setattr(environment, "read_unit_properties", lambda _unit, _name: {"Environment": given})
     adoption = {
-        "from": str(shop), "code": str(shop), "tops": [str(shop)], "user": "root", "unit": "shop.service", "moves": [],
+        "directory": str(shop), "code": str(shop), "tops": [str(shop)], "user": "root", "unit": "shop.service",
+        "moves": [],
         "dotenv": [], "environment": [], "unit_variables": ["COLOUR", "SECRET_KEY"], "rewrites": [],
     }  # fmt: skip
     accounts = {"user": "www-data", "group": "www-data", "web_group": "www-data"}
@@ -77,7 +79,7 @@ def test_variables_that_only_the_unit_sets_are_written(shop, copy, monkeypatch, 
     assert (shop / "new/shared/.env").read_text() == 'COLOUR="blue sky"\nSECRET_KEY="abc"\n'
 
 
-def test_an_environment_file_that_leads_out_is_refused_before_anything_is_copied(shop, copy):
+def test_an_environment_file_behind_an_outside_link_is_refused_before_copying(shop, copy):
     (shop / "secret").write_text("SECRET=of-another\n")
     (shop / "shop/.env").unlink()
     (shop / "shop/.env").symlink_to("../secret")
@@ -86,7 +88,7 @@ def test_an_environment_file_that_leads_out_is_refused_before_anything_is_copied
     assert os.listdir(shop / "new/shared") == ["media"] and os.listdir(shop / "new/shared/media") == []
 
 
-def test_what_is_in_the_way_is_refused_before_anything_is_copied(shop, copy):
+def test_conflicting_files_are_refused_before_copying(shop, copy):
     (shop / "new/shared/media/cat.png").write_text("another cat")
     result = copy()
     assert result["failed"] and f"{shop}/new/shared/media/cat.png exists with other content" in result["msg"]

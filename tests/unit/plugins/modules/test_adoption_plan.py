@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan of an adoption as it reaches the controller."""
+"""The results of the module adoption_plan."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import planner, surroundings
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, read_node, scan_tree
@@ -37,19 +38,17 @@ def shop(tmp_path, as_root, monkeypatch):
         facts.nginx_state = "valid"
         return facts
 
-    monkeypatch.setattr(adoption_plan, "read_facts", read)
-    monkeypatch.setattr(adoption_plan, "send_health_request", lambda *_where: 200)
-    monkeypatch.setattr(adoption_plan, "read_unit_properties", lambda *_unit: {"LoadState": "not-found"})
-    monkeypatch.setattr(
-        adoption_plan, "read_unit_text", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n")
-    )
-    monkeypatch.setattr(adoption_plan, "environment_text", lambda *_of: b"")
-    monkeypatch.setattr(adoption_plan.HostSystem, "read_service_files", lambda _system: {})
-    monkeypatch.setattr(adoption_plan, "variables_of", lambda _unit: ["COLOUR", "SECRET_KEY"])
+    monkeypatch.setattr(planner, "read_facts", read)
+    monkeypatch.setattr(planner, "send_health_request", lambda *_where: 200)
+    monkeypatch.setattr(planner, "read_unit_properties", lambda *_unit: {"LoadState": "not-found"})
+    monkeypatch.setattr(planner, "read_unit_text", lambda _unit: (0, "[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n"))
+    monkeypatch.setattr(surroundings, "build_environment", lambda *_of: b"")
+    monkeypatch.setattr(planner.HostSystem, "read_service_files", lambda _system: {})
+    monkeypatch.setattr(planner, "list_unit_variables", lambda _unit: ["COLOUR", "SECRET_KEY"])
     return code
 
 
-def make(run_module):
+def make_plan(run_module):
     result = run_module(adoption_plan, {"name": "shop", "root": "/srv/tidy"})
     text = json.dumps(result, ensure_ascii=False)
     text.encode("utf-8")
@@ -57,39 +56,39 @@ def make(run_module):
     return result
 
 
-def test_the_plan_holds_what_the_copy_has_to_know(shop, run_module):
-    result = make(run_module)
+def test_the_plan_contains_the_input_of_the_copy(shop, run_module):
+    result = make_plan(run_module)
     assert result["obstacles"] == []
     assert (result["adoption"]["tops"], result["adoption"]["user"]) == ([str(shop)], "www-data")
-    said = "\n".join(result["plan"])
-    assert f"{shop}/uploads -> /srv/tidy/shared/uploads (1 file, 1 B; uploads)" in said
+    message = "\n".join(result["plan"])
+    assert f"{shop}/uploads -> /srv/tidy/shared/uploads (1 file, 1 B; uploads)" in message
     assert result["adoption"]["unit_variables"] == ["COLOUR", "SECRET_KEY"]
     for line in (
         "Environment= of old.service (COLOUR, SECRET_KEY) -> /srv/tidy/shared/.env (no value is shown)",
         "setting: gunicorn_systemd_limit_nofile: 4096",
-        "LOOK AT: Not adopted from old.service: ExecStartPre.",
+        "CHECK: Not adopted from old.service: ExecStartPre.",
     ):
-        assert line in said
+        assert line in message
 
 
-def test_uploads_and_code_of_any_name_end_no_plan(shop, run_module):
+def test_unprintable_names_of_uploads_and_code_are_accepted(shop, run_module):
     for directory in ("uploads", "."):
         for name in (b"caf\xe9.png", b"\x1b]0;owned\x07", "\u202egnp.exe".encode()):
             with open(os.path.join(os.fsencode(shop / directory), name), "wb"):
                 pass
     os.symlink(b"/etc/\xff", os.path.join(os.fsencode(shop), b"link\xff"))
-    result = make(run_module)
+    result = make_plan(run_module)
     assert result["obstacles"] == []
     assert f"{shop}/uploads -> /srv/tidy/shared/uploads (4 files, 1 B; uploads)" in "\n".join(result["plan"])
     assert any("lead out of" in line and r"link\xff -> /etc/\xff" in line for line in result["plan"])
 
 
-def test_a_link_that_is_refused_is_named_in_the_plan(shop, run_module):
+def test_an_unsafe_link_is_an_obstacle(shop, run_module):
     (shop / ".env").unlink()
     (shop / ".env").symlink_to("/etc/shadow")
-    result = make(run_module)
+    result = make_plan(run_module)
     assert len(result["obstacles"]) == 1 and "adoption" not in result
-    assert result["plan"] == [f"IN THE WAY: {result['obstacles'][0]}"]
+    assert result["plan"] == [f"OBSTACLE: {result['obstacles'][0]}"]
     assert f"{shop}/.env is a symbolic link to /etc/shadow, which leads out of {shop}" in result["plan"][0]
 
 
@@ -98,14 +97,14 @@ def test_a_link_that_is_refused_is_named_in_the_plan(shop, run_module):
 
 @pytest.fixture
 def beside(shop, monkeypatch):
-    """The same in src/, with data beside it and a worker, and what systemd says of the other units."""
+    """An application in src/, with data beside it and a worker. Returns its directory and the states of its units."""
     top = shop.parent / "top"
     top.mkdir()
     shop.rename(top / "src")
     for name in ("data/words.txt", "releases/1/x.db", ".cache/x.db", "shared/x.txt"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text("x")
-    read = adoption_plan.read_facts
+    read = planner.read_facts
 
     def read_beside(name, root, scanned=0):
         shop.symlink_to(top / "src")
@@ -128,25 +127,25 @@ def beside(shop, monkeypatch):
         "shop-worker.service": f"[Service]\nExecStart=/x {top}/src/worker.py\n",
         "blog.service": f"[Service]\n# {top}\nWorkingDirectory={top}-blog\n",
     }
-    monkeypatch.setattr(adoption_plan, "read_facts", read_beside)
-    monkeypatch.setattr(adoption_plan.HostSystem, "read_service_files", lambda _system: texts)
-    monkeypatch.setattr(
-        adoption_plan, "read_unit_properties", lambda unit, *_names: states.get(unit, {"LoadState": "not-found"})
-    )
+    monkeypatch.setattr(planner, "read_facts", read_beside)
+    monkeypatch.setattr(planner.HostSystem, "read_service_files", lambda _system: texts)
+    for module in (planner, surroundings):
+        monkeypatch.setattr(
+            module, "read_unit_properties", lambda unit, *_names: states.get(unit, {"LoadState": "not-found"})
+        )
     return top, states
 
 
-def plan_of(run_module, **more):
+def plan_with(run_module, **more):
     return run_module(adoption_plan, {"name": "shop", "root": "/srv/tidy", **more})
 
 
-def test_of_several_services_one_has_to_be_named(beside, run_module):
+def test_the_choice_between_several_services_is_an_obstacle(beside, run_module):
     top, _states = beside
-    said = (
-        f"shop-web.service and shop-worker.service run from {top}: set adopt_unit to the one that answers the visitors."
-    )
-    assert plan_of(run_module)["obstacles"] == [said]
-    assert plan_of(run_module, leave=["shop-worker.service"])["obstacles"] == []
+    names = "shop-web.service and shop-worker.service"
+    message = f"{names} run from {top}: set adopt_unit to the one that answers HTTP requests."
+    assert plan_with(run_module)["obstacles"] == [message]
+    assert plan_with(run_module, leave=["shop-worker.service"])["obstacles"] == []
 
 
 @pytest.mark.parametrize(
@@ -158,35 +157,36 @@ def test_of_several_services_one_has_to_be_named(beside, run_module):
         ({"ActiveState": "failed", "UnitFileState": "static", "TriggeredBy": "shop-worker.timer"}, True),
     ],
 )
-def test_another_service_that_runs_or_will_is_in_the_way(beside, run_module, state, runs):
+def test_another_running_or_enabled_service_is_an_obstacle(beside, run_module, state, runs):
     _top, states = beside
     states["shop-worker.service"].update(state)
     states["shop-worker.timer"] = {"ActiveState": "active"}
-    result = plan_of(run_module, unit="shop-web")
-    assert [said.split()[0] for said in result["obstacles"]] == (["shop-worker.service"] if runs else [])
+    result = plan_with(run_module, unit="shop-web")
+    assert [message.split()[0] for message in result["obstacles"]] == (["shop-worker.service"] if runs else [])
     assert runs or any("shop-worker.service names" in line for line in result["plan"])
 
 
-def test_only_what_is_beside_the_code_is_looked_at(beside, run_module):
+def test_only_files_beside_the_code_are_scanned(beside, run_module):
     top, _states = beside
-    facts = adoption_plan.read_facts("shop", "")
-    found = {os.path.relpath(item.path, top) for item in adoption_plan.beside(facts, "/srv/tidy")}
+    facts = planner.read_facts("shop", "")
+    found = {os.path.relpath(item.path, top) for item in surroundings.scan_beside(facts, "/srv/tidy")}
     assert {"data/words.txt", "shared/x.txt"} <= found
     assert not any(name.startswith(("src/", "releases/", ".cache/")) for name in found)
-    # What lies in shared/ already is there.
-    found = {os.path.relpath(item.path, top) for item in adoption_plan.beside(facts, str(top))}
+    # Data in shared/ stays there.
+    found = {os.path.relpath(item.path, top) for item in surroundings.scan_beside(facts, str(top))}
     assert "data/words.txt" in found and "shared/x.txt" not in found
 
 
-def test_data_that_the_environment_names_is_in_the_plan(beside, run_module, monkeypatch):
+def test_data_that_a_variable_names_is_planned(beside, run_module, monkeypatch):
     top, states = beside
     states["shop-worker.service"].update(ActiveState="inactive", UnitFileState="disabled")
     text = f"WORDS={top}/data/words.txt\nSECRET=not-to-be-shown\n"
-    monkeypatch.setattr(adoption_plan, "environment_text", lambda *_of: text.encode())
-    result = plan_of(run_module, unit="shop-web")
+    monkeypatch.setattr(surroundings, "build_environment", lambda *_of: text.encode())
+    result = plan_with(run_module, unit="shop-web")
     assert result["obstacles"] == []
-    said = "\n".join(result["plan"])
+    message = "\n".join(result["plan"])
     assert (
-        f"{top}/data -> /srv/tidy/shared/data (1 file, 1 B; WORDS names it)" in said and "not-to-be-shown" not in said
+        f"{top}/data -> /srv/tidy/shared/data (1 file, 1 B; WORDS names it)" in message
+        and "not-to-be-shown" not in message
     )
     assert [f"{top}/data", "/srv/tidy/shared/data"] in [list(pair) for pair in result["adoption"]["rewrites"]]

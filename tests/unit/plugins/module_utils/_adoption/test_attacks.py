@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The old application's user and the new one attack an adoption: links in every name that root reads or makes."""
+"""The users of the old and the new application attack an adoption with links, pipes and races."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import database
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import (
-    TEMPORARY,
-    Data,
-    Origin,
-    Owner,
-    occupied,
+    DataCopier,
+    DataOrigin,
+    DataOwner,
+    find_conflicts,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.database import readers
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.database import list_readers
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.environment import (
-    environment_text,
+    build_environment,
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import TEMPORARY
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import remove_tree
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import copy_code, describe_code
 
 ADA = 4711
-OWNER = Owner(ADA, ADA, ADA)
+OWNER = DataOwner(ADA, ADA, ADA)
 SECRET = b"the secret of root"
 
 
@@ -44,7 +44,7 @@ def give(path):
 
 
 class Shop:
-    """An old deployment of ada, and the layout that it is copied to."""
+    """An old deployment of the user ada, and the layout that it is copied to."""
 
     def __init__(self, path):
         self.old, self.root = path / "shop", path / "new"
@@ -73,7 +73,7 @@ class Shop:
         self.moves = [Move("database", str(self.old / "shop.db"), "database/shop.db", "shop.db", "", "a database")]
 
     def copy(self):
-        Data(self.layout, self.moves, OWNER, Origin(self.tops, ""), {}).copy()
+        DataCopier(self.layout, self.moves, OWNER, DataOrigin(self.tops, ""), {}).copy()
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def everything(directory):
 # The copies
 
 
-def test_links_under_every_name_that_can_be_guessed_change_nothing(shop, untouched):
+def test_links_under_guessable_temporary_names_are_not_followed(shop, untouched):
     for number in range(-100, 3000):
         link = shop.shared / f"media/{TEMPORARY}{os.getpid() + number}"
         link.symlink_to(untouched / ("secret" if number % 2 else "owned"))
@@ -98,7 +98,7 @@ def test_links_under_every_name_that_can_be_guessed_change_nothing(shop, untouch
     assert os.listdir(untouched) == ["secret"]
 
 
-def test_links_in_the_place_of_copies_are_replaced_or_refused(shop, untouched):
+def test_links_in_place_of_copies_are_replaced_or_refused(shop, untouched):
     (shop.shared / "media/cat.png").symlink_to(untouched / "secret")
     shop.copy()
     assert (shop.shared / "media/cat.png").read_text() == "picture"
@@ -106,11 +106,11 @@ def test_links_in_the_place_of_copies_are_replaced_or_refused(shop, untouched):
     (shop.shared / "media/2026").symlink_to(untouched)
     with pytest.raises((ReleaseError, OSError), match="media/2026"):
         shop.copy()
-    assert occupied(shop.layout, shop.moves, OWNER, shop.tops) != []
+    assert find_conflicts(shop.layout, shop.moves, OWNER, shop.tops) != []
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_no_descriptor_stays_open(shop, fails):
+def test_all_descriptors_are_closed(shop, fails):
     (shop.old / "uploads/link").symlink_to("cat.png")
     if fails:
         (shop.shared / "media/2026").write_text("in the way")
@@ -123,7 +123,7 @@ def test_no_descriptor_stays_open(shop, fails):
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_no_owner_or_mode_reaches_a_hard_link(shop, untouched):
+def test_owner_and_mode_of_hard_links_are_unchanged(shop, untouched):
     shop.copy()
     target, source = shop.shared / "media/cat.png", (shop.old / "uploads/cat.png").stat()
     target.unlink()
@@ -135,11 +135,11 @@ def test_no_owner_or_mode_reaches_a_hard_link(shop, untouched):
         shop.copy()
 
 
-def test_the_applications_user_redirects_no_copy_in_a_race(shop, untouched, attack):
+def test_the_application_cannot_redirect_a_copy_in_a_race(shop, untouched, attack):
     media = str(shop.shared / "media")
 
     def step():
-        """Put a link in place of each name as soon as it is there, and of the directory too."""
+        """Replace each name, and the directory, by a link as soon as it exists."""
         for name in os.listdir(media):
             path = f"{media}/{name}"
             if name == "2026":
@@ -164,7 +164,7 @@ def test_the_applications_user_redirects_no_copy_in_a_race(shop, untouched, atta
     assert SECRET not in everything(shop.shared)
 
 
-def test_the_old_user_has_no_upload_read_through_a_link(shop, untouched, attack, flipping, rounds):
+def test_uploads_are_not_read_through_links_in_a_race(shop, untouched, attack, flipping, rounds):
     path, outcomes = shop.old / "uploads/cat.png", set()
     with attack(flipping(str(path), f"{path}.link", str(untouched / "secret"))):
         for _turn in rounds(lambda: {"link", "file"} <= outcomes, 40):
@@ -191,7 +191,7 @@ def private_database(directory):
     connection.close()
 
 
-def test_the_old_user_has_no_database_read_through_a_link(shop, private, attack, flipping, rounds):
+def test_databases_are_not_read_through_links_in_a_race(shop, private, attack, flipping, rounds):
     private_database(private)
     shop.add_database()
     path, outcomes = shop.old / "shop.db", set()
@@ -209,22 +209,22 @@ def test_the_old_user_has_no_database_read_through_a_link(shop, private, attack,
     assert os.listdir(shop.layout.state) == []
 
 
-def test_a_database_is_copied_by_a_user_who_may_read_it(shop):
+def test_a_database_is_copied_by_a_user_with_access(shop):
     shop.add_database()
-    assert [uid for _name, uid, _gid in readers(str(shop.old / "shop.db"), "www-data")] == [33, ADA]
-    assert [uid for _name, uid, _gid in readers("/etc/passwd", "root")] == [0]
+    assert [uid for _name, uid, _gid in list_readers(str(shop.old / "shop.db"), "www-data")] == [33, ADA]
+    assert [uid for _name, uid, _gid in list_readers("/etc/passwd", "root")] == [0]
     shop.copy()
     info = (shop.shared / "database/shop.db").stat()
     assert (info.st_uid, info.st_mode & 0o7777) == (ADA, 0o640)
     os.chown(shop.old / "shop.db", 0, 0)
     (shop.old / "shop.db").chmod(0o600)
-    with pytest.raises(ReleaseError, match=f"shop.db can't be copied: .*, as the user {ADA}"):
+    with pytest.raises(ReleaseError, match=f"shop.db cannot be copied: .*, as the user {ADA}"):
         shop.copy()
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
 def test_a_database_is_copied_while_its_user_writes_to_it(shop, attack, journal):
-    """Neither needs root, nor leaves it files of root beside the database."""
+    """The copy leaves no files of root beside the database."""
     shop.add_database()
 
     def step():
@@ -243,28 +243,28 @@ def test_a_database_is_copied_while_its_user_writes_to_it(shop, attack, journal)
     assert {path.stat().st_uid for path in shop.old.glob("shop.db*")} == {ADA}
 
 
-def test_a_process_that_its_user_stops_does_not_stop_the_run(shop, monkeypatch, attack):
+def test_a_stopped_copy_process_does_not_block_the_run(shop, monkeypatch, attack):
     shop.add_database()
-    monkeypatch.setattr(database, "PATIENCE", 2)
-    monkeypatch.setattr(database, "copy", lambda *_arguments: os.kill(os.getpid(), signal.SIGSTOP))
+    monkeypatch.setattr(database, "COPY_TIMEOUT", 2)
+    monkeypatch.setattr(database, "copy_database", lambda *_arguments: os.kill(os.getpid(), signal.SIGSTOP))
     with pytest.raises(ReleaseError, match="its process was ended, or took too long"):
         shop.copy()
 
 
-def test_a_process_that_its_user_stops_while_it_tells_does_not_stop_the_run(shop, monkeypatch):
+def test_a_copy_process_stopped_during_its_report_does_not_block_the_run(shop, monkeypatch):
     def tell_half(_user, write, _work):
         os.write(write, b'["done"')
         os.kill(os.getpid(), signal.SIGSTOP)
 
     shop.add_database()
-    monkeypatch.setattr(database, "PATIENCE", 1)
-    monkeypatch.setattr(database, "_work", tell_half)
+    monkeypatch.setattr(database, "COPY_TIMEOUT", 1)
+    monkeypatch.setattr(database, "_run_child", tell_half)
     with pytest.raises(ReleaseError, match="its process was ended, or took too long"):
         shop.copy()
 
 
 def go_deep(path, levels=2000):
-    """More directories in directories than calls in calls, or than a path may name."""
+    """Nest directories more deeply than Python's recursion limit and the maximum length of a path."""
     start = os.open(".", os.O_RDONLY)
     os.chdir(path)
     for _level in range(levels):
@@ -274,15 +274,15 @@ def go_deep(path, levels=2000):
     os.close(start)
 
 
-def test_directories_in_directories_do_not_stop_the_next_run(shop, monkeypatch):
+def test_deeply_nested_directories_do_not_block_the_next_run(shop, monkeypatch):
     shop.add_database()
-    monkeypatch.setattr(database, "copy", lambda _from, to, _exact: go_deep(os.path.dirname(to)))
+    monkeypatch.setattr(database, "copy_database", lambda _from, to, _exact: go_deep(os.path.dirname(to)))
     with pytest.raises(OSError, match="copy"):
         shop.copy()
     assert list((shop.root / ".deploy").iterdir()) == []
 
 
-def test_uploads_that_lie_too_deep_are_named(shop):
+def test_too_deeply_nested_uploads_are_reported(shop):
     go_deep(shop.old / "uploads")
     try:
         with pytest.raises(UnsafePathError, match="/d/d/d.*… lies more than 100 directories deep"):
@@ -291,7 +291,7 @@ def test_uploads_that_lie_too_deep_are_named(shop):
         remove_tree(str(shop.old / "uploads"))
 
 
-def test_a_pipe_in_the_place_of_a_database_is_no_database(shop):
+def test_a_pipe_is_not_a_database(shop):
     shop.add_database()
     (shop.old / "shop.db").unlink()
     os.mkfifo(shop.old / "shop.db")
@@ -303,7 +303,7 @@ def test_a_pipe_in_the_place_of_a_database_is_no_database(shop):
 
 
 @pytest.mark.parametrize("planted", ["link", "hard link", "directory", "pipe"])
-def test_no_environment_is_read_from_what_is_not_the_old_users(shop, private, planted, monkeypatch):
+def test_environment_files_of_other_users_are_not_read(shop, private, planted, monkeypatch):
     path = shop.old / ".env"
     path.unlink()
     if planted == "link":
@@ -322,17 +322,17 @@ def test_no_environment_is_read_from_what_is_not_the_old_users(shop, private, pl
 def read_environment(monkeypatch, files, tops):
     module = "ansible_collections.flaskops.production.plugins.module_utils._adoption.environment.read_unit_properties"
     monkeypatch.setattr(module, lambda _unit, _name: {})
-    return environment_text("shop.service", files, [], tops)
+    return build_environment("shop.service", files, [], tops)
 
 
-def test_an_environment_beside_the_code_is_read_through_the_link_that_leads_there(shop, monkeypatch):
+def test_a_linked_environment_file_beside_the_code_is_read(shop, monkeypatch):
     (shop.old / "releases/1").mkdir(parents=True)
     (shop.old / "releases/1/.env").symlink_to("../../.env")
     code = str(shop.old / "releases/1")
     assert read_environment(monkeypatch, [f"{code}/.env"], [str(shop.old), code]) == b"KEY=of ada\n"
 
 
-def test_an_environment_file_elsewhere_must_be_of_who_laid_the_link(shop, private, tmp_path, monkeypatch):
+def test_an_outside_environment_file_must_belong_to_the_owner_of_its_link(shop, private, tmp_path, monkeypatch):
     (shop.old.parent / "elsewhere").symlink_to(private / "secret")
     assert read_environment(monkeypatch, [str(shop.old.parent / "elsewhere")], shop.tops) == SECRET + b"\n"
     os.chown(shop.old.parent / "elsewhere", ADA, ADA, follow_symlinks=False)
@@ -340,7 +340,7 @@ def test_an_environment_file_elsewhere_must_be_of_who_laid_the_link(shop, privat
         read_environment(monkeypatch, [str(shop.old.parent / "elsewhere")], shop.tops)
 
 
-def test_no_environment_is_read_through_a_link_in_a_race(shop, untouched, attack, flipping, rounds, monkeypatch):
+def test_environment_files_are_not_read_through_links_in_a_race(shop, untouched, attack, flipping, rounds, monkeypatch):
     path, outcomes = str(shop.old / ".env"), set()
     with attack(flipping(path, f"{path}.link", str(untouched / "secret"))):
         for _turn in rounds(lambda: len(outcomes) > 1, 200):
@@ -360,7 +360,7 @@ def test_the_environment_replaces_a_link(shop, untouched):
 # The code
 
 
-def test_no_code_is_read_through_a_link_in_a_race(shop, untouched, attack, flipping, rounds):
+def test_code_is_not_read_through_links_in_a_race(shop, untouched, attack, flipping, rounds):
     path, outcomes = str(shop.old / "wsgi.py"), set()
     with attack(flipping(path, f"{path}.link", str(untouched / "secret"))):
         for _turn in rounds(lambda: "copied" in outcomes, 100):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of real data: verified, resumable, with owners and modes, while somebody writes to the originals."""
+"""Copies of real data are verified and resumable, with owners and modes, during writes to the originals."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption impo
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import database as database_module
 from ansible_collections.flaskops.production.plugins.module_utils._adoption import environment
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.data import (
-    Data,
-    Origin,
-    Owner,
-    Record,
-    occupied,
+    DataCopier,
+    DataOrigin,
+    DataOwner,
+    find_conflicts,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.environment import (
-    environment_text,
+    build_environment,
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import AdoptionRecord
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
 
-OWNER = Owner(4711, 4712, 33)
+OWNER = DataOwner(4711, 4712, 33)
 
 
 class Place:
-    """An old directory, and a layout to copy to."""
+    """An old directory, and the layout that it is copied to."""
 
     def __init__(self, path):
         self.old = path / "old"
@@ -68,10 +68,10 @@ class Place:
         self.moves.append(Move(kind, str(self.old / name), target, link or name, via, "why"))
 
     def origin(self):
-        return Origin([str(self.old)], self.user)
+        return DataOrigin([str(self.old)], self.user)
 
     def copy(self, final=False):
-        data = Data(self.layout, self.moves, OWNER, self.origin(), self.known)
+        data = DataCopier(self.layout, self.moves, OWNER, self.origin(), self.known)
         data.copy(final)
         return [os.path.relpath(path, self.shared) for path in data.changed]
 
@@ -88,14 +88,14 @@ def place(tmp_path, as_root):
     return Place(tmp_path)
 
 
-def looks(path):
+def read_owner_and_mode(path):
     info = os.lstat(path)
     return info.st_uid, info.st_gid, f"{stat.S_IMODE(info.st_mode):o}"
 
 
 def tree(path):
     return {
-        str(item): (looks(item), item.lstat().st_mtime_ns, None if item.is_dir() else item.read_bytes())
+        str(item): (read_owner_and_mode(item), item.lstat().st_mtime_ns, None if item.is_dir() else item.read_bytes())
         for item in path.rglob("*")
     }
 
@@ -107,14 +107,14 @@ def test_uploads_are_copied_for_the_application_and_for_nginx(place):
     before = tree(place.old)
     assert place.copy() == ["media", "media/2026", "media/2026/cat.png", "media/latest", "uploads"]
     assert (place.shared / "media/2026/cat.png").read_text() == "cat"
-    assert looks(place.shared / "media/2026/cat.png") == (4711, 33, "640")
-    assert looks(place.shared / "media/2026") == (4711, 33, "2750")
+    assert read_owner_and_mode(place.shared / "media/2026/cat.png") == (4711, 33, "640")
+    assert read_owner_and_mode(place.shared / "media/2026") == (4711, 33, "2750")
     assert os.readlink(place.shared / "media/latest") == "2026/cat.png"
     assert os.readlink(place.shared / "uploads") == "media"
     assert tree(place.old) == before
 
 
-def test_a_second_pass_copies_only_what_has_changed(place):
+def test_a_second_pass_copies_only_changed_files(place):
     place.file("uploads/a")
     place.file("uploads/b")
     place.database("var/shop.db", "one").close()
@@ -130,7 +130,7 @@ def test_a_second_pass_copies_only_what_has_changed(place):
     assert place.rows("var/shop.db") == ["one", "two"]
 
 
-def test_a_link_by_its_whole_path_leads_to_the_copy(place):
+def test_an_absolute_link_into_the_data_leads_to_the_copy(place):
     place.file("uploads/2026/cat.png")
     (place.old / "uploads/latest").symlink_to(place.old / "uploads/2026/cat.png")
     (place.old / "uploads/elsewhere").symlink_to("/etc/hostname")
@@ -140,33 +140,33 @@ def test_a_link_by_its_whole_path_leads_to_the_copy(place):
     assert os.readlink(place.shared / "media/elsewhere") == "/etc/hostname"
 
 
-def test_what_stays_where_it_is_gets_only_its_second_name(place):
+def test_data_in_shared_is_only_linked(place):
     (place.shared / "files").mkdir()
     (place.shared / "files/a").write_text("a")
     place.moves.append(Move("data", str(place.shared / "files"), "files", "uploads", "uploads", "why"))
     assert place.copy() == ["uploads"]
     assert os.readlink(place.shared / "uploads") == "files"
-    assert looks(place.shared / "files/a")[0] == os.geteuid()
+    assert read_owner_and_mode(place.shared / "files/a")[0] == os.geteuid()
 
 
 def test_keys_belong_to_root(place):
     place.file("tls.key", "secret").chmod(0o644)
     place.move("key", "tls.key", "tls.key")
     place.copy()
-    assert looks(place.shared / "tls.key") == (0, 4712, "640")
+    assert read_owner_and_mode(place.shared / "tls.key") == (0, 4712, "640")
 
 
-def test_a_database_lies_where_the_application_may_write(place):
+def test_a_database_is_in_a_writable_directory(place):
     place.database("shop.db", "one").close()
     place.move("database", "shop.db", "database/shop.db", via="shop.db")
     place.copy()
-    assert looks(place.shared / "database") == (4711, 4712, "750")
-    assert looks(place.shared / "database/shop.db") == (4711, 4712, "640")
+    assert read_owner_and_mode(place.shared / "database") == (4711, 4712, "750")
+    assert read_owner_and_mode(place.shared / "database/shop.db") == (4711, 4712, "640")
     assert place.rows("shop.db") == ["one"]
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
-def test_a_database_is_whole_while_somebody_writes_to_it(place, journal):
+def test_a_database_is_copied_consistently_during_writes(place, journal):
     place.database("shop.db", journal=journal).close()
     place.move("database", "shop.db", "database/shop.db", via="shop.db")
     context = multiprocessing.get_context("fork")
@@ -187,7 +187,7 @@ def test_a_database_is_whole_while_somebody_writes_to_it(place, journal):
             confirmed = written.value
             place.copy()
             rows = place.rows("shop.db")
-            # Every transaction that was over is there, and none by half.
+            # All completed transactions are copied, and no part of another one.
             assert len(rows) >= 2 * confirmed and len(rows) % 2 == 0
     finally:
         stop.set()
@@ -197,11 +197,11 @@ def test_a_database_is_whole_while_somebody_writes_to_it(place, journal):
     assert [path for path in (place.shared / "database").iterdir() if path.name.startswith(".")] == []
 
 
-def test_the_log_of_an_earlier_copy_is_not_taken_for_a_part_of_the_next_one(place):
+def test_the_log_of_an_earlier_copy_is_removed(place):
     source = place.database("shop.db", "one", journal="WAL")
     place.move("database", "shop.db", "database/shop.db")
     place.copy()
-    # Somebody has tried the copy and was killed: his rows are still in its log.
+    # A process that used the copy was killed, so its rows are still in the log.
     copied = sqlite3.connect(place.shared / "database/shop.db")
     copied.execute("INSERT INTO entry VALUES ('of the trial')")
     copied.commit()
@@ -216,12 +216,12 @@ def test_the_log_of_an_earlier_copy_is_not_taken_for_a_part_of_the_next_one(plac
     source.close()
 
 
-def test_a_writer_in_the_final_pass_is_noticed(place, monkeypatch):
+def test_a_write_during_the_final_pass_is_detected(place, monkeypatch):
     place.database("shop.db", "one").close()
     place.move("database", "shop.db", "database/shop.db")
     counts = iter([{"entry": 2}, {"entry": 1}])
-    monkeypatch.setattr(database_module, "rows", lambda _connection: next(counts))
-    with pytest.raises(ReleaseError, match="has other rows than it: somebody still writes to it"):
+    monkeypatch.setattr(database_module, "count_rows", lambda _connection: next(counts))
+    with pytest.raises(ReleaseError, match="has other rows than it: a process still writes to it"):
         place.copy(final=True)
     assert not (place.shared / "database/shop.db").exists()
 
@@ -232,12 +232,12 @@ def test_a_damaged_database_is_refused(place):
     data[8192:12288] = bytes(4096)
     (place.old / "shop.db").write_bytes(data)
     place.move("database", "shop.db", "database/shop.db")
-    with pytest.raises(ReleaseError, match="shop.db (is damaged|can't be copied)"):
+    with pytest.raises(ReleaseError, match="shop.db (is damaged|cannot be copied)"):
         place.copy()
     assert list((place.shared / "database").iterdir()) == []
 
 
-def test_a_copy_that_differs_is_refused_and_not_left(place, monkeypatch):
+def test_a_differing_copy_is_refused_and_removed(place, monkeypatch):
     place.file("uploads/a", "true")
     place.move("uploads", "uploads", "media")
     monkeypatch.setattr(data_module, "copy_bytes", lambda _read, write: write.write(b"false") and "x")
@@ -246,40 +246,40 @@ def test_a_copy_that_differs_is_refused_and_not_left(place, monkeypatch):
     assert list((place.shared / "media").iterdir()) == []
 
 
-def test_what_is_in_the_way_is_named(place):
+def test_conflicting_files_are_reported(place):
     place.file("uploads/a", "mine")
     place.file("uploads/b", "same")
     place.move("uploads", "uploads", "media")
     (place.shared / "media").mkdir()
-    assert occupied(place.layout, place.moves, OWNER, place.origin().tops) == []
+    assert find_conflicts(place.layout, place.moves, OWNER, place.origin().tops) == []
     (place.shared / "media/a").write_text("another's")
     (place.shared / "media/b").write_text("same")
-    assert occupied(place.layout, place.moves, OWNER, place.origin().tops) == [str(place.shared / "media/a")]
+    assert find_conflicts(place.layout, place.moves, OWNER, place.origin().tops) == [str(place.shared / "media/a")]
 
 
-def test_the_environment_keeps_what_counts(place, monkeypatch):
-    weak, strong = place.file(".env", "A=dotenv\nB=dotenv\nC=dotenv"), place.file("default", "A=file\n")
+def test_the_environment_file_keeps_the_precedence_of_the_unit(place, monkeypatch):
+    dotenv, unit_file = place.file(".env", "A=dotenv\nB=dotenv\nC=dotenv"), place.file("default", "A=file\n")
     given = 'A=unit "B=with \\"quotes\\" and $" D=4'
     monkeypatch.setattr(environment, "read_unit_properties", lambda _unit, _name: {"Environment": given})
-    text = environment_text("shop.service", [str(weak)], [str(strong)], place.origin().tops)
+    text = build_environment("shop.service", [str(dotenv)], [str(unit_file)], place.origin().tops)
     assert text == b'A=dotenv\nB=dotenv\nC=dotenv\nB="with \\"quotes\\" and \\$"\nD="4"\nA=file\n'
     assert write_environment(place.layout, text, 0, 4712)
     assert not write_environment(place.layout, text, 0, 4712)
-    assert looks(place.shared / ".env") == (0, 4712, "640")
-    # A file that is its own source does not grow.
+    assert read_owner_and_mode(place.shared / ".env") == (0, 4712, "640")
+    # A file that is its own source keeps its size.
     own = [str(place.shared / ".env")]
-    assert environment_text("shop.service", [], own, place.origin().tops) == text
+    assert build_environment("shop.service", [], own, place.origin().tops) == text
 
 
-def test_the_record_is_roots_own(place):
-    record = Record(place.layout)
+def test_only_root_can_read_the_record(place):
+    record = AdoptionRecord(place.layout)
     assert record.read() == {}
     record.write(state="copying")
-    assert record.write(known={}) == {"state": "copying", "known": {}} == Record(place.layout).read()
-    assert looks(record.path) == (0, 0, "600")
+    assert record.write(known={}) == {"state": "copying", "known": {}} == AdoptionRecord(place.layout).read()
+    assert read_owner_and_mode(record.path) == (0, 0, "600")
 
 
-def test_every_byte_is_there(place):
+def test_every_byte_is_copied(place):
     content = os.urandom(3 << 20)
     place.file("uploads/large").write_bytes(content)
     place.move("uploads", "uploads", "media")

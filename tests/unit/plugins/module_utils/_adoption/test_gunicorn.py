@@ -1,17 +1,17 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every setting of an old Gunicorn becomes one of the roles, or is named."""
+"""Settings of an old Gunicorn become settings of the roles, or are reported."""
 
 from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.gunicorn import carry_gunicorn
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.gunicorn import read_gunicorn_settings
 
 
 def carried(words="gunicorn wsgi:app", text=""):
-    return carry_gunicorn({"ExecStart": f"{{ argv[]=/env/bin/{words} ; }}"}, text)
+    return read_gunicorn_settings({"ExecStart": f"{{ argv[]=/env/bin/{words} ; }}"}, text)
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def carried(words="gunicorn wsgi:app", text=""):
         ("-k gevent", "worker_class = 'gevent'", "gunicorn_systemd_worker_class", "gevent"),
     ],
 )
-def test_a_setting_becomes_one_of_the_role(option, line, variable, value):
+def test_gunicorn_options_become_settings(option, line, variable, value):
     for found in (carried(f"gunicorn {option} wsgi:app"), carried(text=line + "\n")):
         assert (found.variables[variable], found.wsgi, found.left) == (value, "wsgi:app", [])
 
 
-def test_what_the_file_computes_is_named_and_never_run():
+def test_computed_settings_are_reported_and_not_executed():
     text = (
         "import multiprocessing\nworkers = multiprocessing.cpu_count() * 2 + 1\n"
         "def on_starting(server):\n    raise SystemExit\ndef _own():\n    pass\nraw_env = ['A=1']\nbind = compute()\n"
@@ -49,16 +49,16 @@ def test_what_the_file_computes_is_named_and_never_run():
     assert [name.split()[0] for name in found.left] == ["on-starting", "raw-env", "workers"] or [
         name.split()[0] for name in found.left
     ] == ["on_starting", "raw-env", "workers"]
-    # The command line is stronger, and then nothing is computed.
+    # The command line takes precedence, so the computed value is not used.
     assert [name for name in carried("gunicorn -w 3 wsgi:app", text).left if "workers" in name] == []
 
 
 @pytest.mark.parametrize("option", ["--preload", "--access-logfile /x", "--statsd-host x", "-k uvicorn.workers.Own"])
-def test_what_no_setting_stands_for_is_named(option):
+def test_options_without_a_setting_are_reported(option):
     assert [name in option or option.startswith("-k") for name in carried(f"gunicorn {option} wsgi:app").left] == [True]
 
 
-def test_a_file_that_cannot_be_read_is_named():
+def test_an_invalid_configuration_file_is_reported():
     assert carried(text="workers = (").left == [
         "the whole file, which is not Python of this host's version (computed by its file)"
     ]

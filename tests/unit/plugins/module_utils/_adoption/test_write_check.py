@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The places that an adopted application has to be able to write to, and the program that tries."""
+"""The paths that an adopted application must be able to write to, and the program that checks them."""
 
 from __future__ import annotations
 
@@ -14,33 +14,14 @@ import sys
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._adoption.deployment import OldDeployment
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.write_check import (
     PROGRAM,
-    Place,
-    places,
-    unit_text,
+    WritePath,
+    list_write_paths,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
-
-SERVICE = """[Unit]
-Description=the next one
-Requires=shop.socket
-After=network.target
-StartLimitIntervalSec=0
-
-[Service]
-NotifyAccess=main
-Sockets=shop.socket
-User=shop
-EnvironmentFile=/srv/shop/shared/.env
-ReadWritePaths=-/srv/shop/shared
-ProtectSystem=strict
-WorkingDirectory=/srv/shop/next
-Type=notify
-ExecStart=/srv/shop/next/.venv/bin/gunicorn a:b
-Restart=no
-"""
 
 
 def database(path):
@@ -60,7 +41,7 @@ def layout(tmp_path):
     return Layout(str(tmp_path / "shop"))
 
 
-def test_everything_is_tried_by_each_of_its_names(layout):
+def test_all_names_of_data_are_checked(layout):
     moves = [
         Move("data", "/old/data", "data", "var", "var", ""),
         Move("database", "/old/one.db", "database/one.db", "", "", ""),
@@ -70,19 +51,20 @@ def test_everything_is_tried_by_each_of_its_names(layout):
         Move("environment", "/old/.env", ".env", ".env", "", ""),
         Move("data", f"{layout.shared}/media", "media", "stays", "", ""),
     ]
-    found = places(layout, "/app", moves, ["shared/"], ["/mnt/x"])
+    deployment = OldDeployment("/old", "/old", "old.service", moves=moves, shared=["shared/"], outside=["/mnt/x"])
+    found = list_write_paths(layout, "/app", deployment)
     shared = layout.shared
     assert found == [
-        Place("directory", f"{shared}/data"),
-        Place("database", f"{shared}/data/deep/shop.db"),
-        Place("directory", "/app/var"),
-        Place("database", "/app/var/deep/shop.db"),
-        Place("database", f"{shared}/database/one.db"),
-        Place("directory", f"{shared}/media"),
-        Place("directory", "/app/up"),
-        Place("file", f"{shared}/counter"),
-        Place("file", "/app/counter"),
-        Place("directory", "/mnt/x"),
+        WritePath("directory", f"{shared}/data"),
+        WritePath("database", f"{shared}/data/deep/shop.db"),
+        WritePath("directory", "/app/var"),
+        WritePath("database", "/app/var/deep/shop.db"),
+        WritePath("database", f"{shared}/database/one.db"),
+        WritePath("directory", f"{shared}/media"),
+        WritePath("directory", "/app/up"),
+        WritePath("file", f"{shared}/counter"),
+        WritePath("file", "/app/counter"),
+        WritePath("directory", "/mnt/x"),
     ]
 
 
@@ -94,7 +76,7 @@ def run(tmp_path, found):
 
 
 def run_as(uid, given):
-    """The program in a process of another user, who may not be able to reach the Python of the tests."""
+    """Run the program as another user, who may not be able to read the Python of the tests."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -109,16 +91,16 @@ def run_as(uid, given):
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as stream:
-        said = stream.read()
+        message = stream.read()
     os.waitpid(child, 0)
-    return said.splitlines()
+    return message.splitlines()
 
 
 def test_the_program_leaves_nothing(layout, tmp_path):
     found = [
-        Place("directory", f"{layout.shared}/media"),
-        Place("database", f"{layout.shared}/database/one.db"),
-        Place("file", f"{layout.shared}/counter"),
+        WritePath("directory", f"{layout.shared}/media"),
+        WritePath("database", f"{layout.shared}/database/one.db"),
+        WritePath("file", f"{layout.shared}/counter"),
     ]
     before = hashlib.sha256((tmp_path / "shop/shared/database/one.db").read_bytes()).digest()
     assert run(tmp_path, found) == []
@@ -128,17 +110,17 @@ def test_the_program_leaves_nothing(layout, tmp_path):
     assert (tmp_path / "shop/shared/counter").read_text() == "1"
 
 
-def test_the_program_names_what_cannot_be_written_to(layout, tmp_path, as_root, open_path):
+def test_the_program_reports_read_only_paths(layout, tmp_path, as_root, open_path):
     place = open_path / "closed"
     database(place / "shop.db")
     (place / "counter").write_text("1")
     for path in (place, *place.iterdir()):
         path.chmod(0o755 if path.is_dir() else 0o644)
     found = [
-        Place("directory", str(place)),
-        Place("database", f"{place}/shop.db"),
-        Place("file", f"{place}/counter"),
-        Place("directory", f"{place}/nothing"),
+        WritePath("directory", str(place)),
+        WritePath("database", f"{place}/shop.db"),
+        WritePath("file", f"{place}/counter"),
+        WritePath("directory", f"{place}/nothing"),
     ]
     (open_path / "places.json").write_text(json.dumps(found))
     assert run_as(4711, str(open_path / "places.json")) == [
@@ -149,25 +131,13 @@ def test_the_program_names_what_cannot_be_written_to(layout, tmp_path, as_root, 
     ]
 
 
-def test_a_database_that_another_process_writes_to_can_be_written_to(layout, tmp_path):
+def test_a_locked_database_counts_as_writable(layout, tmp_path):
     writer = sqlite3.connect(f"{layout.shared}/database/one.db", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     program = PROGRAM.replace("timeout=5", "timeout=0.1")
     (tmp_path / "program.py").write_text(program)
-    (tmp_path / "places.json").write_text(json.dumps([Place("database", f"{layout.shared}/database/one.db")]))
+    (tmp_path / "places.json").write_text(json.dumps([WritePath("database", f"{layout.shared}/database/one.db")]))
     words = [sys.executable, "-I", "program.py", "places.json"]
     assert subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == ""
     writer.execute("ROLLBACK")
     writer.close()
-
-
-def test_the_unit_is_that_of_the_service_with_another_program():
-    text = unit_text(SERVICE, "/python", "/run/a.py", "/run/a.json", "/run/a.txt")
-    lines = text.splitlines()
-    assert {"User=shop", "ProtectSystem=strict", "ReadWritePaths=-/srv/shop/shared"} <= set(lines)
-    assert [line for line in lines if line.startswith(("ExecStart", "Type", "Standard", "Sockets", "Requires"))] == [
-        "Type=oneshot",
-        "ExecStart=/python -I /run/a.py /run/a.json",
-        "StandardOutput=truncate:/run/a.txt",
-    ]
-    assert lines.index("[Service]") < lines.index("Type=oneshot")

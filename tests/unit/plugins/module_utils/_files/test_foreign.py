@@ -44,7 +44,7 @@ def test_all_templates_start_with_the_header():
     places = ("etc/systemd/system/app*.j2", "etc/logrotate.d/*.j2")
     places += ("srv/app/*.j2", "etc/nginx/sites-available/*.j2")
     templates = [path for place in places for path in COLLECTION.glob(f"roles/*/templates/{place}")]
-    assert len(templates) == 6
+    assert len(templates) == 9
     for path in templates:
         assert path.read_text().startswith("{{ flask_app_header }}\n"), path
 

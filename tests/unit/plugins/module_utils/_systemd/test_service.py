@@ -117,6 +117,14 @@ def test_missing_socket_and_refused_connection_are_described(layout):
     assert "refused" in str(service.send_health_request(layout.socket, "/", "localhost", 1))
 
 
+def test_health_is_checked_on_another_socket(layout, server):
+    other = os.path.join(layout.root, "run", "other.sock")
+    os.rename(layout.socket, other)
+    assert service.check_health(layout, HEALTH, socket_path=other).failure is None
+    failure = service.check_health(layout, HEALTH, socket_path=f"{other}.missing").failure
+    assert failure == f"GET /health was not answered: {other}.missing: No such file or directory"
+
+
 @pytest.mark.parametrize("piece", [b"\r\n", b"X: y\r\n"], ids=["body", "headers"])
 def test_slow_response_ends_at_the_deadline(layout, server, piece):
     server.answers = [piece]

@@ -1,4 +1,4 @@
-"""Tell, as JSON, what a shop has of what a visitor left: look.py DATABASE UPLOADS, his report on standard input."""
+"""Compare data with the report of a client on standard input, and print JSON: read_data.py DATABASE UPLOADS."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 # shellcheck shell=sh
-# Deployments by hand. Their environments borrow the packages of the first one.
+# Deployments made by hand. Their virtual environments use the packages of the first one.
 set -eu
 
-environment() {
+create_venv() {
     python3 -m venv --without-pip "$1"
     echo /opt/packages > "$(echo "$1"/lib/python3*/site-packages)/borrowed.pth"
     printf '#!%s/bin/python3\nfrom gunicorn.app.wsgiapp import run\nrun()\n' "$1" > "$1/bin/gunicorn"
     chmod 0755 "$1/bin/gunicorn"
 }
-code() { # directory
+write_code() { # directory
     mkdir -p "$1/static"
     cp /root/shop.py "$1/shop.py"
     printf 'gunicorn>=24.1.1\n' > "$1/requirements.txt"
@@ -16,7 +16,7 @@ code() { # directory
     mkdir -p "$1/__pycache__"
     echo compiled > "$1/__pycache__/shop.cpython-1.pyc"
 }
-filled() { # database, directory of uploads
+fill_data() { # database, directory of uploads
     python3 - "$1" "$2" <<'PYTHON'
 import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])
@@ -28,7 +28,7 @@ for number in range(40):
         file.write(os.urandom(20000))
 PYTHON
 }
-started() { # unit, address
+start_service() { # unit, address
     systemctl daemon-reload
     systemctl --quiet enable --now "$1.service"
     python3 - "$2" <<'PYTHON'
@@ -48,10 +48,10 @@ PYTHON
 # A guide's quick setup: the layout's own directory, with a real directory app, and the unit of the application's name.
 guide() {
     mkdir -p /srv/guide/shared/static /srv/guide/shared/media /srv/guide/run /srv/guide/app/instance /srv/guide/app/logs
-    code /srv/guide/app
-    environment /srv/guide/venv
+    write_code /srv/guide/app
+    create_venv /srv/guide/venv
     cp /srv/guide/app/static/shop.css /srv/guide/shared/static/
-    filled /srv/guide/app/instance/shop.sqlite3 /srv/guide/shared/media
+    fill_data /srv/guide/app/instance/shop.sqlite3 /srv/guide/shared/media
     cat > /srv/guide/shared/.env <<'TEXT'
 SECRET_KEY=the-secret-of-the-guide
 DATABASE=instance/shop.sqlite3
@@ -75,7 +75,7 @@ Restart=always
 [Install]
 WantedBy=multi-user.target
 TEXT
-    started guide /srv/guide/run/gunicorn.sock
+    start_service guide /srv/guide/run/gunicorn.sock
     cat > /etc/nginx/sites-available/guide.conf <<'TEXT'
 server {
     listen 80;
@@ -95,10 +95,10 @@ home() {
     useradd --create-home ada
     chmod 0711 /home/ada
     mkdir -p /home/ada/shop/uploads /home/ada/shop/logs /home/ada/shop/.git
-    code /home/ada/shop
-    environment /home/ada/shop/venv
+    write_code /home/ada/shop
+    create_venv /home/ada/shop/venv
     echo history > /home/ada/shop/.git/HEAD
-    filled /home/ada/shop/shop.db /home/ada/shop/uploads
+    fill_data /home/ada/shop/shop.db /home/ada/shop/uploads
     cat > /home/ada/shop/.env <<'TEXT'
 # What only the shop knows
 SECRET_KEY="the secret of ada's shop"
@@ -120,7 +120,7 @@ UMask=0022
 [Install]
 WantedBy=multi-user.target
 TEXT
-    started ada-web /home/ada/shop/shop.sock
+    start_service ada-web /home/ada/shop/shop.sock
     cat > /etc/nginx/conf.d/ada.conf <<'TEXT'
 upstream ada { server unix:/home/ada/shop/shop.sock fail_timeout=0; }
 server {
@@ -133,14 +133,14 @@ server {
 TEXT
 }
 
-# As root out of root's home, on a port: the code in src/, its data beside it, with a database that has a write-ahead log, and a
+# As root in /root, on a TCP port: the code in src/, data beside it, a database with a write-ahead log, and a
 # worker. The application serves its uploads.
 till() {
     mkdir -p /root/till/data/uploads
-    code /root/till/src
-    environment /root/till/src/.venv
-    filled /root/till/data/till.sqlite /root/till/data/uploads
-    # All that is set is set by the unit.
+    write_code /root/till/src
+    create_venv /root/till/src/.venv
+    fill_data /root/till/data/till.sqlite /root/till/data/uploads
+    # The unit sets all variables.
     cat > /etc/systemd/system/webapp.service <<'TEXT'
 [Unit]
 After=network.target cron.service
@@ -157,7 +157,7 @@ ExecStart=/bin/sh -c 'cd /root/till/src && exec .venv/bin/gunicorn --workers=2 -
 [Install]
 WantedBy=multi-user.target
 TEXT
-    started webapp 8001
+    start_service webapp 8001
     cat > /etc/systemd/system/till-worker.service <<'TEXT'
 [Service]
 WorkingDirectory=/root/till/src
@@ -176,14 +176,14 @@ TEXT
     ln -sf /etc/nginx/sites-available/till /etc/nginx/sites-enabled/till
 }
 
-# As Capistrano and Ansistrano do: releases, a link, and data in shared/, linked into each release by relative and by whole
-# paths; 25,000 uploads below its static files, and files that Nginx serves before it asks the application.
+# As Capistrano and Ansistrano deploy: releases, a link, and data in shared/, linked into each release by relative and by absolute
+# paths; 25,000 uploads below its static files, and files that Nginx serves by itself.
 blog() {
     mkdir -p /var/www/blog/shared/db /var/www/blog/shared/log /var/www/blog/shared/tmp /var/www/blog/shared/uploads
-    code /var/www/blog/releases/20260420083000
-    code /var/www/blog/releases/20260421120000
-    environment /var/www/blog/shared/venv
-    filled /var/www/blog/shared/db/blog.sqlite3 /var/www/blog/shared/uploads
+    write_code /var/www/blog/releases/20260420083000
+    write_code /var/www/blog/releases/20260421120000
+    create_venv /var/www/blog/shared/venv
+    fill_data /var/www/blog/shared/db/blog.sqlite3 /var/www/blog/shared/uploads
     for name in db log; do ln -s ../../shared/$name /var/www/blog/releases/20260421120000/$name; done
     ln -s /var/www/blog/shared/uploads /var/www/blog/releases/20260421120000/uploads
     mkdir -p /var/www/blog/shared/avatars
@@ -207,7 +207,7 @@ ExecStart=/var/www/blog/shared/venv/bin/gunicorn --workers 2 --bind unix:/var/ww
 [Install]
 WantedBy=multi-user.target
 TEXT
-    started blog-gunicorn /var/www/blog/shared/tmp/blog.sock
+    start_service blog-gunicorn /var/www/blog/shared/tmp/blog.sock
     cat > /etc/nginx/sites-enabled/blog <<'TEXT'
 server {
     listen 80;

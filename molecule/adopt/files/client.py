@@ -1,8 +1,7 @@
-"""Use a shop until a file appears, and print, as JSON, what it confirmed: visitor.py URL HOST STOP_FILE.
+"""Send requests to a shop until a file exists, and print the confirmed writes as JSON: client.py URL HOST STOP_FILE.
 
-Each request is a connection of its own and is made once: one failure is one visitor who saw it. Beside the quick ones,
-there is always an upload on its way that takes its time. The file STOP_FILE.visited appears after the first visit; the
-last visit and the last upload begin after STOP_FILE has appeared.
+Each request has its own connection and is not repeated. Besides quick requests, a slow upload is always in progress.
+The file STOP_FILE.visited is created after the first request. The last requests begin after STOP_FILE was created.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def ask(path: str, data: bytes | Iterable[bytes] | None = None, **headers: str) 
 
 
 def slowly(content: bytes) -> Iterable[bytes]:
-    """A body that takes about three seconds."""
+    """Yield a body in about three seconds."""
     piece = len(content) // 20
     for start in range(0, len(content), piece):
         yield content[start : start + piece]
@@ -64,7 +63,7 @@ while not last:
             ask(f"/upload?name=file-{number}.txt", content)
             uploaded[f"file-{number}.txt"] = hashlib.sha256(content).hexdigest()
             if ask(f"/uploads/file-{number}.txt") != content:
-                failures.append(f"file-{number}.txt is another one")
+                failures.append(f"file-{number}.txt differs")
     except (OSError, ValueError, KeyError) as error:
         failures.append(f"{time.strftime('%H:%M:%S')} visit {number}: {error}")
     open(f"{stop}.visited", "w").close()
