@@ -11,9 +11,15 @@ version_added: "1.0.0"
 description:
   - Keeps virtual environments as C(<directory>/<digest>). The digest covers all inputs of the build, so the same
     dependencies are built once, and other dependencies never change a virtual environment in use.
-  - The inputs are the bytes of the requirement files with their includes, wheels and archives that they name by path,
-    the added packages, the installer and its options, and the interpreter's path, version and platform. User names
-    and passwords in URLs and O(environment) are not part of the digest.
+  - The inputs are the bytes of the requirement files with their includes, wheels and archives that they name by path
+    or that are in directories of O(find_links), the added packages, the installer and its options, and the
+    interpreter's path, version and platform. User names and passwords in URLs and O(environment) are not part of the
+    digest.
+  - If the requirements name a directory of O(source), or a branch or tag of a repository, the content of O(source) is
+    an input too, so that each release gets its own code and the repository is read again. For a release, this is the
+    recorded digest; for another O(source), a digest of its files.
+  - Directories are built to wheels in a copy of O(source) and are never installed editable. A package whose code is
+    outside of the virtual environment fails the build.
   - A virtual environment is built at its final path, checked with C(pip check), flushed to disk and marked complete
     last. A directory without that mark is the remains of an interrupted build; it is removed and built again.
   - Points O(link) at the virtual environment, by one rename, and records it in C(<directory>/.links), so that
@@ -47,12 +53,13 @@ options:
   requirements:
     description:
       - The requirement files, relative to O(source) or absolute.
-      - C(pyproject.toml) stands for its C([project]) requirements, without optional ones and without the project
-        itself; C(pylock.toml) and C(pylock.<name>.toml) for the packages they lock; C(uv.lock), which needs
-        O(installer=uv) and the C(pyproject.toml) beside it, for the project's dependencies without its development
-        group; any other name is a requirements file as pip reads it.
-      - Lines that name a directory, such as C(-e .), are refused, because a directory can change and a virtual
-        environment never does.
+      - C(pyproject.toml) stands for its C([project]) requirements, without optional ones; C(pylock.toml) and
+        C(pylock.<name>.toml) for the packages they lock; C(uv.lock), which needs O(installer=uv) and the
+        C(pyproject.toml) beside it, for the project's dependencies without its development group; any
+        other name is a requirements file as pip reads it.
+      - The project of a C(pyproject.toml) or C(uv.lock) is installed if its package is in C(src/). Otherwise Python
+        finds it in the working directory.
+      - Projects that lines such as C(-e .) or C(./libs/mylib) name are installed as wheels.
     type: list
     elements: str
     default: [requirements.txt]

@@ -10,6 +10,7 @@ import json
 import posixpath
 import re
 from typing import Any, Iterable, Mapping, NamedTuple
+from urllib.parse import quote
 
 REQUIREMENTS = "requirements"
 PYPROJECT = "pyproject.toml"
@@ -21,8 +22,9 @@ COMPLETE_MARKER = ".complete"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _INCLUDE = re.compile(r"^(?:(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)|(-r|-c))(?P<name>\S.*)$")
+_FIND_LINKS = re.compile(r"^(?:--find-links(?:\s*=\s*|\s+)|-f\s*)(?P<link>\S.*)$")
 _NAME = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(?P<rest>.*)$")
-_EDITABLE = re.compile(r"^(?:-e|--editable)(?:\s*=\s*|\s+)(?P<requirement>.+)$")
+EDITABLE = re.compile(r"^(?:-e\s*|--editable(?:\s*=\s*|\s+))(?P<requirement>.+)$")
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:(?://|/)")
 _EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _ARCHIVE = re.compile(r"\.(?:whl|zip|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
@@ -103,6 +105,13 @@ def find_includes(text: str) -> list[str]:
     return list(dict.fromkeys(item[1] for item in found if item and not (_URL.match(item[1]) or "${" in item[1])))
 
 
+def parse_find_links(text: str) -> list[str]:
+    """Return the directories and pages of packages that a requirements file names (-f, --find-links)."""
+    matches = [_FIND_LINKS.match(line.text) for line in parse_lines(text)]
+    found = [match.group("link").strip().strip("'\"") for match in matches if match]
+    return [re.sub(r"^file:(//(localhost)?(?=/))?", "", link) for link in found]
+
+
 def resolve_include(including: str, included: str) -> str:
     """Return the name of an included file, relative to the same directory as the name of the including file."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(including), included))
@@ -110,12 +119,12 @@ def resolve_include(including: str, included: str) -> str:
 
 def parse_requirements(text: str) -> list[Line]:
     """Return the requirements of a requirements file, without options and includes."""
-    return [line for line in parse_lines(text) if not line.text.startswith("-") or _EDITABLE.match(line.text)]
+    return [line for line in parse_lines(text) if not line.text.startswith("-") or EDITABLE.match(line.text)]
 
 
 def _strip_options(line: str) -> str:
     """Remove -e and per-requirement options (--hash …) from a requirement."""
-    match = _EDITABLE.match(line)
+    match = EDITABLE.match(line)
     return _OPTIONS.sub("", match.group("requirement") if match else line).strip()
 
 
@@ -145,19 +154,6 @@ def parse_names(text: str) -> set[str]:
     return {name for name in (parse_name(line.text) for line in parse_requirements(text)) if name}
 
 
-def parse_local_path(line: str) -> str | None:
-    """Return the local path of a requirement, or None for a package of an index or a URL."""
-    requirement = _strip_options(line)
-    match = _NAME.match(requirement)
-    if match and match.group("rest").startswith("@"):
-        requirement = match.group("rest")[1:].strip()
-    if requirement.startswith("file:"):
-        return re.sub(r"^file:(//(localhost)?(?=/))?", "", re.split(r"[#;]", requirement)[0].strip())
-    if _URL.match(requirement) or not _is_path(requirement):
-        return None
-    return re.split(r"\s*;|\[", requirement)[0].strip()
-
-
 def has_hash(line: str) -> bool:
     return bool(_HASH.search(line))
 
@@ -174,7 +170,7 @@ def _find_hash_problem(line: str) -> str | None:
     direct = (
         bool(_URL.match(requirement)) or _is_path(requirement) or bool(match and match.group("rest").startswith("@"))
     )
-    if _EDITABLE.match(line) or re.match(r"^(?:[^@]*@\s*)?(?:git|hg|svn|bzr)\+", requirement):
+    if EDITABLE.match(line) or re.match(r"^(?:[^@]*@\s*)?(?:git|hg|svn|bzr)\+", requirement):
         return "comes from a work tree or a version control system, for which there is no hash"
     if not has_hash(line):
         return "has no --hash"
@@ -272,8 +268,11 @@ def parse_pylock(data: Mapping[str, Any]) -> list[str]:
 
 def _format_pylock_package(package: Mapping[str, Any]) -> str:
     name, marker = package.get("name", ""), package.get("marker", "")
-    if "vcs" in package or "directory" in package:
-        raise ValueError(f"{name} comes from a directory or a version control system: use the installer uv")
+    if "directory" in package:
+        path = posixpath.join(package["directory"].get("path", "."), package["directory"].get("subdirectory", ""))
+        return f"{name} @ file:{quote(path)}" + (f" ; {marker}" if marker else "")
+    if "vcs" in package:
+        raise ValueError(f"{name} comes from a version control system: use the installer uv")
     if re.search(r"\b(extras|dependency_groups)\b", marker):
         raise ValueError(f"{name} depends on an extra or a dependency group: use the installer uv")
     if "archive" in package:

@@ -15,8 +15,10 @@ import stat
 import subprocess
 from typing import Any, NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
+from ansible_collections.flaskops.production.plugins.module_utils._python import local_code
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements as requirements_module
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import (
     find_contradictions,
@@ -214,12 +216,15 @@ def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[
     for file in files:
         if file.kind == requirements_module.UV_LOCK and settings.installer != "uv":
             problems.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
-        if file.kind == requirements_module.REQUIREMENTS:
-            problems += find_local_directories(file.name, file.text, settings.source)
+        if file.kind == requirements_module.PYPROJECT and file.listed and settings.installer != "uv":
+            problems += filter(None, [local_code.find_unread_source(file.name, file.text)])
+    for directory in find_directories(settings, files):
+        problem = local_code.find_directory_problem(directory, lambda path: _exists_below(settings.source, path))
+        if problem:
+            problems.append(problem)
     texts = {file.name: file.text for file in files}
     index = get_index_setting(settings.index_url, settings.extra_index_urls)
     problems += find_contradictions(texts, settings.packages, settings.only_binary, index)
-    problems += find_local_directories("venv_packages", "\n".join(settings.packages), settings.source)
     if settings.require_hashes:
         # A pyproject.toml that is not listed belongs to a uv.lock and is not installed.
         texts = {file.name: file.text for file in files if file.listed or file.kind == requirements_module.REQUIREMENTS}
@@ -227,16 +232,40 @@ def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[
     return problems
 
 
-def find_local_directories(name: str, text: str, source: str | None) -> list[str]:
-    problems = []
-    for line in requirements_module.parse_requirements(text):
-        path = requirements_module.parse_local_path(line.text)
-        if path and os.path.isdir(os.path.join(source or "/", path)):
-            problems.append(
-                f"{name}, line {line.number}: '{requirements_module.mask_user_info(line.text)}' names a directory. A "
-                "virtual environment never changes, but a directory can: list a wheel, or the packages it depends on."
-            )
-    return problems
+def find_directories(settings: VenvSettings, files: list[RequirementFile]) -> list[local_code.Directory]:
+    """Return the directories that are built and installed, from the requirement files and the added packages."""
+    found = []
+    for file in files:
+        inside = file.name if not os.path.isabs(file.name) else os.path.basename(file.name)
+        found += local_code.find_directories(
+            inside, file.text, lambda path: _is_directory_below(settings.source, path), settings.installer, file.listed
+        )
+    # Named like a requirements file, whose format the list of packages has.
+    packages = "\n".join(settings.packages)
+    return found + local_code.find_directories(
+        "venv_packages", packages, lambda path: _is_directory_below(settings.source, path)
+    )
+
+
+def _is_directory_below(source: str | None, path: str) -> bool:
+    return os.path.isdir(os.path.join(source or "/", path))
+
+
+def _exists_below(source: str | None, path: str) -> bool:
+    return os.path.exists(os.path.join(source or "/", path))
+
+
+def compute_source_digest(settings: VenvSettings) -> str:
+    """Return a digest of the source: of a release, the recorded one, because a build command changes its files."""
+    if not settings.source:
+        return ""
+    releases, name = os.path.split(settings.source)
+    layout = Layout(os.path.dirname(settings.directory))
+    if os.path.realpath(releases) == os.path.realpath(layout.releases):
+        recorded = (layout.record(name) or {}).get("digest")
+        if recorded:
+            return recorded
+    return local_code.compute_tree_digest(settings.source)
 
 
 def collect_digest_inputs(
@@ -244,18 +273,24 @@ def collect_digest_inputs(
 ) -> dict[str, Any]:
     """Return all inputs that determine the content of a virtual environment. They must be equal on similar hosts."""
     plain = requirements_module.remove_user_info
-    return {
+    inputs = {
         "files": [[file.kind, file.listed, _hash_text(plain(file.text))] for file in files],
         "archives": _hash_local_archives(settings, files),
         "packages": sorted(plain(package) for package in settings.packages),
         "installer": settings.installer,
         "index_url": plain(settings.index_url or ""),
         "extra_index_urls": [plain(url) for url in settings.extra_index_urls],
-        "find_links": [[plain(link), _list_find_links(link, settings.source)] for link in settings.find_links],
+        "find_links": _hash_find_links(settings, files),
         "require_hashes": settings.require_hashes,
         "only_binary": settings.only_binary,
         "interpreter": list(interpreter),
     }
+    # Content that can change while the requirement files stay equal is taken anew for each release.
+    texts = [(file.name, file.text) for file in files if file.listed or file.kind == requirements_module.REQUIREMENTS]
+    moving = local_code.find_moving_references(texts, settings.packages, settings.installer)
+    if moving or find_directories(settings, files):
+        inputs["source"] = compute_source_digest(settings)
+    return inputs
 
 
 def _hash_text(text: str) -> str:
@@ -264,24 +299,36 @@ def _hash_text(text: str) -> str:
 
 def _hash_local_archives(settings: VenvSettings, files: list[RequirementFile]) -> list[list[str]]:
     """Return path and digest of wheels and archives named by a path, which can differ between releases."""
-    texts = [file.text for file in files if file.kind == requirements_module.REQUIREMENTS]
-    texts.append("\n".join(settings.packages))
+    texts = [(file.name, file.text) for file in files]
+    texts.append(("venv_packages", "\n".join(settings.packages)))
+    source = settings.source or "/"
     found = []
-    for text in texts:
-        for line in requirements_module.parse_requirements(text):
-            path = requirements_module.parse_local_path(line.text)
-            absolute = os.path.join(settings.source or "/", path) if path else ""
-            if path and os.path.isfile(absolute):
-                found.append([path, hash_file(absolute)])
+    for name, text in texts:
+        for path in local_code.find_archives(
+            name, text, lambda path: os.path.isfile(os.path.join(source, path)), settings.installer
+        ):
+            found.append([path, hash_file(os.path.join(source, path))])
     return found
 
 
-def _list_find_links(link: str, source: str | None) -> list[list[Any]]:
-    """Return the names and sizes of the files in a find-links directory of the release."""
-    if os.path.isabs(link) or "://" in link or not source:
-        return []
-    with contextlib.suppress(OSError), os.scandir(os.path.join(source, link)) as entries:
-        return sorted([entry.name, entry.stat().st_size] for entry in entries if entry.is_file())
+def _hash_find_links(settings: VenvSettings, files: list[RequirementFile]) -> list[list[Any]]:
+    """Return names and digests of the files in the find-links directories of the settings and requirement files.
+
+    The content of a page is not read, like that of an index.
+    """
+    found = [[requirements_module.remove_user_info(link), settings.source or "/"] for link in settings.find_links]
+    for file in files:
+        if file.kind == requirements_module.REQUIREMENTS:
+            folder = os.path.dirname(file.path)
+            for link in requirements_module.parse_find_links(file.text):
+                beside = os.path.isdir(os.path.join(folder, link))
+                found.append([link, folder if beside else settings.source or "/"])
+    return [[link, [] if "://" in link else _hash_directory(os.path.join(base, link))] for link, base in found]
+
+
+def _hash_directory(path: str) -> list[list[str]]:
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        return sorted([entry.name, hash_file(entry.path)] for entry in entries if entry.is_file())
     return []
 
 

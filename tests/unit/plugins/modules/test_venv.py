@@ -689,8 +689,12 @@ def test_modules_of_the_release_do_not_shadow_the_installer(root, build, quick):
             {"uv.lock": "", "pyproject.toml": ""},
             "Only uv reads uv.lock: set venv_installer",
         ),
-        ({}, {"requirements.txt": "\n-e ."}, "requirements.txt, line 2: '-e .' names a directory."),
-        ({}, {"requirements.txt": "."}, "requirements.txt, line 1: '.' names a directory."),
+        ({}, {"requirements.txt": "\n-e ."}, "requirements.txt, line 2: '-e .' names a directory that is no project"),
+        (
+            {"requirements": ["pyproject.toml"]},
+            {"pyproject.toml": "[tool.uv.sources]\nx.path = 'x'"},
+            "pyproject.toml, line 2: 'x.path = 'x'' is in [tool.uv.sources], which only uv reads",
+        ),
         ({"packages": ["-r x"], "requirements": []}, {}, "The package '-r x' (venv_packages) is not a requirement"),
         (
             {"python": "/no/python3"},
