@@ -124,6 +124,12 @@ options:
     description: The time limit of a build in seconds. It includes the wait for the build of another run.
     type: int
     default: 1800
+  rebuild:
+    description:
+      - Builds a new virtual environment, although one for the same inputs is complete. Unpinned packages and branches
+        are resolved again. Later calls use the new one; the old one stays for the releases that use it.
+    type: bool
+    default: false
   report_missing:
     description:
       - Whether a missing interpreter, or one that cannot create virtual environments, is reported by RV(missing)
@@ -250,6 +256,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.venvs 
     parse_settings,
     plan_venv,
     read_link_target,
+    record_rebuild,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.transient_unit import BuildError
 
@@ -283,6 +290,8 @@ def ensure_venv(settings: VenvSettings, check_mode: bool) -> dict[str, Any]:
                 settings, plan.digest, check_mode, [], interpreter.path, before, link_after, missing=True
             )
         built = check_mode or builder.build()
+    if settings.rebuild and not check_mode:
+        record_rebuild(settings, plan)
     if settings.link and not check_mode:
         note_link(settings.directory, settings.link)
     if after != before and settings.link and after and not check_mode:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file, replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._python import local_code
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements as requirements_module
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import (
@@ -42,7 +42,11 @@ VENV_OPTIONS = {
     "only_binary": {"type": "bool", "default": False},
     "environment": {"type": "dict", "default": {}, "no_log": True},
     "timeout": {"type": "int", "default": 1800},
+    "rebuild": {"type": "bool", "default": False},
 }
+
+# For each digest of inputs, the number of forced builds. Each of them has its own virtual environment.
+REBUILDS = ".rebuilds"
 
 # Prints path, version and platform of an interpreter, with fast imports only.
 PROBE = """
@@ -81,6 +85,7 @@ class VenvSettings(NamedTuple):
     only_binary: bool
     environment: dict[str, Any]
     timeout: int
+    rebuild: bool = False
     report_missing: bool = False
 
 
@@ -101,8 +106,13 @@ class RequirementFile(NamedTuple):
 
 
 class VenvPlan(NamedTuple):
-    """The virtual environment for some settings, built or not. link_text is the wanted text of the link, if any."""
+    """The virtual environment for some settings, built or not. link_text is the wanted text of the link, if any.
 
+    inputs is the digest of the inputs, and rebuilds the number of builds that rebuild has forced for them.
+    """
+
+    inputs: str
+    rebuilds: int
     digest: str
     path: str
     interpreter: Interpreter
@@ -134,15 +144,46 @@ def plan_venv(settings: VenvSettings, will_be_linked: bool = True) -> VenvPlan:
         problems.append(f"{os.path.dirname(settings.link)}, the directory of the link, is not a directory.")
     if problems:
         raise VenvError(" ".join(problems))
-    digest = requirements_module.compute_digest(collect_digest_inputs(settings, files, interpreter))
-    path = os.path.join(settings.directory, digest)
+    inputs = collect_digest_inputs(settings, files, interpreter)
+    before = requirements_module.compute_digest(inputs)
+    rebuilds = _read_rebuilds(settings.directory, before) + settings.rebuild
+    while True:
+        digest = requirements_module.compute_digest({**inputs, "rebuild": rebuilds}) if rebuilds else before
+        path = os.path.join(settings.directory, digest)
+        if not settings.rebuild or not is_complete(path):
+            break
+        # A run was killed before it recorded this one.
+        rebuilds += 1
     return VenvPlan(
-        digest, path, interpreter, files, make_relative_target(path, settings.link) if settings.link else None
+        before,
+        rebuilds,
+        digest,
+        path,
+        interpreter,
+        files,
+        make_relative_target(path, settings.link) if settings.link else None,
     )
+
+
+def _read_rebuilds(directory: str, inputs: str) -> int:
+    try:
+        with open(os.path.join(directory, REBUILDS, inputs), encoding="ascii") as stream:
+            return int(stream.read(20))
+    except (OSError, ValueError):
+        return 0
+
+
+def record_rebuild(settings: VenvSettings, plan: VenvPlan) -> None:
+    """Make later runs without rebuild use the new virtual environment."""
+    directory = os.path.join(settings.directory, REBUILDS)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    replace_file(os.path.join(directory, plan.inputs), f"{plan.rebuilds}\n".encode(), 0o644)
 
 
 def is_in_place(settings: VenvSettings) -> bool:
     """Return whether the virtual environment is complete and the link points at it."""
+    if settings.rebuild:
+        return False
     try:
         plan = plan_venv(settings)
         linked = read_link_target(settings.link, settings.directory) if settings.link else None
