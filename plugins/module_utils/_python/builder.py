@@ -129,7 +129,8 @@ class Builder:
 
     def _install_packages(self) -> None:
         self._create_venv()
-        if find_directories(self.settings, self.files):
+        recoded = self.settings.installer == "uv" and any(file.recoded for file in self.files)
+        if recoded or find_directories(self.settings, self.files):
             self._use_source_copy()
         for step in self._plan_steps():
             self._run_step(step)

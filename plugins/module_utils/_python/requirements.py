@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import posixpath
@@ -34,6 +35,27 @@ _OPTIONS = re.compile(r"\s--[a-z-]+(?:[=\s]|$).*$")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
+# Files of other tools, and how to make a file from them that is accepted.
+_FOREIGN_FILES = {
+    "poetry.lock": "run 'poetry export --output requirements.txt' (with poetry-plugin-export)",
+    "Pipfile.lock": "run 'pipenv requirements --hash > requirements.txt'",
+    "Pipfile": "run 'pipenv requirements --hash > requirements.txt'",
+    "pdm.lock": "run 'pdm export --output requirements.txt'",
+    "environment.yml": "write the packages of PyPI to requirements.txt",
+    "environment.yaml": "write the packages of PyPI to requirements.txt",
+    "setup.py": "write '.' to requirements.txt, which installs the project",
+    "setup.cfg": "write '.' to requirements.txt, which installs the project",
+}
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+
+
 class Line(NamedTuple):
     """A logical line of a requirements file: continuation lines are joined, comments removed."""
 
@@ -51,6 +73,59 @@ def detect_format(name: str) -> str:
     if base == UV_LOCK:
         return UV_LOCK
     return REQUIREMENTS
+
+
+def find_format_problem(name: str, text: str = "") -> str | None:
+    """Return why a file of another tool is not accepted, with the command that makes a file that is, or None."""
+    advice = _FOREIGN_FILES.get(posixpath.basename(name))
+    cause = "is the file of another tool"
+    is_poetry = re.search(r"(?m)^\[tool\.poetry", text) and not re.search(r"(?m)^\[project\]", text)
+    if not advice and is_poetry and detect_format(name) == PYPROJECT:
+        advice, cause = _FOREIGN_FILES["poetry.lock"], "has its dependencies in [tool.poetry] instead of [project]"
+    return f"{name} {cause}: {advice}, and set venv_requirements to [requirements.txt]." if advice else None
+
+
+def decode_text(data: bytes) -> str:
+    """Decode a requirement file as pip does: by its byte order mark or coding comment, otherwise as UTF-8.
+
+    Raises ValueError with the reason and the remedy.
+    """
+    encoding = "utf-8"
+    for mark, name in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            data, encoding = data[len(mark) :], name
+            break
+    else:
+        for line in data.split(b"\n")[:2]:
+            match = _CODING.match(line)
+            encoding = match.group(1).decode("ascii") if match else encoding
+    try:
+        text = data.decode(encoding)
+    except LookupError:
+        raise ValueError(f"names the unknown encoding {encoding}; save it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"is not valid {encoding} (line {number}); save it as UTF-8") from None
+    if "\0" in text:
+        raise ValueError("has null characters, like UTF-16 without a byte order mark; save it as UTF-8")
+    return text
+
+
+def parse_requires_python(text: str) -> str:
+    """Return the versions of Python that a pyproject.toml or lock file accepts, or an empty string."""
+    match = re.search(r"(?m)^requires-python\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", text)
+    return (match.group(1) or match.group(2) or "").strip() if match else ""
+
+
+def find_constraints(text_by_name: Mapping[str, str]) -> list[tuple[str, Line]]:
+    """Return the constraints in requirement files, with the names of the files."""
+    names = _find_constraint_files(text_by_name)
+    return [
+        (name, line)
+        for name, text in text_by_name.items()
+        if posixpath.normpath(name) in names
+        for line in parse_requirements(text)
+    ]
 
 
 def normalize_name(name: str) -> str:

@@ -103,6 +103,7 @@ class RequirementFile(NamedTuple):
     kind: str
     text: str
     listed: bool  # in the option requirements, instead of included by another file
+    recoded: bool = False  # The text is UTF-8 without a byte order mark, but the file is not.
 
 
 class VenvPlan(NamedTuple):
@@ -220,7 +221,8 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
             return
         try:
             with open(path, "rb") as stream:
-                text = stream.read().decode("utf-8", "surrogateescape")
+                data = stream.read()
+            text = requirements_module.decode_text(data)
         except (FileNotFoundError, NotADirectoryError):
             if including:
                 raise VenvError(f"{including} includes {name}, but {path} does not exist.") from None
@@ -230,7 +232,13 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
             ) from None
         except OSError as error:
             raise VenvError(f"The requirement file {path} cannot be read: {error.strerror}.") from error
-        file = RequirementFile(name, path, requirements_module.detect_format(name), text, listed)
+        except ValueError as error:
+            raise VenvError(f"The requirement file {path} {error}.") from None
+        problem = requirements_module.find_format_problem(name, text) if listed else None
+        if problem:
+            raise VenvError(problem)
+        recoded = text.encode("utf-8") != data
+        file = RequirementFile(name, path, requirements_module.detect_format(name), text, listed, recoded)
         found[name, listed] = file
         if file.kind == requirements_module.REQUIREMENTS:
             for include in requirements_module.find_includes(text):

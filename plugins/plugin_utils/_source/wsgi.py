@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
 from ansible_collections.flaskops.production.plugins.module_utils._python.local_code import parse_local_requirement
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.dependencies import find_projects
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import (
     SourceEntry,
@@ -91,7 +92,10 @@ def _has_other_provider(tree: SourceTree, request: SourceRequest, texts: Mapping
     lines += request.packages
     # A package that is built from a directory of the source.
     built = [line for line in lines if parse_local_requirement(line) and requirements.parse_name(line) is None]
-    if built and any(entry.path.endswith((f"/{path}.py", f"/{path}/__init__.py")) for entry in tree.list_files()):
+    projects = [item for name, text in texts.items() for item in find_projects(tree, request, name, text)]
+    if (built or projects) and any(
+        entry.path.endswith((f"/{path}.py", f"/{path}/__init__.py")) for entry in tree.list_files()
+    ):
         return True
     if top in LOCAL_MODULE_NAMES:
         return False

@@ -366,21 +366,49 @@ def test_commit_of_a_repository_is_shared_by_releases(application, repository):
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("spelling", ["-f wheels", "--find-links=./wheels", "--find-links file:wheels", "setting"])
-def test_changed_wheel_of_the_same_size_is_installed(application, spelling):
-    (application.root / "make").mkdir()
+def build_wheel(path, value):
+    """Build a wheel of a library, and return its bytes. Wheels with values of equal length have the same size."""
+    for name, text in project("mylib", value).items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    code = "import backend; print(backend.build_wheel('.'))"
+    subprocess.run([PYTHON, "-c", code], cwd=path, check=True, capture_output=True)
+    return (path / "mylib-1.0-py3-none-any.whl").read_bytes()
+
+
+@pytest.mark.parametrize("spelling", ["--find-links file:wheels", "setting"])
+def test_changed_wheel_of_the_same_size_is_installed(application, tmp_path, spelling):
     digests = []
     for value in ("one", "two"):
-        files = project("mylib", value)
-        for name, text in files.items():
-            (application.root / "make" / name).parent.mkdir(exist_ok=True)
-            (application.root / "make" / name).write_text(text)
-        code = "import backend; print(backend.build_wheel('.'))"
-        subprocess.run([PYTHON, "-c", code], cwd=application.root / "make", check=True, capture_output=True)
-        wheel = (application.root / "make/mylib-1.0-py3-none-any.whl").read_bytes()
+        wheel = build_wheel(tmp_path / "make", value)
         line = "" if spelling == "setting" else spelling + "\n"
         application.stage({"wheels/mylib-1.0-py3-none-any.whl": wheel, "requirements.txt": line + "mylib\n"})
-        result = application.build(find_links=["wheels"] if spelling == "setting" else [])
-        assert application.run(result, "import mylib; print(mylib.VALUE)") == value
+        result = application.build(check=value == "one", find_links=["wheels"] if spelling == "setting" else [])
         digests.append(result["digest"])
+    assert application.run(result, "import mylib; print(mylib.VALUE)") == "two"
     assert len(set(digests)) == 2
+
+
+def test_file_of_powershell_is_read(application, tmp_path, installer):
+    wheel = build_wheel(tmp_path / "make", "one")
+    text = "-r more.txt\r\n".encode("utf-16")
+    files = {"requirements.txt": text, "more.txt": b"\xef\xbb\xbfmylib\r\n"}
+    application.stage({"wheels/mylib-1.0-py3-none-any.whl": wheel, **files})
+    result = application.build(find_links=["wheels"], installer=installer, packages=["mylib>=2"])
+    assert application.run(result, "import mylib; print(mylib.VALUE)") == "one"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("poetry.lock", b"", "poetry.lock is the file of another tool: run 'poetry export"),
+        (
+            "requirements.txt",
+            b"# caf\xe9",
+            "The requirement file {release}/requirements.txt is not valid utf-8 (line 1); save",
+        ),
+    ],
+)
+def test_unreadable_file_is_refused(application, name, content, message):
+    application.stage({name: content})
+    assert application.build(requirements=[name])["msg"].startswith(message.format(release=application.release))
