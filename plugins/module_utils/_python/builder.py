@@ -31,6 +31,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.ownersh
 from ansible_collections.flaskops.production.plugins.module_utils._python import indexes, local_code, requirements
 from ansible_collections.flaskops.production.plugins.module_utils._python.output import (
     find_error_line,
+    find_full_filesystem,
     get_last_lines,
     strip_escapes,
 )
@@ -359,7 +360,13 @@ class Builder:
                 # uv cannot read other files in the same call.
                 steps.append(Step([file.path]))
             elif file.kind == requirements.UV_LOCK:
-                texts[file.name + ".txt"] = self._export_uv_lock(file)
+                if self._has_own_indexes(file):
+                    path, text = self._export_uv_lock(file, requirements.PYLOCK)
+                    texts[os.path.join(file.name, requirements.PYLOCK)] = text
+                    steps.append(Step([path]))
+                    continue
+                text = self._export_uv_lock(file, "requirements.txt")[1]
+                texts[file.name + ".txt"] = self._rewrite_directories(text, "", os.path.dirname(file.name))
                 paths.append(self._write_input(file.name, texts[file.name + ".txt"]))
             else:
                 paths.append(file.path)
@@ -446,23 +453,35 @@ class Builder:
             raise ValueError((output.strip().splitlines() or ["it cannot be read"])[-1])
         return json.loads(output)
 
-    def _export_uv_lock(self, file: RequirementFile) -> str:
-        """Convert a uv.lock to requirements with hashes."""
-        output = os.path.join(self.work.temporary, "uv.lock.txt")
-        command = [self.uv, "export", "--frozen", "--no-dev", "--no-header", "--no-progress"]
-        command += [] if self._installs_project(file) else ["--no-emit-project"]
-        command += [
-            "--format",
-            "requirements-txt",
-            "--python",
-            self.interpreter.path,
-            "--output-file",
-            output,
+    def _has_own_indexes(self, file: RequirementFile) -> bool:
+        """Return whether a uv.lock names other indexes than PyPI, and no setting replaces them.
+
+        Only a pylock.toml keeps the index of each package.
+        """
+        found = requirements.parse_registries(file.text)
+        return bool(found - {requirements.PYPI}) and not self.settings.index_url
+
+    def _export_uv_lock(self, file: RequirementFile, name: str) -> tuple[str, str]:
+        """Convert a uv.lock to a pylock.toml or to requirements with hashes. Returns path and text."""
+        directory = os.path.dirname(os.path.abspath(file.path))
+        # A pylock.toml has paths relative to itself. The source can be written if there are any, because it is a copy.
+        output = os.path.join(self.work.temporary if self.source == self.settings.source else directory, name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(output)
+        command = [
+            self.uv,
+            "export",
+            "--frozen",
+            "--no-dev",
+            "--no-editable",
+            "--no-header",
+            "--no-progress",
             "--quiet",
         ]
-        self._run_command(command, "uv export", cwd=os.path.dirname(os.path.abspath(file.path)))
-        text = transient_unit.read_result(output)
-        return self._rewrite_directories(text, "", os.path.dirname(file.name))
+        command += [] if self._installs_project(file) else ["--no-emit-project"]
+        command += ["--format", name, "--python", self.interpreter.path, "--output-file", output]
+        self._run_command(command, "uv export", cwd=directory)
+        return output, transient_unit.read_result(output)
 
     def _write_input(self, name: str, text: str) -> str:
         return self.work.write_input(f"{os.path.basename(name)}.txt", (text + "\n").encode("utf-8", "surrogateescape"))
@@ -480,7 +499,7 @@ class Builder:
             return
         files = ", ".join(file.name for file in self.files if file.listed) or "no requirement files"
         text = strip_escapes(requirements.mask_user_info(output))
-        reason = find_error_line(text)
+        reason = find_full_filesystem([self.settings.directory]) or find_error_line(text)
         if directives and re.search(r"Operation not permitted|can't start new thread", text):
             reason = "venv_only_binary: true, but a package depends on another one that must be built"
         raise VenvError(

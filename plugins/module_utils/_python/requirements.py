@@ -17,6 +17,7 @@ REQUIREMENTS = "requirements"
 PYPROJECT = "pyproject.toml"
 PYLOCK = "pylock.toml"
 UV_LOCK = "uv.lock"
+PYPI = "https://pypi.org/simple"
 
 # The last file that is written into a virtual environment. Without it, the build is unfinished.
 COMPLETE_MARKER = ".complete"
@@ -115,6 +116,11 @@ def parse_requires_python(text: str) -> str:
     """Return the versions of Python that a pyproject.toml or lock file accepts, or an empty string."""
     match = re.search(r"(?m)^requires-python\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", text)
     return (match.group(1) or match.group(2) or "").strip() if match else ""
+
+
+def parse_registries(text: str) -> set[str]:
+    """Return the package indexes in a uv.lock."""
+    return {url.rstrip("/") for url in re.findall(r'(?m)^source = \{ registry = "([^"]+)" \}', text)}
 
 
 def find_constraints(text_by_name: Mapping[str, str]) -> list[tuple[str, Line]]:

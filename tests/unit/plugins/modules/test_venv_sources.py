@@ -412,3 +412,18 @@ def test_file_of_powershell_is_read(application, tmp_path, installer):
 def test_unreadable_file_is_refused(application, name, content, message):
     application.stage({name: content})
     assert application.build(requirements=[name])["msg"].startswith(message.format(release=application.release))
+
+
+def test_index_of_a_package_in_a_uv_lock_is_used(application, tmp_path):
+    """uv's way for a private index, and for builds of PyTorch."""
+    require("uv")
+    index = 'name = "own"\nurl = "wheels"\nformat = "flat"\nexplicit = true\n'
+    sources = '[tool.uv.sources]\nmylib = { index = "own" }\n[[tool.uv.index]]\n' + index
+    files = project("shop", "one", dependencies='"mylib"', extra=sources, src=True)
+    application.stage({**files, "wheels/mylib-1.0-py3-none-any.whl": build_wheel(tmp_path / "make", "one")})
+    environment = {**os.environ, "UV_NO_CONFIG": "0", "UV_OFFLINE": "1"}
+    subprocess.run(["uv", "lock", "--python", PYTHON], cwd=application.release, check=True, env=environment)
+    result = application.build(requirements=["uv.lock"], installer="uv")
+    code = "import mylib, shop; print(mylib.VALUE, shop.VALUE, shop.__file__)"
+    value, own, path = application.run(result, code).split()
+    assert (value, own) == ("one", "one") and path.startswith(result["path"])
