@@ -159,6 +159,16 @@ options:
     type: str
     choices: ["", venv_index_url, venv_extra_index_urls]
     default: ""
+  extras:
+    description: Extras of O(requirements). An extra that a C(pyproject.toml) does not have is an error.
+    type: list
+    elements: str
+    default: []
+  groups:
+    description: Dependency groups of O(requirements). A group that a C(pyproject.toml) does not have is an error.
+    type: list
+    elements: str
+    default: []
   installer:
     description: The installer. Only V(uv) reads C(uv.lock) and C([tool.uv.sources]).
     type: str

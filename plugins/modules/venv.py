@@ -53,7 +53,7 @@ options:
   requirements:
     description:
       - The requirement files, relative to O(source) or absolute.
-      - C(pyproject.toml) stands for its C([project]) requirements, without optional ones; C(pylock.toml) and
+      - C(pyproject.toml) stands for its C([project]) requirements, with O(extras) and O(groups); C(pylock.toml) and
         C(pylock.<name>.toml) for the packages they lock; C(uv.lock), which needs O(installer=uv) and the
         C(pyproject.toml) beside it, for the project's dependencies without its development group; any
         other name is a requirements file as pip reads it.
@@ -68,6 +68,18 @@ options:
       - Requirements that are added unless the files name the package already, in whatever version.
       - If pip checks hashes because a file contains some, a package without C(--hash) is installed by a second call,
         which does not change the other packages. With O(require_hashes=true), it is refused.
+    type: list
+    elements: str
+    default: []
+  extras:
+    description:
+      - The extras of a C(pyproject.toml) or C(uv.lock) in O(requirements) to install, too.
+    type: list
+    elements: str
+    default: []
+  groups:
+    description:
+      - The dependency groups of a C(pyproject.toml) or C(uv.lock) in O(requirements) to install, too.
     type: list
     elements: str
     default: []

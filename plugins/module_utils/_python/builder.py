@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import time
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple, Sequence
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import REMOVED
 from ansible_collections.flaskops.production.plugins.module_utils._files import links as links_module
@@ -80,6 +80,7 @@ class Step(NamedTuple):
     files: list[str]
     hashes: bool = False
     constrained: bool = False  # to the packages of the previous steps
+    options: Sequence[str] = ()
 
 
 class Builder:
@@ -354,7 +355,8 @@ class Builder:
             raise VenvError(" ".join(problems[:5]))
 
     def _plan_uv_steps(self, listed: list[RequirementFile], texts: dict[str, str], packages: list[str]) -> list[Step]:
-        steps, paths = [], []
+        steps, paths, options = [], [], []
+        extras = [f"--extra={name}" for name in self.settings.extras]
         for file in listed:
             if file.kind == requirements.PYLOCK:
                 # uv cannot read other files in the same call.
@@ -370,13 +372,15 @@ class Builder:
                 paths.append(self._write_input(file.name, texts[file.name + ".txt"]))
             else:
                 paths.append(file.path)
-                if file.kind == requirements.PYPROJECT and self._installs_project(file):
-                    paths.append(self._write_input("project", os.path.dirname(file.path)))
+                if file.kind == requirements.PYPROJECT:
+                    options += [*extras, *(f"--group={file.path}:{name}" for name in self.settings.groups)]
+                    if self._installs_project(file):
+                        paths.append(self._write_input("project", os.path.dirname(file.path)))
         missing = requirements.find_missing_packages(packages, texts)
         if missing:
             paths.append(self._write_input("packages", "\n".join(missing)))
         if paths:
-            steps.append(Step(paths, self.settings.require_hashes, constrained=bool(steps)))
+            steps.append(Step(paths, self.settings.require_hashes, bool(steps), list(dict.fromkeys(options))))
         return steps
 
     def _install_missing_packages(self) -> None:
@@ -403,6 +407,7 @@ class Builder:
             command += ["-c", self._write_input("installed", "\n".join(list_packages(self.path)))]
         for path in step.files:
             command += ["-r", path]
+        command += step.options
         # pip builds a source archive or a repository that is a dependency of a wheel, despite --only-binary. A build
         # fails if it cannot start a process.
         single = self.settings.only_binary and self.settings.installer == "pip"
@@ -429,7 +434,9 @@ class Builder:
         return links
 
     def _convert_pyproject(self, file: RequirementFile) -> str:
-        text = self._convert_file(file, requirements.parse_pyproject)
+        text = self._convert_file(
+            file, lambda data: requirements.parse_pyproject(data, self.settings.extras, self.settings.groups)
+        )
         if self._installs_project(file):
             text += "\n."
         return self._rewrite_directories(text, "", os.path.dirname(file.name))
@@ -479,6 +486,8 @@ class Builder:
             "--quiet",
         ]
         command += [] if self._installs_project(file) else ["--no-emit-project"]
+        command += [f"--extra={extra}" for extra in self.settings.extras]
+        command += [f"--group={group}" for group in self.settings.groups]
         command += ["--format", name, "--python", self.interpreter.path, "--output-file", output]
         self._run_command(command, "uv export", cwd=directory)
         return output, transient_unit.read_result(output)

@@ -327,8 +327,22 @@ def parse_lock_names(text: str) -> set[str]:
     return found
 
 
-def parse_pyproject(data: Mapping[str, Any]) -> list[str]:
-    """Return the dependencies of a loaded pyproject.toml. Raises ValueError if it has no static dependencies."""
+def find_selection_problem(names: Iterable[str], extras: Iterable[str], groups: Iterable[str]) -> str | None:
+    """Return why extras or dependency groups cannot be selected from requirement files, as a sentence, or None."""
+    setting = "venv_extras" if list(extras) else "venv_groups" if list(groups) else ""
+    if not setting or any(detect_format(name) in (PYPROJECT, UV_LOCK) for name in names):
+        return None
+    return (
+        f"{setting} is set, but extras and groups are selected from pyproject.toml and uv.lock only: list one of them "
+        "in venv_requirements, or write the extra into the requirements, such as name[extra]."
+    )
+
+
+def parse_pyproject(data: Mapping[str, Any], extras: Iterable[str] = (), groups: Iterable[str] = ()) -> list[str]:
+    """Return the dependencies of a loaded pyproject.toml, with some of its extras and dependency groups.
+
+    Raises ValueError if it has no static dependencies, or no such extra or group.
+    """
     project = data.get("project")
     if not isinstance(project, dict):
         raise ValueError("it has no [project] table; list requirement files in another format")
@@ -336,7 +350,30 @@ def parse_pyproject(data: Mapping[str, Any]) -> list[str]:
         raise ValueError(
             "its dependencies are dynamic, so they are known after a build only; list the file that contains them"
         )
-    return [str(item) for item in project.get("dependencies") or []]
+    found = [str(item) for item in project.get("dependencies") or []]
+    optional = {normalize_name(name): items for name, items in (project.get("optional-dependencies") or {}).items()}
+    for extra in extras:
+        if normalize_name(extra) not in optional:
+            raise ValueError(f"it has no extra '{extra}'; its extras are {', '.join(optional) or 'none'} (venv_extras)")
+        found += map(str, optional[normalize_name(extra)])
+    tables = {normalize_name(name): items for name, items in (data.get("dependency-groups") or {}).items()}
+    for group in groups:
+        found += _list_group(tables, group, ())
+    return list(dict.fromkeys(found))
+
+
+def _list_group(tables: Mapping[str, list[Any]], group: str, parents: tuple[str, ...]) -> list[str]:
+    """Return the requirements of a dependency group (PEP 735) and of the groups that it includes."""
+    name = normalize_name(group)
+    if name not in tables:
+        raise ValueError(f"it has no group '{group}'; its groups are {', '.join(tables) or 'none'} (venv_groups)")
+    if name in parents:
+        raise ValueError(f"its group '{group}' includes itself")
+    found = []
+    for item in tables[name]:
+        included = item.get("include-group") if isinstance(item, dict) else None
+        found += _list_group(tables, included, (*parents, name)) if included else [str(item)]
+    return found
 
 
 def parse_pylock(data: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import subprocess
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Sequence
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
@@ -32,6 +32,8 @@ VENV_OPTIONS = {
     "link": {"type": "path"},
     "requirements": {"type": "list", "elements": "str", "default": ["requirements.txt"]},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "extras": {"type": "list", "elements": "str", "default": []},
+    "groups": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "str", "default": "python3"},
     "installer": {"type": "str", "choices": ["pip", "uv"], "default": "pip"},
     "uv": {"type": "path"},
@@ -86,6 +88,8 @@ class VenvSettings(NamedTuple):
     environment: dict[str, Any]
     timeout: int
     rebuild: bool = False
+    extras: Sequence[str] = ()
+    groups: Sequence[str] = ()
     report_missing: bool = False
 
 
@@ -262,6 +266,8 @@ def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[
     for package in settings.packages:
         if not package.strip() or package.startswith("-") or "\n" in package:
             problems.append(f"The package '{package}' (venv_packages) is not a requirement such as 'gunicorn>=24.1.1'.")
+    selection = requirements_module.find_selection_problem(settings.requirements, settings.extras, settings.groups)
+    problems += [selection] if selection else []
     for file in files:
         if file.kind == requirements_module.UV_LOCK and settings.installer != "uv":
             problems.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
@@ -334,6 +340,8 @@ def collect_digest_inputs(
         "only_binary": settings.only_binary,
         "interpreter": list(interpreter),
     }
+    if settings.extras or settings.groups:
+        inputs["extras"], inputs["groups"] = sorted(settings.extras), sorted(settings.groups)
     # Content that can change while the requirement files stay equal is taken anew for each release.
     texts = [(file.name, file.text) for file in files if file.listed or file.kind == requirements_module.REQUIREMENTS]
     moving = local_code.find_moving_references(texts, settings.packages, settings.installer)

@@ -45,6 +45,8 @@ SOURCE = {
     "require_hashes": {"type": "bool", "default": False},
     "only_binary": {"type": "bool", "default": False},
     "index": {"type": "str", "default": "", "choices": ["", "venv_index_url", "venv_extra_index_urls"]},
+    "extras": {"type": "list", "elements": "str", "default": []},
+    "groups": {"type": "list", "elements": "str", "default": []},
     "installer": {"type": "str", "choices": ["pip", "uv"], "default": "pip"},
     "python": {"type": "str", "default": ""},
     "static_paths": {"type": "list", "elements": "str", "default": []},

@@ -41,14 +41,15 @@ def check_dependencies(tree: SourceTree, request: SourceRequest, texts: Mapping[
 
 
 def _find_problems(tree: SourceTree, request: SourceRequest, texts: Mapping[str, str]) -> Iterator[str]:
+    selection = requirements.find_selection_problem(request.requirements, request.extras, request.groups)
+    if selection:
+        yield selection
     for name, text in texts.items():
         problem = requirements.find_format_problem(name, text) if is_installed(request, name) else None
         if problem:
             yield problem
             continue
         kind = requirements.detect_format(name)
-        if kind == requirements.UV_LOCK and request.installer != "uv":
-            yield f"Only uv reads {name}: set venv_installer to uv, or list a file that pip reads."
         if kind != requirements.REQUIREMENTS:
             yield from _find_toml_problems(request, name, text)
             yield from _find_version_problem(request, name, text)
@@ -69,7 +70,7 @@ def _find_toml_problems(request: SourceRequest, name: str, text: str) -> Iterato
         try:
             data = tomllib.loads(text)
             if kind == requirements.PYPROJECT:
-                requirements.parse_pyproject(data)
+                requirements.parse_pyproject(data, request.extras, request.groups)
             elif kind == requirements.PYLOCK and request.installer == "pip":
                 requirements.parse_pylock(data)
         except tomllib.TOMLDecodeError as error:

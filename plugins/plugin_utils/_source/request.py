@@ -55,6 +55,8 @@ class SourceRequest:
     require_hashes: bool = False
     only_binary: bool = False
     index: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     installer: str = "pip"
     python: str = ""
     static_paths: tuple[str, ...] = ()

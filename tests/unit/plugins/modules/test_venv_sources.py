@@ -20,7 +20,7 @@ from ansible_collections.flaskops.production.tests.unit.programs import require
 pytestmark = pytest.mark.xdist_group("venv")
 
 PYTHON = os.path.realpath(sys.executable)
-ENVIRONMENT = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "UV_NO_INDEX": "1", "UV_NO_CONFIG": "1"}
+ENVIRONMENT = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_NO_CONFIG": "1"}
 # Builds a wheel, also an editable one, without a package of an index.
 BACKEND = """
 import os, re, zipfile
@@ -366,14 +366,14 @@ def test_commit_of_a_repository_is_shared_by_releases(application, repository):
     assert len(digests) == 1
 
 
-def build_wheel(path, value):
+def build_wheel(path, value, package="mylib"):
     """Build a wheel of a library, and return its bytes. Wheels with values of equal length have the same size."""
-    for name, text in project("mylib", value).items():
+    for name, text in project(package, value).items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(text)
     code = "import backend; print(backend.build_wheel('.'))"
     subprocess.run([PYTHON, "-c", code], cwd=path, check=True, capture_output=True)
-    return (path / "mylib-1.0-py3-none-any.whl").read_bytes()
+    return (path / f"{package}-1.0-py3-none-any.whl").read_bytes()
 
 
 @pytest.mark.parametrize("spelling", ["--find-links file:wheels", "setting"])
@@ -427,3 +427,24 @@ def test_index_of_a_package_in_a_uv_lock_is_used(application, tmp_path):
     code = "import mylib, shop; print(mylib.VALUE, shop.VALUE, shop.__file__)"
     value, own, path = application.run(result, code).split()
     assert (value, own) == ("one", "one") and path.startswith(result["path"])
+
+
+@pytest.mark.parametrize("listed", ["pyproject.toml", "uv.lock"])
+def test_extras_and_groups_are_installed(application, tmp_path, installer, listed):
+    if listed == "uv.lock" and installer == "pip":
+        pytest.skip("only uv reads this file")
+    extra = '[project.optional-dependencies]\nown = ["mylib"]\n[dependency-groups]\nprod = ["flaskops_other"]\n'
+    files = {
+        f"wheels/{name}-1.0-py3-none-any.whl": build_wheel(tmp_path / name, "one", name)
+        for name in ("mylib", "flaskops_other")
+    }
+    application.stage({**project("shop", "one", extra=extra), **files})
+    if installer == "uv":
+        command = ["uv", "lock", "--python", PYTHON, "--quiet"]
+        environment = {**os.environ, **ENVIRONMENT, "UV_FIND_LINKS": "wheels"}
+        subprocess.run(command, cwd=application.release, check=True, env=environment)
+    options = {"requirements": [listed], "installer": installer, "find_links": ["wheels"]}
+    plain = application.build(**options)
+    assert not {"mylib==1.0", "flaskops_other==1.0"} & set(plain["packages"])
+    result = application.build(**options, extras=["own"], groups=["prod"])
+    assert {"mylib==1.0", "flaskops_other==1.0"} <= set(result["packages"])

@@ -232,3 +232,19 @@ def test_digest_depends_on_all_inputs():
 def test_url_credentials_are_removed_and_masked(text, hidden, left_out):
     assert requirements.mask_user_info(text) == hidden
     assert requirements.remove_user_info(text) == left_out
+
+
+def test_extras_and_groups_are_added():
+    data = {
+        "project": {"dependencies": ["flask"], "optional-dependencies": {"Post_gres": ["psycopg"], "x": ["y"]}},
+        "dependency-groups": {"prod": ["redis", {"include-group": "Base"}], "base": ["flask", "sentry-sdk"]},
+    }
+    assert requirements.parse_pyproject(data) == ["flask"]
+    found = requirements.parse_pyproject(data, ["post-gres"], ["prod"])
+    assert found == ["flask", "psycopg", "redis", "sentry-sdk"]
+
+
+def test_group_that_includes_itself_is_refused():
+    data = {"project": {}, "dependency-groups": {"a": [{"include-group": "b"}], "b": [{"include-group": "a"}]}}
+    with pytest.raises(ValueError, match="its group 'a' includes itself"):
+        requirements.parse_pyproject(data, (), ["a"])

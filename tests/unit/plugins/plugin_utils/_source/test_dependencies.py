@@ -17,6 +17,10 @@ PROJECT = "[project]\nname = 'shop'\nversion = '1'\ndependencies = ['flask']\n"
 PYLOCK = 'lock-version = "1.0"\ncreated-by = "test"\n'
 DIRECTORY = '[[packages]]\nname = "shop"\ndirectory = { path = ".", editable = true }\n'
 UV_LOCK = 'version = 1\nrequires-python = ">=3.9"\n'
+EXTRAS = (
+    "[project.optional-dependencies]\npg = ['psycopg']\n"
+    "[dependency-groups]\nprod = ['sentry-sdk', {include-group = 'base'}]\nbase = ['redis']\n"
+)
 POETRY = "[tool.poetry]\nname = 'shop'\n[tool.poetry.dependencies]\nflask = '*'\n"
 UV = {"installer": "uv"}
 
@@ -66,6 +70,7 @@ ACCEPTED = {
     "pyproject.toml for a patch of Python": lists(
         "pyproject.toml", PROJECT + "requires-python = '>=3.11.5'\n", {"python": "/opt/bin/python3.11"}
     ),
+    "extras and groups": lists("pyproject.toml", PROJECT + EXTRAS, {"extras": ("PG",), "groups": ("prod",)}),
     "pylock.toml": lists("pylock.toml", PYLOCK),
     "pylock.toml with the project": lists("pylock.toml", PYLOCK + DIRECTORY, None, **{"pyproject.toml": PROJECT}),
     "named pylock.toml": lists("pylock.prod.toml", PYLOCK, UV),
@@ -111,14 +116,22 @@ REFUSED = {
     ),
     "pyproject.toml without a project": (*lists("pyproject.toml", "[tool.x]\n"), "it has no [project] table"),
     "invalid TOML": (*lists("pyproject.toml", "[project\n"), "pyproject.toml is not valid TOML: "),
-    "uv.lock for pip": (
-        *lists("uv.lock", UV_LOCK, None, **{"pyproject.toml": PROJECT}),
-        "Only uv reads uv.lock: set venv_installer to uv",
-    ),
     "uv.lock without a project": (*lists("uv.lock", UV_LOCK, UV), '"pyproject.toml", which uv.lock includes'),
     "uv sources for pip": (
         *lists("pyproject.toml", PROJECT + "[tool.uv.sources]\nx = { path = 'x' }\n"),
         "pyproject.toml, line 6: 'x = { path = 'x' }' is in [tool.uv.sources], which only uv reads",
+    ),
+    "unknown extra": (
+        *lists("pyproject.toml", PROJECT + EXTRAS, {"extras": ("mysql",)}),
+        "pyproject.toml cannot be used: it has no extra 'mysql'; its extras are pg (venv_extras).",
+    ),
+    "unknown group": (
+        *lists("pyproject.toml", PROJECT + EXTRAS, {"groups": ("dev",)}),
+        "pyproject.toml cannot be used: it has no group 'dev'; its groups are prod, base (venv_groups).",
+    ),
+    "extra of a requirements file": (
+        *lists(TEXT, "flask", {"extras": ("pg",)}),
+        "venv_extras is set, but extras and groups are selected from pyproject.toml and uv.lock only: list one of them",
     ),
     "version of pylock.toml": (*lists("pylock.toml", 'lock-version = "2.0"\n'), "its lock-version is '2.0'"),
     "other directory in pylock.toml": (
