@@ -39,7 +39,16 @@ PATHS: dict[str, Callable[[str], bool]] = {
     "git_allowed_signers": lambda _: False,
 }
 # Arguments that carry variables of the role venv.
-VENV_ARGUMENTS = ("requirements", "packages", "require_hashes", "only_binary")
+VENV_ARGUMENTS = (
+    "requirements",
+    "packages",
+    "require_hashes",
+    "only_binary",
+    "installer",
+    "python",
+    "extras",
+    "groups",
+)
 
 
 def get_variable(argument: str) -> str:

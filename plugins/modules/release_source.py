@@ -132,12 +132,15 @@ options:
       - .DS_Store
       - .env
   requirements:
-    description: Requirement files, relative to the release. They and the files that they include must exist.
+    description:
+      - Requirement files, relative to the release. They and the files that they include must exist.
+      - Files of other tools, files that are not UTF-8 or UTF-16, directories that are no projects, and missing paths
+        are errors.
     type: list
     elements: str
     default: []
   packages:
-    description: Further packages to install. They are checked only with O(require_hashes) and O(only_binary).
+    description: Further packages to install. A constraint of O(requirements) that excludes one of them is an error.
     type: list
     elements: str
     default: []
@@ -155,6 +158,27 @@ options:
       - If empty, lines of O(requirements) may name an index.
     type: str
     choices: ["", venv_index_url, venv_extra_index_urls]
+    default: ""
+  extras:
+    description: Extras of O(requirements). An extra that a C(pyproject.toml) does not have is an error.
+    type: list
+    elements: str
+    default: []
+  groups:
+    description: Dependency groups of O(requirements). A group that a C(pyproject.toml) does not have is an error.
+    type: list
+    elements: str
+    default: []
+  installer:
+    description: The installer. Only V(uv) reads C(uv.lock) and C([tool.uv.sources]).
+    type: str
+    choices: [pip, uv]
+    default: pip
+  python:
+    description:
+      - The interpreter, as a name or path. If it ends with a version such as V(python3.12), O(requirements) that do not
+        accept this version are an error.
+    type: str
     default: ""
   static_paths:
     description: Directories of the release with static files. A file at such a path is an error.

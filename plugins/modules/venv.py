@@ -11,9 +11,15 @@ version_added: "1.0.0"
 description:
   - Keeps virtual environments as C(<directory>/<digest>). The digest covers all inputs of the build, so the same
     dependencies are built once, and other dependencies never change a virtual environment in use.
-  - The inputs are the bytes of the requirement files with their includes, wheels and archives that they name by path,
-    the added packages, the installer and its options, and the interpreter's path, version and platform. User names
-    and passwords in URLs and O(environment) are not part of the digest.
+  - The inputs are the bytes of the requirement files with their includes, wheels and archives that they name by path
+    or that are in directories of O(find_links), the added packages, the installer and its options, and the
+    interpreter's path, version and platform. User names and passwords in URLs and O(environment) are not part of the
+    digest.
+  - If the requirements name a directory of O(source), or a branch or tag of a repository, the content of O(source) is
+    an input too, so that each release gets its own code and the repository is read again. For a release, this is the
+    recorded digest; for another O(source), a digest of its files.
+  - Directories are built to wheels in a copy of O(source) and are never installed editable. A package whose code is
+    outside of the virtual environment fails the build.
   - A virtual environment is built at its final path, checked with C(pip check), flushed to disk and marked complete
     last. A directory without that mark is the remains of an interrupted build; it is removed and built again.
   - Points O(link) at the virtual environment, by one rename, and records it in C(<directory>/.links), so that
@@ -47,12 +53,13 @@ options:
   requirements:
     description:
       - The requirement files, relative to O(source) or absolute.
-      - C(pyproject.toml) stands for its C([project]) requirements, without optional ones and without the project
-        itself; C(pylock.toml) and C(pylock.<name>.toml) for the packages they lock; C(uv.lock), which needs
-        O(installer=uv) and the C(pyproject.toml) beside it, for the project's dependencies without its development
-        group; any other name is a requirements file as pip reads it.
-      - Lines that name a directory, such as C(-e .), are refused, because a directory can change and a virtual
-        environment never does.
+      - C(pyproject.toml) stands for its C([project]) requirements, with O(extras) and O(groups); C(pylock.toml) and
+        C(pylock.<name>.toml) for the packages they lock; C(uv.lock), which needs O(installer=uv) and the
+        C(pyproject.toml) beside it, for the project's dependencies without its development group; any
+        other name is a requirements file as pip reads it.
+      - The project of a C(pyproject.toml) or C(uv.lock) is installed if its package is in C(src/). Otherwise Python
+        finds it in the working directory.
+      - Projects that lines such as C(-e .) or C(./libs/mylib) name are installed as wheels.
     type: list
     elements: str
     default: [requirements.txt]
@@ -61,6 +68,18 @@ options:
       - Requirements that are added unless the files name the package already, in whatever version.
       - If pip checks hashes because a file contains some, a package without C(--hash) is installed by a second call,
         which does not change the other packages. With O(require_hashes=true), it is refused.
+    type: list
+    elements: str
+    default: []
+  extras:
+    description:
+      - The extras of a C(pyproject.toml) or C(uv.lock) in O(requirements) to install, too.
+    type: list
+    elements: str
+    default: []
+  groups:
+    description:
+      - The dependency groups of a C(pyproject.toml) or C(uv.lock) in O(requirements) to install, too.
     type: list
     elements: str
     default: []
@@ -117,6 +136,12 @@ options:
     description: The time limit of a build in seconds. It includes the wait for the build of another run.
     type: int
     default: 1800
+  rebuild:
+    description:
+      - Builds a new virtual environment, although one for the same inputs is complete. Unpinned packages and branches
+        are resolved again. Later calls use the new one; the old one stays for the releases that use it.
+    type: bool
+    default: false
   report_missing:
     description:
       - Whether a missing interpreter, or one that cannot create virtual environments, is reported by RV(missing)
@@ -243,6 +268,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.venvs 
     parse_settings,
     plan_venv,
     read_link_target,
+    record_rebuild,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.transient_unit import BuildError
 
@@ -276,6 +302,8 @@ def ensure_venv(settings: VenvSettings, check_mode: bool) -> dict[str, Any]:
                 settings, plan.digest, check_mode, [], interpreter.path, before, link_after, missing=True
             )
         built = check_mode or builder.build()
+    if settings.rebuild and not check_mode:
+        record_rebuild(settings, plan)
     if settings.link and not check_mode:
         note_link(settings.directory, settings.link)
     if after != before and settings.link and after and not check_mode:

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import time
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple, Sequence
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import REMOVED
 from ansible_collections.flaskops.production.plugins.module_utils._files import links as links_module
@@ -28,9 +28,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.ownersh
     remove_tree,
     secure_tree,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._python import indexes, requirements
+from ansible_collections.flaskops.production.plugins.module_utils._python import indexes, local_code, requirements
 from ansible_collections.flaskops.production.plugins.module_utils._python.output import (
     find_error_line,
+    find_full_filesystem,
     get_last_lines,
     strip_escapes,
 )
@@ -42,7 +43,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.venvs 
     VenvError,
     VenvSettings,
     compute_content_digest,
-    find_local_directories,
+    find_directories,
     has_marker,
     is_complete,
 )
@@ -79,6 +80,7 @@ class Step(NamedTuple):
     files: list[str]
     hashes: bool = False
     constrained: bool = False  # to the packages of the previous steps
+    options: Sequence[str] = ()
 
 
 class Builder:
@@ -98,6 +100,16 @@ class Builder:
         self.environment: dict[str, str] = {}
         self.binds: dict[str, str] = {}
         self.uv = ""
+        # Directories have no hash. If another package has one, pip installs them later.
+        self.hashed = settings.installer == "pip" and any(
+            file.kind == requirements.PYLOCK
+            or file.kind == requirements.REQUIREMENTS
+            and requirements.needs_hashes(file.text)
+            for file in files
+        )
+        self.projects: list[str] = []
+        # The directory of relative paths: the source, or its copy if projects in it are built.
+        self.source = settings.source if settings.source and os.path.isdir(settings.source) else "/"
 
     def build(self) -> bool:
         """Build the virtual environment. Returns whether it was built, instead of by another run meanwhile."""
@@ -119,6 +131,9 @@ class Builder:
 
     def _install_packages(self) -> None:
         self._create_venv()
+        recoded = self.settings.installer == "uv" and any(file.recoded for file in self.files)
+        if recoded or find_directories(self.settings, self.files):
+            self._use_source_copy()
         for step in self._plan_steps():
             self._run_step(step)
         self._install_missing_packages()
@@ -248,6 +263,51 @@ class Builder:
             return os.path.realpath(found)
         return os.path.join(venv, "bin", "uv") if is_complete(venv) else None
 
+    def _use_source_copy(self) -> None:
+        """Copy the source, because builds write beside the code, and use the requirement files of the copy.
+
+        These name directories of the copy, and none of them is editable.
+        """
+        copy = os.path.join(self.work.temporary, "source")
+        local_code.copy_source(self.source, copy)
+        self.source, files = copy, self.files
+        self.files = []
+        for file in files:
+            path = os.path.join(copy, file.name)
+            # A link could lead out of the copy.
+            if not os.path.isabs(file.name) and os.path.realpath(path) == path:
+                text = file.text
+                if file.kind == requirements.REQUIREMENTS:
+                    text = self._rewrite_directories(text, file.name)
+                elif file.kind == requirements.PYLOCK or self.settings.installer == "uv":
+                    text = local_code.make_static(text)
+                os.unlink(path)
+                with open(path, "xb") as stream:
+                    stream.write(text.encode("utf-8", "surrogateescape"))
+                file = file._replace(path=path, text=text)
+            self.files.append(file)
+        chown_tree(copy, self.work.uid, self.work.gid)
+
+    def _rewrite_directories(self, text: str, name: str, folder: str = "") -> str:
+        """Rewrite requirements so that they name directories of the copy.
+
+        pip cannot check the hash of a directory, so if any package has a hash, directories are installed by a later
+        call. folder is the directory of relative paths, below the source.
+        """
+        root = os.path.join(self.source, folder)
+
+        def is_directory(path: str) -> bool:
+            found = os.path.isdir(os.path.join(root, path))
+            if found and self.source == self.settings.source:
+                raise VenvError(
+                    f"{path} in {self.source} is a directory that was not found by reading {name or folder}."
+                )
+            return found
+
+        text, separated = local_code.rewrite_requirements(text, name, is_directory, root, self.hashed)
+        self.projects += separated
+        return text
+
     def _plan_steps(self) -> list[Step]:
         """Plan the calls of the installer. Packages are added unless the files contain them."""
         listed = [file for file in self.files if file.listed]
@@ -255,8 +315,10 @@ class Builder:
         for file in listed:
             if file.kind == requirements.PYPROJECT:
                 texts[file.name + ".txt"] = self._convert_pyproject(file)
+        packages = [self._rewrite_directories(package, "").strip() for package in self.settings.packages]
+        packages = [package for package in packages if package]
         if self.settings.installer == "uv":
-            steps = self._plan_uv_steps(listed, texts)
+            steps = self._plan_uv_steps(listed, texts, packages)
             self._check_converted_files(texts)
             return steps
         paths = []
@@ -265,12 +327,13 @@ class Builder:
                 paths.append(self._write_input(file.name, texts[file.name + ".txt"]))
             elif file.kind == requirements.PYLOCK:
                 lines = self._convert_file(file, requirements.parse_pylock)
+                lines = self._rewrite_directories(lines, "", os.path.dirname(file.name))
                 texts[file.name + ".txt"] = lines
                 paths.append(self._write_input(file.name, lines))
             else:
                 paths.append(file.path)
         self._check_converted_files(texts)
-        missing = requirements.find_missing_packages(self.settings.packages, texts)
+        missing = requirements.find_missing_packages(packages, texts)
         hashes = self.settings.require_hashes or any(
             requirements.needs_hashes(text) for name, text in texts.items() if _is_requirements(name)
         )
@@ -279,8 +342,9 @@ class Builder:
         if hashed:
             paths.append(self._write_input("packages", "\n".join(hashed)))
         steps = [Step(paths, self.settings.require_hashes)] if paths else []
-        if unhashed:
-            steps.append(Step([self._write_input("later", "\n".join(unhashed))], constrained=True))
+        if unhashed or self.projects:
+            later = "\n".join([*unhashed, *self.projects])
+            steps.append(Step([self._write_input("later", later)], constrained=bool(steps)))
         return steps
 
     def _check_converted_files(self, texts: dict[str, str]) -> None:
@@ -290,22 +354,33 @@ class Builder:
         if problems:
             raise VenvError(" ".join(problems[:5]))
 
-    def _plan_uv_steps(self, listed: list[RequirementFile], texts: dict[str, str]) -> list[Step]:
-        steps, paths = [], []
+    def _plan_uv_steps(self, listed: list[RequirementFile], texts: dict[str, str], packages: list[str]) -> list[Step]:
+        steps, paths, options = [], [], []
+        extras = [f"--extra={name}" for name in self.settings.extras]
         for file in listed:
             if file.kind == requirements.PYLOCK:
                 # uv cannot read other files in the same call.
                 steps.append(Step([file.path]))
             elif file.kind == requirements.UV_LOCK:
-                texts[file.name + ".txt"] = self._export_uv_lock(file)
+                if self._has_own_indexes(file):
+                    path, text = self._export_uv_lock(file, requirements.PYLOCK)
+                    texts[os.path.join(file.name, requirements.PYLOCK)] = text
+                    steps.append(Step([path]))
+                    continue
+                text = self._export_uv_lock(file, "requirements.txt")[1]
+                texts[file.name + ".txt"] = self._rewrite_directories(text, "", os.path.dirname(file.name))
                 paths.append(self._write_input(file.name, texts[file.name + ".txt"]))
             else:
                 paths.append(file.path)
-        missing = requirements.find_missing_packages(self.settings.packages, texts)
+                if file.kind == requirements.PYPROJECT:
+                    options += [*extras, *(f"--group={file.path}:{name}" for name in self.settings.groups)]
+                    if self._installs_project(file):
+                        paths.append(self._write_input("project", os.path.dirname(file.path)))
+        missing = requirements.find_missing_packages(packages, texts)
         if missing:
             paths.append(self._write_input("packages", "\n".join(missing)))
         if paths:
-            steps.append(Step(paths, self.settings.require_hashes, constrained=bool(steps)))
+            steps.append(Step(paths, self.settings.require_hashes, bool(steps), list(dict.fromkeys(options))))
         return steps
 
     def _install_missing_packages(self) -> None:
@@ -332,6 +407,7 @@ class Builder:
             command += ["-c", self._write_input("installed", "\n".join(list_packages(self.path)))]
         for path in step.files:
             command += ["-r", path]
+        command += step.options
         # pip builds a source archive or a repository that is a dependency of a wheel, despite --only-binary. A build
         # fails if it cannot start a process.
         single = self.settings.only_binary and self.settings.installer == "pip"
@@ -340,6 +416,12 @@ class Builder:
         )
 
     def _check_venv(self) -> None:
+        external = local_code.find_external_code(self.path)
+        if external:
+            raise VenvError(
+                f"{external} was installed as a link to its source, and other releases can use the virtual environment "
+                f"{self.path}, so it was removed: list the package without --editable."
+            )
         if self.settings.installer == "uv":
             self._run_command([self.uv, "pip", "check", "--python", self.python], "uv pip check")
         else:
@@ -348,11 +430,21 @@ class Builder:
     def _format_find_links(self) -> list[str]:
         links: list[str] = []
         for link in self.settings.find_links:
-            links += ["--find-links", link if "://" in link else os.path.join(self._get_source(), link)]
+            links += ["--find-links", link if "://" in link else os.path.join(self.source, link)]
         return links
 
     def _convert_pyproject(self, file: RequirementFile) -> str:
-        return self._convert_file(file, requirements.parse_pyproject)
+        text = self._convert_file(
+            file, lambda data: requirements.parse_pyproject(data, self.settings.extras, self.settings.groups)
+        )
+        if self._installs_project(file):
+            text += "\n."
+        return self._rewrite_directories(text, "", os.path.dirname(file.name))
+
+    def _installs_project(self, file: RequirementFile) -> bool:
+        """Return whether the project of a pyproject.toml or uv.lock is installed, and not only its dependencies."""
+        folder = os.path.normpath(os.path.dirname(file.name) or ".")
+        return any(directory.path == folder for directory in find_directories(self.settings, [file]))
 
     def _convert_file(self, file: RequirementFile, convert: Any) -> str:
         try:
@@ -368,31 +460,40 @@ class Builder:
             raise ValueError((output.strip().splitlines() or ["it cannot be read"])[-1])
         return json.loads(output)
 
-    def _export_uv_lock(self, file: RequirementFile) -> str:
-        """Convert a uv.lock to requirements with hashes."""
-        output = os.path.join(self.work.temporary, "uv.lock.txt")
-        command = [self.uv, "export", "--frozen", "--no-emit-project", "--no-dev", "--no-header", "--no-progress"]
-        command += [
-            "--format",
-            "requirements-txt",
-            "--python",
-            self.interpreter.path,
-            "--output-file",
-            output,
+    def _has_own_indexes(self, file: RequirementFile) -> bool:
+        """Return whether a uv.lock names other indexes than PyPI, and no setting replaces them.
+
+        Only a pylock.toml keeps the index of each package.
+        """
+        found = requirements.parse_registries(file.text)
+        return bool(found - {requirements.PYPI}) and not self.settings.index_url
+
+    def _export_uv_lock(self, file: RequirementFile, name: str) -> tuple[str, str]:
+        """Convert a uv.lock to a pylock.toml or to requirements with hashes. Returns path and text."""
+        directory = os.path.dirname(os.path.abspath(file.path))
+        # A pylock.toml has paths relative to itself. The source can be written if there are any, because it is a copy.
+        output = os.path.join(self.work.temporary if self.source == self.settings.source else directory, name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(output)
+        command = [
+            self.uv,
+            "export",
+            "--frozen",
+            "--no-dev",
+            "--no-editable",
+            "--no-header",
+            "--no-progress",
             "--quiet",
         ]
-        self._run_command(command, "uv export", cwd=os.path.dirname(os.path.abspath(file.path)))
-        text = transient_unit.read_result(output)
-        problems = find_local_directories(file.name, text, os.path.dirname(os.path.abspath(file.path)))
-        if problems:
-            raise VenvError(" ".join(problems))
-        return text
+        command += [] if self._installs_project(file) else ["--no-emit-project"]
+        command += [f"--extra={extra}" for extra in self.settings.extras]
+        command += [f"--group={group}" for group in self.settings.groups]
+        command += ["--format", name, "--python", self.interpreter.path, "--output-file", output]
+        self._run_command(command, "uv export", cwd=directory)
+        return output, transient_unit.read_result(output)
 
     def _write_input(self, name: str, text: str) -> str:
         return self.work.write_input(f"{os.path.basename(name)}.txt", (text + "\n").encode("utf-8", "surrogateescape"))
-
-    def _get_source(self) -> str:
-        return self.settings.source if self.settings.source and os.path.isdir(self.settings.source) else "/"
 
     def _run_command(
         self,
@@ -407,7 +508,7 @@ class Builder:
             return
         files = ", ".join(file.name for file in self.files if file.listed) or "no requirement files"
         text = strip_escapes(requirements.mask_user_info(output))
-        reason = find_error_line(text)
+        reason = find_full_filesystem([self.settings.directory]) or find_error_line(text)
         if directives and re.search(r"Operation not permitted|can't start new thread", text):
             reason = "venv_only_binary: true, but a package depends on another one that must be built"
         raise VenvError(
@@ -421,13 +522,15 @@ class Builder:
     ) -> tuple[int, str]:
         """Run a command as the build user. Returns its exit status and the end of its output."""
         directory = self.settings.directory
-        visible = [self._get_source(), os.path.dirname(os.path.dirname(self.interpreter.path)), self.uv]
+        visible = [self.source, os.path.dirname(os.path.dirname(self.interpreter.path)), self.uv]
         visible += [os.path.join(os.path.realpath(directory), UV_DIRECTORY), *(file.path for file in self.files)]
-        visible += [os.path.join(self._get_source(), link) for link in self.settings.find_links if "://" not in link]
+        visible += [os.path.join(self.source, link) for link in self.settings.find_links if "://" not in link]
         target_path = os.path.realpath(result or self.path)
-        mounts = self.work.build_mounts({target_path: target_path}, filter(None, visible), self.binds)
+        # The temporary directory is mounted as a whole.
+        shown = [path for path in visible if path and not path.startswith(self.work.temporary + "/")]
+        mounts = self.work.build_mounts({target_path: target_path}, shown, self.binds)
         script = os.path.join(self.work.input, "command")
-        transient_unit.write_script(script, command, cwd or self._get_source(), self.environment, self.work.gid)
+        transient_unit.write_script(script, command, cwd or self.source, self.environment, self.work.gid)
         try:
             return transient_unit.run_script(self.unit, script, mounts, self.deadline - time.monotonic(), directives)
         except transient_unit.BuildTimeoutError:
@@ -495,6 +598,7 @@ def build_environment(settings: VenvSettings, inherited: dict[str, str]) -> dict
         PIP_ROOT_USER_ACTION="ignore",
         PIP_USER="0",
         UV_LINK_MODE="copy",
+        UV_NO_EDITABLE="1",
         UV_PYTHON_DOWNLOADS="never",
     )
     result.update({name: str(value) for name, value in settings.environment.items()})

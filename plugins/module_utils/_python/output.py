@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from typing import Iterable
 
+# Less free space than this is the cause of a failure, in MB: the smallest virtual environment is larger.
+MIN_FREE_MB = 10
 MAX_LINES = 15
 MAX_WIDTH = 500
 
@@ -36,6 +41,25 @@ _GENERIC = re.compile(
     r"did not run successfully|This error originates|likely not a problem with pip|CalledProcessError|exit code: \d",
     re.IGNORECASE,
 )
+
+
+def find_full_filesystem(paths: Iterable[str]) -> str:
+    """Return the cause of a failure because of a full file system, with its mount point, or an empty string.
+
+    Some installers do not report it: ensurepip only ends with status 1.
+    """
+    for path in paths:
+        with contextlib.suppress(OSError):
+            info = os.statvfs(path)
+            free = info.f_bavail * info.f_frsize // 1024**2
+            mount = os.path.realpath(path)
+            while not os.path.ismount(mount):
+                mount = os.path.dirname(mount)
+            if free < MIN_FREE_MB:
+                return f"No space left on device: {mount} has {free} MB free"
+            if info.f_files and not info.f_favail:
+                return f"No space left on device: {mount} has no free inodes"
+    return ""
 
 
 def strip_escapes(text: str) -> str:

@@ -5,24 +5,28 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import posixpath
 import re
 from typing import Any, Iterable, Mapping, NamedTuple
+from urllib.parse import quote
 
 REQUIREMENTS = "requirements"
 PYPROJECT = "pyproject.toml"
 PYLOCK = "pylock.toml"
 UV_LOCK = "uv.lock"
+PYPI = "https://pypi.org/simple"
 
 # The last file that is written into a virtual environment. Without it, the build is unfinished.
 COMPLETE_MARKER = ".complete"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _INCLUDE = re.compile(r"^(?:(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)|(-r|-c))(?P<name>\S.*)$")
+_FIND_LINKS = re.compile(r"^(?:--find-links(?:\s*=\s*|\s+)|-f\s*)(?P<link>\S.*)$")
 _NAME = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(?P<rest>.*)$")
-_EDITABLE = re.compile(r"^(?:-e|--editable)(?:\s*=\s*|\s+)(?P<requirement>.+)$")
+EDITABLE = re.compile(r"^(?:-e\s*|--editable(?:\s*=\s*|\s+))(?P<requirement>.+)$")
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:(?://|/)")
 _EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _ARCHIVE = re.compile(r"\.(?:whl|zip|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
@@ -30,6 +34,27 @@ _PIN = re.compile(r"^\(?\s*={2,3}\s*[^\s*,;]+\s*\)?\s*(?:;|$)")
 _HASH = re.compile(r"\s--hash(?:=|\s+)\S+")
 _OPTIONS = re.compile(r"\s--[a-z-]+(?:[=\s]|$).*$")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
+
+
+# Files of other tools, and how to make a file from them that is accepted.
+_FOREIGN_FILES = {
+    "poetry.lock": "run 'poetry export --output requirements.txt' (with poetry-plugin-export)",
+    "Pipfile.lock": "run 'pipenv requirements --hash > requirements.txt'",
+    "Pipfile": "run 'pipenv requirements --hash > requirements.txt'",
+    "pdm.lock": "run 'pdm export --output requirements.txt'",
+    "environment.yml": "write the packages of PyPI to requirements.txt",
+    "environment.yaml": "write the packages of PyPI to requirements.txt",
+    "setup.py": "write '.' to requirements.txt, which installs the project",
+    "setup.cfg": "write '.' to requirements.txt, which installs the project",
+}
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 
 
 class Line(NamedTuple):
@@ -49,6 +74,64 @@ def detect_format(name: str) -> str:
     if base == UV_LOCK:
         return UV_LOCK
     return REQUIREMENTS
+
+
+def find_format_problem(name: str, text: str = "") -> str | None:
+    """Return why a file of another tool is not accepted, with the command that makes a file that is, or None."""
+    advice = _FOREIGN_FILES.get(posixpath.basename(name))
+    cause = "is the file of another tool"
+    is_poetry = re.search(r"(?m)^\[tool\.poetry", text) and not re.search(r"(?m)^\[project\]", text)
+    if not advice and is_poetry and detect_format(name) == PYPROJECT:
+        advice, cause = _FOREIGN_FILES["poetry.lock"], "has its dependencies in [tool.poetry] instead of [project]"
+    return f"{name} {cause}: {advice}, and set venv_requirements to [requirements.txt]." if advice else None
+
+
+def decode_text(data: bytes) -> str:
+    """Decode a requirement file as pip does: by its byte order mark or coding comment, otherwise as UTF-8.
+
+    Raises ValueError with the reason and the remedy.
+    """
+    encoding = "utf-8"
+    for mark, name in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            data, encoding = data[len(mark) :], name
+            break
+    else:
+        for line in data.split(b"\n")[:2]:
+            match = _CODING.match(line)
+            encoding = match.group(1).decode("ascii") if match else encoding
+    try:
+        text = data.decode(encoding)
+    except LookupError:
+        raise ValueError(f"names the unknown encoding {encoding}; save it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"is not valid {encoding} (line {number}); save it as UTF-8") from None
+    if "\0" in text:
+        raise ValueError("has null characters, like UTF-16 without a byte order mark; save it as UTF-8")
+    return text
+
+
+def parse_requires_python(text: str) -> str:
+    """Return the versions of Python that a pyproject.toml or lock file accepts, or an empty string."""
+    match = re.search(r"(?m)^requires-python\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", text)
+    return (match.group(1) or match.group(2) or "").strip() if match else ""
+
+
+def parse_registries(text: str) -> set[str]:
+    """Return the package indexes in a uv.lock."""
+    return {url.rstrip("/") for url in re.findall(r'(?m)^source = \{ registry = "([^"]+)" \}', text)}
+
+
+def find_constraints(text_by_name: Mapping[str, str]) -> list[tuple[str, Line]]:
+    """Return the constraints in requirement files, with the names of the files."""
+    names = _find_constraint_files(text_by_name)
+    return [
+        (name, line)
+        for name, text in text_by_name.items()
+        if posixpath.normpath(name) in names
+        for line in parse_requirements(text)
+    ]
 
 
 def normalize_name(name: str) -> str:
@@ -103,6 +186,13 @@ def find_includes(text: str) -> list[str]:
     return list(dict.fromkeys(item[1] for item in found if item and not (_URL.match(item[1]) or "${" in item[1])))
 
 
+def parse_find_links(text: str) -> list[str]:
+    """Return the directories and pages of packages that a requirements file names (-f, --find-links)."""
+    matches = [_FIND_LINKS.match(line.text) for line in parse_lines(text)]
+    found = [match.group("link").strip().strip("'\"") for match in matches if match]
+    return [re.sub(r"^file:(//(localhost)?(?=/))?", "", link) for link in found]
+
+
 def resolve_include(including: str, included: str) -> str:
     """Return the name of an included file, relative to the same directory as the name of the including file."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(including), included))
@@ -110,12 +200,12 @@ def resolve_include(including: str, included: str) -> str:
 
 def parse_requirements(text: str) -> list[Line]:
     """Return the requirements of a requirements file, without options and includes."""
-    return [line for line in parse_lines(text) if not line.text.startswith("-") or _EDITABLE.match(line.text)]
+    return [line for line in parse_lines(text) if not line.text.startswith("-") or EDITABLE.match(line.text)]
 
 
 def _strip_options(line: str) -> str:
     """Remove -e and per-requirement options (--hash …) from a requirement."""
-    match = _EDITABLE.match(line)
+    match = EDITABLE.match(line)
     return _OPTIONS.sub("", match.group("requirement") if match else line).strip()
 
 
@@ -145,19 +235,6 @@ def parse_names(text: str) -> set[str]:
     return {name for name in (parse_name(line.text) for line in parse_requirements(text)) if name}
 
 
-def parse_local_path(line: str) -> str | None:
-    """Return the local path of a requirement, or None for a package of an index or a URL."""
-    requirement = _strip_options(line)
-    match = _NAME.match(requirement)
-    if match and match.group("rest").startswith("@"):
-        requirement = match.group("rest")[1:].strip()
-    if requirement.startswith("file:"):
-        return re.sub(r"^file:(//(localhost)?(?=/))?", "", re.split(r"[#;]", requirement)[0].strip())
-    if _URL.match(requirement) or not _is_path(requirement):
-        return None
-    return re.split(r"\s*;|\[", requirement)[0].strip()
-
-
 def has_hash(line: str) -> bool:
     return bool(_HASH.search(line))
 
@@ -174,7 +251,7 @@ def _find_hash_problem(line: str) -> str | None:
     direct = (
         bool(_URL.match(requirement)) or _is_path(requirement) or bool(match and match.group("rest").startswith("@"))
     )
-    if _EDITABLE.match(line) or re.match(r"^(?:[^@]*@\s*)?(?:git|hg|svn|bzr)\+", requirement):
+    if EDITABLE.match(line) or re.match(r"^(?:[^@]*@\s*)?(?:git|hg|svn|bzr)\+", requirement):
         return "comes from a work tree or a version control system, for which there is no hash"
     if not has_hash(line):
         return "has no --hash"
@@ -250,8 +327,22 @@ def parse_lock_names(text: str) -> set[str]:
     return found
 
 
-def parse_pyproject(data: Mapping[str, Any]) -> list[str]:
-    """Return the dependencies of a loaded pyproject.toml. Raises ValueError if it has no static dependencies."""
+def find_selection_problem(names: Iterable[str], extras: Iterable[str], groups: Iterable[str]) -> str | None:
+    """Return why extras or dependency groups cannot be selected from requirement files, as a sentence, or None."""
+    setting = "venv_extras" if list(extras) else "venv_groups" if list(groups) else ""
+    if not setting or any(detect_format(name) in (PYPROJECT, UV_LOCK) for name in names):
+        return None
+    return (
+        f"{setting} is set, but extras and groups are selected from pyproject.toml and uv.lock only: list one of them "
+        "in venv_requirements, or write the extra into the requirements, such as name[extra]."
+    )
+
+
+def parse_pyproject(data: Mapping[str, Any], extras: Iterable[str] = (), groups: Iterable[str] = ()) -> list[str]:
+    """Return the dependencies of a loaded pyproject.toml, with some of its extras and dependency groups.
+
+    Raises ValueError if it has no static dependencies, or no such extra or group.
+    """
     project = data.get("project")
     if not isinstance(project, dict):
         raise ValueError("it has no [project] table; list requirement files in another format")
@@ -259,7 +350,30 @@ def parse_pyproject(data: Mapping[str, Any]) -> list[str]:
         raise ValueError(
             "its dependencies are dynamic, so they are known after a build only; list the file that contains them"
         )
-    return [str(item) for item in project.get("dependencies") or []]
+    found = [str(item) for item in project.get("dependencies") or []]
+    optional = {normalize_name(name): items for name, items in (project.get("optional-dependencies") or {}).items()}
+    for extra in extras:
+        if normalize_name(extra) not in optional:
+            raise ValueError(f"it has no extra '{extra}'; its extras are {', '.join(optional) or 'none'} (venv_extras)")
+        found += map(str, optional[normalize_name(extra)])
+    tables = {normalize_name(name): items for name, items in (data.get("dependency-groups") or {}).items()}
+    for group in groups:
+        found += _list_group(tables, group, ())
+    return list(dict.fromkeys(found))
+
+
+def _list_group(tables: Mapping[str, list[Any]], group: str, parents: tuple[str, ...]) -> list[str]:
+    """Return the requirements of a dependency group (PEP 735) and of the groups that it includes."""
+    name = normalize_name(group)
+    if name not in tables:
+        raise ValueError(f"it has no group '{group}'; its groups are {', '.join(tables) or 'none'} (venv_groups)")
+    if name in parents:
+        raise ValueError(f"its group '{group}' includes itself")
+    found = []
+    for item in tables[name]:
+        included = item.get("include-group") if isinstance(item, dict) else None
+        found += _list_group(tables, included, (*parents, name)) if included else [str(item)]
+    return found
 
 
 def parse_pylock(data: Mapping[str, Any]) -> list[str]:
@@ -272,8 +386,11 @@ def parse_pylock(data: Mapping[str, Any]) -> list[str]:
 
 def _format_pylock_package(package: Mapping[str, Any]) -> str:
     name, marker = package.get("name", ""), package.get("marker", "")
-    if "vcs" in package or "directory" in package:
-        raise ValueError(f"{name} comes from a directory or a version control system: use the installer uv")
+    if "directory" in package:
+        path = posixpath.join(package["directory"].get("path", "."), package["directory"].get("subdirectory", ""))
+        return f"{name} @ file:{quote(path)}" + (f" ; {marker}" if marker else "")
+    if "vcs" in package:
+        raise ValueError(f"{name} comes from a version control system: use the installer uv")
     if re.search(r"\b(extras|dependency_groups)\b", marker):
         raise ValueError(f"{name} depends on an extra or a dependency group: use the installer uv")
     if "archive" in package:

@@ -10,6 +10,7 @@ import re
 from typing import Iterable, Iterator, Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
+from ansible_collections.flaskops.production.plugins.module_utils._python.local_code import parse_local_requirement
 
 # The options of a requirements file that set package sources, by all of their names.
 _SOURCES = {
@@ -79,7 +80,8 @@ def _check_wheel(line: str) -> str | None:
     requirement = direct.group("url") if direct else re.split(r"\s", line, maxsplit=1)[0]
     if _VCS.match(requirement):
         return _format_wheels_only("comes from a version control system")
-    path = requirements.parse_local_path(line)
+    local = parse_local_requirement(line)
+    path = local.path if local else None
     if not direct and not _URL.match(requirement) and path is None:
         return None
     base = posixpath.basename(re.split(r"[#?;\[]", path or requirement)[0].rstrip("/"))

@@ -13,10 +13,12 @@ import os
 import shutil
 import stat
 import subprocess
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Sequence
 
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file, replace_file
+from ansible_collections.flaskops.production.plugins.module_utils._python import local_code
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements as requirements_module
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import (
     find_contradictions,
@@ -30,6 +32,8 @@ VENV_OPTIONS = {
     "link": {"type": "path"},
     "requirements": {"type": "list", "elements": "str", "default": ["requirements.txt"]},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "extras": {"type": "list", "elements": "str", "default": []},
+    "groups": {"type": "list", "elements": "str", "default": []},
     "python": {"type": "str", "default": "python3"},
     "installer": {"type": "str", "choices": ["pip", "uv"], "default": "pip"},
     "uv": {"type": "path"},
@@ -40,7 +44,11 @@ VENV_OPTIONS = {
     "only_binary": {"type": "bool", "default": False},
     "environment": {"type": "dict", "default": {}, "no_log": True},
     "timeout": {"type": "int", "default": 1800},
+    "rebuild": {"type": "bool", "default": False},
 }
+
+# For each digest of inputs, the number of forced builds. Each of them has its own virtual environment.
+REBUILDS = ".rebuilds"
 
 # Prints path, version and platform of an interpreter, with fast imports only.
 PROBE = """
@@ -79,6 +87,9 @@ class VenvSettings(NamedTuple):
     only_binary: bool
     environment: dict[str, Any]
     timeout: int
+    rebuild: bool = False
+    extras: Sequence[str] = ()
+    groups: Sequence[str] = ()
     report_missing: bool = False
 
 
@@ -96,11 +107,17 @@ class RequirementFile(NamedTuple):
     kind: str
     text: str
     listed: bool  # in the option requirements, instead of included by another file
+    recoded: bool = False  # The text is UTF-8 without a byte order mark, but the file is not.
 
 
 class VenvPlan(NamedTuple):
-    """The virtual environment for some settings, built or not. link_text is the wanted text of the link, if any."""
+    """The virtual environment for some settings, built or not. link_text is the wanted text of the link, if any.
 
+    inputs is the digest of the inputs, and rebuilds the number of builds that rebuild has forced for them.
+    """
+
+    inputs: str
+    rebuilds: int
     digest: str
     path: str
     interpreter: Interpreter
@@ -132,15 +149,46 @@ def plan_venv(settings: VenvSettings, will_be_linked: bool = True) -> VenvPlan:
         problems.append(f"{os.path.dirname(settings.link)}, the directory of the link, is not a directory.")
     if problems:
         raise VenvError(" ".join(problems))
-    digest = requirements_module.compute_digest(collect_digest_inputs(settings, files, interpreter))
-    path = os.path.join(settings.directory, digest)
+    inputs = collect_digest_inputs(settings, files, interpreter)
+    before = requirements_module.compute_digest(inputs)
+    rebuilds = _read_rebuilds(settings.directory, before) + settings.rebuild
+    while True:
+        digest = requirements_module.compute_digest({**inputs, "rebuild": rebuilds}) if rebuilds else before
+        path = os.path.join(settings.directory, digest)
+        if not settings.rebuild or not is_complete(path):
+            break
+        # A run was killed before it recorded this one.
+        rebuilds += 1
     return VenvPlan(
-        digest, path, interpreter, files, make_relative_target(path, settings.link) if settings.link else None
+        before,
+        rebuilds,
+        digest,
+        path,
+        interpreter,
+        files,
+        make_relative_target(path, settings.link) if settings.link else None,
     )
+
+
+def _read_rebuilds(directory: str, inputs: str) -> int:
+    try:
+        with open(os.path.join(directory, REBUILDS, inputs), encoding="ascii") as stream:
+            return int(stream.read(20))
+    except (OSError, ValueError):
+        return 0
+
+
+def record_rebuild(settings: VenvSettings, plan: VenvPlan) -> None:
+    """Make later runs without rebuild use the new virtual environment."""
+    directory = os.path.join(settings.directory, REBUILDS)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    replace_file(os.path.join(directory, plan.inputs), f"{plan.rebuilds}\n".encode(), 0o644)
 
 
 def is_in_place(settings: VenvSettings) -> bool:
     """Return whether the virtual environment is complete and the link points at it."""
+    if settings.rebuild:
+        return False
     try:
         plan = plan_venv(settings)
         linked = read_link_target(settings.link, settings.directory) if settings.link else None
@@ -177,7 +225,8 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
             return
         try:
             with open(path, "rb") as stream:
-                text = stream.read().decode("utf-8", "surrogateescape")
+                data = stream.read()
+            text = requirements_module.decode_text(data)
         except (FileNotFoundError, NotADirectoryError):
             if including:
                 raise VenvError(f"{including} includes {name}, but {path} does not exist.") from None
@@ -187,7 +236,13 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
             ) from None
         except OSError as error:
             raise VenvError(f"The requirement file {path} cannot be read: {error.strerror}.") from error
-        file = RequirementFile(name, path, requirements_module.detect_format(name), text, listed)
+        except ValueError as error:
+            raise VenvError(f"The requirement file {path} {error}.") from None
+        problem = requirements_module.find_format_problem(name, text) if listed else None
+        if problem:
+            raise VenvError(problem)
+        recoded = text.encode("utf-8") != data
+        file = RequirementFile(name, path, requirements_module.detect_format(name), text, listed, recoded)
         found[name, listed] = file
         if file.kind == requirements_module.REQUIREMENTS:
             for include in requirements_module.find_includes(text):
@@ -211,15 +266,20 @@ def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[
     for package in settings.packages:
         if not package.strip() or package.startswith("-") or "\n" in package:
             problems.append(f"The package '{package}' (venv_packages) is not a requirement such as 'gunicorn>=24.1.1'.")
+    selection = requirements_module.find_selection_problem(settings.requirements, settings.extras, settings.groups)
+    problems += [selection] if selection else []
     for file in files:
         if file.kind == requirements_module.UV_LOCK and settings.installer != "uv":
             problems.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
-        if file.kind == requirements_module.REQUIREMENTS:
-            problems += find_local_directories(file.name, file.text, settings.source)
+        if file.kind == requirements_module.PYPROJECT and file.listed and settings.installer != "uv":
+            problems += filter(None, [local_code.find_unread_source(file.name, file.text)])
+    for directory in find_directories(settings, files):
+        problem = local_code.find_directory_problem(directory, lambda path: _exists_below(settings.source, path))
+        if problem:
+            problems.append(problem)
     texts = {file.name: file.text for file in files}
     index = get_index_setting(settings.index_url, settings.extra_index_urls)
     problems += find_contradictions(texts, settings.packages, settings.only_binary, index)
-    problems += find_local_directories("venv_packages", "\n".join(settings.packages), settings.source)
     if settings.require_hashes:
         # A pyproject.toml that is not listed belongs to a uv.lock and is not installed.
         texts = {file.name: file.text for file in files if file.listed or file.kind == requirements_module.REQUIREMENTS}
@@ -227,16 +287,40 @@ def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[
     return problems
 
 
-def find_local_directories(name: str, text: str, source: str | None) -> list[str]:
-    problems = []
-    for line in requirements_module.parse_requirements(text):
-        path = requirements_module.parse_local_path(line.text)
-        if path and os.path.isdir(os.path.join(source or "/", path)):
-            problems.append(
-                f"{name}, line {line.number}: '{requirements_module.mask_user_info(line.text)}' names a directory. A "
-                "virtual environment never changes, but a directory can: list a wheel, or the packages it depends on."
-            )
-    return problems
+def find_directories(settings: VenvSettings, files: list[RequirementFile]) -> list[local_code.Directory]:
+    """Return the directories that are built and installed, from the requirement files and the added packages."""
+    found = []
+    for file in files:
+        inside = file.name if not os.path.isabs(file.name) else os.path.basename(file.name)
+        found += local_code.find_directories(
+            inside, file.text, lambda path: _is_directory_below(settings.source, path), settings.installer, file.listed
+        )
+    # Named like a requirements file, whose format the list of packages has.
+    packages = "\n".join(settings.packages)
+    return found + local_code.find_directories(
+        "venv_packages", packages, lambda path: _is_directory_below(settings.source, path)
+    )
+
+
+def _is_directory_below(source: str | None, path: str) -> bool:
+    return os.path.isdir(os.path.join(source or "/", path))
+
+
+def _exists_below(source: str | None, path: str) -> bool:
+    return os.path.exists(os.path.join(source or "/", path))
+
+
+def compute_source_digest(settings: VenvSettings) -> str:
+    """Return a digest of the source: of a release, the recorded one, because a build command changes its files."""
+    if not settings.source:
+        return ""
+    releases, name = os.path.split(settings.source)
+    layout = Layout(os.path.dirname(settings.directory))
+    if os.path.realpath(releases) == os.path.realpath(layout.releases):
+        recorded = (layout.record(name) or {}).get("digest")
+        if recorded:
+            return recorded
+    return local_code.compute_tree_digest(settings.source)
 
 
 def collect_digest_inputs(
@@ -244,18 +328,26 @@ def collect_digest_inputs(
 ) -> dict[str, Any]:
     """Return all inputs that determine the content of a virtual environment. They must be equal on similar hosts."""
     plain = requirements_module.remove_user_info
-    return {
+    inputs = {
         "files": [[file.kind, file.listed, _hash_text(plain(file.text))] for file in files],
         "archives": _hash_local_archives(settings, files),
         "packages": sorted(plain(package) for package in settings.packages),
         "installer": settings.installer,
         "index_url": plain(settings.index_url or ""),
         "extra_index_urls": [plain(url) for url in settings.extra_index_urls],
-        "find_links": [[plain(link), _list_find_links(link, settings.source)] for link in settings.find_links],
+        "find_links": _hash_find_links(settings, files),
         "require_hashes": settings.require_hashes,
         "only_binary": settings.only_binary,
         "interpreter": list(interpreter),
     }
+    if settings.extras or settings.groups:
+        inputs["extras"], inputs["groups"] = sorted(settings.extras), sorted(settings.groups)
+    # Content that can change while the requirement files stay equal is taken anew for each release.
+    texts = [(file.name, file.text) for file in files if file.listed or file.kind == requirements_module.REQUIREMENTS]
+    moving = local_code.find_moving_references(texts, settings.packages, settings.installer)
+    if moving or find_directories(settings, files):
+        inputs["source"] = compute_source_digest(settings)
+    return inputs
 
 
 def _hash_text(text: str) -> str:
@@ -264,24 +356,36 @@ def _hash_text(text: str) -> str:
 
 def _hash_local_archives(settings: VenvSettings, files: list[RequirementFile]) -> list[list[str]]:
     """Return path and digest of wheels and archives named by a path, which can differ between releases."""
-    texts = [file.text for file in files if file.kind == requirements_module.REQUIREMENTS]
-    texts.append("\n".join(settings.packages))
+    texts = [(file.name, file.text) for file in files]
+    texts.append(("venv_packages", "\n".join(settings.packages)))
+    source = settings.source or "/"
     found = []
-    for text in texts:
-        for line in requirements_module.parse_requirements(text):
-            path = requirements_module.parse_local_path(line.text)
-            absolute = os.path.join(settings.source or "/", path) if path else ""
-            if path and os.path.isfile(absolute):
-                found.append([path, hash_file(absolute)])
+    for name, text in texts:
+        for path in local_code.find_archives(
+            name, text, lambda path: os.path.isfile(os.path.join(source, path)), settings.installer
+        ):
+            found.append([path, hash_file(os.path.join(source, path))])
     return found
 
 
-def _list_find_links(link: str, source: str | None) -> list[list[Any]]:
-    """Return the names and sizes of the files in a find-links directory of the release."""
-    if os.path.isabs(link) or "://" in link or not source:
-        return []
-    with contextlib.suppress(OSError), os.scandir(os.path.join(source, link)) as entries:
-        return sorted([entry.name, entry.stat().st_size] for entry in entries if entry.is_file())
+def _hash_find_links(settings: VenvSettings, files: list[RequirementFile]) -> list[list[Any]]:
+    """Return names and digests of the files in the find-links directories of the settings and requirement files.
+
+    The content of a page is not read, like that of an index.
+    """
+    found = [[requirements_module.remove_user_info(link), settings.source or "/"] for link in settings.find_links]
+    for file in files:
+        if file.kind == requirements_module.REQUIREMENTS:
+            folder = os.path.dirname(file.path)
+            for link in requirements_module.parse_find_links(file.text):
+                beside = os.path.isdir(os.path.join(folder, link))
+                found.append([link, folder if beside else settings.source or "/"])
+    return [[link, [] if "://" in link else _hash_directory(os.path.join(base, link))] for link, base in found]
+
+
+def _hash_directory(path: str) -> list[list[str]]:
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        return sorted([entry.name, hash_file(entry.path)] for entry in entries if entry.is_file())
     return []
 
 

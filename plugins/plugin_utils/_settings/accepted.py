@@ -58,6 +58,9 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._settings.syst
     check_systemd_settings,
 )
 
+# The name of an extra or a dependency group.
+EXTRA = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+
 SETTING_KINDS: dict[str, Kind | CustomKind] = {
     # flask_app
     "flask_app_name": CustomKind(check_name),
@@ -80,6 +83,8 @@ SETTING_KINDS: dict[str, Kind | CustomKind] = {
         matches(f"{RELATIVE}|{ABSOLUTE}"),
         "hold names below venv_source without '..', such as requirements/production.txt, or absolute paths",
     ),
+    "venv_extras": ListKind(matches(EXTRA), "hold names of extras, such as postgres"),
+    "venv_groups": ListKind(matches(EXTRA), "hold names of dependency groups, such as production"),
     "venv_packages": ListKind(
         matches(r"[^-\s][^\n]*"),
         "hold requirements such as gunicorn>=24.1.1, without options before the name",

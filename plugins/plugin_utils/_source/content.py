@@ -12,6 +12,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import find_contradictions
 from ansible_collections.flaskops.production.plugins.module_utils._releases.staging import check_static_paths
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.dependencies import (
+    check_dependencies,
+    is_installed,
+)
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import VENV_LINK, SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import (
     SourceEntry,
@@ -49,7 +53,8 @@ def check_tree(tree: SourceTree, request: SourceRequest) -> None:
         )
     texts = read_requirements(tree, request.requirements)
     if request.require_hashes:
-        errors = requirements.check_hashes(texts, request.packages)
+        installed = {name: text for name, text in texts.items() if is_installed(request, name)}
+        errors = requirements.check_hashes(installed, request.packages)
         if errors:
             raise SourceError(
                 f"venv_require_hashes: true, but {tree.label} has requirements without hashes: {' '.join(errors[:5])} "
@@ -58,6 +63,7 @@ def check_tree(tree: SourceTree, request: SourceRequest) -> None:
     errors = find_contradictions(texts, request.packages, request.only_binary, request.index)
     if errors:
         raise SourceError(f"{tree.label} has requirements that contradict the settings: {' '.join(errors[:5])}")
+    check_dependencies(tree, request, texts)
     check_wsgi(tree, request, texts)
     for path in request.static_paths:
         entry = tree.find_entry(path)
@@ -132,7 +138,12 @@ def read_requirements(tree: SourceTree, names: tuple[str, ...]) -> dict[str, str
         content = tree.read_file(name)
         if content is None:
             raise _build_missing_error(tree, name, includer)
-        texts[name] = content.decode("utf-8", "replace")
+        try:
+            texts[name] = requirements.decode_text(content)
+        except ValueError as error:
+            raise SourceError(f"venv_requirements: {quote(name)} of {tree.label} {error}.") from None
+        if requirements.detect_format(name) == requirements.UV_LOCK:
+            waiting.append((requirements.resolve_include(name, requirements.PYPROJECT), name))
         if requirements.detect_format(name) == requirements.REQUIREMENTS:
             # pip expands environment variables. Their values are known on the host only.
             found = [other for other in requirements.find_includes(texts[name]) if "${" not in other]

@@ -55,6 +55,10 @@ class SourceRequest:
     require_hashes: bool = False
     only_binary: bool = False
     index: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    installer: str = "pip"
+    python: str = ""
     static_paths: tuple[str, ...] = ()
     shared_paths: tuple[str, ...] = ()
     wsgi: str = ""

@@ -9,6 +9,8 @@ import ast
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
+from ansible_collections.flaskops.production.plugins.module_utils._python.local_code import parse_local_requirement
+from ansible_collections.flaskops.production.plugins.plugin_utils._source.dependencies import find_projects
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import (
     SourceEntry,
@@ -89,8 +91,11 @@ def _has_other_provider(tree: SourceTree, request: SourceRequest, texts: Mapping
     lines = [line.text for name, text in texts.items() for line in _parse_requirement_lines(name, text)]
     lines += request.packages
     # A package that is built from a directory of the source.
-    built = [line for line in lines if requirements.parse_local_path(line) and requirements.parse_name(line) is None]
-    if built and any(entry.path.endswith((f"/{path}.py", f"/{path}/__init__.py")) for entry in tree.list_files()):
+    built = [line for line in lines if parse_local_requirement(line) and requirements.parse_name(line) is None]
+    projects = [item for name, text in texts.items() for item in find_projects(tree, request, name, text)]
+    if (built or projects) and any(
+        entry.path.endswith((f"/{path}.py", f"/{path}/__init__.py")) for entry in tree.list_files()
+    ):
         return True
     if top in LOCAL_MODULE_NAMES:
         return False

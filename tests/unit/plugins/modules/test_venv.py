@@ -226,6 +226,41 @@ def test_second_venv_keeps_the_first_for_reuse(root, build, quick):
     assert os.readlink(root / "venv") == f"venvs/{first['digest']}"
 
 
+def test_rebuild_resolves_unpinned_packages_again(root, build, quick, tmp_path):
+    index = tmp_path / "index"
+    index.mkdir()
+    make_wheel(index, "base", "1.0")
+    options = {"find_links": [], "environment": {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}}
+    options["environment"]["PIP_FIND_LINKS"] = str(index)
+    write(root, "base\n")
+    first = build(**options)
+    make_wheel(index, "base", "2.0")
+    assert build(**options)["changed"] is False
+    checked = build(check=True, rebuild=True, **options)
+    second = build(rebuild=True, **options)
+    assert checked["built"] and second["built"] and checked["digest"] == second["digest"]
+    assert (names(first), names(second)) == (["base==1.0"], ["base==2.0"])
+    assert os.readlink(root / "venv") == f"venvs/{second['digest']}"
+    assert list_venvs(root) == sorted([first["digest"], second["digest"]]), "an earlier release uses the first one"
+    later = build(**options)
+    assert (later["changed"], later["digest"]) == (False, second["digest"])
+    make_wheel(index, "base", "3.0")
+    assert names(build(rebuild=True, **options)) == ["base==3.0"]
+
+
+def test_failed_rebuild_keeps_the_venv(root, build, quick, monkeypatch):
+    write(root, "base==1.0\n")
+    first = build()
+    with monkeypatch.context() as context:
+        context.setattr(
+            builder.Builder, "_check_venv", lambda _builder: _builder._run_command(["/bin/false"], "a check")
+        )
+        assert build(rebuild=True)["failed"]
+    later = build()
+    assert (later["changed"], later["digest"]) == (False, first["digest"])
+    assert list_venvs(root) == [first["digest"]]
+
+
 def test_venv_without_a_link_contains_packages_only(root, build, quick):
     result = build(link=None, requirements=[], source=None, packages=["base<2"])
     assert (names(result), result["link"]) == (["base==1.0"], "")
@@ -689,8 +724,12 @@ def test_modules_of_the_release_do_not_shadow_the_installer(root, build, quick):
             {"uv.lock": "", "pyproject.toml": ""},
             "Only uv reads uv.lock: set venv_installer",
         ),
-        ({}, {"requirements.txt": "\n-e ."}, "requirements.txt, line 2: '-e .' names a directory."),
-        ({}, {"requirements.txt": "."}, "requirements.txt, line 1: '.' names a directory."),
+        ({}, {"requirements.txt": "\n-e ."}, "requirements.txt, line 2: '-e .' names a directory that is no project"),
+        (
+            {"requirements": ["pyproject.toml"]},
+            {"pyproject.toml": "[tool.uv.sources]\nx.path = 'x'"},
+            "pyproject.toml, line 2: 'x.path = 'x'' is in [tool.uv.sources], which only uv reads",
+        ),
         ({"packages": ["-r x"], "requirements": []}, {}, "The package '-r x' (venv_packages) is not a requirement"),
         (
             {"python": "/no/python3"},

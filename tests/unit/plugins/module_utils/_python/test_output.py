@@ -3,10 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+from typing import NamedTuple
+
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._python.output import (
     find_error_line,
+    find_full_filesystem,
     get_last_lines,
     strip_escapes,
 )
@@ -75,3 +79,33 @@ def test_terminal_sequences_are_removed():
     assert find_error_line(strip_escapes("\x1b[1;31mModuleNotFoundError: No module named 'x'\x1b[0m")) == (
         "ModuleNotFoundError: No module named 'x'"
     )
+
+
+class Filesystem(NamedTuple):
+    """The figures of statvfs() that are read."""
+
+    f_bavail: int = 2**20
+    f_frsize: int = 4096
+    f_files: int = 1000
+    f_favail: int = 10
+
+
+@pytest.mark.parametrize(
+    ("found", "cause"),
+    [
+        (Filesystem(), ""),
+        (Filesystem(f_bavail=768), "No space left on device: / has 3 MB free"),
+        (Filesystem(f_bavail=0), "No space left on device: / has 0 MB free"),
+        (Filesystem(f_favail=0), "No space left on device: / has no free inodes"),
+        # Btrfs has no limit of inodes.
+        (Filesystem(f_files=0, f_favail=0), ""),
+    ],
+)
+def test_full_filesystem_is_the_cause(tmp_path, monkeypatch, found, cause):
+    monkeypatch.setattr(os, "statvfs", lambda _path: found)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == "/")
+    assert find_full_filesystem([str(tmp_path)]) == cause
+
+
+def test_missing_directory_is_not_full():
+    assert find_full_filesystem(["/no/such/directory"]) == ""

@@ -102,26 +102,6 @@ def test_requirement_names_are_parsed(line, name):
     assert requirements.parse_name(line) == name
 
 
-@pytest.mark.parametrize(
-    ("line", "path"),
-    [
-        ("flask>=3", None),
-        ("flask @ https://example.org/flask.whl", None),
-        ("git+https://example.org/x.git", None),
-        (".", "."),
-        ("-e .", "."),
-        ("-e ./libs/one[extra]", "./libs/one"),
-        ("libs/one", "libs/one"),
-        ("./wheels/x-1-py3-none-any.whl ; python_version > '3'", "./wheels/x-1-py3-none-any.whl"),
-        ("x @ file:///srv/wheels/x.whl", "/srv/wheels/x.whl"),
-        ("x @ file:./x.whl", "./x.whl"),
-        ("file://localhost/srv/x.whl", "/srv/x.whl"),
-    ],
-)
-def test_local_paths_are_recognized(line, path):
-    assert requirements.parse_local_path(line) == path
-
-
 def test_complete_hashes_have_no_problems():
     files = {
         "requirements.txt": f"-r more.txt\n-c limits.txt\nflask==3.1.3 \\\n  {HASH}\n",
@@ -203,19 +183,20 @@ def test_pylock_is_converted_to_hashed_requirements():
                 "sdist": {"hashes": {"sha512": "3"}},
             },
             {"name": "x", "archive": {"url": "https://h/x.zip", "hashes": {"sha256": "4"}}},
+            {"name": "own", "marker": "os_name == 'posix'", "directory": {"path": "a b", "subdirectory": "c"}},
         ],
     }
     assert requirements.parse_pylock(data) == [
         "colorama==0.4.6 ; sys_platform == 'win32' --hash=sha256:1 --hash=sha512:3",
         "x @ https://h/x.zip --hash=sha256:4",
+        "own @ file:a%20b/c ; os_name == 'posix'",
     ]
 
 
 @pytest.mark.parametrize(
     ("package", "problem"),
     [
-        ({"name": "x", "vcs": {}}, "x comes from a directory or a version control system"),
-        ({"name": "x", "directory": {}}, "x comes from a directory"),
+        ({"name": "x", "vcs": {}}, "x comes from a version control system"),
         ({"name": "x", "version": "1", "marker": "'a' in extras"}, "x depends on an extra"),
         ({"name": "x", "archive": {"path": "x.zip"}}, "x comes from a local archive"),
         ({"name": "x"}, "x has no version"),
@@ -251,3 +232,19 @@ def test_digest_depends_on_all_inputs():
 def test_url_credentials_are_removed_and_masked(text, hidden, left_out):
     assert requirements.mask_user_info(text) == hidden
     assert requirements.remove_user_info(text) == left_out
+
+
+def test_extras_and_groups_are_added():
+    data = {
+        "project": {"dependencies": ["flask"], "optional-dependencies": {"Post_gres": ["psycopg"], "x": ["y"]}},
+        "dependency-groups": {"prod": ["redis", {"include-group": "Base"}], "base": ["flask", "sentry-sdk"]},
+    }
+    assert requirements.parse_pyproject(data) == ["flask"]
+    found = requirements.parse_pyproject(data, ["post-gres"], ["prod"])
+    assert found == ["flask", "psycopg", "redis", "sentry-sdk"]
+
+
+def test_group_that_includes_itself_is_refused():
+    data = {"project": {}, "dependency-groups": {"a": [{"include-group": "b"}], "b": [{"include-group": "a"}]}}
+    with pytest.raises(ValueError, match="its group 'a' includes itself"):
+        requirements.parse_pyproject(data, (), ["a"])

@@ -65,6 +65,8 @@ BAD = [
     ({"venv_requirements": ["a/uv.lock"]}, "venv_requirements has uv.lock", "venv_installer is 'pip'"),
     ({"venv_index_url": "u:secret@pypi.example.org"}, "venv_index_url is '****@pypi.example.org'", "https://"),
     ({"venv_extra_index_urls": ["ftp://u:secret@a.org"]}, "venv_extra_index_urls has 'ftp://****@a.org'"),
+    ({"venv_extras": ["a b"]}, "venv_extras has 'a b'", "names of extras"),
+    ({"venv_groups": ["-x"]}, "venv_groups has '-x'", "names of dependency groups"),
     ({"venv_timeout": 0}, "venv_timeout is 0,", "at least 1"),
     ({"venv_source": "app"}, "venv_source is 'app'", "absolute path"),
     ({"venv_environment": {"MY-CA": "x"}}, "venv_environment has the name 'MY-CA'"),

@@ -15,6 +15,9 @@ APP = "from flask import Flask\napp = Flask(__name__)\n"
 FACTORY = "from flask import Flask\ndef create_app(name='x'):\n    app = Flask(name)\n    return app\n"
 
 
+WHEEL = "./wheels/shop_web-1.0-py3-none-any.whl\n"
+
+
 @pytest.fixture
 def find_error(files, resolve, tmp_path):
     """Return a function that resolves a source, and returns the error message or an empty string."""
@@ -55,8 +58,9 @@ def find_error(files, resolve, tmp_path):
         # An installed package provides the module.
         ("radicale:application", {"config": "x", "requirements.txt": "Radicale==3.5\n"}),
         ("radicale.app:application", {"wsgi_old.py": APP, "requirements.txt": "Radicale==3.5\n"}),
-        ("shop:app", {"app.py": APP, "requirements.txt": "./wheels/shop_web-1.0-py3-none-any.whl\n", "wheels/x": ""}),
-        ("shop:app", {"src/shop/__init__.py": APP, "requirements.txt": ".\n"}),
+        ("shop:app", {"app.py": APP, "requirements.txt": WHEEL, WHEEL[2:-1]: ""}),
+        ("shop:app", {"src/shop/__init__.py": APP, "requirements.txt": ".\n", "setup.py": ""}),
+        ("app:app", {"src/app/__init__.py": APP, "requirements.txt": "-e .\n", "setup.py": ""}),
         ("shop:app", {"app.py": APP, "requirements.txt": "git+https://git.example.org/shop\n"}),
     ],
 )
@@ -108,7 +112,7 @@ def test_module_in_shared_data_is_accepted(find_error):
         ),
         (
             "shop:app",
-            {"app.py": APP, "requirements.txt": ".\n"},
+            {"app.py": APP, "requirements.txt": ".\n", "setup.py": ""},
             "holds no module 'shop'; set flask_app_wsgi to an application that it defines: app:app.",
         ),
         # Applications of examples and tests are not meant to be served.
