@@ -107,12 +107,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.envi
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    Lock,
-    LockedError,
-    ReleaseError,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error

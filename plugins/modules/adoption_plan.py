@@ -160,7 +160,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import find_source
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.unit import read_unit
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import (
+    HEALTH,
+    add_script_name,
+    send_health_request,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
@@ -169,12 +175,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Node, scan_tree
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import HostSystem, opened_files
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import describe_code
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    HEALTH,
-    add_script_name,
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     read_unit_properties,
     read_unit_text,
-    send_health_request,
 )
 
 EXCLUDE = (

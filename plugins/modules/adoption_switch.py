@@ -119,14 +119,19 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.writ
     places,
     unit_text,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import (
+    HEALTH,
+    find_health_failure,
+    send_health_request,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
     Layout,
     Lock,
     LockedError,
-    ReleaseError,
     link_environment,
     now,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
@@ -155,15 +160,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.acti
     Rejected,
     check,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    HEALTH,
-    find_health_failure,
-    pause_processes,
-    read_journal,
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import read_journal
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     read_unit_properties,
     run_systemctl,
-    send_health_request,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.process import pause_processes
 
 FAULTS = (ActivationError, ReleaseError, SymlinkError, Fault, OSError)
 RUNTIME = "/run"
@@ -632,7 +634,11 @@ def take_over(module: AnsibleModule, layout: Layout, lock: Lock) -> dict:
         )
     except BaseException as error:
         if record.read().get("state") != "switched":
-            logs = read_journal(layout, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
+            logs = (
+                read_journal(error.unit, error.since, layout.list_env_files(), lines=60)
+                if isinstance(error, ActivationError)
+                else ""
+            )
             takeover.put_back()
             if isinstance(error, Rejected):
                 layout.set_state(params["release"], "bad", reason=f"{error.phase}: {error.seen}")

@@ -148,8 +148,9 @@ from typing import Iterator
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import check_platform
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import (
@@ -178,7 +179,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.stag
     kept_name,
     look,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import read_unit_properties
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
 
 
 class Unlike(Exception):

@@ -187,7 +187,8 @@ nginx_output:
 
 from typing import NoReturn
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Site

@@ -164,13 +164,15 @@ cause:
 import os
 import signal
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    Lock,
-    LockedError,
-    ReleaseError,
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import (
+    HEALTH,
+    add_script_name,
+    check_health,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._app.live_process import find_process_failure
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import enter_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
@@ -195,13 +197,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.sett
     staged_settings,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.site_check import check_site
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    HEALTH,
-    add_script_name,
-    check_health,
-    find_process_failure,
-    read_unit_properties,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
 
 
 def needed(layout: Layout, params: dict) -> str:

@@ -116,13 +116,8 @@ import time
 from types import MappingProxyType
 from typing import Iterator, Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    PATIENCE,
-    Layout,
-    Lock,
-    LockedError,
-    ReleaseError,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import PATIENCE, Layout, Lock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import hide_secrets
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, replace_file
@@ -146,9 +141,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.scri
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import next_unit
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.environment import complete_environment
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    LOG_BYTES,
-    Tail,
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import LOG_BYTES, Tail
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     parse_service_settings,
     read_unit_credentials,
     read_unit_properties,

@@ -100,24 +100,19 @@ more:
 
 import os
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    Lock,
-    LockedError,
-    ReleaseError,
-    now,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, LockedError, now
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import (
     clear_drain,
     enter_rollout,
     note_drain,
     read_drain,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import discard_staged
 from ansible_collections.flaskops.production.plugins.module_utils._releases.status import read_status
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 
 
 def take(layout: Layout, lock: Lock, params: dict) -> None:

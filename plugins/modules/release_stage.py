@@ -274,7 +274,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
     Layout,
     Lock,
     LockedError,
-    ReleaseError,
     archive_name,
     now,
 )
@@ -283,6 +282,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.rollout i
     read_drain,
     read_rollout,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error, hash_file

@@ -207,7 +207,8 @@ changed_paths:
     - /srv/myapp/run
 """
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import (

@@ -23,6 +23,7 @@ import weakref
 
 from ansible_collections.flaskops.production.plugins.module_utils._app import record as record_module
 from ansible_collections.flaskops.production.plugins.module_utils._app.record import LogEntry, ReleaseRecord
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files import links as links_module
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     WRITE_PREFIX,
@@ -41,10 +42,6 @@ NEXT_SETTINGS = "next-"
 NOTES = ".links"
 # Seconds to wait for a step that nobody waits for any more: longer than a candidate may take to start.
 PATIENCE = 300
-
-
-class ReleaseError(Exception):
-    """What is wrong with the releases of a host, as a complete sentence."""
 
 
 def now() -> str:
@@ -95,6 +92,10 @@ class Layout:
         """Where a file of the settings is that this run is to activate: staged, or in its place."""
         staged = os.path.join(self.staged_settings, os.path.basename(path))
         return staged if self.staged_settings and os.path.lexists(staged) else path
+
+    def list_env_files(self) -> list[str]:
+        """Return the environment file, and the one that this run has staged, if any."""
+        return list(dict.fromkeys((self.env_file, self.next_settings_file(self.env_file))))
 
     def release(self, name: str) -> str:
         """The directory of a release."""

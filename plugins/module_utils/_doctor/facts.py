@@ -17,10 +17,13 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, ReleaseError, _listed
+from ansible_collections.flaskops.production.plugins.module_utils._app import live_process
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import ENVIRONMENT_BYTES, add_script_name
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, _listed
 from ansible_collections.flaskops.production.plugins.module_utils._app.record import ReleaseRecord
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain
 from ansible_collections.flaskops.production.plugins.module_utils._core import secrets
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import (
     LIVE_NAMES,
     detect_application,
@@ -50,7 +53,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser
 from ansible_collections.flaskops.production.plugins.module_utils._python.requirements import normalize_name
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import is_complete
-from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import process
 
 PERMISSION_ERRORS = re.compile(r"PermissionError|Permission denied|Read-only file system")
 LOG_BYTES = 262144
@@ -368,7 +371,7 @@ def _find_named_data(facts: Facts) -> list[str]:
     for path in facts.env_files:
         # A user may have replaced the environment file of an old deployment.
         with contextlib.suppress(OSError):
-            text = read_file(path.lstrip("-"), service.ENVIRONMENT_BYTES).decode("utf-8", "replace")
+            text = read_file(path.lstrip("-"), ENVIRONMENT_BYTES).decode("utf-8", "replace")
             found += re.findall(rf"{re.escape(facts.root)}/shared/[^/\s\"':;,?]+", text)
     return found
 
@@ -378,14 +381,14 @@ def _read_process(facts: Facts, system: HostSystem, health: dict | None, recent:
     pid = unit.get("MainPID", "0")
     runs = unit.get("ActiveState") == "active" and pid != "0"
     if unit.get("ExecMainStartTimestampMonotonic", "0") != "0":
-        facts.started = service.compute_start_time(unit)
+        facts.started = process.compute_start_time(unit)
     if runs:
-        facts.working_directory = service.read_working_directory(pid) or ""
-        facts.process_venv = service.read_process_venv(pid) or ""
-        facts.replaced_files = service.find_replaced_files(pid)
+        facts.working_directory = process.read_working_directory(pid) or ""
+        facts.process_venv = process.read_process_venv(pid) or ""
+        facts.replaced_files = process.find_replaced_files(pid)
         settings = [path.lstrip("-") for path in facts.env_files] + [Layout(facts.root).gunicorn_config]
-        record = service.read_process_record(Layout(facts.root)) if facts.managed else {}
-        facts.changed_settings = service.find_changed_file(unit, settings, record) or ""
+        record = live_process.read_process_record(Layout(facts.root)) if facts.managed else {}
+        facts.changed_settings = live_process.find_changed_file(unit, settings, record) or ""
         for packages in glob.glob(os.path.join(find_venv(facts), "lib", "python3*", "site-packages")):
             facts.dependencies_changed = max(facts.dependencies_changed, os.stat(packages).st_mtime)
     since = max(facts.started, facts.now - recent * 60)
@@ -410,7 +413,7 @@ def _read_process(facts: Facts, system: HostSystem, health: dict | None, recent:
 def _add_script_name(facts: Facts, health: dict | None) -> dict | None:
     """Return the health check with its path below SCRIPT_NAME of the environment files."""
     path = health["path"] if health else "/"
-    mounted = service.add_script_name(path, *(name.lstrip("-") for name in facts.env_files))
+    mounted = add_script_name(path, *(name.lstrip("-") for name in facts.env_files))
     return health if mounted == path else {**(health or {}), "path": mounted}
 
 
@@ -439,7 +442,7 @@ def requested(environment: str) -> list[str]:
 
 def _read_releases(facts: Facts) -> None:
     facts.venv = os.path.basename(find_venv(facts))
-    facts.missing_interpreter = service.find_missing_interpreter(find_venv(facts)) or ""
+    facts.missing_interpreter = live_process.find_missing_interpreter(find_venv(facts)) or ""
     facts.packages = list_packages(find_venv(facts)) if find_venv(facts) else []
     facts.release = os.path.basename(facts.code) if facts.releases and is_within(facts.code, facts.releases) else ""
     if not facts.managed:
@@ -456,7 +459,7 @@ def _read_releases(facts: Facts) -> None:
         facts.venv_complete = is_complete(os.path.join(layout.venvs, facts.venv))
     with contextlib.suppress(ReleaseError, KeyError, ValueError):
         facts.restart_reason = (
-            service.find_restart_reason(layout, facts.name) or "" if facts.unit and facts.release else ""
+            live_process.find_restart_reason(layout, facts.name) or "" if facts.unit and facts.release else ""
         )
     for path in layout.leftovers():
         unnamed = os.path.dirname(path) == layout.venvs and not os.path.basename(path).startswith(".")

@@ -12,11 +12,19 @@ import re
 import time
 from typing import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    ReleaseError,
-    link_environment,
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import (
+    check_health,
+    find_foreign_listener,
+    find_socket_failure,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, link_environment
+from ansible_collections.flaskops.production.plugins.module_utils._app.live_process import (
+    compute_file_digests,
+    find_missing_interpreter,
+    list_settings_files,
+    record_process,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import (
     SymlinkError,
     read_link,
@@ -27,21 +35,14 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.caus
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import SettingsChange, reload_units
 from ansible_collections.flaskops.production.plugins.module_utils._releases.site_check import check_site
 from ansible_collections.flaskops.production.plugins.module_utils._releases.static_files import collect_static_files
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import read_journal
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     TIMED_OUT,
-    check_health,
-    compute_file_digests,
-    find_foreign_listener,
-    find_missing_interpreter,
-    find_socket_failure,
-    list_settings_files,
     parse_time_span,
-    read_journal,
     read_unit_properties,
-    read_working_directory,
-    record_process,
     run_systemctl,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.process import read_working_directory
 
 # What tells why a unit did not start.
 _STATE = "LoadState,ActiveState,Result"
@@ -241,7 +242,7 @@ class Activation:
     def not_started(self, phase: str, unit: str, since: float, code: int, said: str) -> ActivationError:
         """The error that says why a unit did not start, and by whose fault."""
         state = read_unit_properties(unit, _STATE)
-        cause = find_cause(read_journal(self.layout, unit, since))
+        cause = find_cause(read_journal(unit, since, self.layout.list_env_files()))
         # systemd may have begun to start the service again, and has no result then.
         ended = state.get("Result") in OWN_RESULTS or bool(cause.error)
         own = state.get("LoadState") == "loaded" and ended and not cause.by_host
@@ -309,7 +310,7 @@ class Activation:
             raise ActivationError("health", f"the deadline of {self.deadline.given:.0f} s has passed", self.unit, since)
         found = check_health(self.layout, self.health, self.name)
         if found.failure:
-            cause = find_cause(read_journal(self.layout, self.unit, since))
+            cause = find_cause(read_journal(self.unit, since, self.layout.list_env_files()))
             kind = ActivationError if found.by_host or cause.by_host else Rejected
             said = f" ({cause.error})" if cause.error else ""
             raise kind("health", found.failure + said, self.unit, since, cause)

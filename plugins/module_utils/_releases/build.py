@@ -12,7 +12,8 @@ import subprocess
 import time
 from typing import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import STAGING, Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import STAGING, Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import (
     OwnershipError,

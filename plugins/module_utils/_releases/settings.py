@@ -29,13 +29,9 @@ import stat
 from types import MappingProxyType
 from typing import Callable, Iterator, Mapping
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    NEXT_SETTINGS,
-    Layout,
-    Lock,
-    ReleaseError,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import NEXT_SETTINGS, Layout, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._core.accounts import get_group_name, get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     open_directory,
     replace_file,
@@ -59,7 +55,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx.site im
     put,
     read_state,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import run_systemctl
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import run_systemctl
 
 _ASSIGNED = re.compile(r"(?m)^([A-Za-z_]\w*)[ \t]*=(?!=)(.*)$")
 _DIRECTIVE = re.compile(r"(?m)^[ \t]*([a-z_]\w*)[ \t]+([^#;{}\n]*)[;{]")

@@ -11,7 +11,10 @@ import pwd
 import re
 from typing import Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.live_process import read_live_state
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import ASSIGNMENT, unquote_value
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import quote_for_shell
 from ansible_collections.flaskops.production.plugins.module_utils._files import acl
@@ -23,7 +26,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.entries
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import read_file
 from ansible_collections.flaskops.production.plugins.module_utils._releases.migrations import is_migrated
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH, read_live_state
 
 # The options that say which release is to be on a host; documented in the module release_stage.
 STAGE = {

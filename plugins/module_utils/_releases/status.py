@@ -8,13 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._app.live_process import read_live_state
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import get_system
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    find_replaced_files,
-    read_live_state,
-    read_unit_properties,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.process import find_replaced_files
 
 
 def find_replaced_service_files(name: str) -> list[str]:

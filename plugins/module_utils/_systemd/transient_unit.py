@@ -18,10 +18,7 @@ import time
 from typing import Iterator, Mapping, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, hold_lock
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    Tail,
-    build_journal_matches,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import Tail, build_journal_matches
 
 # The user of all builds on a host. Only one build at a time runs as this user, so that builds cannot access each
 # other's processes.

@@ -14,10 +14,10 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.filter import release_rollout as rollout_filters
 from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HealthResult
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_link
 from ansible_collections.flaskops.production.plugins.module_utils._releases import staging, status
 from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import Rejected
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HealthResult
 from ansible_collections.flaskops.production.plugins.modules import release_activate, release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils._run import identity
 from ansible_collections.flaskops.production.tests.unit.fleet.fleet import Fleet

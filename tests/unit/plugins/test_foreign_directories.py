@@ -50,12 +50,10 @@ SAFE = {
     "module_utils/_nginx/site.py": "/etc/nginx and below; the adoption refuses a site elsewhere",
     "module_utils/_nginx/config.py": "/etc/nginx and below",
     "module_utils/_nginx/process.py": "/proc",
-    "module_utils/_systemd/service.py::record_process": ".deploy",
-    "module_utils/_systemd/service.py::read_process_record": ".deploy",
-    **{
-        f"module_utils/_systemd/service.py::{function}": "/proc"
-        for function in ("read_process_states", "find_socket_failure", "find_replaced_files", "read_process_venv")
-    },
+    "module_utils/_app/live_process.py::record_process": ".deploy",
+    "module_utils/_app/live_process.py::read_process_record": ".deploy",
+    "module_utils/_app/health.py::find_socket_failure": "/proc",
+    "module_utils/_systemd/process.py": "/proc",
     "module_utils/_doctor/system.py": "/proc",
     "module_utils/_doctor/files.py::load_text": "/proc only; other files by open_file",
     "module_utils/_files/acl.py::write_acl": "/proc/self/fd, which leads to what was opened",

@@ -153,8 +153,8 @@ def host(as_root):
 @pytest.fixture(autouse=True)
 def ignore_process(monkeypatch):
     # The tests run with another virtual environment.
-    monkeypatch.setattr(facts_module.service, "read_process_venv", lambda pid: None)
-    monkeypatch.setattr(facts_module.service, "find_restart_reason", lambda home, name: None)
+    monkeypatch.setattr(facts_module.process, "read_process_venv", lambda pid: None)
+    monkeypatch.setattr(facts_module.live_process, "find_restart_reason", lambda home, name: None)
 
 
 def examine(host, name="shop", root=None):

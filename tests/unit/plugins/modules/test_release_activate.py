@@ -21,6 +21,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._app import health, live_process
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._files import acl
@@ -33,7 +34,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.form
     start_transfer,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.site_check import SiteResult
-from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import manager
 from ansible_collections.flaskops.production.plugins.modules import release_activate
 
 MAIN, CANDIDATE = "myapp.service", "myapp-next.service"
@@ -238,7 +239,7 @@ def host(run_module, monkeypatch, tmp_path):
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     # The tests play systemd, which opens the socket.
-    monkeypatch.setattr(service, "SYSTEMD", os.getpid())
+    monkeypatch.setattr(health, "SYSTEMD", os.getpid())
     monkeypatch.setattr(activation_module, "MARGIN", 1)
     # Where a test may write, instead of in /run.
     initialise = release_activate.Activation.__init__
@@ -658,7 +659,7 @@ def test_a_socket_that_goes_during_the_activation_is_the_fault_of_the_host(host)
 def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
     host.deploy("v1")
     host.stage("v2")
-    monkeypatch.setattr(service, "SYSTEMD", 1)
+    monkeypatch.setattr(health, "SYSTEMD", 1)
     said = f"process {os.getpid()} of user {os.geteuid()} listens on {host.layout.socket}, which is not the service"
     host.forget()
     assert_not_marked(host, host.activate("v2"), said, "(socket)")
@@ -669,8 +670,10 @@ def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
 def test_nobody_connects_to_a_service_that_is_down(host, monkeypatch):
     """systemd would start it, again and again without a live release, and give the socket up."""
     host.stage("v1")
-    connected, connect = [], service._Connection.connect
-    monkeypatch.setattr(service._Connection, "connect", lambda self: (connected.append(host.calls()), connect(self)))
+    connected, connect = [], health.HealthConnection.connect
+    monkeypatch.setattr(
+        health.HealthConnection, "connect", lambda self: (connected.append(host.calls()), connect(self))
+    )
     assert host.activate("v1")["changed"]
     assert connected and all(["restart", MAIN] in [call[:2] for call in calls] for calls in connected)
 
@@ -971,19 +974,19 @@ def test_what_the_process_has_loaded_is_no_reason_to_replace_it(host, case, monk
     (host.state / "unit").write_text("[Service]")
     host.deploy("v1")
     if case == "clock set back":
-        monkeypatch.setattr(service, "compute_start_time", lambda _unit: 0.0)
+        monkeypatch.setattr(live_process, "compute_start_time", lambda _unit: 0.0)
     elif case == "touched":
         (host.root / "shared/.env").write_text("")
     else:
-        monkeypatch.setattr(service, "compute_start_time", lambda _unit: 0.0)
-        noted = service.read_process_record(host.layout)
-        service.record_process(host.layout, "another", noted["files"])
+        monkeypatch.setattr(live_process, "compute_start_time", lambda _unit: 0.0)
+        noted = live_process.read_process_record(host.layout)
+        live_process.record_process(host.layout, "another", noted["files"])
     assert host.activate("v1")["reason"] == ""
 
 
 def test_of_a_process_that_somebody_else_restarted_the_times_decide(host):
     host.deploy("v1")
-    service.record_process(host.layout, "another", {})
+    live_process.record_process(host.layout, "another", {})
     assert not host.activate("v1")["changed"], "it has started since"
     (host.root / "shared/.env").write_text("A=2")
     assert host.activate("v1", check=True)["reason"].endswith(".env changed since myapp.service started")
@@ -1322,7 +1325,7 @@ def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypat
 
     def systemctl(verb, unit="", **options):
         given.append((verb, unit, options.get("timeout")))
-        return service.run_systemctl(verb, unit, **options)
+        return manager.run_systemctl(verb, unit, **options)
 
     monkeypatch.setattr(activation_module, "read_unit_properties", show)
     monkeypatch.setattr(activation_module, "run_systemctl", systemctl)

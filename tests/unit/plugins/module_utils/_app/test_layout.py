@@ -23,11 +23,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
     Layout,
     Lock,
     LockedError,
-    ReleaseError,
     before_live,
     link_environment,
     note_link,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 
 ENVIRONMENTS = {f"v{number}": f"{number}" * 12 for number in range(1, 10)}
 

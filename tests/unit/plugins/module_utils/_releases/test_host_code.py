@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import NAME, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import NAME
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import copy_code, describe_code
 from ansible_collections.flaskops.production.plugins.modules import adoption_plan
 
