@@ -107,11 +107,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.envi
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, LockedError
-from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
 
 
@@ -156,17 +157,17 @@ def main() -> None:
     )
     params = module.params
     layout = Layout(params["root"])
-    lock = Lock(layout, params["run"])
+    lock = DeployLock(layout, params["run"])
     os.umask(0o022)
     try:
-        layout.prepare()
+        ReleaseStore(layout).create_directories()
         lock.acquire(force=params["unlock"])
         try:
             result = copy(layout, params)
         except BaseException:
             lock.release()
             raise
-        lock.leave()
+        lock.release_guard()
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, KeyError) as error:

@@ -124,19 +124,16 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.health im
     find_health_failure,
     send_health_request,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    Lock,
-    LockedError,
-    link_environment,
-    now,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._app.venv_links import link_venv
+from ansible_collections.flaskops.production.plugins.module_utils._core.clock import format_now
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
-    format_error,
     open_directory,
     replace_file,
     write_file,
@@ -157,9 +154,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._nginx.site im
 from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import (
     Activation,
     ActivationError,
-    Rejected,
-    check,
+    check_complete,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import RejectedError
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import read_journal
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     read_unit_properties,
@@ -311,13 +308,13 @@ class Takeover(Activation):
         code, said = run_systemctl("start", self.candidate_socket)
         if code:
             raise ReleaseError(f"{self.candidate_socket} did not start: {said}")
-        link_environment(self.layout, str(self.release), self.layout.environment(str(self.release)) or "")
+        link_venv(self.layout, str(self.release), ReleaseStore(self.layout).find_venv(str(self.release)) or "")
         self.collect_static(self.directory, replace=False)
         self.start_candidate()
         self.prove_writes(units, self.directory)
         seen = find_health_failure(self.side, self.health)
         if seen:
-            raise Rejected("candidate", seen, self.candidate, self.since)
+            raise RejectedError("candidate", seen, self.candidate, self.since)
 
     def prove_writes(self, units: dict[str, str], directory: str) -> None:
         """See that the application can write wherever the old one wrote, as its user and in the sandbox of its unit."""
@@ -376,7 +373,7 @@ class Takeover(Activation):
         data.copy(final=True)
         self.install(units)
         self.collect_static(self.directory, replace=True)
-        self.switch(self.after)
+        self.swap(self.after)
         self.restart(self.directory)
         self.prove_writes(units, self.layout.app)
         record()
@@ -497,7 +494,7 @@ class Takeover(Activation):
         wait_for_exit(replaced, SENDING_BESIDE)
         self.end_candidate()
         sync_filesystem(self.layout.shared)
-        self.record.write(state="done", time=now(), variables=self.plan["variables"])
+        self.record.write(state="done", time=format_now(), variables=self.plan["variables"])
 
     def enable(self) -> None:
         """Let a start of the host begin with the new units, and with none of the old ones."""
@@ -617,9 +614,9 @@ def leftover(plan: dict, layout: Layout, name: str, release: str, stopped: float
     return removable, kept
 
 
-def take_over(module: AnsibleModule, layout: Layout, lock: Lock) -> dict:
+def take_over(module: AnsibleModule, layout: Layout, lock: DeployLock) -> dict:
     params = module.params
-    check(layout, params["release"])
+    check_complete(ReleaseStore(layout), params["release"])
     plan = params["adoption"]
     record = Record(layout)
     known = record.write(plan=plan)
@@ -630,7 +627,10 @@ def take_over(module: AnsibleModule, layout: Layout, lock: Lock) -> dict:
     takeover = Takeover(module, layout, params["release"], plan)
     try:
         waited = takeover.run_takeover(
-            site, units, data, lambda: layout.record_activation(params["release"], "deploy", params["run"])
+            site,
+            units,
+            data,
+            lambda: ReleaseStore(layout).record_activation(params["release"], "deploy", params["run"]),
         )
     except BaseException as error:
         if record.read().get("state") != "switched":
@@ -640,8 +640,8 @@ def take_over(module: AnsibleModule, layout: Layout, lock: Lock) -> dict:
                 else ""
             )
             takeover.put_back()
-            if isinstance(error, Rejected):
-                layout.set_state(params["release"], "bad", reason=f"{error.phase}: {error.seen}")
+            if isinstance(error, RejectedError):
+                ReleaseStore(layout).set_state(params["release"], "bad", reason=f"{error.phase}: {error.problem}")
             if isinstance(error, FAULTS):
                 raise ReleaseError(told(error, plan, logs, layout)) from error
         raise
@@ -694,14 +694,14 @@ def main() -> None:
     if missing and not params["only"]:
         module.fail_json(msg=f"{', '.join(missing)} must be given, unless only is 'recover'.")
     layout = Layout(params["root"])
-    lock = Lock(layout, params["run"])
+    lock = DeployLock(layout, params["run"])
     # A connection that is cut must not stop a switch half way.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o022)
     try:
         if params["only"] == "recover" and not os.path.exists(Record(layout).path):
             module.exit_json(changed=False, recovered="")
-        layout.prepare()
+        ReleaseStore(layout).create_directories()
         lock.acquire()
         try:
             if params["only"] == "recover":

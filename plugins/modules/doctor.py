@@ -128,12 +128,11 @@ service:
 import os
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
-from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import find_worst_severity
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import examine_facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, read_facts
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 
 
 def build_result(facts: Facts) -> dict:

@@ -103,8 +103,8 @@ import pwd
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._core.accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import find_account_conflict
 from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
     find_former_owner,

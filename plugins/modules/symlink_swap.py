@@ -125,8 +125,8 @@ previous_target:
 import os
 from typing import NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import (
     SymlinkError,
     is_reached_through,

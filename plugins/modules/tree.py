@@ -207,25 +207,26 @@ changed_paths:
     - /srv/myapp/run
 """
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import LockedError
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
+from ansible_collections.flaskops.production.plugins.module_utils._files.applying import apply_change
+from ansible_collections.flaskops.production.plugins.module_utils._files.changes import plan_changes
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import (
     ENTRY_OPTIONS,
     Change,
     PathEntry,
     TreeError,
-    apply_change,
     build_diff,
     parse_entries,
-    plan_changes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
-    STAGED,
-    is_live,
-    is_unfinished,
-    staging,
+    STAGE_OPTION,
+    is_activation_unfinished,
+    is_application_live,
+    open_staged_settings,
 )
 
 
@@ -237,7 +238,7 @@ def argument_spec() -> dict:
             "required": True,
             "options": ENTRY_OPTIONS,
         },
-        "stage": STAGED,
+        "stage": STAGE_OPTION,
         "run": {"type": "dict"},
         "adopt": {"type": "bool", "default": False},
         # Not part of the entries: the log of the host shows those as one string, in which secrets are not masked.
@@ -253,10 +254,10 @@ def stage_settings(params: dict, entries: list[PathEntry], changes: list[Change]
     settings = [entry for entry in entries if entry.setting and (entry.content is not None or entry.kind == "socket")]
     # A change of owner or mode alone needs no activation.
     differ = any(change.entry in settings and change.before.content != change.after.content for change in changes)
-    if not is_live(layout, name) or not (differ or is_unfinished(layout)):
+    if not is_application_live(layout, name) or not (differ or is_activation_unfinished(layout)):
         return []
-    with staging(layout, name, params["run"], params["stage"]["unlock"]) as staged:
-        staged.add(settings)
+    with open_staged_settings(layout, name, params["run"], params["stage"]["unlock"]) as staged:
+        staged.add_entries(settings)
     return settings
 
 

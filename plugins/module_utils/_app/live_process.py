@@ -14,6 +14,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.health im
     find_socket_failure,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_stream, replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_file
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
@@ -49,11 +50,11 @@ def find_restart_reason(layout: Layout, name: str) -> str | None:
     missing = find_missing_interpreter(layout.venv)
     if missing:
         return missing
-    live = layout.live()
-    if live and live != layout.recorded():
+    live, store = layout.find_live(), ReleaseStore(layout)
+    if live and live != store.find_recorded():
         return f"the activation of {live} was never recorded"
-    if live and layout.environment(live) not in (None, os.path.basename(os.path.realpath(layout.venv))):
-        return f"{live} must run with {layout.environment(live)}"
+    if live and store.find_venv(live) not in (None, os.path.basename(os.path.realpath(layout.venv))):
+        return f"{live} must run with {store.find_venv(live)}"
     if unit["NeedDaemonReload"] == "yes":
         return f"{name}.service changed on disk"
     failure = find_socket_failure(layout)
@@ -129,6 +130,6 @@ def find_process_failure(layout: Layout, name: str, health: dict | None) -> str:
 
 def read_live_state(layout: Layout, name: str, health: dict | None) -> dict[str, str]:
     """Return the live release, the release for a rollback, and the reason for a restart. Each may be empty."""
-    live = layout.live()
+    live = layout.find_live()
     reason = find_process_failure(layout, name, health) if live else ""
-    return {"live": live or "", "previous": layout.previous() or "", "outdated": reason}
+    return {"live": live or "", "previous": ReleaseStore(layout).find_previous() or "", "outdated": reason}

@@ -43,7 +43,7 @@ def enter_rollout(layout: Layout, rollout: dict[str, Any], run: dict[str, str], 
     same = found.get("id") == rollout["id"]
     kept = found and found["release"] == rollout["release"] and found["state"] != "undone"
     given = {key: rollout[key] for key in ("id", "number", "action", "release", "hosts")}
-    before = found["before"] if kept else (layout.live() or "")
+    before = found["before"] if kept else (layout.find_live() or "")
     record = {**given, "before": before, "state": state, "by": run["by"], "run": run["run"]}
     if not (same and found == {**record, "format": FORMAT}):
         _write(layout, record)

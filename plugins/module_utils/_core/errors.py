@@ -5,16 +5,35 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
+
+from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 
 
 class ModuleError(Exception):
-    """An expected error, which a module reports as its failure."""
+    """An expected error, which a module reports as its failure. details are returned with it."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
 
     def result(self) -> dict[str, Any]:
-        """Return what the failed module returns besides the message."""
-        return {}
+        """Return the values that the failed module returns besides the message."""
+        return self.details
 
 
 class ReleaseError(ModuleError):
     """A release, a unit or the layout of an application that does not allow the requested change."""
+
+
+def format_error(error: Exception, directory: str) -> str:
+    """Format an error for an operator.
+
+    The kernel names no path if a write fails for lack of space; the directory is named instead.
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    path = error.filename2 or error.filename or directory
+    remedy = " Make room on its file system, and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{one_line(str(path))}: {error.strerror}.{remedy}"

@@ -11,10 +11,12 @@ import os
 import time
 from typing import Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+
 POLL_SECONDS = 0.2
 
 
-class LockTimeoutError(Exception):
+class LockTimeoutError(ModuleError):
     """Another process still holds the lock at the deadline."""
 
 

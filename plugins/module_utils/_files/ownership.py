@@ -11,11 +11,13 @@ import stat
 import subprocess
 from typing import Callable, Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+
 # Deeper than any package, and low enough to hold one descriptor for each level.
 MAX_DEPTH = 100
 
 
-class OwnershipError(Exception):
+class OwnershipError(ModuleError):
     """A file that cannot be part of an immutable tree. The message is a complete sentence."""
 
 

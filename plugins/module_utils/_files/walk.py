@@ -21,8 +21,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
     DirectoryEntry,
     UnsafePathError,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import MAX_LINKS
 
-MAX_LINKS = 40
 # Checks a link, given its directory, name, status and text. Raises UnsafePathError to refuse it.
 LinkCheck = Callable[[Directory, str, os.stat_result, str], None]
 

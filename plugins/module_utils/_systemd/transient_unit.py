@@ -17,6 +17,7 @@ import subprocess
 import time
 from typing import Iterator, Mapping, NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
 from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, hold_lock
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import Tail, build_journal_matches
 
@@ -69,7 +70,7 @@ SINGLE_PROCESS = (
 )
 
 
-class BuildError(Exception):
+class BuildError(ModuleError):
     """A command that could not be run as the build user. The message is a complete sentence."""
 
 

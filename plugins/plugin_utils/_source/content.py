@@ -11,7 +11,7 @@ import re
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import find_contradictions
-from ansible_collections.flaskops.production.plugins.module_utils._releases.staging import check_static_paths
+from ansible_collections.flaskops.production.plugins.module_utils._releases.shared_paths import check_static_paths
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import VENV_LINK, SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import (
     SourceEntry,

@@ -22,13 +22,18 @@ from types import SimpleNamespace
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._app import health, live_process
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._files import acl
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core import module as module_module
+from ansible_collections.flaskops.production.plugins.module_utils._files import acl, foreign
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import State
 from ansible_collections.flaskops.production.plugins.module_utils._releases import activation as activation_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases import settings as settings_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases import settings_set as settings_set_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases import staged_site, unit_jobs
 from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
     OwnershipTransfer,
     start_transfer,
@@ -132,7 +137,7 @@ class Host:
             path.mkdir(parents=True)
         (self.root / "shared/.env").write_text("")
         self.layout = Layout(str(self.root))
-        self.layout.prepare()
+        ReleaseStore(self.layout).create_directories()
         self.answers = {}
         self.asked = []
         self.log(TRACEBACK)
@@ -158,7 +163,7 @@ class Host:
             (release / "static" / path).write_text(text)
         self.want(name, environment)
         given = {"release": name, "digest": name, "state": "staged", "staged": name, "static_paths": ["static"]}
-        self.layout.write_record(name, {**given, **record})
+        ReleaseStore(self.layout).write_record(name, {**given, **record})
 
     def want(self, name, environment):
         """As the role venv does: build it, and say that the release is to run with it."""
@@ -196,7 +201,7 @@ class Host:
         return os.path.basename(os.readlink(self.root / "releases" / name / ".venv"))
 
     def assert_serves(self, release):
-        assert self.layout.live() == release
+        assert self.layout.find_live() == release
         assert self.running() == release
         self.assert_no_candidate()
 
@@ -240,7 +245,7 @@ def host(run_module, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     # The tests play systemd, which opens the socket.
     monkeypatch.setattr(health, "SYSTEMD", os.getpid())
-    monkeypatch.setattr(activation_module, "MARGIN", 1)
+    monkeypatch.setattr(unit_jobs, "MARGIN", 1)
     # Where a test may write, instead of in /run.
     initialise = release_activate.Activation.__init__
 
@@ -276,7 +281,7 @@ def test_the_first_release_goes_live(host):
     host.assert_serves("v1")
     assert os.readlink(host.layout.app) == "releases/v1"
     assert os.readlink(host.layout.venv) == "app/.venv"
-    assert host.layout.record("v1")["state"] == "active"
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "active"
 
 
 def test_the_candidate_serves_before_and_until_the_service_is_the_new_release(host):
@@ -367,9 +372,12 @@ def test_a_candidate_that_fails_leaves_the_live_release_untouched(host, plan, ph
     assert host.process(MAIN) == before, "the very same process serves"
     assert [call for call in host.calls() if MAIN in call] == []
     host.assert_serves("v1")
-    assert host.layout.record("v2")["state"] == "bad" and phase in host.layout.record("v2")["reason"]
-    assert host.layout.record("v1")["state"] == "active"
-    assert [entry["release"] for entry in host.layout.activations()] == ["v1"]
+    assert (
+        ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
+        and phase in ReleaseStore(host.layout).read_record("v2")["reason"]
+    )
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "active"
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == ["v1"]
 
 
 @pytest.mark.parametrize(
@@ -395,8 +403,8 @@ def test_a_failure_after_the_switch_swaps_back(host, plan, answers, phase):
     ]
     assert host.calls()[-1][:2] == ["stop", CANDIDATE], "the candidate serves until the old release does"
     host.assert_serves("v1")
-    assert host.layout.record("v2")["state"] == "bad"
-    assert [entry["release"] for entry in host.layout.activations()] == ["v1"]
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == ["v1"]
 
 
 def test_a_rejected_release_is_no_way_back_and_the_next_good_one_works(host):
@@ -404,9 +412,9 @@ def test_a_rejected_release_is_no_way_back_and_the_next_good_one_works(host):
     host.stage("v3")
     host.answers = {"v3": 500}
     host.activate("v3")
-    assert host.layout.previous() == "v1"
+    assert ReleaseStore(host.layout).find_previous() == "v1"
     host.deploy("v4")
-    assert host.layout.previous() == "v2"
+    assert ReleaseStore(host.layout).find_previous() == "v2"
 
 
 @pytest.mark.parametrize(
@@ -425,8 +433,8 @@ def test_a_first_release_that_fails_leaves_nothing_live(host, plan, answers):
     assert result["failed"] and "Nothing is live" in result["msg"]
     assert not os.path.lexists(host.layout.app) and host.running() is None
     host.assert_no_candidate()
-    assert host.layout.record("v1")["state"] == "bad"
-    assert host.layout.activations() == []
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "bad"
+    assert ReleaseStore(host.layout).read_activations() == []
 
 
 def test_when_the_way_back_fails_too_both_are_told_and_the_link_is_back(host):
@@ -435,7 +443,7 @@ def test_when_the_way_back_fails_too_both_are_told_and_the_link_is_back(host):
     host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
     result = host.activate("v2")
     assert result["failed"] and "v1" in result["msg"] and "v2" in result["msg"]
-    assert host.layout.live() == "v1"
+    assert host.layout.find_live() == "v1"
     host.assert_no_candidate()
 
 
@@ -446,7 +454,7 @@ def assert_not_marked(host, result, *said, release="v2", state="staged"):
     assert result["failed"] and not result["rejected"], result
     for words in (*said, "not marked as rejected"):
         assert words in result["msg"], result["msg"]
-    assert host.layout.record(release)["state"] == state
+    assert ReleaseStore(host.layout).read_record(release)["state"] == state
     host.assert_no_candidate()
 
 
@@ -509,7 +517,7 @@ def test_a_candidate_that_fails_by_itself_is_rejected(host, kind):
     host.plan(f"fail restart {CANDIDATE} v2", f"result {CANDIDATE} {systemd_result}")
     result = host.activate("v2")
     assert result["rejected"] and said in result["msg"]
-    assert host.layout.record("v2")["state"] == "bad"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
     host.assert_serves("v1")
 
 
@@ -528,7 +536,7 @@ def test_a_release_is_not_rejected_when_the_way_back_fails_too(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
-    assert_not_marked(host, host.activate("v2"), "v1, which served before, fails too")
+    assert_not_marked(host, host.activate("v2"), "v1, which was live before, fails too")
     assert_next_run_works(host)
 
 
@@ -540,7 +548,7 @@ def test_a_release_that_served_stays_one_to_return_to_whatever_the_host_does(hos
     host.plan()
     assert not host.activate("v2").get("failed")
     host.stage("v3")
-    assert host.layout.previous() == "v1"
+    assert ReleaseStore(host.layout).find_previous() == "v1"
 
 
 # Nginx, which is asked last
@@ -601,7 +609,7 @@ def test_a_release_that_answers_the_site_s_name_wrongly_is_rejected(host, site):
     assert (result["failed"], result["phase"], result["rejected"]) == (True, "site", True)
     assert "and Gunicorn answered 400 to Host www.example.org" in result["msg"]
     host.assert_serves("v1")
-    assert host.layout.record("v2")["state"] == "bad"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
 
 
 def test_a_release_is_not_rejected_for_a_name_that_the_live_one_does_not_know_either(host, site):
@@ -653,7 +661,7 @@ def test_a_socket_that_goes_during_the_activation_is_the_fault_of_the_host(host)
     host.plan(f"do restart {MAIN} v2 mv run/gunicorn.sock run/gone")
     result = host.activate("v2")
     assert_not_marked(host, result, "No such file or directory", "v1 is live, but does not serve")
-    assert host.layout.live() == "v1" and host.running() == "v1"
+    assert host.layout.find_live() == "v1" and host.running() == "v1"
 
 
 def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
@@ -752,7 +760,7 @@ def test_a_question_that_systemd_does_not_answer_swaps_back(host):
     host.stage("v2")
     host.plan(f"fail show {MAIN} v2")
     assert host.activate("v2")["failed"]
-    assert host.layout.live() == "v1"
+    assert host.layout.find_live() == "v1"
     host.assert_no_candidate()
 
 
@@ -762,7 +770,7 @@ def test_without_systemd_nothing_is_switched(host):
     host.plan("fail daemon-reload  v1")
     result = host.activate("v2")
     assert result["failed"] and "systemd" in result["msg"]
-    assert host.layout.live() == "v1" and not os.path.exists(host.layout.lock)
+    assert host.layout.find_live() == "v1" and not os.path.exists(host.layout.lock)
 
 
 def test_a_small_host_checks_the_candidate_without_running_it(host):
@@ -782,7 +790,7 @@ def test_a_small_host_checks_the_candidate_without_running_it(host):
     [
         (lambda host: shutil.rmtree(host.layout.release("v2")), "not on this host"),
         (lambda host: os.unlink(os.path.join(host.layout.records, "v2.json")), "not on this host"),
-        (lambda host: shutil.rmtree(os.path.join(host.layout.venvs, "f" * 12)), "no set of dependencies"),
+        (lambda host: shutil.rmtree(os.path.join(host.layout.venvs, "f" * 12)), "no virtual environment"),
     ],
 )
 def test_a_release_that_is_not_complete_is_refused_before_anything(host, spoil, said):
@@ -792,17 +800,17 @@ def test_a_release_that_is_not_complete_is_refused_before_anything(host, spoil, 
     result = host.activate("v2")
     assert result["failed"] and said in result["msg"] and "v2" in result["msg"]
     assert host.calls() == [] and not os.path.exists(host.layout.lock)
-    assert host.layout.live() == "v1" and host.running() == "v1"
+    assert host.layout.find_live() == "v1" and host.running() == "v1"
 
 
 def test_another_run_holds_the_lock(host):
     host.deploy("v1")
     host.stage("v2")
-    Lock(host.layout, OTHER_RUN).acquire()
+    DeployLock(host.layout, OTHER_RUN).acquire()
     result = host.activate("v2")
     assert result["failed"] and "grace on laptop" in result["msg"] and result["lock_holder"]["run"] == "run-2"
     assert host.calls() == [] and host.running() == "v1"
-    assert Lock(host.layout, {}).holder()["run"] == "run-2", "it is still theirs"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-2", "it is still theirs"
     assert not host.activate("v2", unlock=True).get("failed")
     host.assert_serves("v2")
 
@@ -810,7 +818,7 @@ def test_another_run_holds_the_lock(host):
 @pytest.mark.parametrize("check", [True, False])
 def test_the_lock_of_this_run_is_given_back_when_there_is_nothing_to_do(host, check):
     host.deploy("v1")
-    Lock(host.layout, RUN).acquire()
+    DeployLock(host.layout, RUN).acquire()
     host.activate("v1", check=check)
     assert os.path.exists(host.layout.lock) == check
 
@@ -895,14 +903,15 @@ def test_an_activation_is_one_line_of_history(host):
     host.deploy("v1", "v2")
     host.activate("v1", action="rollback")
     told = [
-        {key: entry[key] for key in ("release", "before", "action", "by", "run")} for entry in host.layout.activations()
+        {key: entry[key] for key in ("release", "before", "action", "by", "run")}
+        for entry in ReleaseStore(host.layout).read_activations()
     ]
     assert told == [
         {"release": "v1", "before": None, "action": "deploy", "by": "ada", "run": "run-1"},
         {"release": "v2", "before": "v1", "action": "deploy", "by": "ada", "run": "run-1"},
         {"release": "v1", "before": "v2", "action": "rollback", "by": "ada", "run": "run-1"},
     ]
-    states = {name: record["state"] for name, record in host.layout.known().items()}
+    states = {name: record["state"] for name, record in ReleaseStore(host.layout).read_releases().items()}
     assert states == {"v1": "active", "v2": "superseded"}
 
 
@@ -920,7 +929,7 @@ def test_a_number_of_releases_that_would_remove_others_or_none_is_refused(host, 
     host.stage("v3")
     result = host.activate("v3", keep=keep)
     assert result["msg"] == f"keep is {keep}, but must be a whole number of at least 1 (release_keep)."
-    assert host.layout.live() == "v2" and sorted(os.listdir(host.layout.releases)) == ["v1", "v2", "v3"]
+    assert host.layout.find_live() == "v2" and sorted(os.listdir(host.layout.releases)) == ["v1", "v2", "v3"]
 
 
 def test_a_removal_that_fails_only_warns(host, monkeypatch):
@@ -932,7 +941,7 @@ def test_a_removal_that_fails_only_warns(host, monkeypatch):
 
     warned = []
     # Where the controller's half of Ansible is loaded too, as by other tests, a warning is not part of the result.
-    monkeypatch.setattr(release_activate.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    monkeypatch.setattr(module_module.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "rmtree", refuse)
         result = host.activate("v3", keep=1)
@@ -964,7 +973,9 @@ def test_a_process_that_is_not_what_the_tree_describes_is_replaced(host, release
     assert result["changed"] and result["reason"], result
     assert [call[:2] for call in host.calls("restart")] == [["restart", CANDIDATE], ["restart", MAIN]]
     host.assert_serves("v1")
-    assert [entry["release"] for entry in host.layout.activations()] == ["v1"], "nothing else went live"
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == ["v1"], (
+        "nothing else went live"
+    )
 
 
 @pytest.mark.parametrize("case", ["clock set back", "touched", "restarted by systemd"])
@@ -1014,7 +1025,7 @@ def test_an_environment_that_fails_leaves_the_live_release_with_its_own(host):
     assert result["failed"] and result["phase"] == "candidate"
     assert host.environment("v1") == "e" * 12
     host.assert_serves("v1")
-    assert host.layout.record("v1")["state"] == "active", "the release is not at fault"
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "active", "the release is not at fault"
 
 
 def test_an_environment_that_fails_after_the_restart_is_swapped_back_with_the_process(host):
@@ -1082,7 +1093,7 @@ def killed(host, release, at):
 
 POINTS = {
     "while the candidate starts": f"restart {CANDIDATE} v2",
-    "after the switch": f"restart {MAIN} v2",
+    "after the swap": f"restart {MAIN} v2",
     "before the candidate stops": f"stop {CANDIDATE} v2",
 }
 
@@ -1092,7 +1103,7 @@ def test_an_activation_that_was_killed_is_completed_by_the_next_run(host, at):
     host.deploy("v1")
     host.stage("v2")
     assert killed(host, "v2", at)
-    assert host.layout.live() in ("v1", "v2") and host.running() in ("v1", "v2")
+    assert host.layout.find_live() in ("v1", "v2") and host.running() in ("v1", "v2")
     result = host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
     assert result["changed"] and not result.get("failed")
     host.assert_serves("v2")
@@ -1108,10 +1119,10 @@ def test_the_history_has_an_activation_that_was_killed_and_completed(host, at):
     host.stage("v2")
     assert killed(host, "v2", at)
     host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
-    assert [entry["release"] for entry in host.layout.activations()] == ["v1", "v2"]
-    assert host.layout.record("v1")["state"] == "superseded"
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == ["v1", "v2"]
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "superseded"
     host.deploy("v3")
-    assert host.layout.previous() == "v2", "the way back leads to what was live, not further"
+    assert ReleaseStore(host.layout).find_previous() == "v2", "the way back leads to what was live, not further"
 
 
 @pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
@@ -1124,7 +1135,7 @@ def test_a_release_that_was_never_proven_gives_way_to_the_last_good_one(host, at
     result = host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
     assert result["failed"]
     host.assert_serves("v1")
-    assert host.layout.record("v2")["state"] == "bad"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
 
 
 @pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
@@ -1146,11 +1157,11 @@ def test_history_that_could_not_be_written_is_completed_by_the_next_run(host, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Layout, "append_activation", full)
+        patched.setattr(ReleaseStore, "append_activation", full)
         host.activate("v2")
     host.activate("v2")
     host.deploy("v3")
-    assert host.layout.previous() == "v2"
+    assert ReleaseStore(host.layout).find_previous() == "v2"
 
 
 # A former user of the application
@@ -1211,7 +1222,7 @@ def test_a_release_whose_interpreter_is_gone_is_refused_and_not_rejected(host):
     assert (
         result["failed"] and "python3.4, which does not exist" in result["msg"] and "Deploy it again" in result["msg"]
     )
-    assert host.layout.record("v2")["state"] == "staged"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "staged"
     host.assert_serves("v1")
 
 
@@ -1222,7 +1233,7 @@ def test_a_part_of_a_rollout_keeps_the_lock_and_is_recorded_with_what_was_live_b
     host.activate("v2", rollout=rollout)
     found = read_rollout(host.layout)
     assert (found["release"], found["before"], found["state"]) == ("v2", "v1", "activating")
-    assert Lock(host.layout, {}).holder()["run"] == "run-1"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-1"
     host.activate("v1", action="rollback", rollout={**rollout, "undo": True})
     assert read_rollout(host.layout) == {**found, "state": "undone"}
 
@@ -1238,7 +1249,7 @@ def settings(host, monkeypatch):
     """A live release, and the files of new settings that a run has staged, by their places."""
     units = host.state / "units"
     units.mkdir()
-    monkeypatch.setattr(settings_module, "UNITS", str(units))
+    monkeypatch.setattr(foreign, "UNITS", str(units))
     for unit in ("myapp.socket", MAIN, CANDIDATE):
         (units / unit).write_text(UNIT_TEXT.format(root=host.root, nice=1))
     for path in (units / MAIN, host.root / "shared/.env"):
@@ -1250,7 +1261,7 @@ def settings(host, monkeypatch):
 def stage_settings(host, texts, run=None):
     layout = Layout(str(host.root), run or RUN)
     entries = [PathEntry(path, "file", 0o640, content=text.encode()) for path, text in texts.items()]
-    settings_module.SettingsSet(layout, "myapp", layout.staged_settings).add(entries)
+    settings_set_module.SettingsSet(layout, "myapp", layout.staged_settings).add_entries(entries)
 
 
 def contents(paths):
@@ -1313,11 +1324,11 @@ def test_settings_that_are_refused_are_removed(host, settings, unit, release):
 
 def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypatch):
     stage_settings(host, settings)
-    monkeypatch.setattr(activation_module, "ENDLESS", 5)
+    monkeypatch.setattr(unit_jobs, "ENDLESS", 5)
     # systemd tells the new limit once it has read the units with which the candidate starts.
     limits = iter(["1s"] * 2)
     given = []
-    shown = activation_module.read_unit_properties
+    shown = unit_jobs.read_unit_properties
 
     def show(unit, *properties):
         found = shown(unit, *properties)
@@ -1327,8 +1338,8 @@ def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypat
         given.append((verb, unit, options.get("timeout")))
         return manager.run_systemctl(verb, unit, **options)
 
-    monkeypatch.setattr(activation_module, "read_unit_properties", show)
-    monkeypatch.setattr(activation_module, "run_systemctl", systemctl)
+    monkeypatch.setattr(unit_jobs, "read_unit_properties", show)
+    monkeypatch.setattr(unit_jobs, "run_systemctl", systemctl)
     host.activate("v1")
     starts = {unit: limit for verb, unit, limit in given if verb == "restart"}
     assert starts[CANDIDATE] == starts[MAIN] == 1 + 4 + 0.5
@@ -1360,7 +1371,7 @@ def test_a_change_that_was_interrupted_is_undone_before_the_next_activation(host
     before = contents(settings)
     stage_settings(host, settings)
     change = settings_module.SettingsChange(Layout(str(host.root), RUN), "myapp", "v1")
-    change.begin("releases/v1", "releases/v1")
+    change.prepare("releases/v1", "releases/v1")
     change.put(lambda: None)
     assert contents(settings) == settings
     reason = host.activate("v1", run=OTHER_RUN)["reason"]
@@ -1371,7 +1382,7 @@ def test_a_change_that_was_interrupted_is_undone_before_the_next_activation(host
 
 def test_a_rollback_names_the_settings_of_before(host, settings, monkeypatch):
     warned = []
-    monkeypatch.setattr(release_activate.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    monkeypatch.setattr(module_module.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     env_file = next(iter(settings))
     host.stage("v2")
     stage_settings(host, {env_file: "MODE=new\n"})
@@ -1389,20 +1400,20 @@ def nginx(host, settings, tmp_path, monkeypatch):
     path, read = tmp_path / "sites-available/myapp.conf", []
     path.parent.mkdir()
     path.write_text("old\n")
-    monkeypatch.setattr(settings_module, "find_master", lambda pid_file: pid_file)
+    monkeypatch.setattr(staged_site, "find_master", lambda pid_file: pid_file)
 
     def reload(_master, _error_log):
         read.append((path.read_text(), host.running(), host.running(CANDIDATE)))
         return ""
 
-    monkeypatch.setattr(settings_module, "reload", reload)
+    monkeypatch.setattr(staged_site, "reload", reload)
     return SimpleNamespace(path=path, read=read)
 
 
 def stage_site(host, nginx):
     layout = Layout(str(host.root), RUN)
     state = State(b"new\n", 0o644, (os.geteuid(), os.getegid()), {})
-    staged = settings_module.SettingsSet(layout, "myapp", layout.staged_settings)
+    staged = settings_set_module.SettingsSet(layout, "myapp", layout.staged_settings)
     staged.add_site(state, path=str(nginx.path), pid_file="nginx.pid", error_log="error.log")
 
 
@@ -1438,7 +1449,7 @@ def test_the_old_site_is_back_before_the_old_release_answers(host, settings, ngi
     assert "The settings are as they were before." in result["msg"]
     assert "The release is not marked as rejected: Gunicorn answered as it should." in result["msg"]
     assert "Fix the release or the settings, and run again." in result["msg"]
-    assert host.layout.record("v2")["state"] == "staged"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "staged"
     assert [read[:2] for read in nginx.read] == [("new\n", "v2"), ("old\n", "v2")]
     assert (nginx.path.read_text(), left_of_settings(host)) == ("old\n", [])
     host.assert_serves("v1")
@@ -1470,5 +1481,5 @@ def test_a_site_alone_that_does_not_lead_to_the_release_is_put_back(host, settin
     assert [site for site, *_runs in nginx.read] == ["new\n", "old\n"]
     assert host.process(MAIN) == process and left_of_settings(host) == []
     # What serves is not to blame.
-    assert host.layout.record("v1")["state"] == "active"
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "active"
     assert not host.activate("v1")["changed"]

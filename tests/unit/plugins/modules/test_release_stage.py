@@ -23,13 +23,21 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
-from ansible_collections.flaskops.production.plugins.module_utils._files import acl
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core import module as module_module
+from ansible_collections.flaskops.production.plugins.module_utils._files import acl, foreign
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
-from ansible_collections.flaskops.production.plugins.module_utils._releases import staging
+from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+    existing_code,
+    preparation,
+    shared_paths,
+    staging,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._releases.migrations import describe_migration
-from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import SettingsSet
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings_set import SettingsSet
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve as resolve_module
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
@@ -239,7 +247,7 @@ def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(
     assert host.stage(source)["migrated"], "there is none"
     assert not host.stage(source, migrate="flask db upgrade")["migrated"]
     migrated = describe_migration("flask db upgrade", str(env_file))
-    host.layout.write_record("v1", {**host.layout.record("v1"), "migrated": migrated})
+    ReleaseStore(host.layout).write_record("v1", {**ReleaseStore(host.layout).read_record("v1"), "migrated": migrated})
     assert host.stage(source, migrate="flask db upgrade")["migrated"]
     assert not host.stage(source, migrate="flask db upgrade --sql")["migrated"]
     env_file.write_text("DATABASE=b\n")
@@ -251,9 +259,9 @@ def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_fo
     env_file.write_text("DATABASE=a\n")
     host.stage(source)
     migrated = describe_migration("flask db upgrade", str(env_file))
-    host.layout.write_record("v1", {**host.layout.record("v1"), "migrated": migrated})
+    ReleaseStore(host.layout).write_record("v1", {**ReleaseStore(host.layout).read_record("v1"), "migrated": migrated})
     layout = Layout(str(host.root), RUN)
-    SettingsSet(layout, "myapp", layout.staged_settings).add(
+    SettingsSet(layout, "myapp", layout.staged_settings).add_entries(
         [PathEntry(str(env_file), "file", 0o640, content=b"DATABASE=b\n")]
     )
     result = host.stage(source, migrate="flask db upgrade")
@@ -267,7 +275,7 @@ def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(ho
     source = host.resolve()
     host.stage(source)
     layout = Layout(str(host.root), RUN)
-    SettingsSet(layout, "myapp", layout.staged_settings).add(
+    SettingsSet(layout, "myapp", layout.staged_settings).add_entries(
         [PathEntry(layout.env_file, "file", 0o640, content=b"A=1\n")]
     )
     if unfinished:
@@ -275,7 +283,7 @@ def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(ho
     host.stage(source, archive=False, only="unlock")
     assert os.path.isdir(layout.staged_settings) is unfinished
     # Those of a run that is over are left over, with the same exception.
-    SettingsSet(layout, "myapp", layout.staged_settings).add(
+    SettingsSet(layout, "myapp", layout.staged_settings).add_entries(
         [PathEntry(layout.env_file, "file", 0o640, content=b"A=1\n")]
     )
     host.stage(source, run=OTHER_RUN)
@@ -292,11 +300,11 @@ def test_bits_that_come_with_another_commit_are_recorded_with_it(host):
     host.stage(None, archive=False, only="unlock")
     source = of_commit(host.resolve("v2"), "b" * 40)
     checked = host.stage(source, archive=False, check=True)
-    assert host.layout.record("v1")["source"]["revision"] == "a" * 40
+    assert ReleaseStore(host.layout).read_record("v1")["source"]["revision"] == "a" * 40
     result = host.stage(source, archive=False)
     for told in (checked, result):
         assert (told["changed"], told["release"], told["outdated"]) == (True, "v1", "")
-    assert host.layout.record("v1")["source"] == source["source"]
+    assert ReleaseStore(host.layout).read_record("v1")["source"] == source["source"]
     assert not os.path.exists(host.layout.lock), "Nothing is activated, which would give the lock back."
     assert not host.stage(source, archive=False)["changed"]
     assert not host.stage(of_commit(source, None), archive=False)["changed"]
@@ -305,14 +313,14 @@ def test_bits_that_come_with_another_commit_are_recorded_with_it(host):
 def test_a_lock_that_the_run_holds_is_kept(host):
     host.stage(of_commit(host.resolve(), "a" * 40))
     host.stage(of_commit(host.resolve(), "b" * 40), archive=False)
-    assert Lock(host.layout, RUN).holder()["run"] == RUN["run"]
+    assert DeployLock(host.layout, RUN).read_holder()["run"] == RUN["run"]
 
 
 @pytest.mark.parametrize(("named", "told"), [(True, 1), (False, 0)])
 def test_a_name_for_bits_that_have_one_is_told(host, warned, named, told):
     host.stage(host.resolve())
     host.stage({**host.resolve("build-123"), "named": named}, archive=False)
-    said = [text for text in warned if "release_name is build-123, but the host has these bits as v1" in text]
+    said = [text for text in warned if "release_name is build-123, but the host has the same content as v1" in text]
     assert len(said) == told
     host.stage({**host.resolve("v1"), "named": named}, archive=False)
     assert len([text for text in warned if "release_name" in text]) == told
@@ -321,7 +329,7 @@ def test_a_name_for_bits_that_have_one_is_told(host, warned, named, told):
 def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
     source = host.resolve()
     host.stage(source)
-    host.layout.set_state("v1", "bad", reason="candidate: GET / answered 500, expected 200")
+    ReleaseStore(host.layout).set_state("v1", "bad", reason="candidate: GET / answered 500, expected 200")
     assert "answered 500" in host.stage(source)["bad"]
     shutil.rmtree(host.layout.release("v1"))
     assert "answered 500" in host.stage(source, archive=False)["bad"], "also when its files are gone"
@@ -341,7 +349,7 @@ def test_a_release_is_staged_whole(host):
     assert {name for name, mode in modes.items() if mode == 0o644} == {"wsgi.py", "static/app.css"}
     assert release.stat().st_mode & 0o7777 == 0o755
     assert os.listdir(host.layout.releases) == ["v1"], "no half of it stays beside it"
-    assert host.layout.live() is None, "staging switches nothing"
+    assert host.layout.find_live() is None, "staging switches nothing"
 
 
 @pytest.mark.parametrize(
@@ -355,7 +363,7 @@ def test_a_release_is_staged_whole(host):
     ],
 )
 def test_a_release_for_another_user_than_the_unit_s_is_refused(host, tmp_path, monkeypatch, text, refused):
-    monkeypatch.setattr(release_stage, "UNITS", str(tmp_path))
+    monkeypatch.setattr(foreign, "UNITS", str(tmp_path))
     (tmp_path / "myapp.service").write_text(f"[Service]\n{text}")
     source, before = host.resolve(), host.tree()
     assert host.stage(source, check=True)["changed"]
@@ -369,7 +377,7 @@ def test_a_release_for_another_user_than_the_unit_s_is_refused(host, tmp_path, m
 def test_what_it_is_is_recorded(host):
     source = host.resolve()
     host.stage(source, static_paths=["static"])
-    record = host.layout.record("v1")
+    record = ReleaseStore(host.layout).read_record("v1")
     told = {key: record[key] for key in ("release", "digest", "time", "source", "static_paths", "by", "state")}
     assert told == {
         "release": "v1",
@@ -439,7 +447,7 @@ def test_an_archive_that_came_with_the_module_is_staged_and_shown_nowhere(host):
 def test_an_archive_that_was_damaged_within_the_module_is_refused(host):
     source = host.resolve()
     result = host.stage(source, archive=False, archive_content=base64.b64encode(b"other bits").decode())
-    assert result["failed"] and "damaged on its way" in result["msg"] and source["sha256"] in result["msg"]
+    assert result["failed"] and "damaged in transit" in result["msg"] and source["sha256"] in result["msg"]
     assert os.listdir(host.layout.releases) == []
     assert not os.path.exists(host.layout.lock)
 
@@ -447,7 +455,7 @@ def test_an_archive_that_was_damaged_within_the_module_is_refused(host):
 def test_a_name_that_holds_other_bits_is_refused(host):
     host.stage(host.resolve())
     before = (Path(host.layout.release("v1")) / "wsgi.py").read_bytes()
-    Lock(host.layout, RUN).release()
+    DeployLock(host.layout, RUN).release()
     result = host.stage(host.resolve(files={"wsgi.py": "app = 2\n"}))
     assert result["failed"] and "release_name" in result["msg"] and "v1" in result["msg"]
     assert (Path(host.layout.release("v1")) / "wsgi.py").read_bytes() == before
@@ -470,7 +478,7 @@ def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
         record.write_text(record.read_text()[:20])
     result = host.stage(source)
     assert not result.get("failed"), result
-    assert host.layout.record("v1")["digest"] == source["digest"]
+    assert ReleaseStore(host.layout).read_record("v1")["digest"] == source["digest"]
     assert os.stat(host.layout.release("v1")).st_ino == inode, "the live code is not touched"
     assert sorted(os.listdir(host.layout.releases)) == ["v1"]
 
@@ -484,10 +492,12 @@ def test_a_release_whose_record_is_lost_is_what_it_was(host, activated, live, st
     host.stage(source)
     os.symlink(f"releases/{live}", host.layout.app)
     for release in activated:
-        host.layout.append_activation(release=release, before=None, action="deploy", by="ada", run="run-1")
+        ReleaseStore(host.layout).append_activation(
+            release=release, before=None, action="deploy", by="ada", run="run-1"
+        )
     (Path(host.layout.records) / "v1.json").unlink()
     assert not host.stage(source).get("failed")
-    assert host.layout.record("v1")["state"] == state
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == state
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -503,7 +513,7 @@ def test_a_release_whose_record_is_lost_and_that_holds_other_files_is_left_alone
 
 
 def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
-    host.layout.prepare()
+    ReleaseStore(host.layout).create_directories()
     foreign = host.root / "releases/v1"
     foreign.mkdir()
     (foreign / "precious").write_text("data")
@@ -517,7 +527,7 @@ def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
 def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
     source = host.resolve()
     host.stage(source)
-    assert Lock(host.layout, {}).holder()["run"] == "run-1"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-1"
     refused = host.stage(host.resolve("v2", {"wsgi.py": "2"}), run=OTHER_RUN)
     assert refused["failed"] and "ada on ci" in refused["msg"] and "release_unlock=true" in refused["msg"]
     assert refused["lock_holder"]["run"] == "run-1"
@@ -535,7 +545,7 @@ def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
 def test_the_lock_of_a_dead_run_is_taken(host, how):
     host.stage(host.resolve())
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"}), **{"run": OTHER_RUN, **how}).get("failed")
-    assert Lock(host.layout, {}).holder()["run"] == "run-2"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-2"
 
 
 def test_a_host_is_checked_without_a_source_and_without_a_change(host):
@@ -553,7 +563,7 @@ def test_a_host_is_checked_without_a_source_and_without_a_change(host):
         assert not checked.get("failed")
         assert host.tree() == before
     assert host.stage(None, archive=False, only="check", unlock=True, run=OTHER_RUN)["locked"]
-    assert Lock(host.layout, {}).holder()["run"] == "run-2"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-2"
 
 
 def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(host):
@@ -565,7 +575,7 @@ def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(h
     assert refused["failed"] and refused["lock_holder"]["run"] == "run-1" and refused["lock_age"] < 60
     rollout = {"id": "1-run-1", "number": 1, "action": "deploy", "hosts": ["web1"]}
     staged = host.stage(source, rollout=rollout)
-    assert staged["changed"] and Lock(host.layout, {}).holder()["run"] == "run-1"
+    assert staged["changed"] and DeployLock(host.layout, {}).read_holder()["run"] == "run-1"
     looked = host.stage(source, archive=False, only="look")
     assert (looked["pending"], looked["locked"], looked["rollout"]["state"]) == (False, True, "preparing")
     assert looked["rollout"]["before"] == ""
@@ -652,7 +662,7 @@ def test_data_that_is_shared_survives_every_release(host):
 def warned(monkeypatch):
     """What the module warns of."""
     found = []
-    monkeypatch.setattr(release_stage.AnsibleModule, "warn", lambda _module, text, **_more: found.append(text))
+    monkeypatch.setattr(module_module.AnsibleModule, "warn", lambda _module, text, **_more: found.append(text))
     return found
 
 
@@ -662,15 +672,15 @@ def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept
     release = Path(host.layout.release("v1"))
     (release / "empty/x/.keep").unlink()
     (host.root / "shared/settings.py").write_text("ours")
-    exchange, seen = release_stage.exchange_names, []
+    exchange, seen = shared_paths.exchange_names, []
 
     def watched(a, b, *more):
         seen.extend([os.path.lexists(a), os.path.lexists(b)])
         exchange(a, b, *more)
         seen.extend([os.path.lexists(a), os.path.lexists(b)])
 
-    monkeypatch.setattr(release_stage, "exchange_names", watched)
-    monkeypatch.setattr(release_stage.shutil, "rmtree", _without(release / "instance", release_stage.shutil.rmtree))
+    monkeypatch.setattr(shared_paths, "exchange_names", watched)
+    monkeypatch.setattr(shared_paths.shutil, "rmtree", _without(release / "instance", shared_paths.shutil.rmtree))
     paths = ["instance/", "empty/", "settings.py", "new/"]
     result = host.stage(source, shared_paths=paths)
     assert result["changed"] and seen == [True] * 12
@@ -699,7 +709,7 @@ def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept
 )
 def test_what_counts_as_nothing(tmp_path, make, empty):
     make(tmp_path / "old")
-    assert release_stage.is_empty(str(tmp_path / "old")) is empty
+    assert shared_paths.has_only_directories(str(tmp_path / "old")) is empty
 
 
 def _without(path, rmtree):
@@ -788,14 +798,14 @@ def test_a_link_planted_while_the_release_is_staged_redirects_nothing(host, tmp_
     elsewhere.mkdir()
     os.chown(host.root / "shared/media", 33, 33)
     (host.root / "shared/media/cache").mkdir()
-    apply = staging.apply_change
+    apply = shared_paths.apply_change
 
     def race(change):
         (host.root / "shared/media/cache").rmdir()
         (host.root / "shared/media/cache").symlink_to(elsewhere)
         apply(change)
 
-    monkeypatch.setattr(staging, "apply_change", race)
+    monkeypatch.setattr(shared_paths, "apply_change", race)
     result = host.stage(host.resolve(), shared_paths=["media/cache/thumbs/"])
     assert result["failed"] and "media/cache/thumbs" in result["msg"]
     assert os.listdir(elsewhere) == []
@@ -827,7 +837,7 @@ def test_a_real_directory_in_the_way_is_refused_with_what_to_do(host, name):
 
 
 def test_what_an_interrupted_run_left_is_replaced(host):
-    host.layout.prepare()
+    ReleaseStore(host.layout).create_directories()
     for name in (".staging-v1", ".removed-v0"):
         (host.root / "releases" / name / "below").mkdir(parents=True)
     host.stage(host.resolve())
@@ -841,7 +851,7 @@ def test_a_set_of_dependencies_from_before_there_was_a_release_is_no_obstacle(ho
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-KILL_POINTS = ("unpack", "link_shared", "sync_filesystem", "write_record", "rename")
+KILL_POINTS = ("unpack_archive", "link_shared_paths", "sync_filesystem", "write_record", "rename")
 
 
 def _killed_staging(host, source, point):
@@ -851,7 +861,7 @@ def _killed_staging(host, source, point):
     def kill(*_arguments, **_keywords):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    owner = {"write_record": Layout, "rename": os}.get(step, release_stage)
+    owner = {"write_record": ReleaseStore, "rename": os}.get(step, staging)
     real = getattr(owner, step)
 
     def then_kill(*arguments, **keywords):
@@ -864,15 +874,15 @@ def _killed_staging(host, source, point):
 
 @pytest.mark.parametrize("point", [(step, when) for step in KILL_POINTS for when in ("at", "after")], ids="-".join)
 def test_a_staging_that_was_killed_is_completed_by_the_next_run(host, point):
-    host.layout.prepare()
+    ReleaseStore(host.layout).create_directories()
     source = host.resolve()
     process = multiprocessing.get_context("fork").Process(target=_killed_staging, args=(host, source, point))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    known = host.layout.known()
+    known = ReleaseStore(host.layout).read_releases()
     assert list(known) == (["v1"] if point == ("rename", "after") else []), "complete or not there"
-    assert host.layout.live() is None and host.layout.previous() is None
+    assert host.layout.find_live() is None and ReleaseStore(host.layout).find_previous() is None
     again = {**OTHER_RUN, "replaces": "run-1"}
     assert not host.stage(source, shared_paths=["instance/"], run=again).get("failed")
     release = Path(host.layout.release("v1"))
@@ -886,7 +896,7 @@ def test_a_full_disk_leaves_nothing_behind(host, monkeypatch):
     def full(_path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(release_stage, "sync_filesystem", full)
+    monkeypatch.setattr(staging, "sync_filesystem", full)
     result = host.stage(host.resolve())
     assert result["failed"] and "No space left" in result["msg"]
     assert os.listdir(host.layout.releases) == [] and not os.path.exists(host.layout.lock)
@@ -896,7 +906,7 @@ def test_a_damaged_record_stops_no_other_release(host, monkeypatch):
     host.stage(host.resolve())
     (Path(host.layout.records) / "v1.json").write_text("{")
     warned = []
-    monkeypatch.setattr(release_stage.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    monkeypatch.setattr(module_module.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"})).get("failed")
     assert any("v1.json cannot be read" in text for text in warned)
 
@@ -905,7 +915,7 @@ def test_a_record_is_plain_json(host):
     host.stage(host.resolve())
     text = (Path(host.layout.records) / "v1.json").read_text()
     assert text.endswith("}\n") and json.loads(text)["release"] == "v1"
-    assert layout_module.NAME.match("v1")
+    assert layout_module.RELEASE_NAME.match("v1")
 
 
 # Fetching the archive
@@ -972,7 +982,7 @@ def test_a_host_fetches_the_release_that_it_lacks_once(host, serve):
     release = Path(host.layout.release("v1"))
     assert {name: (release / name).read_text() for name in FILES} == FILES
     assert os.listdir(host.layout.releases) == ["v1"], "the archive does not stay"
-    assert host.layout.known()["v1"]["state"] == "staged" and os.path.exists(host.layout.lock)
+    assert ReleaseStore(host.layout).read_releases()["v1"]["state"] == "staged" and os.path.exists(host.layout.lock)
     assert not host.stage(source, archive=False, pull_url=server.url)["changed"]
     assert server.asked == [(path, None)]
 
@@ -1022,7 +1032,7 @@ ANSWERS = {
 @pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
 def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, answer, said):
     server, source = serve(), host.resolve()
-    host.layout.prepare()
+    ReleaseStore(host.layout).create_directories()
     path, before, body = publish(host, source), host.tree(), Path(source["archive"]).read_bytes()
     server.answers[path] = lambda handler: answer(handler, body)
     result = host.stage(source, archive=False, pull_url=server.url)
@@ -1036,7 +1046,7 @@ def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, ans
 def test_what_an_interrupted_fetch_left_is_removed(host, serve):
     server, source = serve(), host.resolve()
     publish(host, source)
-    host.layout.prepare()
+    ReleaseStore(host.layout).create_directories()
     (host.root / "releases/.staging-v1.tar.gz").write_bytes(b"half")
     assert not host.stage(source, archive=False, pull_url=server.url).get("failed")
     assert os.listdir(host.layout.releases) == ["v1"]
@@ -1101,14 +1111,14 @@ def test_code_and_environment_become_the_first_release(host):
     guide_tree(host, **{"app/instance/app.db": "rows"})
     result = host.stage(host.resolve(), adopt=True, shared_paths=["instance/"])
     assert result["changed"] and not result.get("failed")
-    adopted = host.layout.live()
+    adopted = host.layout.find_live()
     assert adopted and adopted != "v1"
     for path, text in (("app/wsgi.py", "code"), ("venv/bin/gunicorn", "#!"), ("app/instance/app.db", "rows")):
         assert (host.root / path).read_text() == text, f"{path} is where it was"
     assert os.readlink(host.layout.venv) == "app/.venv"
     assert (host.root / "shared/instance/app.db").read_text() == "rows"
     assert (Path(host.layout.release("v1")) / "instance/app.db").read_text() == "rows"
-    assert [entry["release"] for entry in host.layout.activations()] == [adopted]
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == [adopted]
 
 
 def test_scripts_of_an_adopted_environment_name_its_own_interpreter(host):
@@ -1183,8 +1193,8 @@ def _killed_adoption(host, source, left):
 
         return exchange
 
-    release_stage.exchange_names = killed(release_stage.exchange_names)
-    release_stage.exchange_names_at = killed(release_stage.exchange_names_at)
+    shared_paths.exchange_names = killed(shared_paths.exchange_names)
+    existing_code.exchange_names_at = killed(existing_code.exchange_names_at)
     host.stage(source, adopt=True, shared_paths=["instance/"])
 
 
@@ -1234,7 +1244,7 @@ def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
     release = host.root / "releases" / source["name"]
     assert (release / "wsgi.py").read_text() == "app = None\n"
     assert os.readlink(release / "instance") == "../../shared/instance"
-    assert host.layout.record(source["name"])["source"]["location"] == str(code)
+    assert ReleaseStore(host.layout).read_record(source["name"])["source"]["location"] == str(code)
     # What is there by hand is not in the way yet, and the code is where it was.
     assert (host.root / "app").is_dir() and (code / "instance").is_dir()
     assert not host.stage(source, archive=False, shared_paths=["instance/"])["changed"]
@@ -1258,16 +1268,16 @@ def test_adopted_data_of_another_user_is_handed_over(host, as_root):
 
 def test_a_release_that_another_step_of_the_run_has_staged_meanwhile_is_kept(host, monkeypatch):
     """One host may have two names in the inventory."""
-    source, look = host.resolve(), release_stage.look
+    source, read_release_state = host.resolve(), preparation.read_release_state
 
-    def meanwhile(layout, params):
-        found = look(layout, params)
+    def meanwhile(store, options):
+        found = read_release_state(store, options)
         if not found["present"]:
-            monkeypatch.setattr(release_stage, "look", look)
+            monkeypatch.setattr(preparation, "read_release_state", read_release_state)
             assert not host.stage(source).get("failed")
         return found
 
-    monkeypatch.setattr(release_stage, "look", meanwhile)
+    monkeypatch.setattr(preparation, "read_release_state", meanwhile)
     result = host.stage(source)
     assert not result.get("failed"), result
     assert (result["release"], result["present"], os.listdir(host.layout.releases)) == ("v1", True, ["v1"])
