@@ -207,10 +207,11 @@ changed_paths:
     - /srv/myapp/run
 """
 
+from typing import Any
+
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
-from ansible_collections.flaskops.production.plugins.module_utils._app.lock import LockedError
-from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._files.applying import apply_change
 from ansible_collections.flaskops.production.plugins.module_utils._files.changes import plan_changes
@@ -218,7 +219,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.entries
     ENTRY_OPTIONS,
     Change,
     PathEntry,
-    TreeError,
     build_diff,
     parse_entries,
 )
@@ -261,27 +261,35 @@ def stage_settings(params: dict, entries: list[PathEntry], changes: list[Change]
     return settings
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+def apply_changes(params: dict, entries: list[PathEntry], changes: list[Change], changed: list[str]) -> None:
+    """Apply the changes, or stage them. Adds the path of each applied change to changed."""
+    staged = stage_settings(params, entries, changes)
+    for change in changes:
+        if change.entry not in staged:
+            apply_change(change)
+        changed.append(change.entry.path)
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     require_supported_platform(module)
     changed: list[str] = []
     try:
         entries = parse_entries(module.params["entries"], module.params["secret_contents"])
         changes = plan_changes(entries, module.check_mode, module.params["adopt"])
         if not module.check_mode:
-            staged = stage_settings(module.params, entries, changes)
-            for change in changes:
-                if change.entry not in staged:
-                    apply_change(change)
-                changed.append(change.entry.path)
-    except LockedError as error:
-        module.fail_json(msg=str(error), **error.result(), changed=bool(changed), changed_paths=changed)
-    except (TreeError, ReleaseError, OSError) as error:
-        module.fail_json(msg=str(error), changed=bool(changed), changed_paths=changed)
-    result = {"changed": bool(changes), "changed_paths": [change.entry.path for change in changes]}
-    if module._diff:
-        result["diff"] = build_diff(changes)
-    module.exit_json(**result)
+            apply_changes(module.params, entries, changes, changed)
+    except (ModuleError, OSError) as error:
+        details = error.result() if isinstance(error, ModuleError) else {}
+        raise ModuleError(str(error), **details, changed=bool(changed), changed_paths=changed) from error
+    return {
+        "changed": bool(changes),
+        "changed_paths": [change.entry.path for change in changes],
+        "diff": build_diff(changes),
+    }
+
+
+def main() -> None:
+    run_module(work, argument_spec(), path="entries")
 
 
 if __name__ == "__main__":
