@@ -49,39 +49,39 @@ options:
     type: path
     required: true
   release:
-    description: The release to make live. It must be complete on the host.
+    description: The release to activate. It must be complete on the host.
     type: str
   action:
     description:
-      - How the activation is recorded. A rollback takes the releases above its target out of the order of rollbacks.
+      - The kind of activation in the record. Later rollbacks skip the releases that a rollback has left.
     type: str
     choices: [deploy, rollback]
     default: deploy
   keep:
     description:
-      - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
+      - The number of good releases to keep, at least 1. The live and the previous release are always kept.
     type: int
     default: 5
   rollout:
     description:
-      - The rollout of which this is a part. The host records that it takes part, and keeps the lock until
-        M(flaskops.production.release_rollout) ends it. Without it, the lock is given back.
+      - The rollout of the release. The host records that it takes part, and keeps the lock until
+        M(flaskops.production.release_rollout) ends it. Without a rollout, the lock is released.
     type: dict
   site:
     description:
-      - Nginx's site file of the application, or the link that enables it. The last check is a request through
-        Nginx, as a visitor sends it, by the name of the site and over TLS where it has a certificate.
-      - When omitted, or when this collection has not written that file for this application, Nginx is not asked.
+      - The file of the application's site, or the link that enables it. The last check is a request through Nginx, with
+        the name of the site, and over TLS if the site has a certificate.
+      - The check is skipped if it is omitted, or if this collection has not written the file for this application.
     type: path
   timeout:
     description:
-      - Seconds after which the activation is given up. A process that does not stop is killed, and the release that was
-        live before serves again, for which there are as many seconds.
-      - With V(0), as long as the units allow for starting and stopping them, and O(health) for its attempts.
+      - The time limit of the activation, in seconds. After it, a process that does not stop is killed and the previous
+        release is activated, with the same time limit.
+      - With V(0), it is the sum of the timeouts of the units and of all attempts of O(health).
     type: float
     default: 0
   unlock:
-    description: Take the lock away from whoever holds it.
+    description: Replace another holder of the deploy lock.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -95,7 +95,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make a staged release live
+- name: Activate a staged release
   flaskops.production.release_activate:
     name: myapp
     root: /srv/myapp
@@ -103,7 +103,7 @@ EXAMPLES = r"""
     health:
       path: /health
 
-- name: Replace the process after a change of its environment
+- name: Replace the process after a change of its environment file
   flaskops.production.release_activate:
     name: myapp
     root: /srv/myapp
@@ -111,7 +111,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: The release that is live now; empty when C(app) is no release.
+  description: The live release; empty if C(app) does not point to a release.
   returned: always
   type: str
   sample: 2026-04-21-120000-1a2b3c4
@@ -121,41 +121,41 @@ previous:
   type: str
   sample: 2026-04-20-083000-9f8e7d6
 reason:
-  description: Why a new process was needed; empty when none was.
+  description: The reason for the activation; empty if there was none.
   returned: success
   type: str
   sample: /srv/myapp/shared/.env changed since myapp.service started
 settings:
-  description: The files of settings that were staged and are in place now.
-  returned: when something was activated
+  description: The activated files of settings.
+  returned: after an activation
   type: list
   elements: str
   sample: [/srv/myapp/shared/.env]
 settings_before:
   description:
-    - Names of settings that are others than those with which the release was live before. No value is shown.
-  returned: when something was activated
+    - The names of settings that have changed since the release was live before. No value is shown.
+  returned: after an activation
   type: list
   elements: str
   sample: [MODE in /srv/myapp/shared/.env]
 removed:
-  description: Names of the releases and sets of dependencies that were removed.
-  returned: when something was activated
+  description: The names of the removed releases and virtual environments.
+  returned: after an activation
   type: list
   elements: str
   sample: [2026-03-01-101500-5d6e7f8]
 phase:
-  description: What failed, V(socket), V(candidate), V(swap), V(service), V(health) or V(site).
+  description: The phase that failed, V(socket), V(candidate), V(swap), V(service), V(health) or V(site).
   returned: failure of an activation
   type: str
   sample: candidate
 rejected:
-  description: Whether the release itself is at fault and is marked as rejected.
+  description: Whether the release caused the failure and is marked as rejected.
   returned: failure of an activation
   type: bool
   sample: true
 cause:
-  description: Phase and cause of the failure in one line.
+  description: The phase and the cause of the failure in one line.
   returned: failure of an activation
   type: str
   sample: "candidate: it did not start: ModuleNotFoundError: No module named 'flask'"

@@ -13,7 +13,7 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Takes the deploy lock of an application before a rollout, and releases it after recording the end of the rollout.
+  - Acquires the deploy lock of an application before a rollout, and releases it after recording the end of the rollout.
     Returns the live release in both cases.
   - Records that hooks have drained the host, so that any later run completes them.
 attributes:
@@ -34,14 +34,14 @@ options:
     required: true
   step:
     description:
-      - V(claim) takes the deploy lock if the application is set up.
+      - V(claim) acquires the deploy lock if the application is set up.
       - V(drain) records that the hooks before an activation start.
       - V(finish) records the end of the rollout, and releases the lock if this run holds it.
     type: str
     choices: [claim, drain, finish]
     required: true
   rollout:
-    description: The rollout, as the filter P(flaskops.production.release_rollout#filter) returned it.
+    description: The rollout, as the filter P(flaskops.production.release_rollout#filter) has returned it.
     type: dict
   state:
     description: The end of the rollout on this host, with O(step=finish).
@@ -53,7 +53,7 @@ options:
     type: bool
     default: false
   unlock:
-    description: Take the lock away from whoever holds it.
+    description: Replace another holder of the deploy lock.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -67,13 +67,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Take the deploy lock
+- name: Acquire the deploy lock
   flaskops.production.release_rollout:
     name: myapp
     root: /srv/myapp
     step: claim
 
-- name: Give it back
+- name: Release the deploy lock
   flaskops.production.release_rollout:
     name: myapp
     root: /srv/myapp
@@ -82,7 +82,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 live:
-  description: The release that C(app) points at; empty when there is none.
+  description: The release that C(app) points to; empty if there is none.
   returned: success
   type: str
   sample: 2026-04-21-120000-1a2b3c4
@@ -92,7 +92,7 @@ locked:
   type: bool
   sample: true
 more:
-  description: What M(flaskops.production.release_status) returns.
+  description: The other return values of M(flaskops.production.release_status).
   returned: success
   type: dict
   sample: {"previous": "2026-04-20-083000-9f8e7d6", "outdated": "", "rollout": {}, "drained": {}}
@@ -107,8 +107,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.lock impo
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import (
     clear_drain,
     enter_rollout,
-    note_drain,
     read_drain,
+    record_drain,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._core.clock import format_now
@@ -170,7 +170,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         if options.step != "finish":
             claim_host(store, lock, options, module.check_mode)
         if options.step == "drain" and not module.check_mode:
-            note_drain(layout, options.run, format_now())
+            record_drain(layout, options.run, format_now())
         if options.step == "finish" and not module.check_mode:
             try:
                 finish_rollout(layout, lock, options)

@@ -18,8 +18,8 @@ description:
     renames it. An incomplete release is never visible under its name.
   - With O(pull_url), the host fetches the archive from a web server instead, with the system's proxy and certificate
     authorities.
-  - Takes the deploy lock of the application before the first change. The lock is given back when the release is
-    activated, or with O(only=unlock) when a run ends before that.
+  - Acquires the deploy lock of the application before the first change. The lock is released after the activation, or
+    with O(only=unlock) if the run ends before.
   - Unfinished files of an interrupted run are removed before the release is unpacked.
   - The live release stays. M(flaskops.production.release_activate) replaces it.
 attributes:
@@ -32,12 +32,12 @@ attributes:
   platform:
     support: full
     platforms: linux
-    description: The kind of host that the module works on.
+    description: The supported hosts.
   action:
     support: full
     description:
-      - Sends the archive only where the host lacks the release, and publishes it for O(pull_url).
-      - An archive of up to 2 MiB goes along with the module, a larger one as a file of its own.
+      - Sends the archive only if the host lacks the release, and publishes it for O(pull_url).
+      - An archive of up to 2 MiB is sent with the module, a larger one as a file.
 options:
   root:
     description: The application's directory, such as C(/srv/myapp).
@@ -49,14 +49,14 @@ options:
     required: true
   source:
     description:
-      - The release, as M(flaskops.production.release_source) returned it, or code that lies on the host already, as
-        M(flaskops.production.adoption_plan) returned it, which is copied. Required unless O(only) is given.
+      - The release that M(flaskops.production.release_source) has returned, or code on the host that
+        M(flaskops.production.adoption_plan) has returned, which is copied. Required unless O(only) is set.
     type: dict
   shared_paths:
     description:
-      - Names inside the release that lead to C(shared/). A slash at the end means a directory, which is made for the
-        runtime user when it is missing. Any other name is a file that must be in C(shared/) already.
-      - What the release holds under such a name is replaced by the link.
+      - Names in the release that are links to C(shared/). A slash at the end means a directory, which is created for
+        O(user) if it is missing. Any other name is a file that must exist in C(shared/).
+      - The link replaces a file or directory of the release.
     type: list
     elements: str
     default: []
@@ -66,18 +66,18 @@ options:
     elements: str
     default: []
   build:
-    description: A command that has to be run in the release before it can be activated. Only recorded here.
+    description: The command that must be run in the release before its activation. It is only recorded.
     type: str
     default: ""
   migrate:
-    description: The migration of the release. Only compared with what is recorded, for RV(migrated).
+    description: The migration of the release. It is only compared with the record, for RV(migrated).
     type: str
     default: ""
   adopt:
     description:
-      - Where C(app) is a real directory, keep it as the first release, by one atomic exchange with a link, and C(venv)
-        as its environment.
-      - Shared paths in it that C(shared/) lacks are moved there. Nothing is deleted.
+      - If C(app) is a directory, keep it as the first release, by one atomic exchange with a link, and C(venv) as its
+        virtual environment.
+      - Its shared paths that are missing in C(shared/) are moved there. Nothing is deleted.
     type: bool
     default: false
   owner:
@@ -93,14 +93,14 @@ options:
     type: str
     required: true
   web_group:
-    description: The group of Nginx. New shared directories below O(static_paths) are its own, so that it reads uploads.
+    description: The group of Nginx, and of new shared directories below O(static_paths), so that it can read uploads.
     type: str
     default: www-data
   run:
-    description: Who deploys, C(run), C(by) and C(controller). Set by the action plugin.
+    description: The run, its user and its controller, as C(run), C(by) and C(controller). Set by the action plugin.
     type: dict
   archive:
-    description: The archive on the host. Set by the action plugin once it has sent it.
+    description: The path of the archive on the host. Set by the action plugin.
     type: path
   archive_content:
     description: The bytes of a small archive in Base64, instead of O(archive). Set by the action plugin.
@@ -108,49 +108,48 @@ options:
     default: ""
   pull_url:
     description:
-      - The C(http) or C(https) URL of the directory from which the host fetches the archive. Its file name is the
-        SHA-256 of its bytes and V(.tar.gz), and is added here. What arrives is compared with that SHA-256.
-      - User and password in it are used for that server and never shown.
-      - When it is empty, the archive is sent.
+      - The C(http) or C(https) URL of the directory from which the host fetches the archive. The module adds the file
+        name, which is the SHA-256 of the archive and V(.tar.gz), and verifies the SHA-256.
+      - A user and a password in the URL are used for that server only and are never shown.
+      - If it is empty, the archive is sent.
     type: str
     default: ""
   pull_directory:
     description:
-      - A directory on the controller that the server serves as O(pull_url). The archive is put there by one rename,
-        with mode 0644, unless it is there already.
-      - When it is empty, the archive has to be there already.
+      - The directory on the controller that the server serves as O(pull_url). The archive is published there by one
+        rename, with mode 0644, unless it exists.
+      - If it is empty, the archive must already be on the server.
     type: path
   pull_credentials:
     description: User and password of O(pull_url). Set by the action plugin.
     type: str
     default: ""
   unlock:
-    description: Take the lock away from whoever holds it.
+    description: Replace another holder of the deploy lock.
     type: bool
     default: false
   only:
     description:
-      - Do no more than this, whatever else is asked for.
-      - V(check) fails when C(app) or C(venv) is a real directory that O(adopt) does not allow to move, when a database
-        of O(shared_paths) could not be written to, and when another run holds the lock. Where the application has been
-        set up, it takes the lock. It changes nothing else.
-      - V(look) compares the host with O(source), and takes the lock where they differ. It changes nothing else.
-      - V(unlock) gives back the lock, if this run holds it.
+      - Do this only.
+      - V(check) fails if C(app) or C(venv) is a directory without O(adopt), if O(user) cannot write to a database of
+        O(shared_paths), or if another run holds the lock. It acquires the lock if the application is set up. It changes
+        nothing else.
+      - V(look) compares the host with O(source), and acquires the lock if they differ. It changes nothing else.
+      - V(unlock) releases the lock, if this run holds it.
     type: str
     choices: [check, look, unlock]
   send:
-    description: Send the archive at once, because O(only=look) has shown that the release is not on the host.
+    description: Send the archive at once. Set after O(only=look) has found that the release is not on the host.
     type: bool
     default: false
   rollout:
     description:
-      - The rollout that brings the release, as the filter P(flaskops.production.release_rollout#filter) returned it.
-        The host records that it takes part, and keeps the lock until M(flaskops.production.release_rollout) ends it.
+      - The rollout of the release, as the filter P(flaskops.production.release_rollout#filter) has returned it. The
+        host records that it takes part, and keeps the lock until M(flaskops.production.release_rollout) ends it.
     type: dict
 notes:
-  - Fails, before anything is changed, when C(app) or C(venv) is a real directory, when a file of O(shared_paths) is
-    missing in C(shared/) or is an SQLite database in a directory that O(user) may not write to, and when another run
-    holds the lock.
+  - Fails before any change if C(app) or C(venv) is a directory, if a file of O(shared_paths) is missing in C(shared/)
+    or is an SQLite database in a directory that O(user) cannot write to, or if another run holds the lock.
 extends_documentation_fragment:
   - flaskops.production.health
 seealso:
@@ -165,7 +164,7 @@ EXAMPLES = r"""
     directory: "{{ playbook_dir }}/myapp"
   register: source
 
-- name: Put it on the host
+- name: Stage it on the host
   flaskops.production.release_stage:
     root: /srv/myapp
     app: myapp
@@ -192,17 +191,17 @@ app:
   type: str
   sample: myapp
 release:
-  description: The name under which these bits are on the host.
+  description: The name of the release on the host.
   returned: always, unless O(only) is given
   type: str
   sample: 2026-04-21-120000-1a2b3c4
 live:
-  description: The release that C(app) points at; empty when there is none.
+  description: The release that C(app) points to; empty if there is none.
   returned: always, unless O(only) is given
   type: str
   sample: 2026-04-20-083000-9f8e7d6
 previous:
-  description: The release that a rollback would return to; empty when there is none.
+  description: The release that a rollback activates; empty if there is none.
   returned: always, unless O(only) is given
   type: str
   sample: 2026-04-18-171500-0a1b2c3
@@ -212,23 +211,23 @@ present:
   type: bool
   sample: false
 built:
-  description: Whether O(build) has been run in the release, or there is nothing to run.
+  description: Whether O(build) has been run in the release, or is empty.
   returned: always, unless O(only) is given
   type: bool
   sample: true
 migrated:
-  description: Whether O(migrate) has been run on this host for the release and the variables of C(shared/.env), or
-    there is nothing to run.
+  description: Whether O(migrate) has been run on this host for the release and the variables of C(shared/.env), or is
+    empty.
   returned: always, unless O(only) is given
   type: bool
   sample: true
 outdated:
-  description: Why the process is not what the tree describes or does not answer as it should; empty when all is well.
+  description: The reason why the process does not match the layout or fails its health check; empty if there is none.
   returned: always, unless O(only) is given
   type: str
   sample: /srv/myapp/shared/.env changed since myapp.service started
 pending:
-  description: Whether there is anything to stage, or a setting of the release to follow.
+  description: Whether the release or a changed setting of it must be staged.
   returned: with O(only=look)
   type: bool
   sample: true
@@ -238,7 +237,7 @@ locked:
   type: bool
   sample: true
 rollout:
-  description: The record of the last rollout of the host; empty when there is none.
+  description: The record of the last rollout of the host; empty if there is none.
   returned: with O(only=look)
   type: dict
   sample: {"id": "7-81532a6xk2f", "number": 7, "release": "2026-04-20-083000-9f8e7d6", "state": "done"}
@@ -248,7 +247,7 @@ drained:
   type: dict
   sample: {}
 bad:
-  description: Why the release was rejected before; empty when it was not.
+  description: The reason for an earlier rejection of the release; empty if there is none.
   returned: always, unless O(only) is given
   type: str
   sample: GET / answered 500, expected 200

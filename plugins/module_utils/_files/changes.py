@@ -105,7 +105,7 @@ def _check_parents(entry: PathEntry, real_path: str, trusted: frozenset[int]) ->
         with open_directory_safely(os.path.dirname(real_path), trusted, links=False):
             pass
     except FileNotFoundError:
-        pass  # created by this task
+        pass  # This task creates it.
     except UnsafePathError as error:
         raise TreeError(f"{entry.path} cannot be created: {error}") from error
     except OSError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give a tree to a user who builds in it, and take it back, by file descriptor. No link is followed. Private."""
+"""Change the owner of a tree to the user of a build and back, by file descriptor. No link is followed."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ SQLITE = b"SQLite format 3\0" + bytes(84)
     ],
 )
 @pytest.mark.parametrize("how", [{}, {"only": "check"}])
-def test_a_database_beside_which_the_application_may_not_write_is_refused(host, name, content, refused, how):
+def test_database_in_an_unwritable_directory_is_refused(host, name, content, refused, how):
     path = host.root / "shared" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o755)
@@ -134,7 +134,7 @@ def test_a_database_beside_which_the_application_may_not_write_is_refused(host, 
 
 
 @pytest.mark.parametrize("how", ["own directory", "group", "link"])
-def test_a_database_beside_which_the_application_may_write_is_accepted(host, how):
+def test_database_in_a_writable_directory_is_accepted(host, how):
     place = host.root / "shared/database"
     place.mkdir()
     (place / "app.db").write_bytes(SQLITE)
@@ -167,7 +167,7 @@ def test_a_database_beside_which_the_application_may_write_is_accepted(host, how
         ("postgresql://user@host/app.db", False),
     ],
 )
-def test_a_database_of_the_environment_beside_which_the_application_may_not_write_is_refused(host, value, refused):
+def test_database_of_the_environment_file_in_an_unwritable_directory_is_refused(host, value, refused):
     (host.root / "shared").chmod(0o755)
     (host.root / "shared/store").write_bytes(SQLITE)
     (host.root / "shared/database").mkdir(mode=0o700)
@@ -185,12 +185,12 @@ def test_a_database_of_the_environment_beside_which_the_application_may_not_writ
     assert host.tree() == before
 
 
-def test_a_database_that_is_still_to_come_belongs_into_a_directory(host):
+def test_future_database_must_be_in_a_shared_directory(host):
     said = host.stage(host.resolve(), shared_paths=["app.db"])["msg"]
     assert "SQLite writes beside its file: share a directory for a database" in said
 
 
-def test_shared_paths_that_nginx_serves_belong_to_its_group(host):
+def test_served_shared_paths_have_the_group_of_nginx(host):
     static = ["static", "shop/static"]
     paths = ["static/uploads/", "shop/static/pictures/", "media/thumbs/", "shop/static-data/", "instance/"]
     params = {"user": "nobody", "group": "nogroup", "web_group": "www-data", "static_paths": static}
@@ -207,7 +207,7 @@ def test_shared_paths_that_nginx_serves_belong_to_its_group(host):
 # Look
 
 
-def test_a_host_that_lacks_the_release_says_so_and_stays_as_it_is(host):
+def test_host_without_the_release_reports_it_unchanged(host):
     before = host.tree()
     result = host.stage(host.resolve(), archive=False)
     assert result["changed"]
@@ -216,7 +216,7 @@ def test_a_host_that_lacks_the_release_says_so_and_stays_as_it_is(host):
     assert host.tree() == before, "without the archive nothing is touched, not even the lock"
 
 
-def test_check_mode_tells_the_change_and_makes_none(host):
+def test_check_mode_predicts_the_change(host):
     before = host.tree()
     result = host.stage(host.resolve(), check=True, diff=True)
     assert result["changed"] and not result["present"]
@@ -224,7 +224,7 @@ def test_check_mode_tells_the_change_and_makes_none(host):
     assert host.tree() == before
 
 
-def test_a_release_that_is_there_is_not_staged_again(host):
+def test_present_release_is_not_staged_again(host):
     source = host.resolve()
     host.stage(source)
     before = host.tree()
@@ -234,14 +234,14 @@ def test_a_release_that_is_there_is_not_staged_again(host):
     assert host.tree() == before
 
 
-def test_the_same_bits_under_another_name_are_the_release_that_is_there(host):
+def test_same_content_under_another_name_is_the_present_release(host):
     host.stage(host.resolve("v1"))
     result = host.stage(host.resolve("v2"))
     assert (result["changed"], result["release"]) == (False, "v1")
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(host):
+def test_migration_is_reported_for_its_command_and_environment_variables(host):
     source, env_file = host.resolve(), host.root / "shared/.env"
     env_file.write_text("DATABASE=a\n")
     assert host.stage(source)["migrated"], "there is none"
@@ -254,7 +254,7 @@ def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(
     assert not host.stage(source, migrate="flask db upgrade")["migrated"]
 
 
-def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_for_the_migration(host):
+def test_staged_settings_require_an_activation_and_affect_the_migration(host):
     source, env_file = host.resolve(), host.root / "shared/.env"
     env_file.write_text("DATABASE=a\n")
     host.stage(source)
@@ -271,7 +271,7 @@ def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_fo
 
 
 @pytest.mark.parametrize("unfinished", [False, True])
-def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(host, unfinished):
+def test_end_of_a_run_removes_staged_settings_unless_a_unit_may_refer_to_them(host, unfinished):
     source = host.resolve()
     host.stage(source)
     layout = Layout(str(host.root), RUN)
@@ -294,7 +294,7 @@ def of_commit(source, revision):
     return {**source, "source": {"kind": "git", "location": "x", "revision": revision, "ref": "main"}}
 
 
-def test_bits_that_come_with_another_commit_are_recorded_with_it(host):
+def test_new_commit_with_the_same_content_is_recorded(host):
     """B reverts what A did, so that its bits are those before A."""
     host.stage(of_commit(host.resolve(), "a" * 40))
     host.stage(None, archive=False, only="unlock")
@@ -310,14 +310,14 @@ def test_bits_that_come_with_another_commit_are_recorded_with_it(host):
     assert not host.stage(of_commit(source, None), archive=False)["changed"]
 
 
-def test_a_lock_that_the_run_holds_is_kept(host):
+def test_lock_of_this_run_is_kept(host):
     host.stage(of_commit(host.resolve(), "a" * 40))
     host.stage(of_commit(host.resolve(), "b" * 40), archive=False)
     assert DeployLock(host.layout, RUN).read_holder()["run"] == RUN["run"]
 
 
 @pytest.mark.parametrize(("named", "told"), [(True, 1), (False, 0)])
-def test_a_name_for_bits_that_have_one_is_told(host, warned, named, told):
+def test_name_for_existing_content_is_reported(host, warned, named, told):
     host.stage(host.resolve())
     host.stage({**host.resolve("build-123"), "named": named}, archive=False)
     said = [text for text in warned if "release_name is build-123, but the host has the same content as v1" in text]
@@ -326,7 +326,7 @@ def test_a_name_for_bits_that_have_one_is_told(host, warned, named, told):
     assert len([text for text in warned if "release_name" in text]) == told
 
 
-def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
+def test_earlier_rejection_is_reported_with_its_reason(host):
     source = host.resolve()
     host.stage(source)
     ReleaseStore(host.layout).set_state("v1", "bad", reason="candidate: GET / answered 500, expected 200")
@@ -339,7 +339,7 @@ def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
 # Stage
 
 
-def test_a_release_is_staged_whole(host):
+def test_release_is_staged_completely(host):
     source = host.resolve()
     assert host.stage(source)["changed"]
     release = Path(host.layout.release("v1"))
@@ -362,7 +362,7 @@ def test_a_release_is_staged_whole(host):
         ("User=somebody\n", False),
     ],
 )
-def test_a_release_for_another_user_than_the_unit_s_is_refused(host, tmp_path, monkeypatch, text, refused):
+def test_release_for_another_user_than_that_of_the_unit_is_refused(host, tmp_path, monkeypatch, text, refused):
     monkeypatch.setattr(foreign, "UNITS", str(tmp_path))
     (tmp_path / "myapp.service").write_text(f"[Service]\n{text}")
     source, before = host.resolve(), host.tree()
@@ -374,7 +374,7 @@ def test_a_release_for_another_user_than_the_unit_s_is_refused(host, tmp_path, m
         assert host.tree() == before
 
 
-def test_what_it_is_is_recorded(host):
+def test_release_is_recorded(host):
     source = host.resolve()
     host.stage(source, static_paths=["static"])
     record = ReleaseStore(host.layout).read_record("v1")
@@ -410,7 +410,7 @@ def test_modes_do_not_depend_on_the_umask(host, umask):
     assert wrong == {}, "the user that runs the application could not enter"
 
 
-def test_the_owner_is_the_one_that_was_named(host, as_root):
+def test_release_belongs_to_its_owner(host, as_root):
     host.stage(host.resolve(links={"link": "wsgi.py"}), owner="nobody", shared_paths=["instance/"])
     release = Path(host.layout.release("v1"))
     nobody = pwd.getpwnam("nobody").pw_uid
@@ -418,12 +418,12 @@ def test_the_owner_is_the_one_that_was_named(host, as_root):
     assert (host.root / "shared/instance").stat().st_uid == os.geteuid(), "shared data belongs to the runtime user"
 
 
-def test_links_inside_the_release_stay_links(host):
+def test_links_in_the_release_are_kept(host):
     host.stage(host.resolve(links={"current.py": "wsgi.py"}))
     assert os.readlink(os.path.join(host.layout.release("v1"), "current.py")) == "wsgi.py"
 
 
-def test_an_archive_that_was_damaged_on_its_way_is_refused(host):
+def test_archive_damaged_in_transit_is_refused(host):
     source = host.resolve()
     with open(source["archive"], "r+b") as archive:
         archive.seek(-9, os.SEEK_END)
@@ -434,7 +434,7 @@ def test_an_archive_that_was_damaged_on_its_way_is_refused(host):
     assert not os.path.exists(host.layout.lock), "a failed staging gives the lock back"
 
 
-def test_an_archive_that_came_with_the_module_is_staged_and_shown_nowhere(host):
+def test_archive_sent_with_the_module_is_staged_and_not_shown(host):
     source = host.resolve()
     content = base64.b64encode(Path(source["archive"]).read_bytes()).decode()
     result = host.stage(source, archive=False, archive_content=content)
@@ -444,7 +444,7 @@ def test_an_archive_that_came_with_the_module_is_staged_and_shown_nowhere(host):
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-def test_an_archive_that_was_damaged_within_the_module_is_refused(host):
+def test_damaged_archive_sent_with_the_module_is_refused(host):
     source = host.resolve()
     result = host.stage(source, archive=False, archive_content=base64.b64encode(b"other bits").decode())
     assert result["failed"] and "damaged in transit" in result["msg"] and source["sha256"] in result["msg"]
@@ -452,7 +452,7 @@ def test_an_archive_that_was_damaged_within_the_module_is_refused(host):
     assert not os.path.exists(host.layout.lock)
 
 
-def test_a_name_that_holds_other_bits_is_refused(host):
+def test_name_of_other_content_is_refused(host):
     host.stage(host.resolve())
     before = (Path(host.layout.release("v1")) / "wsgi.py").read_bytes()
     DeployLock(host.layout, RUN).release()
@@ -463,7 +463,7 @@ def test_a_name_that_holds_other_bits_is_refused(host):
 
 
 @pytest.mark.parametrize("lost", ["record", "all records", "damaged record"])
-def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
+def test_release_without_a_record_is_recorded_again(host, lost):
     source = host.resolve()
     host.stage(source)
     os.symlink("releases/v1", host.layout.app)
@@ -487,7 +487,7 @@ def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
     ("activated", "live", "state"),
     [([], "v1", "active"), (["v1"], "v1", "active"), (["v1", "v2"], "v2", "superseded"), (["v2"], "v2", "staged")],
 )
-def test_a_release_whose_record_is_lost_is_what_it_was(host, activated, live, state):
+def test_release_without_a_record_keeps_its_state(host, activated, live, state):
     source = host.resolve()
     host.stage(source)
     os.symlink(f"releases/{live}", host.layout.app)
@@ -501,7 +501,7 @@ def test_a_release_whose_record_is_lost_is_what_it_was(host, activated, live, st
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_a_release_whose_record_is_lost_and_that_holds_other_files_is_left_alone(host, live):
+def test_different_directory_without_a_record_is_not_changed(host, live):
     host.stage(host.resolve())
     shutil.rmtree(host.layout.state)
     if live:
@@ -512,7 +512,7 @@ def test_a_release_whose_record_is_lost_and_that_holds_other_files_is_left_alone
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
+def test_foreign_directory_of_the_same_name_is_refused_and_kept(host):
     ReleaseStore(host.layout).create_directories()
     foreign = host.root / "releases/v1"
     foreign.mkdir()
@@ -524,7 +524,7 @@ def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
 # The lock
 
 
-def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
+def test_lock_is_held_after_staging(host):
     source = host.resolve()
     host.stage(source)
     assert DeployLock(host.layout, {}).read_holder()["run"] == "run-1"
@@ -542,13 +542,13 @@ def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
 
 
 @pytest.mark.parametrize("how", [{"unlock": True}, {"run": {**OTHER_RUN, "replaces": "run-1"}}])
-def test_the_lock_of_a_dead_run_is_taken(host, how):
+def test_lock_of_a_dead_run_is_replaced(host, how):
     host.stage(host.resolve())
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"}), **{"run": OTHER_RUN, **how}).get("failed")
     assert DeployLock(host.layout, {}).read_holder()["run"] == "run-2"
 
 
-def test_a_host_is_checked_without_a_source_and_without_a_change(host):
+def test_host_is_checked_without_a_source_and_without_a_change(host):
     assert host.stage(None, archive=False, only="check")["changed"] is False
     host.stage(host.resolve())
     before = host.tree()
@@ -566,7 +566,7 @@ def test_a_host_is_checked_without_a_source_and_without_a_change(host):
     assert DeployLock(host.layout, {}).read_holder()["run"] == "run-2"
 
 
-def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(host):
+def test_comparison_acquires_the_lock_if_the_host_differs(host):
     source = host.resolve()
     looked = host.stage(source, archive=False, only="look")
     assert (looked["pending"], looked["locked"], looked["changed"], looked["present"]) == (True, True, False, False)
@@ -582,19 +582,19 @@ def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(h
 
 
 @pytest.mark.parametrize("name", ["app", "venv"])
-def test_a_check_refuses_what_would_have_to_be_adopted(host, name):
+def test_check_refuses_existing_code_without_adoption(host, name):
     (host.root / name).mkdir()
     refused = host.stage(None, archive=False, only="check")
     assert refused["failed"] and f"{host.root}/{name} is not a link" in refused["msg"]
     assert not host.stage(None, archive=False, only="check", adopt=True).get("failed")
 
 
-def test_there_is_nothing_to_do_without_a_source(host):
+def test_source_is_required(host):
     refused = host.stage(None, archive=False)
     assert refused["failed"] and "source" in refused["msg"]
 
 
-def test_a_host_whose_environment_was_built_by_the_role_venv_alone_is_deployed_to(host):
+def test_host_with_a_venv_of_the_role_venv_is_deployed_to(host):
     for name in ("a" * 12, "b" * 12, ".removed-" + "c" * 12):
         (host.root / "venvs" / name).mkdir()
     (host.root / "venv").symlink_to("venvs/" + "a" * 12)
@@ -606,7 +606,7 @@ def test_a_host_whose_environment_was_built_by_the_role_venv_alone_is_deployed_t
 # Shared paths
 
 
-def test_shared_paths_lead_to_shared(host):
+def test_shared_paths_are_links_to_shared(host):
     (host.root / "shared/local.db").write_text("rows")
     host.stage(host.resolve(), shared_paths=["instance/", "data/uploads/", "local.db"])
     release = Path(host.layout.release("v1"))
@@ -617,7 +617,7 @@ def test_shared_paths_lead_to_shared(host):
     assert (host.root / "shared/instance").stat().st_mode & 0o777 == 0o750
 
 
-def test_a_missing_shared_file_is_refused_before_anything(host):
+def test_missing_shared_file_is_refused_before_any_change(host):
     before = host.tree()
     for archive in (False, True):
         result = host.stage(host.resolve(), archive=archive, shared_paths=["instance/", "app.db"])
@@ -625,7 +625,7 @@ def test_a_missing_shared_file_is_refused_before_anything(host):
     assert host.tree() == before
 
 
-def test_a_file_where_a_shared_directory_is_to_be_is_refused(host):
+def test_file_in_place_of_a_shared_directory_is_refused(host):
     (host.root / "shared/instance").write_text("")
     before = host.tree()
     result = host.stage(host.resolve(), shared_paths=["instance/"])
@@ -634,7 +634,7 @@ def test_a_file_where_a_shared_directory_is_to_be_is_refused(host):
 
 
 @pytest.mark.parametrize("links", [{}, {"latest": "static"}])
-def test_what_the_release_ships_at_a_shared_path_is_replaced_by_the_link(host, links):
+def test_content_of_the_release_at_a_shared_path_is_replaced_by_the_link(host, links):
     kept = host.root / "shared/uploads"
     kept.mkdir()
     (kept / "photo").write_text("precious")
@@ -650,7 +650,7 @@ def test_what_the_release_ships_at_a_shared_path_is_replaced_by_the_link(host, l
     assert (release / "static/app.css").exists()
 
 
-def test_data_that_is_shared_survives_every_release(host):
+def test_shared_data_survives_every_release(host):
     (host.root / "shared/data/uploads").mkdir(parents=True)
     (host.root / "shared/data/uploads/photo").write_text("precious")
     for number in range(3):
@@ -666,7 +666,7 @@ def warned(monkeypatch):
     return found
 
 
-def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept(host, monkeypatch, warned):
+def test_added_shared_paths_of_a_live_release_are_linked_in_one_step(host, monkeypatch, warned):
     source = host.resolve(files={**FILES, "instance/app.db": "rows", "empty/x/.keep": "", "settings.py": "shipped"})
     host.stage(source)
     release = Path(host.layout.release("v1"))
@@ -707,7 +707,7 @@ def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept
     ],
     ids=["empty", "directories", "file", "dangling link", "link to a directory"],
 )
-def test_what_counts_as_nothing(tmp_path, make, empty):
+def test_only_directories_count_as_empty(tmp_path, make, empty):
     make(tmp_path / "old")
     assert shared_paths.has_only_directories(str(tmp_path / "old")) is empty
 
@@ -723,7 +723,7 @@ def _without(path, rmtree):
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_a_path_that_is_taken_away_is_said_to_count_from_the_next_release_on(host, check, warned):
+def test_removed_shared_path_takes_effect_with_the_next_release(host, check, warned):
     source = host.resolve()
     host.stage(source, shared_paths=["instance/", "media/"])
     host.stage(source, shared_paths=["media/"], check=check)
@@ -744,7 +744,7 @@ def test_a_path_that_is_taken_away_is_said_to_count_from_the_next_release_on(hos
         (["data/"], []),
     ],
 )
-def test_no_change_of_the_shared_paths_removes_shared_data(host, before, after):
+def test_changed_shared_paths_remove_no_shared_data(host, before, after):
     """The release that is there links data/ to shared/data: a name below it is the data itself."""
     (host.root / "shared/data/uploads").mkdir(parents=True)
     (host.root / "shared/data/uploads/photo").write_text("precious")
@@ -759,7 +759,7 @@ def test_no_change_of_the_shared_paths_removes_shared_data(host, before, after):
 @pytest.mark.parametrize(
     "paths", [["data/", "data/uploads/"], ["data/", "data/app.db"], ["../../precious/"], ["/{root}/precious/"]]
 )
-def test_shared_paths_that_would_remove_data_are_refused_by_the_module_too(host, paths):
+def test_shared_paths_that_would_remove_data_are_refused_by_the_module(host, paths):
     """The controller refuses them first; a module that is called directly must not be the way around it."""
     outside = host.root / "precious"
     (host.root / "shared/data/uploads").mkdir(parents=True)
@@ -773,7 +773,7 @@ def test_shared_paths_that_would_remove_data_are_refused_by_the_module_too(host,
     assert (host.root / "shared/data/app.db").read_text() == "rows"
 
 
-def test_a_link_in_the_way_of_a_shared_path_is_not_followed(host):
+def test_link_above_a_shared_path_is_not_followed(host):
     host.stage(host.resolve(links={"instance": "static"}), shared_paths=["instance/"])
     release = Path(host.layout.release("v1"))
     assert (release / "instance").resolve() == host.root / "shared/instance"
@@ -782,7 +782,7 @@ def test_a_link_in_the_way_of_a_shared_path_is_not_followed(host):
 
 @pytest.mark.parametrize("path", ["media/cache/thumbs/", "media/cache/"])
 @pytest.mark.parametrize("archive", [False, True])
-def test_root_makes_nothing_by_way_of_a_link_that_the_application_planted(host, tmp_path, as_root, path, archive):
+def test_root_creates_nothing_through_a_link_of_the_application(host, tmp_path, as_root, path, archive):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     os.chown(host.root / "shared/media", 33, 33)
@@ -793,7 +793,7 @@ def test_root_makes_nothing_by_way_of_a_link_that_the_application_planted(host, 
     assert os.listdir(elsewhere) == [] and host.tree() == before
 
 
-def test_a_link_planted_while_the_release_is_staged_redirects_nothing(host, tmp_path, monkeypatch, as_root):
+def test_link_created_during_staging_redirects_nothing(host, tmp_path, monkeypatch, as_root):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     os.chown(host.root / "shared/media", 33, 33)
@@ -811,7 +811,7 @@ def test_a_link_planted_while_the_release_is_staged_redirects_nothing(host, tmp_
     assert os.listdir(elsewhere) == []
 
 
-def test_a_link_of_root_leads_to_another_disk(host, tmp_path, as_root):
+def test_link_of_root_to_another_disk_is_followed(host, tmp_path, as_root):
     elsewhere = tmp_path / "disk"
     elsewhere.mkdir()
     (host.root / "shared/data").symlink_to(elsewhere)
@@ -823,7 +823,7 @@ def test_a_link_of_root_leads_to_another_disk(host, tmp_path, as_root):
 
 
 @pytest.mark.parametrize("name", ["app", "venv"])
-def test_a_real_directory_in_the_way_is_refused_with_what_to_do(host, name):
+def test_directory_in_place_of_a_link_is_refused_with_a_remedy(host, name):
     (host.root / name).mkdir()
     (host.root / name / "wsgi.py").write_text("code")
     before = host.tree()
@@ -836,7 +836,7 @@ def test_a_real_directory_in_the_way_is_refused_with_what_to_do(host, name):
 # Interruptions
 
 
-def test_what_an_interrupted_run_left_is_replaced(host):
+def test_leftovers_of_an_interrupted_run_are_replaced(host):
     ReleaseStore(host.layout).create_directories()
     for name in (".staging-v1", ".removed-v0"):
         (host.root / "releases" / name / "below").mkdir(parents=True)
@@ -845,7 +845,7 @@ def test_what_an_interrupted_run_left_is_replaced(host):
     assert not os.path.exists(os.path.join(host.layout.release("v1"), "below"))
 
 
-def test_a_set_of_dependencies_from_before_there_was_a_release_is_no_obstacle(host):
+def test_venv_without_a_release_is_no_obstacle(host):
     (host.root / "venvs" / ("0" * 12)).mkdir()
     assert host.stage(host.resolve())["changed"]
     assert os.listdir(host.layout.releases) == ["v1"]
@@ -873,7 +873,7 @@ def _killed_staging(host, source, point):
 
 
 @pytest.mark.parametrize("point", [(step, when) for step in KILL_POINTS for when in ("at", "after")], ids="-".join)
-def test_a_staging_that_was_killed_is_completed_by_the_next_run(host, point):
+def test_killed_staging_is_completed_by_the_next_run(host, point):
     ReleaseStore(host.layout).create_directories()
     source = host.resolve()
     process = multiprocessing.get_context("fork").Process(target=_killed_staging, args=(host, source, point))
@@ -892,7 +892,7 @@ def test_a_staging_that_was_killed_is_completed_by_the_next_run(host, point):
     assert os.listdir(host.layout.records) == ["v1.json"]
 
 
-def test_a_full_disk_leaves_nothing_behind(host, monkeypatch):
+def test_full_disk_leaves_no_files(host, monkeypatch):
     def full(_path):
         raise OSError(28, "No space left on device")
 
@@ -902,7 +902,7 @@ def test_a_full_disk_leaves_nothing_behind(host, monkeypatch):
     assert os.listdir(host.layout.releases) == [] and not os.path.exists(host.layout.lock)
 
 
-def test_a_damaged_record_stops_no_other_release(host, monkeypatch):
+def test_damaged_record_does_not_affect_other_releases(host, monkeypatch):
     host.stage(host.resolve())
     (Path(host.layout.records) / "v1.json").write_text("{")
     warned = []
@@ -911,7 +911,7 @@ def test_a_damaged_record_stops_no_other_release(host, monkeypatch):
     assert any("v1.json cannot be read" in text for text in warned)
 
 
-def test_a_record_is_plain_json(host):
+def test_record_is_plain_json(host):
     host.stage(host.resolve())
     text = (Path(host.layout.records) / "v1.json").read_text()
     assert text.endswith("}\n") and json.loads(text)["release"] == "v1"
@@ -973,7 +973,7 @@ def publish(host, source):
     return f"/{path.name}"
 
 
-def test_a_host_fetches_the_release_that_it_lacks_once(host, serve):
+def test_missing_release_is_fetched_once(host, serve):
     server, source = serve(), host.resolve()
     path = publish(host, source)
     result = host.stage(source, archive=False, diff=True, pull_url=server.url + "/")
@@ -994,7 +994,7 @@ def test_check_mode_fetches_nothing(host, serve):
     assert server.asked == [] and host.tree() == before
 
 
-def test_a_host_that_another_run_is_at_fetches_nothing(host, serve):
+def test_locked_host_fetches_nothing(host, serve):
     server = serve()
     host.stage(host.resolve("v0", {"wsgi.py": "0"}), run=OTHER_RUN)
     result = host.stage(host.resolve(), archive=False, pull_url=server.url)
@@ -1030,7 +1030,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, answer, said):
+def test_other_content_than_the_archive_is_refused(host, serve, answer, said):
     server, source = serve(), host.resolve()
     ReleaseStore(host.layout).create_directories()
     path, before, body = publish(host, source), host.tree(), Path(source["archive"]).read_bytes()
@@ -1043,7 +1043,7 @@ def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, ans
     assert not host.stage(source, archive=False, pull_url=server.url).get("failed"), "and nothing is in the way"
 
 
-def test_what_an_interrupted_fetch_left_is_removed(host, serve):
+def test_leftovers_of_an_interrupted_download_are_removed(host, serve):
     server, source = serve(), host.resolve()
     publish(host, source)
     ReleaseStore(host.layout).create_directories()
@@ -1052,7 +1052,7 @@ def test_what_an_interrupted_fetch_left_is_removed(host, serve):
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-def test_a_server_that_does_not_answer_is_named(host, serve):
+def test_unreachable_server_is_named(host, serve):
     server = serve()
     server.shutdown()
     server.server_close()
@@ -1062,7 +1062,7 @@ def test_a_server_that_does_not_answer_is_named(host, serve):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_redirect_is_followed_and_takes_no_password_elsewhere(host, serve, there):
+def test_redirect_is_followed_without_the_password(host, serve, there):
     near, far, source = serve(), serve(), host.resolve()
     path = publish(host, source)
     near.answers[path] = lambda handler: handler.answer(302, Location=f"{far.url}/x{path}?key=planted")
@@ -1080,7 +1080,7 @@ def test_a_redirect_is_followed_and_takes_no_password_elsewhere(host, serve, the
 
 @needs("openssl")
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_certificate_has_to_be_one_that_the_host_trusts(host, serve, tmp_path, monkeypatch, trusted):
+def test_untrusted_certificate_is_refused(host, serve, tmp_path, monkeypatch, trusted):
     certificate = tmp_path / "certificate.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
     place = ["-keyout", tmp_path / "key.pem", "-out", certificate]
@@ -1107,7 +1107,7 @@ def guide_tree(host, **files):
     return written
 
 
-def test_code_and_environment_become_the_first_release(host):
+def test_existing_code_and_venv_become_the_first_release(host):
     guide_tree(host, **{"app/instance/app.db": "rows"})
     result = host.stage(host.resolve(), adopt=True, shared_paths=["instance/"])
     assert result["changed"] and not result.get("failed")
@@ -1121,7 +1121,7 @@ def test_code_and_environment_become_the_first_release(host):
     assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == [adopted]
 
 
-def test_scripts_of_an_adopted_environment_name_its_own_interpreter(host):
+def test_scripts_of_an_adopted_venv_refer_to_its_interpreter(host):
     """Its former path leads to the environment of whatever release is live."""
     python = f"{host.layout.venv}/bin/python3"
     scripts = {
@@ -1145,7 +1145,7 @@ def test_scripts_of_an_adopted_environment_name_its_own_interpreter(host):
 
 
 @pytest.mark.parametrize("path", ["data/uploads/", "local.db"])
-def test_nested_directories_and_files_are_adopted_too(host, path):
+def test_nested_shared_paths_are_adopted(host, path):
     inside = f"app/{path}photo" if path.endswith("/") else f"app/{path}"
     guide_tree(host, **{inside: "precious"})
     result = host.stage(host.resolve(), adopt=True, shared_paths=[path])
@@ -1155,7 +1155,7 @@ def test_nested_directories_and_files_are_adopted_too(host, path):
 
 
 @pytest.mark.parametrize("name", ["app.db", "data/app.db"])
-def test_a_database_is_not_moved_to_where_it_could_not_be_written(host, name):
+def test_database_is_not_moved_to_an_unwritable_directory(host, name):
     guide_tree(host)
     (host.root / "app" / name).parent.mkdir(exist_ok=True)
     (host.root / "app" / name).write_bytes(SQLITE)
@@ -1166,14 +1166,14 @@ def test_a_database_is_not_moved_to_where_it_could_not_be_written(host, name):
     assert host.tree() == before
 
 
-def test_a_refused_adoption_changes_nothing(host):
+def test_refused_adoption_changes_nothing(host):
     guide_tree(host)
     before = host.tree()
     assert host.stage(host.resolve(), adopt=True, shared_paths=["missing.db"])["failed"]
     assert host.tree() == before
 
 
-def test_what_is_said_about_an_environment_in_the_way_helps(host):
+def test_remedy_for_an_existing_venv_works(host):
     (host.root / "venv/bin").mkdir(parents=True)
     refused = host.stage(host.resolve())
     if "release_adopt=true" in refused["msg"]:
@@ -1199,7 +1199,7 @@ def _killed_adoption(host, source, left):
 
 
 @pytest.mark.parametrize("exchanges", [1, 2, 3])
-def test_the_application_finds_its_code_data_and_packages_at_any_moment_of_an_adoption(host, exchanges):
+def test_code_data_and_packages_exist_at_any_time_of_an_adoption(host, exchanges):
     files = guide_tree(host, **{"app/instance/app.db": "rows"})
     source = host.resolve()
     process = multiprocessing.get_context("fork").Process(target=_killed_adoption, args=(host, source, exchanges))
@@ -1233,7 +1233,7 @@ def test_no_data_is_adopted_through_a_link_of_the_application(host, tmp_path, pl
 # Code that lies on the host already
 
 
-def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
+def test_code_on_the_host_is_staged_without_an_archive(host, tmp_path):
     code = tmp_path / "old"
     (code / "instance").mkdir(parents=True)
     (code / "wsgi.py").write_text("app = None\n")
@@ -1250,7 +1250,7 @@ def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
     assert not host.stage(source, archive=False, shared_paths=["instance/"])["changed"]
 
 
-def test_adopted_data_of_another_user_is_handed_over(host, as_root):
+def test_adopted_data_of_another_user_gets_the_new_owner(host, as_root):
     """An application that ran as www-data gets a user of its own when its code is adopted."""
     guide_tree(host, **{"app/instance/app.db": "rows"})
     for path in (host.root / "app/instance", host.root / "app/instance/app.db"):
@@ -1266,7 +1266,7 @@ def test_adopted_data_of_another_user_is_handed_over(host, as_root):
     assert os.path.exists(host.layout.former_user)
 
 
-def test_a_release_that_another_step_of_the_run_has_staged_meanwhile_is_kept(host, monkeypatch):
+def test_release_staged_by_another_step_of_the_run_is_kept(host, monkeypatch):
     """One host may have two names in the inventory."""
     source, read_release_state = host.resolve(), preparation.read_release_state
 

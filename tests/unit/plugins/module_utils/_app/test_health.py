@@ -214,7 +214,7 @@ def test_health_path_is_prefixed_with_script_name(tmp_path, env, path, expected)
 
 
 @pytest.mark.parametrize("planted", ["pipe", "link"])
-def test_no_environment_file_of_others_stops_or_misleads_a_question(tmp_path, as_root, planted):
+def test_foreign_environment_file_does_not_block_or_redirect_a_check(tmp_path, as_root, planted):
     env_file = tmp_path / ".env"
     if planted == "pipe":
         os.mkfifo(env_file)

@@ -34,7 +34,7 @@ def test_service_that_does_not_run_is_outdated(layout, programs, properties, rea
     assert reason in live_process.find_restart_reason(layout, "myapp")
 
 
-def test_a_service_whose_interpreter_is_gone_is_outdated(layout, programs, monkeypatch):
+def test_service_without_its_interpreter_is_outdated(layout, programs, monkeypatch):
     """As after an upgrade of the distribution: it answers from memory, and could not be started again."""
     programs("systemctl", "for line in LoadState=loaded ActiveState=active MainPID=1; do echo $line; done")
     monkeypatch.setattr(live_process, "read_working_directory", lambda _pid: os.path.realpath(layout.app))

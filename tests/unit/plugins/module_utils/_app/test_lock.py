@@ -27,7 +27,7 @@ def run_of(name, **more):
     return {"run": name, "by": "ada", "controller": "ci", **more}
 
 
-def test_the_lock_names_its_holder_from_the_first_moment(host):
+def test_lock_has_its_holder_from_the_start(host):
     DeployLock(host.layout, run_of("1", process="boot 17")).acquire()
     held = json.loads((host.root / ".deploy/lock").read_text())
     assert {key: held[key] for key in ("run", "by", "controller", "process")} == run_of("1", process="boot 17")
@@ -35,13 +35,13 @@ def test_the_lock_names_its_holder_from_the_first_moment(host):
     assert [name for name in os.listdir(host.layout.state) if name.startswith("lock.")] == []
 
 
-def test_its_own_run_goes_on(host):
+def test_run_acquires_its_own_lock_again(host):
     for _task in range(3):
         DeployLock(host.layout, run_of("1")).acquire()
     assert DeployLock(host.layout, {}).read_holder()["run"] == "1"
 
 
-def test_another_run_is_told_who_holds_the_lock_and_how_to_clear_it(host):
+def test_message_names_the_holder_and_the_remedy(host):
     DeployLock(host.layout, {"run": "1", "by": "grace", "controller": "laptop"}).acquire()
     with pytest.raises(LockedError) as refused:
         DeployLock(host.layout, run_of("2")).acquire()
@@ -51,14 +51,14 @@ def test_another_run_is_told_who_holds_the_lock_and_how_to_clear_it(host):
     assert [name for name in os.listdir(host.layout.state) if name.startswith("lock.")] == []
 
 
-def test_the_lock_is_taken_by_force(host):
+def test_lock_is_acquired_by_force(host):
     DeployLock(host.layout, run_of("1")).acquire()
     DeployLock(host.layout, run_of("2")).acquire(force=True)
     assert DeployLock(host.layout, {}).read_holder()["run"] == "2"
 
 
 @pytest.mark.parametrize(("replaced", "taken"), [("1", True), ("0", False)])
-def test_only_the_run_that_is_known_to_be_dead_is_replaced(host, replaced, taken):
+def test_only_the_named_dead_run_is_replaced(host, replaced, taken):
     DeployLock(host.layout, run_of("1")).acquire()
     lock = DeployLock(host.layout, run_of("2", replaces=replaced))
     if taken:
@@ -69,7 +69,7 @@ def test_only_the_run_that_is_known_to_be_dead_is_replaced(host, replaced, taken
     assert lock.read_holder()["run"] == ("2" if taken else "1")
 
 
-def test_only_its_own_run_gives_the_lock_back(host):
+def test_only_the_holder_releases_the_lock(host):
     DeployLock(host.layout, run_of("1")).acquire()
     DeployLock(host.layout, run_of("2")).release()
     assert os.path.exists(host.layout.lock)
@@ -79,7 +79,7 @@ def test_only_its_own_run_gives_the_lock_back(host):
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"run": "1", "by"', "\0" * 64])
-def test_a_lock_that_can_not_be_read_holds_until_it_is_taken_by_force(host, text):
+def test_unreadable_lock_holds_until_it_is_acquired_by_force(host, text):
     (host.root / ".deploy/lock").write_text(text)
     with pytest.raises(LockedError, match="release_unlock=true"):
         DeployLock(host.layout, run_of("2")).acquire()
@@ -104,7 +104,7 @@ def _compete(root, number, start, won, options):
 
 
 @pytest.mark.parametrize("before", ["nothing", "a lock", "a dead run's lock"])
-def test_of_eight_runs_at_once_exactly_one_wins(tmp_path, before):
+def test_one_of_eight_concurrent_runs_acquires_the_lock(tmp_path, before):
     processes, context = 8, multiprocessing.get_context("fork")
     for attempt in range(6):
         root = tmp_path / str(attempt)
@@ -127,7 +127,7 @@ def test_of_eight_runs_at_once_exactly_one_wins(tmp_path, before):
         assert json.loads((root / ".deploy/lock").read_text())["run"] == str(winners[0])
 
 
-def test_a_dead_run_is_replaced_by_one_run_only(host, monkeypatch):
+def test_dead_run_is_replaced_by_one_run_only(host, monkeypatch):
     """The second of two runs that saw the dead holder must not take the lock from the first."""
     DeployLock(host.layout, run_of("dead")).acquire()
     first, second = (DeployLock(host.layout, run_of(name, replaces="dead")) for name in ("1", "2"))
@@ -163,7 +163,7 @@ def _work_for(root, seconds, working):
 
 
 @pytest.mark.parametrize("options", [{"replaces": "dead"}, {}], ids=["dead", "forced"])
-def test_a_step_that_is_still_at_work_ends_before_the_next_run_begins(host, options):
+def test_running_step_ends_before_the_next_run_begins(host, options):
     """The controller of a run may be gone while its module works on."""
     context = multiprocessing.get_context("fork")
     working = context.Event()
@@ -177,7 +177,7 @@ def test_a_step_that_is_still_at_work_ends_before_the_next_run_begins(host, opti
     orphan.join()
 
 
-def test_who_is_not_to_take_the_lock_does_not_wait_for_it(host):
+def test_refused_run_does_not_wait_for_the_lock(host):
     context = multiprocessing.get_context("fork")
     working = context.Event()
     other = context.Process(target=_work_for, args=(str(host.root), 30, working))
@@ -189,7 +189,7 @@ def test_who_is_not_to_take_the_lock_does_not_wait_for_it(host):
     other.join()
 
 
-def test_a_step_that_does_not_end_is_named(host, monkeypatch):
+def test_step_that_does_not_end_is_reported(host, monkeypatch):
     monkeypatch.setattr(lock_module, "STEP_TIMEOUT", 0.2)
     lock = DeployLock(host.layout, run_of("1"))
     lock.acquire()
@@ -199,7 +199,7 @@ def test_a_step_that_does_not_end_is_named(host, monkeypatch):
     DeployLock(host.layout, run_of("2")).acquire()
 
 
-def test_no_other_user_can_hold_the_guard(host, as_root):
+def test_other_users_cannot_lock_the_guard(host, as_root):
     """flock(2) asks for no more than an open file: what others can open, they can lock for ever."""
     lock = DeployLock(host.layout, {"run": "1", "by": "ada", "controller": "desk"})
     lock.acquire()

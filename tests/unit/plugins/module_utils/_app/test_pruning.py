@@ -37,7 +37,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.venv_link
         ("v1 !v2", 5, ["v1"]),
     ],
 )
-def test_the_last_good_releases_are_kept(host, history, keep, left):
+def test_last_good_releases_are_kept(host, history, keep, left):
     host.follow(history)
     # Times that tell the opposite of the log.
     for age, name in enumerate(sorted(host.releases(), reverse=True)):
@@ -48,21 +48,21 @@ def test_the_last_good_releases_are_kept(host, history, keep, left):
     assert set(removed) & set(left) == set()
 
 
-def test_a_release_that_was_staged_and_never_live_goes_before_those_that_were(host):
+def test_staged_releases_are_removed_before_activated_ones(host):
     host.stage("v9")
     host.follow("v1 v2 v3")
     prune_releases(host.store, 3)
     assert host.releases() == ["v1", "v2", "v3"]
 
 
-def test_what_a_candidate_runs_stays(host):
+def test_release_of_a_candidate_is_kept(host):
     host.follow("v1 v2 v3 v4")
     os.symlink("releases/v1", host.layout.next)
     prune_releases(host.store, 1)
     assert host.releases() == ["v1", "v3", "v4"]
 
 
-def test_foreign_names_stay(host):
+def test_foreign_names_are_kept(host):
     host.follow("v1 v2 v3")
     foreign = [".keep", "backup-2025", "v1.old", "README"]
     for name in foreign[:3]:
@@ -78,7 +78,7 @@ def test_foreign_names_stay(host):
     assert host.venvs() == sorted([".uv", ".lock", "mine", "A" * 12, host.venv_names["v2"], host.venv_names["v3"]])
 
 
-def test_nothing_outside_is_followed(host, tmp_path):
+def test_links_out_of_the_layout_are_not_followed(host, tmp_path):
     """A name with a record that is a link leads out of the tree: what it leads to is not ours to remove."""
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -91,7 +91,7 @@ def test_nothing_outside_is_followed(host, tmp_path):
     assert (outside / "data").read_text() == "precious"
 
 
-def test_an_environment_is_kept_as_long_as_anything_names_it(host):
+def test_venv_is_kept_while_a_link_points_to_it(host):
     host.follow("v1 v2 v3")
     wanted = {"a": "a" * 12, "b": "b" * 12}
     for digest in wanted.values():
@@ -105,7 +105,7 @@ def test_an_environment_is_kept_as_long_as_anything_names_it(host):
     assert host.venvs() == sorted([*wanted.values(), host.venv_names["v2"], host.venv_names["v3"]])
 
 
-def test_a_set_stays_as_long_as_a_noted_link_leads_to_it_wherever_that_lies(host, tmp_path):
+def test_venv_is_kept_while_a_registered_link_points_to_it(host, tmp_path):
     worker = tmp_path / "opt/worker/venv"
     worker.parent.mkdir(parents=True)
     (host.root / "venvs" / ("a" * 12)).mkdir()
@@ -121,14 +121,14 @@ def test_a_set_stays_as_long_as_a_noted_link_leads_to_it_wherever_that_lies(host
     assert prune_releases(host.store, 1) == ["a" * 12]
 
 
-def test_where_nothing_was_deployed_yet_no_set_is_removed(host):
+def test_no_venv_is_removed_before_the_first_deploy(host):
     (host.root / "venvs" / ("a" * 12)).mkdir()
     assert list_leftovers(host.layout) == []
     remove_leftovers(host.store)
     assert host.venvs() == ["a" * 12]
 
 
-def test_two_releases_share_an_environment(host):
+def test_releases_can_share_a_venv(host):
     host.stage("v1", venv="e" * 12)
     host.stage("v2", venv="e" * 12)
     host.follow("v1 v2 v3")
@@ -136,7 +136,7 @@ def test_two_releases_share_an_environment(host):
     assert "e" * 12 in host.venvs()
 
 
-def test_a_rejected_release_is_remembered_when_its_files_are_gone(host):
+def test_record_of_a_removed_rejected_release_is_kept(host):
     host.follow("v1 !v2")
     prune_releases(host.store, 5)
     assert host.releases() == ["v1"]
@@ -145,14 +145,14 @@ def test_a_rejected_release_is_remembered_when_its_files_are_gone(host):
     assert host.store.read_record("v2")["state"] == "bad"
 
 
-def test_records_and_wishes_of_removed_releases_go_with_them(host):
+def test_records_and_links_of_removed_releases_are_removed(host):
     host.follow("v1 v2 v3")
     prune_releases(host.store, 1)
     assert sorted(os.listdir(host.layout.records)) == ["v2.json", "v3.json"]
     assert sorted(os.listdir(host.layout.venv_links)) == ["v2", "v3"]
 
 
-def test_a_removal_that_was_cut_off_is_finished_by_the_next_one(host, monkeypatch):
+def test_interrupted_removal_is_completed_by_the_next_one(host, monkeypatch):
     host.follow("v1 v2 v3")
     (host.root / "releases/v1/wsgi.py").write_text("")
 
@@ -171,7 +171,7 @@ def test_a_removal_that_was_cut_off_is_finished_by_the_next_one(host, monkeypatc
     assert sorted(os.listdir(host.layout.records)) == ["v2.json", "v3.json"]
 
 
-def test_an_environment_can_be_removed_although_half_of_it_still_lies_aside(host):
+def test_venv_can_be_removed_after_an_interrupted_removal(host):
     host.follow("v1")
     for name in (".removed-" + "c" * 12, "c" * 12):
         (host.root / "venvs" / name).mkdir()
@@ -181,7 +181,7 @@ def test_an_environment_can_be_removed_although_half_of_it_still_lies_aside(host
     assert host.venvs() == [host.venv_names["v1"]]
 
 
-def test_leftovers_of_killed_runs_are_swept_and_nothing_else(host):
+def test_only_leftovers_of_killed_runs_are_removed(host):
     host.follow("v1 v2 !v3")
     for name in ("releases/.staging-v4", "releases/.removed-v0", "venvs/.removed-" + "d" * 12):
         (host.root / name / "below").mkdir(parents=True)
@@ -200,7 +200,7 @@ def test_leftovers_of_killed_runs_are_swept_and_nothing_else(host):
     assert list_leftovers(host.layout) == []
 
 
-def test_the_link_that_a_killed_adoption_leaves_is_swept(host):
+def test_link_of_a_killed_adoption_is_removed(host):
     """change_places() puts a link in the new place before it exchanges the two."""
     host.follow("v1")
     link = host.root / "venvs" / ("f" * 12)

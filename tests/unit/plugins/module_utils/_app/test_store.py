@@ -25,7 +25,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._core import c
 # What is there
 
 
-def test_nothing_is_live_on_an_empty_host(tmp_path):
+def test_empty_host_has_no_live_release(tmp_path):
     layout = Layout(str(tmp_path))
     store = ReleaseStore(layout)
     assert (layout.find_live(), store.find_previous(), store.read_releases(), store.read_activations()) == (
@@ -49,18 +49,18 @@ def test_nothing_is_live_on_an_empty_host(tmp_path):
         ("/opt/elsewhere", None),
     ],
 )
-def test_live_is_what_the_link_names(host, text, live):
+def test_live_release_is_the_target_of_the_link(host, text, live):
     host.stage("v1")
     os.symlink(text.format(root=host.root), host.layout.app)
     assert host.layout.find_live() == live
 
 
-def test_a_real_directory_is_no_release(host):
+def test_directory_in_place_of_the_link_is_no_release(host):
     os.mkdir(host.layout.app)
     assert host.layout.find_live() is None
 
 
-def test_a_directory_without_a_record_and_a_record_without_a_directory_are_not_known(host):
+def test_release_needs_a_directory_and_a_record(host):
     host.stage("v1")
     (host.root / "releases/foreign").mkdir()
     (host.root / "releases/.hidden").mkdir()
@@ -69,14 +69,14 @@ def test_a_directory_without_a_record_and_a_record_without_a_directory_are_not_k
     assert list(host.store.read_releases()) == ["v1"]
 
 
-def test_the_same_bits_are_found_under_their_name(host):
+def test_release_is_found_by_its_digest(host):
     host.stage("v1")
     host.stage("v2")
     assert host.store.find_by_digest("digest of v2") == "v2"
     assert host.store.find_by_digest("digest of v3") is None
 
 
-def test_of_two_releases_with_the_same_bits_the_live_one_is_taken(host):
+def test_live_release_is_preferred_among_equal_ones(host):
     for name in ("v1", "v2"):
         host.stage(name)
         host.store.write_record(name, {**host.store.read_record(name), "digest": "same"})
@@ -84,7 +84,7 @@ def test_of_two_releases_with_the_same_bits_the_live_one_is_taken(host):
     assert host.store.find_by_digest("same") == "v1"
 
 
-def test_the_environment_to_run_with_is_the_one_built_last(host):
+def test_venv_is_the_one_built_last(host):
     host.stage("v1")
     link = host.root / ".deploy/environments/v1"
     link.unlink()
@@ -124,45 +124,45 @@ def test_the_environment_to_run_with_is_the_one_built_last(host):
         ("v1 v2 v3 <v1 <v3", "v1"),
     ],
 )
-def test_a_rollback_returns_to_the_last_good_release_before_the_live_one(host, history, previous):
+def test_previous_release_is_the_last_good_one_before_the_live_one(host, history, previous):
     host.follow(history)
     assert host.store.find_previous() == previous
 
 
-def test_the_times_of_directories_mean_nothing(host):
+def test_times_of_directories_are_ignored(host):
     host.follow("v1 v2 v3")
     for age, name in enumerate(("v3", "v1", "v2")):
         os.utime(host.layout.release(name), (age, age))
     assert host.store.find_previous() == "v2"
 
 
-def test_a_release_that_was_removed_is_no_way_back(host):
+def test_removed_release_is_not_previous(host):
     host.follow("v1 v2 v3")
     os.rename(host.layout.release("v2"), host.root / "elsewhere")
     assert host.store.find_previous() == "v1"
 
 
-def test_a_switch_that_was_cut_off_before_it_was_logged_leads_back_to_what_was_live(host):
+def test_unlogged_deploy_keeps_the_previous_release(host):
     host.follow("v1 v2")
     host.stage("v3")
     host.point_app_at("v3")
     assert host.store.find_previous() == "v2"
 
 
-def test_a_rollback_that_was_cut_off_before_it_was_logged_does_not_lead_forward(host):
+def test_unlogged_rollback_does_not_make_a_later_release_previous(host):
     host.follow("v1 v2 v3")
     host.point_app_at("v2")
     assert host.store.find_previous() == "v1"
 
 
-def test_without_anything_live_the_last_live_release_is_on_top():
+def test_last_live_release_comes_last_without_a_live_one():
     assert order_before_live([("v1", "deploy"), ("v2", "deploy")], None) == ["v1", "v2"]
 
 
 # The log
 
 
-def test_an_activation_is_one_line_with_a_time(host):
+def test_activation_is_one_line_with_a_time(host):
     host.store.append_activation(release="v1", before=None, action="deploy", by="ada", run="1")
     text = (host.root / ".deploy/activations.log").read_text()
     assert text.count("\n") == 1
@@ -171,7 +171,7 @@ def test_an_activation_is_one_line_with_a_time(host):
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
-def test_a_line_that_a_power_cut_left_half_written_spoils_no_other(host, cut):
+def test_incomplete_line_does_not_affect_others(host, cut):
     host.follow("v1 v2")
     log = host.root / ".deploy/activations.log"
     log.write_bytes(log.read_bytes()[:-cut])
@@ -190,7 +190,7 @@ def test_a_line_that_a_power_cut_left_half_written_spoils_no_other(host, cut):
     ],
     ids=["NULs", "a line of NULs", "not UTF-8", "JSON of another kind"],
 )
-def test_a_log_with_garbage_in_it_can_still_be_read(host, garbage):
+def test_log_with_invalid_bytes_can_be_read(host, garbage):
     host.follow("v1")
     with open(host.layout.log, "ab") as log:
         log.write(garbage)
@@ -201,7 +201,7 @@ def test_a_log_with_garbage_in_it_can_still_be_read(host, garbage):
 # Records
 
 
-def test_a_record_is_a_plain_file_that_anyone_may_read(host):
+def test_record_is_readable_by_all_users(host):
     host.stage("v1")
     path = host.root / ".deploy/releases/v1.json"
     assert json.loads(path.read_text())["state"] == "staged"
@@ -209,14 +209,14 @@ def test_a_record_is_a_plain_file_that_anyone_may_read(host):
     assert os.listdir(path.parent) == ["v1.json"], "no temporary file stays"
 
 
-def test_a_record_has_the_number_of_its_format_which_is_nobody_elses_business(host):
+def test_record_has_the_number_of_its_format(host):
     host.stage("v1")
     assert json.loads((host.root / ".deploy/releases/v1.json").read_text())["format"] == 1
     assert "format" not in host.store.read_record("v1")
 
 
 @pytest.mark.parametrize("note", ["environments/gone", "settings/gone.json"])
-def test_a_note_of_a_release_that_is_gone_is_left_over(host, note):
+def test_link_of_a_missing_release_is_a_leftover(host, note):
     path = host.root / ".deploy" / note
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
@@ -226,7 +226,7 @@ def test_a_note_of_a_release_that_is_gone_is_left_over(host, note):
 
 
 @pytest.mark.parametrize("directory", ["state", "records", "settings"])
-def test_a_file_that_was_being_written_is_left_over(host, directory):
+def test_temporary_file_is_a_leftover(host, directory):
     path = os.path.join(getattr(host.layout, directory), ".flaskops-write-99999999-0123456789abcdef")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     open(path, "w").close()
@@ -235,7 +235,7 @@ def test_a_file_that_was_being_written_is_left_over(host, directory):
     assert not os.path.exists(path)
 
 
-def test_a_record_from_before_formats_had_a_number_is_read(host):
+def test_record_without_a_format_is_read(host):
     host.stage("v1")
     path = host.root / ".deploy/releases/v1.json"
     old = json.loads(path.read_text())
@@ -258,7 +258,7 @@ def test_a_record_from_before_formats_had_a_number_is_read(host):
         ("\x00", "Expecting value"),
     ],
 )
-def test_a_damaged_record_counts_as_missing_and_is_named(host, text, said):
+def test_damaged_record_counts_as_missing_and_is_reported(host, text, said):
     host.follow("v1 v2")
     path = host.root / ".deploy/releases/v1.json"
     path.write_text(text)
@@ -276,7 +276,7 @@ def test_a_damaged_record_counts_as_missing_and_is_named(host, text, said):
     assert host.releases() == ["v1", "v2"]
 
 
-def test_without_the_log_the_records_say_what_is_live_and_what_was_before(host):
+def test_records_replace_a_lost_log(host):
     host.follow("v1 v2 v3")
     os.unlink(host.layout.log)
     assert (host.store.find_recorded(), host.store.find_previous()) == ("v3", "v2")
@@ -285,7 +285,7 @@ def test_without_the_log_the_records_say_what_is_live_and_what_was_before(host):
     assert prune_releases(host.store, 1)[0] == "v2"
 
 
-def test_without_any_state_nothing_is_known_and_nothing_is_removed(host):
+def test_nothing_is_removed_without_records(host):
     host.follow("v1 v2")
     shutil.rmtree(host.layout.state)
     assert (host.layout.find_live(), host.store.find_recorded(), host.store.find_previous()) == ("v2", None, None)
@@ -294,7 +294,7 @@ def test_without_any_state_nothing_is_known_and_nothing_is_removed(host):
     assert prune_releases(host.store, 1) == [] and host.releases() == ["v1", "v2"]
 
 
-def test_a_state_is_written_with_its_reason_and_keeps_the_rest(host):
+def test_state_is_written_with_its_reason(host):
     host.stage("v1")
     host.store.set_state("v1", "bad", reason="health: GET / answered 500, expected 200")
     record = host.store.read_record("v1")
@@ -303,12 +303,12 @@ def test_a_state_is_written_with_its_reason_and_keeps_the_rest(host):
 
 
 @pytest.mark.parametrize("name", [None, "foreign"])
-def test_a_release_without_a_record_gets_none(host, name):
+def test_state_of_a_release_without_a_record_is_not_written(host, name):
     host.store.set_state(name, "superseded")
     assert os.listdir(host.layout.records) == []
 
 
-def test_a_state_that_is_right_is_not_written_again(host):
+def test_unchanged_state_is_not_written(host):
     host.stage("v1")
     path = host.root / ".deploy/releases/v1.json"
     before = path.stat().st_ino
@@ -316,7 +316,7 @@ def test_a_state_that_is_right_is_not_written_again(host):
     assert path.stat().st_ino == before
 
 
-def test_the_time_is_utc():
+def test_time_is_utc():
     assert (
         abs(time.mktime(time.strptime(clock_module.format_now(), "%Y-%m-%dT%H:%M:%SZ")) - time.mktime(time.gmtime()))
         < 5
