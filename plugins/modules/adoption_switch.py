@@ -151,12 +151,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import NginxProcess, wait_for_exit
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Site
-from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import (
-    Activation,
+from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import Activation, check_complete
+from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import (
     ActivationError,
-    check_complete,
+    RejectedError,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import RejectedError
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import read_journal
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     read_unit_properties,
