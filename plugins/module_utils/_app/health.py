@@ -133,21 +133,27 @@ class HealthResult(NamedTuple):
     by_host: bool = False
 
 
-def check_health(layout: Layout, health: dict | None, name: str = "", attempts: int | None = None) -> HealthResult:
-    """Repeat the health check until it passes or all attempts have failed. With a name, check the listener too."""
+def check_health(
+    layout: Layout, health: dict | None, name: str = "", attempts: int | None = None, socket_path: str = ""
+) -> HealthResult:
+    """Repeat the health check until it passes or all attempts have failed. With a name, check the listener too.
+
+    The request is sent to `socket_path`, by default the socket of the layout.
+    """
     if health is None:
         return HealthResult(None)
     path = add_script_name(health["path"], layout.env_file)
+    address = socket_path or layout.socket
     answer: int | str | OSError = ""
     for attempt in range(attempts or health["attempts"]):
         if attempt:
             time.sleep(health["interval"])
         pids = read_listener_pids(name) if name else None
-        answer = send_health_request(layout.socket, path, health["host"], health["timeout"], health["headers"], pids)
+        answer = send_health_request(address, path, health["host"], health["timeout"], health["headers"], pids)
         if answer in health["status"]:
             return HealthResult(None)
     if isinstance(answer, OSError):
-        reason = answer if isinstance(answer, ForeignListenerError) else f"{layout.socket}: {answer.strerror or answer}"
+        reason = answer if isinstance(answer, ForeignListenerError) else f"{address}: {answer.strerror or answer}"
         return HealthResult(f"GET {path} was not answered: {reason}", by_host=True)
     expected = " or ".join(str(status) for status in health["status"])
     return HealthResult(f"GET {path} answered {answer}, expected {expected}")

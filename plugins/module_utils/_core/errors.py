@@ -35,5 +35,6 @@ def format_error(error: Exception, directory: str) -> str:
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     path = error.filename2 or error.filename or directory
+    prefix = f"{one_line(str(path))}: " if path else ""
     remedy = " Make room on its file system, and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"{one_line(str(path))}: {error.strerror}.{remedy}"
+    return f"{prefix}{error.strerror}.{remedy}"

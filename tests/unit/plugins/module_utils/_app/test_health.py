@@ -169,6 +169,14 @@ def test_health_check_repeats_until_success_or_the_last_attempt(layout, server, 
     assert len(server.asked) == asked
 
 
+def test_health_is_checked_on_another_socket(layout, server):
+    other = os.path.join(layout.root, "run", "other.sock")
+    os.rename(layout.socket, other)
+    assert health.check_health(layout, HEALTH, socket_path=other).failure is None
+    failure = health.check_health(layout, HEALTH, socket_path=f"{other}.missing").failure
+    assert failure == f"GET /health was not answered: {other}.missing: No such file or directory"
+
+
 def test_health_failure_names_path_status_and_expected_statuses(layout, server):
     server.answers = [500]
     assert health.find_health_failure(layout, HEALTH) == "GET /health answered 500, expected 200 or 204"
