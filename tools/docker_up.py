@@ -35,8 +35,9 @@ def start_daemon() -> int | None:
     else:
         CACHE.mkdir(exist_ok=True)
         with open(CACHE / "dockerd.log", "wb") as log:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            process = subprocess.Popen(["dockerd"], start_new_session=True, **streams)
+            process = subprocess.Popen(
+                ["dockerd"], start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
     for __ in range(120):
         if is_docker_running():
             return process.pid if process else None

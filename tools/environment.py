@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
@@ -17,7 +18,7 @@ COLLECTIONS = CACHE / "collections"
 CONTAINER_UV = "/opt/flaskops/uv"
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     sys.exit(f"\n{message}")
 
 

@@ -12,7 +12,6 @@ A table stands between two comments. The first one names its content:
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -22,8 +21,11 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs/site"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / ".cache/collections"))
 
 from terminal_picture import draw_terminal
+
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS_BY_THEME
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("flask_app", "layout", "venv", "gunicorn_systemd", "nginx_site", "release")
@@ -148,11 +150,8 @@ def format_variable_table(document: Path, names: list[str]) -> str:
 
 def format_findings() -> str:
     """Return a section for each finding, grouped by theme."""
-    spec = importlib.util.spec_from_file_location("catalog", ROOT / "plugins/module_utils/_doctor/catalog.py")
-    catalog = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(catalog)
     parts = []
-    for theme, kinds in catalog.KINDS_BY_THEME.items():
+    for theme, kinds in KINDS_BY_THEME.items():
         parts.append(f"## {theme}\n")
         for name, kind in kinds.items():
             remedy = re.sub(r"\{(\w+)\}", r"<\1>", kind.remedy.replace("{{", "{").replace("}}", "}"))
@@ -165,7 +164,9 @@ def format_findings() -> str:
 def format_sandbox_table() -> str:
     """Return the table of sandbox directives. The comment above a group of directives is its reason."""
     text = (ROOT / "roles/gunicorn_systemd/vars/main.yml").read_text()
-    block = re.search(r"^__gunicorn_systemd_sandbox:\n((?: .*\n)+)", text, re.MULTILINE)[1]
+    match = re.search(r"^__gunicorn_systemd_sandbox:\n((?: .*\n)+)", text, re.MULTILINE)
+    assert match, "the role has a sandbox"
+    block = match[1]
     values = yaml.safe_load(block)
     rows: list[list[str]] = []
     for comment, directives in re.findall(r"((?:  # .*\n)+)((?:  \w+: .*\n)+)", block):

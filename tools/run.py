@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(REPORTS, ignore_errors=True)
     SESSIONS.unlink(missing_ok=True)
     names = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    command = [VENV / "bin/nox", "--session", *names, "--report", SESSIONS, *arguments[len(names) :]]
+    command = [str(VENV / "bin/nox"), "--session", *names, "--report", str(SESSIONS), *arguments[len(names) :]]
     path = os.pathsep.join([str(VENV / "bin"), tool_environment()["PATH"]])
     done = subprocess.run(command, check=False, cwd=ROOT, env=tool_environment(PATH=path))
     ended = json.loads(SESSIONS.read_text())["sessions"] if SESSIONS.exists() else []

@@ -49,11 +49,21 @@ def install_tools() -> None:
         print_progress("Installing the tools (a minute, once) …")
         install_venv()
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
-        pip = [home / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
+        python = str(home / "bin/python")
+        pip = [python, "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
         (uv,) = (line for line in TOOLS.read_text().splitlines() if line.startswith("uv=="))
         subprocess.run([*pip, uv], check=True)
         # uv takes seconds, but does not read pip's settings, which may name another index.
-        quick = [home / "bin/uv", "pip", "install", "--quiet", "--python", home / "bin/python", "-r", TOOLS]
+        quick = [
+            str(home / "bin/uv"),
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            str(home / "bin/python"),
+            "-r",
+            str(TOOLS),
+        ]
         if subprocess.run(quick, check=False, capture_output=True).returncode:
             subprocess.run([*pip, "-r", TOOLS], check=True)
         (home / "complete").touch()
@@ -71,7 +81,7 @@ def install_from_galaxy(path: Path) -> bool:
 
 
 def install_from_wheel(path: Path) -> None:
-    pip = [VENV / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "download", "--no-deps"]
+    pip = [str(VENV / "bin/python"), "-m", "pip", "-qq", "--disable-pip-version-check", "download", "--no-deps"]
     subprocess.run([*pip, "-d", path, WHEEL], check=True)
     (wheel,) = path.glob("ansible-*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -11,7 +11,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import describe
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import build_description
 
 
 class ActionModule(ActionBase):
@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         # Made by the main process, inherited by its workers, removed at its end: exactly one run long.
         base = Path(constants.DEFAULT_LOCAL_TMP, "flaskops-descriptions")
-        arguments = self._task.args or describe(self._templar, task_vars, base)
+        arguments = self._task.args or build_description(self._templar, task_vars, base)
         name = self._task.resolved_action or self._task.action
         result.update(self._execute_module(name, module_args=arguments, task_vars=task_vars))
         return result

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import NAMES
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.validation import find_faults
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.validation import find_setting_problems
 
 ARGUMENTS = {"roles": {"type": "list", "elements": "str", "required": True, "choices": list(NAMES)}}
 
@@ -24,8 +24,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         roles = self.validate_argument_spec(argument_spec=ARGUMENTS)[1]["roles"]
-        faults = find_faults(roles, self._templar, task_vars or {})
+        problems = find_setting_problems(roles, self._templar, task_vars or {})
         result.update(changed=False)
-        if faults:
-            result.update(failed=True, msg=" ".join(faults))
+        if problems:
+            result.update(failed=True, msg=" ".join(problems))
         return result

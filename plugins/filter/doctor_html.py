@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
+from ansible_collections.flaskops.production.plugins.filter.doctor_report import format_counts
+
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf8; --card: #fff; --ink: #1d1d1f; --soft: #63636b; --line: #dedce0;
   --error: #b3201b; --warning: #8a5a00; --note: #2b5ea7; --ok: #1f7a3d; }
@@ -116,8 +118,8 @@ def doctor_html(report: Mapping) -> str:
         found = "".join(map(format_finding, result["findings"])) or f"<p>{format_mark('ok', 'No findings.')}</p>"
         title = f'<h2 id="{format_anchor(host, app)}">{escape(app)} on {escape(host)}</h2>'
         sections.append(f"{title}<p>{known}</p>{guesses}{found}")
-    parts = report["summary"].split(", ")
-    counts = " · ".join(format_mark(severity, part) for severity, part in zip(report["counts"], parts))
+    found = format_counts(report["counts"]) or {"ok": "No findings."}
+    counts = " · ".join(format_mark(severity, text) for severity, text in found.items())
     columns = ("Host", "Application", "Release", "Health", "Worst finding")
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     return f"""<!DOCTYPE html>

@@ -30,19 +30,15 @@ def group_hosts(read: Mapping, key: str) -> dict[str, list[str]]:
 def find_differences(fleet: Mapping, app: str) -> list[dict]:
     """Return findings on differences between hosts. Packages are compared only if the releases are equal."""
     read = {host: apps[app] for host, apps in fleet.items() if app in apps}
-    releases, packages, settings = (group_hosts(read, key) for key in ("release", "packages", "settings"))
+    releases, systems, settings = (group_hosts(read, key) for key in ("release", "system", "settings"))
     found = []
     if len(releases) > 1:
         text = "; ".join(f"{name or 'none'} on {', '.join(hosts)}" for name, hosts in sorted(releases.items()))
         found.append(create_finding("drift-release", text, "the same release on all hosts"))
-    elif len(packages) > 1:
-        common = set.intersection(*(set(result["packages"]) for result in read.values()))
-        parts = {
-            ", ".join(hosts): sorted(set(read[hosts[0]]["packages"]) - common) or ["no other packages"]
-            for hosts in packages.values()
-        }
-        text = "; ".join(f"{', '.join(own[:MAX_PACKAGES])} on {hosts}" for hosts, own in parts.items())
-        found.append(create_finding("drift-venv", text, "the same packages on all hosts"))
+    else:
+        # Requirements may differ between versions of Python, and so between systems.
+        texts = [format_package_differences({host: read[host] for host in hosts}) for hosts in systems.values()]
+        found += [create_finding("drift-venv", text, "the same packages on all hosts") for text in texts if text]
     if len(settings) > 1:
         # The finding does not show the digests.
         text = "; ".join(" and ".join(hosts) for hosts in settings.values()) + " differ"
@@ -50,10 +46,22 @@ def find_differences(fleet: Mapping, app: str) -> list[dict]:
     return [item._asdict() for item in found]
 
 
-def format_summary(counts: Mapping[str, int]) -> str:
-    """Return the number of findings of each severity, in words."""
-    found = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
-    return ", ".join(found) or "nothing"
+def format_package_differences(read: Mapping) -> str:
+    """Return the packages that not all of these hosts have, by host, or an empty string if they have the same."""
+    packages = group_hosts(read, "packages")
+    if len(packages) == 1:
+        return ""
+    common = set.intersection(*(set(result["packages"]) for result in read.values()))
+    parts = {
+        ", ".join(hosts): sorted(set(read[hosts[0]]["packages"]) - common) or ["no other packages"]
+        for hosts in packages.values()
+    }
+    return "; ".join(f"{', '.join(own[:MAX_PACKAGES])} on {hosts}" for hosts, own in parts.items())
+
+
+def format_counts(counts: Mapping[str, int]) -> dict[str, str]:
+    """Return the number of findings of each severity that has any, in words."""
+    return {name: f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count}
 
 
 def doctor_report(fleet: Mapping) -> dict:
@@ -82,7 +90,7 @@ def doctor_report(fleet: Mapping) -> dict:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "worst": find_worst_severity(severities),
         "counts": counts,
-        "summary": format_summary(counts),
+        "summary": ", ".join(format_counts(counts).values()) or "nothing",
         "hosts": hosts,
         "unread": unread,
         "fleet": {app: found for app, found in across.items() if found},

@@ -10,18 +10,21 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.environment import environment_faults, plain
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.environment import (
+    check_environment,
+    decrypt_text,
+)
 
-# systemd.exec(5), EnvironmentFile=: within double quotes, a backslash keeps each of these as it is.
+# systemd.exec(5), EnvironmentFile=: a backslash escapes these characters in double quotes.
 SPECIAL = re.compile(r'(["\\`$])')
 
 
 def environment_file(environment: Mapping) -> str:
-    """The text of an environment file, sorted by name. A value of several lines stands in its quotes as it is."""
-    errors = environment_faults(environment)
+    """Return the text of an environment file, sorted by name. Line breaks in quoted values are kept."""
+    errors = check_environment(environment)
     if errors:
         raise AnsibleFilterError(" ".join(errors))
-    quoted = {name: SPECIAL.sub(r"\\\1", str(plain(environment[name]))) for name in sorted(environment)}
+    quoted = {name: SPECIAL.sub(r"\\\1", str(decrypt_text(environment[name]))) for name in sorted(environment)}
     return "".join(f'{name}="{value}"\n' for name, value in quoted.items())
 
 

@@ -70,7 +70,7 @@ def list_remarks(fleet: Mapping) -> list[str]:
 def status_table(fleet: Mapping) -> list[str]:
     """Return the lines of the table and the remarks below it."""
     fleet = escape_data(fleet)
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     rows += [format_row(host, app, status) for host, statuses in fleet.items() for app, status in statuses.items()]
     widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in rows]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From mappings of directives to the lines of systemd's units."""
+"""Filters that format directives of systemd units."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.systemd import (
-    systemd_drop_in_faults,
-    systemd_settings_faults,
+    check_systemd_drop_in,
+    check_systemd_settings,
 )
 
 
@@ -22,7 +22,7 @@ def systemd_settings(settings: Mapping) -> str:
     value. An empty list is written as a directive without a value, which systemd reads as an empty set.
     Raises AnsibleFilterError for invalid directives.
     """
-    errors = systemd_settings_faults(settings, "The mapping")
+    errors = check_systemd_settings(settings, "The mapping")
     if errors:
         raise AnsibleFilterError(" ".join(errors))
     return "".join(f"{name}={value}\n" for name in settings for value in _format_values(settings[name]))
@@ -40,12 +40,13 @@ def _format_values(value: object) -> list[str]:
 
 def systemd_drop_in(overrides: object) -> str:
     """Return the text of a drop-in from a text or a mapping of sections. Raises AnsibleFilterError if it is invalid."""
-    errors = systemd_drop_in_faults(overrides, "The drop-in")
+    errors = check_systemd_drop_in(overrides, "The drop-in")
     if errors:
         raise AnsibleFilterError(" ".join(errors))
     if isinstance(overrides, str):
         return overrides.strip("\n") + "\n" if overrides.strip() else ""
-    return "\n".join(f"[{section}]\n{systemd_settings(overrides[section])}" for section in overrides or {})
+    sections = overrides if isinstance(overrides, Mapping) else {}
+    return "\n".join(f"[{section}]\n{systemd_settings(sections[section])}" for section in sections)
 
 
 class FilterModule:

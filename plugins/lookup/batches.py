@@ -27,7 +27,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: What C(serial) takes; a number of hosts, a share of them, or a list of those.
+  description: A value for C(serial), which is a number of hosts, a percentage, or a list of these.
   type: list
   elements: raw
 """
@@ -38,7 +38,7 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._run.play impo
 
 
 class LookupModule(LookupBase):
-    """Find the batches, without more than one host's variables."""
+    """Finds the batches. Reads the variables of one host at most."""
 
     def run(self, terms, variables=None, **kwargs) -> list:
         return [setting_of_play(self, "flask_app_serial", variables or {}, "100%")]

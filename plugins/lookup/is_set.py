@@ -43,16 +43,16 @@ from ansible.plugins.lookup import LookupBase
 
 
 @functools.lru_cache(maxsize=None)
-def defaults(role: str) -> dict:
-    """The defaults of a role, as they are written."""
+def read_defaults(role: str) -> dict:
+    """Return the defaults of a role, unrendered."""
     path = Path(__file__).parents[2] / "roles" / role / "defaults" / "main.yml"
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 class LookupModule(LookupBase):
-    """Compare what is set with what is written in the role."""
+    """Compares variables with the defaults of a role."""
 
     def run(self, terms, variables=None, **kwargs) -> list[bool]:
         self.set_options(var_options=variables, direct=kwargs)
         role, name = map(str, terms)
-        return [name in variables and variables[name] != defaults(role)[name]]
+        return [name in variables and variables[name] != read_defaults(role)[name]]

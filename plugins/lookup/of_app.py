@@ -43,7 +43,7 @@ from ansible.plugins.lookup import LookupBase
 
 
 class LookupModule(LookupBase):
-    """Go to the value without templating what lies beside it."""
+    """Renders one value of an application, and no other."""
 
     def run(self, terms, variables=None, **kwargs) -> list:
         index, name = terms

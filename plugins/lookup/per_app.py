@@ -54,7 +54,8 @@ _raw:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import yaml
 from ansible.errors import AnsibleError
@@ -64,44 +65,46 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.flaskops.production.plugins.plugin_utils._run.play import setting_of_hosts
 from ansible_collections.flaskops.production.plugins.plugin_utils._run.tasks import task_file
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.applications import (
-    check,
-    chosen,
-    names_on,
-    split,
+    check_applications,
+    list_application_names,
+    select_applications,
+    split_batches,
 )
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import known
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import list_known_names
 
 
-def wrapper(path: str, apps: list[Mapping], names: list[str], batches: list[list[str]] | None = None) -> str:
-    """Tasks that include the task file for each application. Values stay where they are and are only referred to.
+def format_wrapper(
+    path: str, apps: Sequence[Mapping], names: Sequence[str], batches: list[list[str]] | None = None
+) -> str:
+    """Return tasks that include the task file for each application. They refer to variables instead of their values.
 
-    Where batches of hosts are given, they are taken one after the other, and those with batches of their own within.
+    Batches of hosts are included one after the other. Batches of an application are within them.
     """
     tasks = []
-    for batch in batches or [None]:
+    for batch in batches or [[]]:
         for index, app in enumerate(apps):
             name = app["flask_app_name"]
             if name not in names:
                 continue
             task = {
-                "name": f"Take {name}",
+                "name": f"Include the tasks of {name}",
                 "ansible.builtin.include_tasks": path,
-                # The name itself, so that the other values can refer to it.
-                "vars": {**{str(key): reference(index, key) for key in app}, "flask_app_name": str(name)},
+                # Other values can refer to the name.
+                "vars": {**{str(key): format_reference(index, key) for key in app}, "flask_app_name": str(name)},
             }
             if batches and "flask_app_serial" in app:
-                tasks += by_batch(task, split(name, app["flask_app_serial"], batch))
+                tasks += split_task(task, split_batches(name, app["flask_app_serial"], batch))
             elif batches and len(batches) > 1:
-                tasks += by_batch(task, batches[: batches.index(batch) + 1])[-1:]
+                tasks += split_task(task, batches[: batches.index(batch) + 1])[-1:]
             else:
                 tasks.append(task)
     if not names:
-        tasks = [{"name": "Take none", "ansible.builtin.set_fact": {"__per_app_none": True}}]
+        tasks = [{"name": "Skip all applications", "ansible.builtin.set_fact": {"__per_app_none": True}}]
     return yaml.safe_dump(tasks, sort_keys=False)
 
 
-def by_batch(task: Mapping, batches: list[list[str]]) -> list[dict]:
-    """The task for one batch of hosts after the other. It knows the hosts of its own batch and of those before."""
+def split_task(task: Mapping, batches: list[list[str]]) -> list[dict]:
+    """Return the task once for each batch, with the hosts of the batch and of the batches before as variables."""
     return [
         {
             **task,
@@ -117,74 +120,79 @@ def by_batch(task: Mapping, batches: list[list[str]]) -> list[dict]:
     ]
 
 
-def reference(index: int, key: object) -> str:
+def format_reference(index: int, key: object) -> str:
     return f"{{{{ lookup('flaskops.production.of_app', {index}, '{key}') }}}}"
 
 
-def refusing(message: str) -> str:
-    """Tasks that fail with a message. A lookup that fails is reported with Ansible's own words around the message."""
-    # What a user has written may look like a template.
+def format_failure(message: str) -> str:
+    """Return a task that fails with a message. If the lookup failed, Ansible would add its own words to the message."""
+    # Text of a user in the message may look like a template.
     return f"- name: Refuse the settings\n  ansible.builtin.fail:\n    msg: !unsafe {json.dumps(message)}\n"
 
 
 class LookupModule(LookupBase):
-    """Write the wrapper, once per run and list of applications."""
+    """Writes the wrapper, once per run and list of applications."""
 
     def run(self, terms, variables=None, **kwargs) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
         try:
-            return [self.file(terms[0], variables, boolean(kwargs.get("batches", False)))]
+            return [self.write_file(terms[0], variables, boolean(kwargs.get("batches", False)))]
         except AnsibleError as error:
-            return [task_file("per_app", refusing(error.message))]
+            return [task_file("per_app", format_failure(error.message))]
 
-    def file(self, path: str, variables: Mapping, in_batches: bool) -> str:
-        """The file to include."""
+    def write_file(self, path: str, variables: Mapping, in_batches: bool) -> str:
+        """Write the file to include, if one is needed. Return its path."""
         several = "flask_apps" in variables
-        apps = check(self.apps(variables)) if several else [{"flask_app_name": self.value("flask_app_name", variables)}]
-        names = [app["flask_app_name"] for app in apps]
+        apps: Sequence[Mapping] = (
+            check_applications(self.read_applications(variables))
+            if several
+            else [{"flask_app_name": self.read_value("flask_app_name", variables)}]
+        )
+        names: list[str] = [app["flask_app_name"] for app in apps]
         if "flask_app_only" in variables:
-            others = names_on(self.value("ansible_play_hosts_all", variables) or [], variables.get("hostvars", {}))
-            names = chosen(self.value("flask_app_only", variables), names, others)
-        batches = self.batches(variables) if in_batches else None
+            hosts = self.read_value("ansible_play_hosts_all", variables) or []
+            others = list_application_names(hosts, variables.get("hostvars", {}))
+            names = select_applications(self.read_value("flask_app_only", variables), names, others)
+        batches = self.find_batches(variables) if in_batches else None
         if not several and names:
             if batches is None or len(batches) < 2:
                 return path
-            # The values are in place, the name too: hosts with different applications share the file and its batches.
-            task = {"name": "Take the application", "ansible.builtin.include_tasks": path}
-            return task_file("per_app", yaml.safe_dump(by_batch(task, batches), sort_keys=False))
-        return task_file("per_app", wrapper(path, apps, names, batches))
+            # The variables of the host apply, so hosts with different applications share the file and its batches.
+            task = {"name": "Include the tasks of the application", "ansible.builtin.include_tasks": path}
+            return task_file("per_app", yaml.safe_dump(split_task(task, batches), sort_keys=False))
+        return task_file("per_app", format_wrapper(path, apps, names, batches))
 
-    def batches(self, variables: Mapping) -> list[list[str]]:
-        """The hosts of the play, as serial would take them: a play with serial ends when a whole batch is lost."""
+    def find_batches(self, variables: Mapping) -> list[list[str]]:
+        """Return the batches of the play, as of `serial`. A play with `serial` would end if a whole batch failed."""
         serial = setting_of_hosts(self, "flask_app_serial", variables, "100%")
-        # Plain texts, which YAML can write.
-        hosts = [str(host) for host in self.value("ansible_play_batch", variables) or []]
-        return split("the play", serial, hosts)
+        # YAML cannot write Ansible's types of strings.
+        hosts = [str(host) for host in self.read_value("ansible_play_batch", variables) or []]
+        return split_batches("the play", serial, hosts)
 
-    def value(self, name: str, variables: Mapping) -> object:
+    def read_value(self, name: str, variables: Mapping) -> Any:
         return self._templar.template(variables[name]) if name in variables else None
 
-    def apps(self, variables: Mapping) -> object:
-        """flask_apps, with no more values than are needed here: the others may refer to the roles' own variables."""
+    def read_applications(self, variables: Mapping) -> object:
+        """Return flask_apps with the values that are needed here. Other values may refer to variables of the roles."""
         apps = variables["flask_apps"]
         if not isinstance(apps, (list, tuple)):
-            apps = self.template(apps, variables)
+            apps = self.render(apps, variables)
         if not isinstance(apps, (list, tuple)):
             return apps
-        return [self.needed(app, variables) for app in apps]
+        return [self.read_application(app, variables) for app in apps]
 
-    def needed(self, app: object, variables: Mapping) -> object:
-        """The mapping of one application, with the values of those settings that are needed here."""
-        app = app if isinstance(app, Mapping) else self.template(app, variables)
+    def read_application(self, app: object, variables: Mapping) -> object:
+        """Return the mapping of an application, with the values of the settings that are needed here."""
+        app = app if isinstance(app, Mapping) else self.render(app, variables)
         if not isinstance(app, Mapping):
             return app
         found: dict[str, object] = dict.fromkeys(app)
         for name in ("flask_app_name", "flask_app_root", "flask_app_serial"):
             if name in app:
-                found[name] = self.template(app[name], {**variables, **found})
+                found[name] = self.render(app[name], {**variables, **found})
         return found
 
-    def template(self, value: object, variables: Mapping) -> object:
-        """A value, with nothing in place of what only the roles know."""
-        available = {**dict.fromkeys(known(), ""), **variables}
+    def render(self, value: object, variables: Mapping) -> object:
+        """Render a value. Variables that only the roles define are empty."""
+        available = {**dict.fromkeys(list_known_names(), ""), **variables}
         return self._templar.copy_with_new_env(available_variables=available).template(value)

@@ -31,7 +31,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: What C(max_fail_percentage) takes.
+  description: A value for C(max_fail_percentage).
   type: list
   elements: int
 """
@@ -42,12 +42,12 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._run.play impo
 
 
 class LookupModule(LookupBase):
-    """Find the share of hosts that may fail, without more than one host's variables."""
+    """Finds the share of hosts that may fail. Reads the variables of one host at most."""
 
     def run(self, terms, variables=None, **kwargs) -> list[int]:
         share = setting_of_play(self, "flask_app_max_fail_percentage", variables or {}, 0)
         try:
             return [100 if float(str(share)) > 0 else 0]
         except ValueError:
-            # The first play refuses it.
+            # The first play reports the invalid value.
             return [0]

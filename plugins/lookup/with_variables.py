@@ -54,29 +54,29 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._run.tasks imp
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def plain(name: str) -> str:
-    """The name of a variable, as a text that YAML can write. A host that lies could name a template."""
+def check_name(name: str) -> str:
+    """Return the name of a variable as a plain string. A compromised host could send a template as a name."""
     found = NAME.fullmatch(name)
     if not found:
-        raise AnsibleError(f"{name!r} is no name of a variable.")
-    # Older versions of Ansible mark what comes from a host by a class of its own.
+        raise AnsibleError(f"{name!r} is not the name of a variable.")
+    # Older versions of Ansible use their own class for strings from a host, which YAML cannot write.
     return "".join(found.group())
 
 
-def wrapper(path: str, expression: str, names: Iterable[str]) -> str:
-    """Tasks that include the task file with the variables."""
+def format_wrapper(path: str, expression: str, names: Iterable[str]) -> str:
+    """Return tasks that include the task file with the variables."""
     task = {
-        "name": "Apply what was found",
+        "name": "Apply the settings that were found",
         "ansible.builtin.include_tasks": path,
-        "vars": {name: f"{{{{ {expression}['{name}'] }}}}" for name in sorted(map(plain, names))},
+        "vars": {name: f"{{{{ {expression}['{name}'] }}}}" for name in sorted(map(check_name, names))},
     }
     return yaml.safe_dump([task], sort_keys=False)
 
 
 class LookupModule(LookupBase):
-    """Write the wrapper, once per run and list of names."""
+    """Writes the wrapper, once per run and list of names."""
 
     def run(self, terms, variables=None, **kwargs) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
         path, expression = terms
-        return [task_file("with_variables", wrapper(str(path), str(expression), self.get_option("names")))]
+        return [task_file("with_variables", format_wrapper(str(path), str(expression), self.get_option("names")))]

@@ -171,9 +171,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._core.module i
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import names_path
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Node, scan_tree
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import HostSystem, opened_files
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import (
+    HostSystem,
+    list_files_open_for_writing,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     read_unit_properties,
@@ -273,7 +277,7 @@ def surroundings(facts: Facts, unit_text: str, params: dict, system: HostSystem)
         logs += [path for value in values for path in re.findall(r"^(?:append|file|truncate):(/.*)$", value)]
     return Surroundings(
         environment=text,
-        opened=tuple(opened_files(facts.unit)),
+        opened=tuple(list_files_open_for_writing(facts.unit)),
         logs=tuple(logs),
         units=tuple(other_units(facts, params["name"], system)),
         beside=tuple(beside(facts, params["root"])),

@@ -25,7 +25,7 @@ description:
 attributes:
   check_mode:
     support: none
-    description: The playbook skips this module in check mode.
+    description: The playbook skips this module in check_complete mode.
   diff_mode:
     support: none
     description: The plan shows the changes.
@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: The release that is live now.
+  description: The release that is live format_now.
   returned: after an adoption
   type: str
   sample: adopted-2026-04-21-120000-1a2b3c4
@@ -131,8 +131,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.venv_link
 from ansible_collections.flaskops.production.plugins.module_utils._core.clock import format_now
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     open_directory,
     replace_file,
@@ -150,7 +150,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
     open_directory_safely,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import NginxProcess, wait_for_exit
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.service import NginxService
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Site
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
 from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import Activation, check_complete
 from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import (
     ActivationError,
@@ -163,7 +165,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._systemd.manag
 )
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.process import pause_processes
 
-FAULTS = (ActivationError, ReleaseError, SymlinkError, Fault, OSError)
+FAULTS = (ActivationError, ReleaseError, SymlinkError, SiteError, OSError)
 RUNTIME = "/run"
 RUNTIME_UNITS = "/run/systemd/system"
 # Seconds for which the old service may take to answer again.
@@ -360,7 +362,7 @@ class Takeover(Activation):
         for path in units:
             self.kept.keep(path, "unit")
         self.record.write(state="switching", site=site, installed=False, enabled=self.enabled_units())
-        # Whoever comes from now on waits in the queue of the candidate's socket.
+        # Whoever comes from format_now on waits in the queue of the candidate's socket.
         pause_processes(self.candidate)
         since = time.monotonic()
         replaced = self.lead_visitors(site, self.side.socket)
@@ -372,7 +374,7 @@ class Takeover(Activation):
         data.copy(final=True)
         self.install(units)
         self.collect_static(self.directory, replace=True)
-        self.swap(self.after)
+        self.switch(self.after)
         self.restart(self.directory)
         self.prove_writes(units, self.layout.app)
         record()
@@ -417,10 +419,11 @@ class Takeover(Activation):
 
     def lead_back(self) -> list[NginxProcess]:
         """Let Nginx lead to where it led before; which workers it has replaced."""
-        nginx = self.nginx(path="/etc/nginx/nginx.conf", content="")
-        master = nginx.master(nginx.main_text() or "")
-        if master:
-            nginx.reload(master)
+        nginx = NginxService(self.module, "nginx", "/etc/nginx/nginx.conf")
+        master = nginx.find_master(nginx.read_main_file() or "")
+        problem = nginx.reload(master) if master else ""
+        if problem:
+            raise SiteError(f"Nginx {problem}")
         return nginx.replaced
 
     def nginx(self, **params: object) -> Site:
@@ -464,7 +467,7 @@ class Takeover(Activation):
         return [path for path in [*own, f"/etc/systemd/system/{self.unit}.d"] if os.path.lexists(path)]
 
     def serve_waiting(self) -> None:
-        """Let the candidate serve those who wait: as a new process, which finds the data as it is now."""
+        """Let the candidate serve those who wait: as a new process, which finds the data as it is format_now."""
         frozen = read_unit_properties(self.candidate)["MainPID"]
         run_systemctl("kill", "--signal=SIGKILL", self.candidate)
         until = time.monotonic() + PATIENCE
@@ -553,7 +556,7 @@ def candidate_units(name: str, units: dict[str, str], socket: str, own_socket: s
     own = f"{name}-adoption"
     service = units[f"{directory}/{name}-next.service"].replace(f"{name}.socket", f"{own}.socket")
     # Visitors are served by it for a moment, also where there is no room for two copies for long.
-    service = service.replace("Type=oneshot", "Type=notify").replace(" --check-config", "")
+    service = service.replace("Type=oneshot", "Type=notify").replace(" --check_complete-config", "")
     return {
         f"{RUNTIME_UNITS}/{own}.socket": units[f"{directory}/{name}.socket"]
         .replace(f"ListenStream={socket}", f"ListenStream={own_socket}")
@@ -615,7 +618,7 @@ def leftover(plan: dict, layout: Layout, name: str, release: str, stopped: float
 
 def take_over(module: AnsibleModule, layout: Layout, lock: DeployLock) -> dict:
     params = module.params
-    check_complete(ReleaseStore(layout), params["release"])
+    check_complete(layout, params["release"])
     plan = params["adoption"]
     record = Record(layout)
     known = record.write(plan=plan)
@@ -633,11 +636,7 @@ def take_over(module: AnsibleModule, layout: Layout, lock: DeployLock) -> dict:
         )
     except BaseException as error:
         if record.read().get("state") != "switched":
-            logs = (
-                read_journal(error.unit, error.since, layout.list_env_files(), lines=60)
-                if isinstance(error, ActivationError)
-                else ""
-            )
+            logs = read_journal(layout, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
             takeover.put_back()
             if isinstance(error, RejectedError):
                 ReleaseStore(layout).set_state(params["release"], "bad", reason=f"{error.phase}: {error.problem}")

@@ -109,6 +109,11 @@ packages:
   type: list
   elements: str
   sample: ["flask 3.1.0", "gunicorn 24.1.1"]
+system:
+  description: The system and its version. The packages of hosts are compared within one system.
+  returned: success
+  type: str
+  sample: debian 13
 settings:
   description: A digest of the service's settings, to compare hosts. Computing it is slow, to prevent guessing.
   returned: success
@@ -130,9 +135,10 @@ import os
 from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import get_system
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import find_worst_severity
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import examine_facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import examine_facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 
 
 def build_result(facts: Facts) -> dict:
@@ -147,6 +153,7 @@ def build_result(facts: Facts) -> dict:
         "release": facts.release,
         "environment": facts.venv,
         "packages": facts.packages,
+        "system": get_system(),
         "settings": facts.settings,
         "service": {
             "unit": facts.unit.get("Id", ""),

@@ -164,7 +164,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.entries
     parse_entries,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import find_account_conflict
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Refused, Site
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Site, SiteConflictError
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
     VENV_OPTIONS,
     VenvError,
@@ -234,11 +235,11 @@ def find_differing_units(name: str) -> Iterator[str]:
 def find_differing_site(module: AnsibleModule, refused: list[str]) -> Iterator[str]:
     """Yield the differences of the site. Adds a conflict with another application to refused."""
     try:
-        found = Site(module, validate_options("site", SITE, module.params["site"])).look()
-    except Fault as fault:
-        if isinstance(fault, Refused):
-            refused.append(str(fault))
-        yield str(fault)
+        found = Site(module, validate_options("site", SITE, module.params["site"])).compare_with_host()
+    except SiteError as error:
+        if isinstance(error, SiteConflictError):
+            refused.append(str(error))
+        yield str(error)
         return
     if found["changed"]:
         yield found["path"]

@@ -192,7 +192,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.lock impo
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Fault, Site
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Site
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
     STAGE_OPTION,
     is_activation_unfinished,
@@ -207,17 +208,17 @@ def fail_module(module: AnsibleModule, message: str, output: str) -> NoReturn:
 
 
 def stage(site: Site, options: dict | None, run: dict) -> bool:
-    """Put a site beside that waits for an activation; whether it does."""
+    """Stage a site for the next activation. Return whether it was staged, instead of to be installed now."""
     if options is None:
         return False
     layout, name = Layout(options["root"], run), options["name"]
-    # Owner and mode are nothing that an activation could prove.
+    # An activation cannot check owner and mode.
     differs = (site.before.content, site.before.links) != (site.after.content, site.after.links)
     if not is_application_live(layout, name) or not (differs or is_activation_unfinished(layout)):
         return False
-    site.prepare()
+    site.write_tested_file()
     with open_staged_settings(layout, name, run, options["unlock"]) as staged:
-        staged.add_site(site.after, path=site.path, pid_file=site.pid_file, error_log=site.error_log)
+        staged.add_site(site.after, path=site.path, pid_file=site.nginx.pid_file, error_log=site.nginx.error_log)
     return True
 
 
@@ -235,8 +236,8 @@ def main() -> None:
             site.clean_up()
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
-    except (Fault, ReleaseError) as fault:
-        fail_module(module, str(fault), site.output if site else "")
+    except (SiteError, ReleaseError) as error:
+        fail_module(module, str(error), site.output if site else "")
     except OSError as error:
         name = error.filename or params["path"]
         fail_module(module, f"{name}: {error.strerror}", site.output if site else "")

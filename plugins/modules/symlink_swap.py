@@ -165,9 +165,11 @@ def plan_change(path: str, src: str, within: str | None = None, relative: bool =
     _check_directory(path, directory)
     if within is not None:
         _check_within(directory, normalize_path(os.path.join(parent, within)))
-    previous_src = None if previous is None else normalize_path(os.path.join(parent, previous))
-    if previous_src is not None and _resolve_parent(parent, previous_src) == _resolve_parent(parent, directory):
-        return LinkChange(path, directory, previous, previous_src, previous)
+    previous_src = None
+    if previous is not None:
+        previous_src = normalize_path(os.path.join(parent, previous))
+        if _resolve_parent(parent, previous_src) == _resolve_parent(parent, directory):
+            return LinkChange(path, directory, previous, previous_src, previous)
     return LinkChange(path, directory, format_link_text(directory, parent, relative), previous_src, previous)
 
 

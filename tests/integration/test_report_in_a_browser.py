@@ -42,6 +42,7 @@ def app(name: str, release: str, *findings, user: str = "", settings: str = "aa"
         "release": release,
         "environment": "0f1e2d3c4b5a",
         "packages": ["flask 3.1.0", "gunicorn 24.1.1"],
+        "system": "debian 13",
         "settings": settings,
         "service": {
             "unit": f"{name}.service",

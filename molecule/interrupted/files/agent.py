@@ -243,21 +243,18 @@ class Transaction:
         return {"code": cls.process.returncode, "said": said}
 
 
+MOMENTS_OF_SETTINGS = ("staged", "kept", "pinned", "placed")
+MOMENTS_OF_PROCESSES = ("migrating", "starting", "ready", "restarting", "restarted")
+
+
 def moment(name: str, before: dict, release: str, mode: str) -> bool:
-    """Whether a deploy of the release has come to a point that can be seen from outside."""
-    settings = ROOT / ".deploy/settings"
-    if name == "staged":
-        return any(entry.startswith("next-") for entry in names(settings))
-    if name == "kept":
-        return (settings / "former").exists()
-    if name == "pinned":
-        return (settings / "former").exists() and str(settings) in Path(
-            f"/etc/systemd/system/{APP}.service"
-        ).read_text()
-    if name == "placed":
-        return (settings / "former").exists() and f'MODE="{mode}"' in (ROOT / "shared/.env").read_text()
+    """Return whether a deploy of the release has reached a point that can be observed from outside."""
+    if name in MOMENTS_OF_SETTINGS:
+        return moment_of_settings(name, mode)
     pointed = link(ROOT / "next") is not None
     swapped = (link(ROOT / "app") or "").endswith("/" + release)
+    if name in MOMENTS_OF_PROCESSES:
+        return moment_of_processes(name, before, release, pointed, swapped)
     if name == "unpacking":
         return any(entry.startswith(".staging-") for entry in names(ROOT / "releases"))
     if name == "building":
@@ -270,19 +267,31 @@ def moment(name: str, before: dict, release: str, mode: str) -> bool:
         return swapped and not pointed
     if name == "pruning":
         return any(entry.startswith(".removed-") for entry in names(ROOT / "releases") + names(ROOT / "venvs"))
-    # systemd is asked only when the moment is near, because each question starts a process.
+    raise ValueError(name)
+
+
+def moment_of_settings(name: str, mode: str) -> bool:
+    settings = ROOT / ".deploy/settings"
+    if name == "staged":
+        return any(entry.startswith("next-") for entry in names(settings))
+    if not (settings / "former").exists():
+        return False
+    if name == "pinned":
+        return str(settings) in Path(f"/etc/systemd/system/{APP}.service").read_text()
+    return name == "kept" or f'MODE="{mode}"' in (ROOT / "shared/.env").read_text()
+
+
+def moment_of_processes(name: str, before: dict, release: str, pointed: bool, swapped: bool) -> bool:
+    """Query systemd only if the moment is near, because each query starts a process."""
     if name == "migrating":
         return release in names(ROOT / "releases") and unit(f"{APP}-migrate.service")["ActiveState"] == "activating"
-    if name == "starting":
-        return pointed and unit(f"{APP}-next.service")["ActiveState"] == "activating"
-    if name == "ready":
-        return pointed and unit(f"{APP}-next.service")["ActiveState"] == "active"
-    if name == "restarting":
-        return swapped and unit(f"{APP}.service")["MainPID"] != before["pid"]
-    if name == "restarted":
-        main = unit(f"{APP}.service") if swapped else {}
-        return main.get("ActiveState") == "active" and main["MainPID"] != before["pid"]
-    raise ValueError(name)
+    if name in ("starting", "ready"):
+        state_of_candidate = "activating" if name == "starting" else "active"
+        return pointed and unit(f"{APP}-next.service")["ActiveState"] == state_of_candidate
+    main = unit(f"{APP}.service") if swapped else {}
+    if name == "restarted" and main.get("ActiveState") != "active":
+        return False
+    return swapped and main["MainPID"] != before["pid"]
 
 
 def strike(name: str, release: str, how: str, seconds: float, mode: str = "") -> dict:

@@ -136,6 +136,9 @@ def carry_gunicorn(unit: dict[str, str], text: str) -> DirectoryEntry:
             variables["gunicorn_systemd_log_level"] = value.lower()
         elif name not in DECIDED:
             left.append(name)
+    if variables.get("gunicorn_systemd_worker_class") == "sync" and variables.get("gunicorn_systemd_threads", 1) != 1:
+        # Gunicorn has replaced it by the class that has threads.
+        variables["gunicorn_systemd_worker_class"] = "gthread"
     if more:
         variables["gunicorn_systemd_settings"] = more
     return DirectoryEntry(variables, known.get("wsgi", ""), sorted(left))

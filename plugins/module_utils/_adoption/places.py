@@ -16,7 +16,6 @@ from typing import Iterable, Iterator, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import BESIDE, is_database_at
 from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import ASSIGNMENT
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import UPLOADS
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
     Node,
@@ -25,6 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.files 
     load_text,
     read_node,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import UPLOADS
 
 CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
 # A directory without code that has so many files holds data.

@@ -44,17 +44,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.sour
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.unit import carry_over
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import (
-    DATABASE,
-    KEY,
-    LOGS,
-    PUBLIC_ENV,
-    SECRETS,
-    UPLOADS,
-    format_paths,
-)
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import parse_exec_start
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, find_venv, requested
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, find_venv
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
     MAX_SCANNED,
     Node,
@@ -62,6 +53,18 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.files 
     is_within,
     load_text,
     read_node,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import (
+    DATABASE,
+    KEY,
+    LOGS,
+    PUBLIC_ENV,
+    SECRETS,
+    UPLOADS,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.packages import (
+    list_requested_packages,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     UnsafePathError,
@@ -879,7 +882,9 @@ def _versions(facts: Facts, environment: str, file: str, found: Plan) -> None:
             f"{file} pins no version of {format_paths(floating)}: the newest that it allows is installed. Pin the "
             "installed ones to keep them."
         )
-    by_hand = [name for name in requested(environment) if name in installed and name not in {*named, "gunicorn"}]
+    by_hand = [
+        name for name in list_requested_packages(environment) if name in installed and name not in {*named, "gunicorn"}
+    ]
     if lines and by_hand:
         found.attention.append(
             f"{format_paths(by_hand)} {'is' if len(by_hand) == 1 else 'are'} installed in {environment}, but not in "

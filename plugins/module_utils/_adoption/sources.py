@@ -10,8 +10,8 @@ import os
 import re
 from typing import Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import DATABASE
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import DATABASE
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
     DirectoryEntry,

@@ -11,7 +11,7 @@ from typing import Iterator, NamedTuple
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import ENV, Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import is_database_at
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import DATABASE
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import DATABASE
 
 # A program of its own, which the Python of the release runs. Everything that it writes is undone at once. A database
 # that another process holds locked can be written to.

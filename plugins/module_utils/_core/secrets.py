@@ -77,7 +77,8 @@ def find_secrets(environment: str) -> tuple[set[str], set[str]]:
     Secrets are the values of variables with names such as PASSWORD, passwords in URLs, and values that look random.
     Paths are not hidden. Other values are hidden as whole words if they are long enough.
     """
-    secrets, words = set(), set()
+    secrets: set[str] = set()
+    words: set[str] = set()
     for name, raw in ASSIGNMENT.findall(environment):
         value = unquote_value(raw)
         if SECRET_NAME.search(name):

@@ -37,6 +37,7 @@ def find_root(directory: str) -> str:
 
 
 def find_working_directory(unit: dict[str, str]) -> str:
+    """Return the directory in which the service runs its server, which --chdir may change."""
     directory = unit.get("WorkingDirectory", "").lstrip("!-")
     words = parse_exec_start(unit)
     for position, word in enumerate(words):
@@ -79,7 +80,7 @@ def _names_application(key: str, text: str, name: str, root: str) -> bool:
 
 
 def names_path(text: str, path: str) -> bool:
-    """Whether a unit names a path, or one below it."""
+    """Return whether a unit names a path or a path below it."""
     return re.search(rf"(?m)^[^#;\n]*{re.escape(path)}(/|\s|$)", text) is not None
 
 

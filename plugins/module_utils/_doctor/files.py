@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the owner, modes and links of a path, and the rights of users on it. No link is followed unseen."""
+"""Read owners, modes and links of paths, and permissions of users. Links are followed only if they are safe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.walk im
 
 # The maximum number of files to scan. A larger tree contains data.
 MAX_SCANNED = 20000
-# More than a file has that is read as text, but for what its user has blown up.
+# The maximum bytes of a file that is read as text.
 TEXT_BYTES = 1 << 24
 # Large directories without code of the application.
 EXCLUDED_NAMES = (".git", ".hg", ".svn", "node_modules", "__pycache__")
@@ -93,7 +93,7 @@ def _read_acl(path: str, kind: str) -> tuple[tuple[int, int, int], ...]:
         data = os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
     except OSError:
         return ()
-    return tuple(struct.iter_unpack("<HHI", data[4:]))  # type: ignore[arg-type]
+    return tuple((tag, permissions, number) for tag, permissions, number in struct.iter_unpack("<HHI", data[4:]))
 
 
 def has_permission(account: Account, item: Node, wanted: int) -> bool:
@@ -117,14 +117,17 @@ def has_permission(account: Account, item: Node, wanted: int) -> bool:
 
 
 def resolve_safely(path: str) -> str:
-    """Where a path leads, without links. One with a user's link to what is not the user's own leads nowhere."""
+    """Return the path without links. A path is returned unchanged if a link in it is unsafe.
+
+    A link is unsafe if it belongs to a user and its target does not.
+    """
     try:
         return resolve(path)
     except UnsafePathError:
         return path
     except OSError:
         missing = os.path.realpath(path)
-        # What is there now was put there since.
+        # A target that exists now was created after the first look-up.
         return path if os.path.lexists(missing) else missing
 
 
@@ -187,7 +190,9 @@ def _enter_directory(top: Directory, below: str) -> Iterator[Directory]:
 
 def _scan_directory(here: Directory, path: str, below: str, exclude: tuple[str, ...], found: list[Node]) -> list[str]:
     """Add the entries of a directory to `found`. Return the subdirectories to scan."""
-    directories, files, kept = [], [], []
+    directories: list[Node] = []
+    files: list[Node] = []
+    kept = []
     for name in here.list_names():
         item = read_node(os.path.join(path, name))
         if item:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask systemd, the journal, Nginx and the processes of a host."""
+"""Query systemd, the journal, Nginx and the processes of a host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import re
 import socket
 import stat
 import subprocess
-from typing import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._app import health
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
@@ -40,7 +39,7 @@ class HostSystem:
 
     def read_service_files(self) -> dict[str, str]:
         """Return the texts of the service units that an administrator installed, by name."""
-        found = {}
+        found: dict[str, str] = {}
         for directory in ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"):
             for path in sorted(glob.glob(f"{directory}/*.service")):
                 found.setdefault(os.path.basename(path), load_text(path))
@@ -151,8 +150,8 @@ def list_children(pid: str) -> list[str]:
         return []
 
 
-def opened_files(unit: dict[str, str]) -> list[str]:
-    """The files that the processes of a service have open for writing."""
+def list_files_open_for_writing(unit: dict[str, str]) -> list[str]:
+    """Return the files that the processes of a service have open for writing."""
     found = set()
     pending = [unit.get("MainPID", "0")]
     while pending:
@@ -161,13 +160,16 @@ def opened_files(unit: dict[str, str]) -> list[str]:
         with contextlib.suppress(OSError):
             for number in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError, IndexError, ValueError):
-                    found.update(_opened(pid, number))
+                    path = _find_file_open_for_writing(pid, number)
+                    if path:
+                        found.add(path)
     return sorted(found)
 
 
-def _opened(pid: str, number: str) -> Iterator[str]:
+def _find_file_open_for_writing(pid: str, number: str) -> str:
+    """Return the path of a regular file that a descriptor may write to, or an empty string."""
     path = os.readlink(f"/proc/{pid}/fd/{number}")
     with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
         flags = int(re.findall(r"(?m)^flags:\s*([0-7]+)", file.read())[0], 8)
-    if flags & os.O_ACCMODE and path.startswith("/") and stat.S_ISREG(os.lstat(path).st_mode):
-        yield path
+    is_writable = flags & os.O_ACCMODE and path.startswith("/") and stat.S_ISREG(os.lstat(path).st_mode)
+    return path if is_writable else ""

@@ -26,7 +26,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.paths i
 try:
     import ctypes
 except ImportError:  # a Python that was built without libffi
-    ctypes = None
+    ctypes = None  # type: ignore[assignment]
 
 TEMPORARY_PREFIX = ".symlink_swap-"
 

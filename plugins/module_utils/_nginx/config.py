@@ -58,26 +58,26 @@ def select_lines(text: str, version: tuple[int, ...]) -> str:
 
 
 class TrialConfig:
-    """A copy of Nginx's configuration in which a candidate replaces the site's file.
+    """A copy of Nginx's configuration in which a new file replaces the site's file.
 
     Nginx resolves relative includes against the directory of the main file. The copies of changed files are in that
     directory, so their includes have the same meaning. Line numbers do not change.
     """
 
     def __init__(
-        self, config: str, site: str, active: str, removed: list[str], copy: Callable[[str], str], candidate: str | None
+        self, config: str, site: str, active: str, removed: list[str], copy: Callable[[str], str], new_file: str | None
     ):
         self.config = config
         self.site = os.path.realpath(site)
         self.active = active
         self.removed = removed
         self.copy = copy
-        self.candidate = candidate
+        self.new_file = new_file
         self.includes_site = False  # whether an include matches the site's file
         self.other_files: dict[str, str] = {}  # the texts of all other files, by path
         self.original_names: dict[str, str] = {}  # temporary path: original path
-        if candidate is not None:
-            self.original_names[candidate] = site
+        if new_file is not None:
+            self.original_names[new_file] = site
         self.main = self._write_copy(config, self._rewrite_includes(self._read(config), 0))
 
     def _read(self, name: str) -> str:
@@ -111,7 +111,7 @@ class TrialConfig:
     def _replace_file(self, name: str, depth: int) -> str | None:
         if name == self.active or os.path.realpath(name) == self.site:
             self.includes_site = True
-            return self.candidate
+            return self.new_file
         if name in self.removed:
             return None
         if depth >= MAX_INCLUDE_DEPTH:

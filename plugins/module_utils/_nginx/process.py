@@ -57,10 +57,11 @@ def find_workers(master: NginxProcess) -> list[NginxProcess]:
     return [found for found in children if titles[found].rstrip() == "nginx: worker process"]
 
 
-def reload(master: NginxProcess, error_log: str) -> str:
-    """Reload, and wait until only workers with the new configuration accept requests; why Nginx does not take it over.
+def reload_nginx(master: NginxProcess, error_log: str) -> str:
+    """Reload Nginx, and wait until only workers with the new configuration accept requests.
 
-    The signal reports nothing by itself, and the old workers go on for a moment after the new ones have begun.
+    Return the reason if Nginx does not apply the configuration, or an empty string. The signal itself reports nothing,
+    and old workers accept requests for a moment after new ones have started.
     """
     old = {worker.pid for worker in find_workers(master)}
     position = os.path.getsize(error_log) if os.path.isfile(error_log) else 0
@@ -73,15 +74,15 @@ def reload(master: NginxProcess, error_log: str) -> str:
             return ""
         time.sleep(0.02)
     if not old.issuperset(accepting):
-        return ""  # taken over; an old worker is stuck in what it was doing
-    said = ""
+        return ""  # applied, although an old worker does not end
+    cause = ""
     if os.path.isfile(error_log):
         with open(error_log, "rb") as handle:
             handle.seek(position)
             lines = handle.read().decode("utf-8", "replace").splitlines()
         errors = [line for line in lines if "[emerg]" in line]
-        said = f" Nginx says: {errors[0]}" if errors else ""
-    return f"did not take it over within {RELOAD_TIMEOUT:.0f} s.{said} See {error_log}."
+        cause = f" Nginx says: {errors[0]}" if errors else ""
+    return f"did not apply it within {RELOAD_TIMEOUT:.0f} s.{cause} See {error_log}."
 
 
 def wait_for_exit(processes: list[NginxProcess], seconds: float) -> bool:

@@ -30,7 +30,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.entries
     parse_entries,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_link
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import State
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteState
 from ansible_collections.flaskops.production.plugins.module_utils._releases.staged_site import SCRIPT, StagedSite
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import run_systemctl
 
@@ -106,7 +106,7 @@ class SettingsSet:
         if app:
             swap_link(os.path.join(self.directory, "app"), os.path.join(self.layout.root, app))
 
-    def add_site(self, state: State, **known: object) -> None:
+    def add_site(self, state: SiteState, **known: object) -> None:
         """Add the wanted state of the site. known has its path, and pid_file and error_log of Nginx."""
         self._create_directories()
         site = {

@@ -10,13 +10,13 @@ import shlex
 from typing import Any, Mapping
 
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import find_master, reload
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import (
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import find_master, reload_nginx
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import (
     PREFIX,
-    Fault,
-    State,
-    put,
+    SiteError,
+    SiteState,
     read_state,
+    write_state,
 )
 
 # The script that installs the site when the service starts. It is removed after the activation.
@@ -34,18 +34,18 @@ class StagedSite:
         self.directory, self.known, self.path = directory, known, known["path"]
         self.staged_path = os.path.join(directory, os.path.basename(self.path))
 
-    def read_wanted(self) -> State:
+    def read_wanted(self) -> SiteState:
         content = None
         if not self.known["absent"]:
             with open(self.staged_path, "rb") as file:
                 content = file.read()
-        return State(content, self.known["mode"], tuple(self.known["owner"]), self.known["links"])
+        return SiteState(content, self.known["mode"], tuple(self.known["owner"]), self.known["links"])
 
-    def read_current(self) -> State:
+    def read_current(self) -> SiteState:
         try:
             return read_state(self.path, list(self.known["links"]))
-        except Fault as fault:
-            raise ReleaseError(str(fault)) from fault
+        except SiteError as error:
+            raise ReleaseError(str(error)) from error
 
     def is_different(self) -> bool:
         return self.read_current() != self.read_wanted()
@@ -54,13 +54,13 @@ class StagedSite:
         """Install the site without a reload of Nginx. Returns whether it changed."""
         current, wanted = self.read_current(), self.read_wanted()
         if current != wanted:
-            put(self.path, current, wanted)
+            write_state(self.path, current, wanted)
         return current != wanted
 
     def reload_nginx(self) -> None:
         """Reload Nginx if it runs. Raises ReleaseError if it rejects the configuration."""
         master = find_master(self.known["pid_file"])
-        failure = reload(master, self.known["error_log"]) if master else ""
+        failure = reload_nginx(master, self.known["error_log"]) if master else ""
         if failure:
             raise ReleaseError(f"{self.path} is in place, but Nginx {failure}")
 

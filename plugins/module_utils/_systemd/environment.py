@@ -19,7 +19,7 @@ def complete_environment(environ: dict, root: str, release: str, venv: str) -> N
     """
     for name, value in list(environ.items()):
         for link, target in ((os.path.join(root, "app"), release), (os.path.join(root, "venv"), venv)):
-            value = re.sub(rf"(?<![\w.-]){re.escape(link)}(?![\w.-])", lambda _match, target=target: target, value)
+            value = re.sub(rf"(?<![\w.-]){re.escape(link)}(?![\w.-])", target.replace("\\", r"\\"), value)
         environ[name] = value
     programs = os.path.join(venv, "bin")
     others = [path for path in environ.get("PATH", os.defpath).split(os.pathsep) if path not in ("", programs)]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each setting accepts beside its type in the argument specification."""
+"""The kind of each setting, beside its type in the argument specification."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import dataclasses
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.checks import (
     SANDBOX,
-    app_environment_faults,
-    credential_faults,
-    header_faults,
-    location_faults,
-    name_faults,
-    root_faults,
+    check_app_environment,
+    check_credentials,
+    check_headers,
+    check_locations,
+    check_name,
+    check_root,
 )
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.environment import environment_faults
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.gunicorn import gunicorn_settings_faults
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.environment import check_environment
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.gunicorn import check_gunicorn_settings
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.kinds import (
     ABSOLUTE,
     ACCOUNT,
@@ -43,25 +43,25 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._settings.kind
     URL,
     WHOLE,
     WITH_SOURCE,
-    Checked,
-    Items,
+    CustomKind,
     Kind,
+    ListKind,
     at_least,
-    hidden,
+    hide_credentials,
+    hide_url_secrets,
     matches,
     served_url,
-    shown_of_url,
     url_paths,
 )
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.systemd import (
-    systemd_drop_in_faults,
-    systemd_settings_faults,
+    check_systemd_drop_in,
+    check_systemd_settings,
 )
 
-OF_SETTINGS: dict[str, Kind | Checked] = {
+SETTING_KINDS: dict[str, Kind | CustomKind] = {
     # flask_app
-    "flask_app_name": Checked(name_faults),
-    "flask_app_root": Checked(root_faults),
+    "flask_app_name": CustomKind(check_name),
+    "flask_app_root": CustomKind(check_root),
     "flask_app_user": BY_RULE,
     "flask_app_group": BY_RULE,
     "flask_app_owner": BY_RULE,
@@ -70,36 +70,38 @@ OF_SETTINGS: dict[str, Kind | Checked] = {
         matches(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*([(][^\n]*[)])?"),
         "module:callable or module:factory(), such as wsgi:app or flaskr:create_app()",
     ),
-    "flask_app_env": Checked(app_environment_faults),
+    "flask_app_env": CustomKind(check_app_environment),
     # venv
     "venv_python": Kind(
         matches(rf"python3([.][0-9]+)?|{ABSOLUTE}"),
         "python3, a versioned name such as python3.12, or the absolute path of an interpreter",
     ),
-    "venv_requirements": Items(
+    "venv_requirements": ListKind(
         matches(f"{RELATIVE}|{ABSOLUTE}"),
         "hold names below venv_source without '..', such as requirements/production.txt, or absolute paths",
     ),
-    "venv_packages": Items(
+    "venv_packages": ListKind(
         matches(r"[^-\s][^\n]*"),
         "hold requirements such as gunicorn>=24.1.1, without options before the name",
-        hidden("(://)[^/@]+@"),
+        hide_credentials("(://)[^/@]+@"),
     ),
     "venv_index_url": Kind(
-        matches(URL), "the URL of a package index, such as https://pypi.example.org/simple", hidden("(://)?[^/@]+@")
+        matches(URL),
+        "the URL of a package index, such as https://pypi.example.org/simple",
+        hide_credentials("(://)?[^/@]+@"),
     ).or_empty(),
-    "venv_extra_index_urls": Items(
+    "venv_extra_index_urls": ListKind(
         matches(URL),
         "hold URLs of package indexes, such as https://pypi.example.org/simple",
-        hidden("(://)?[^/@]+@"),
+        hide_credentials("(://)?[^/@]+@"),
     ),
-    "venv_find_links": Items(
+    "venv_find_links": ListKind(
         matches(f"{RELATIVE}|{ABSOLUTE}|{URL}"),
         "hold directories, absolute or below venv_source without '..', or URLs",
-        hidden("(://)[^/@]+@"),
+        hide_credentials("(://)[^/@]+@"),
     ),
     "venv_uv": Kind(matches(ABSOLUTE), "the absolute path of uv on the host").or_empty(),
-    "venv_environment": Checked(environment_faults),
+    "venv_environment": CustomKind(check_environment),
     "venv_timeout": SECONDS,
     "venv_source": Kind(matches(ABSOLUTE), "the absolute path of a directory on the host"),
     "venv_link": Kind(matches(ABSOLUTE), "the absolute path of a link on the host, such as /srv/myapp/venv"),
@@ -115,15 +117,15 @@ OF_SETTINGS: dict[str, Kind | Checked] = {
     "gunicorn_systemd_max_requests": NOT_NEGATIVE,
     "gunicorn_systemd_max_requests_jitter": NOT_NEGATIVE,
     "gunicorn_systemd_backlog": WHOLE,
-    "gunicorn_systemd_socket_group": GROUP.such_as("www-data"),
+    "gunicorn_systemd_socket_group": GROUP.with_example("www-data"),
     "gunicorn_systemd_log_rotations": WHOLE,
     "gunicorn_systemd_access_log_format": LINE,
-    "gunicorn_systemd_settings": Checked(gunicorn_settings_faults),
-    "gunicorn_systemd_hardening": Checked(lambda value, name: systemd_settings_faults(value, name, SANDBOX)),
-    "gunicorn_systemd_read_write_paths": Items(
+    "gunicorn_systemd_settings": CustomKind(check_gunicorn_settings),
+    "gunicorn_systemd_hardening": CustomKind(lambda value, name: check_systemd_settings(value, name, SANDBOX)),
+    "gunicorn_systemd_read_write_paths": ListKind(
         IS_UNIT_PATH, "hold absolute paths without spaces, ':' or '%', such as /var/lib/myapp"
     ),
-    "gunicorn_systemd_credentials": Checked(credential_faults),
+    "gunicorn_systemd_credentials": CustomKind(check_credentials),
     "gunicorn_systemd_memory_max": Kind(
         matches("[0-9]+[KMGT]?|[0-9]+([.][0-9]+)?%|infinity"),
         "a size such as 512M, a share of the memory such as 40%, infinity",
@@ -135,7 +137,7 @@ OF_SETTINGS: dict[str, Kind | Checked] = {
     "gunicorn_systemd_cpu_quota": Kind(
         matches("[0-9]+([.][0-9]+)?%"), "a share of one processor such as 50% or 200%"
     ).or_empty(),
-    "gunicorn_systemd_unit_overrides": Checked(systemd_drop_in_faults),
+    "gunicorn_systemd_unit_overrides": CustomKind(check_systemd_drop_in),
     # nginx_site
     "nginx_site_server_name": Kind(
         matches(f"{HOST_NAME}( {HOST_NAME})*"),
@@ -155,15 +157,15 @@ OF_SETTINGS: dict[str, Kind | Checked] = {
     "nginx_site_real_ip_header": Kind(
         matches("[A-Za-z][A-Za-z0-9-]*"), "the name of a header, of letters, digits and -, such as X-Forwarded-For"
     ),
-    "nginx_site_client_max_body_size": SIZE.such_as("16m"),
-    "nginx_site_client_header_timeout": DURATION.such_as("15s"),
-    "nginx_site_client_body_timeout": DURATION.such_as("30s"),
+    "nginx_site_client_max_body_size": SIZE.with_example("16m"),
+    "nginx_site_client_header_timeout": DURATION.with_example("15s"),
+    "nginx_site_client_body_timeout": DURATION.with_example("30s"),
     "nginx_site_large_client_header_buffers": Kind(
         matches("[1-9][0-9]* [1-9][0-9]*[kK]?"), "a number of buffers, a space and the size of each, such as '4 8k'"
     ),
-    "nginx_site_proxy_connect_timeout": DURATION.such_as("5s"),
-    "nginx_site_proxy_read_timeout": DURATION.such_as("60s"),
-    "nginx_site_proxy_send_timeout": DURATION.such_as("60s"),
+    "nginx_site_proxy_connect_timeout": DURATION.with_example("5s"),
+    "nginx_site_proxy_read_timeout": DURATION.with_example("60s"),
+    "nginx_site_proxy_send_timeout": DURATION.with_example("60s"),
     "nginx_site_proxy_buffer_size": Kind(
         matches("[1-9][0-9]*[kK]?"), "a number of bytes above 0, or a number followed by k, such as 16k"
     ),
@@ -178,17 +180,17 @@ OF_SETTINGS: dict[str, Kind | Checked] = {
         matches("0|off|max|[1-9][0-9]*(s|m|h|d|w|M|y)?"),
         "0, off, max, or a number followed by s, m, h, d, w, M or y, such as 30d",
     ),
-    # It stands in quotes: no quotation mark, and no backslash that would take the last one's meaning away.
+    # The value is written in quotes, so it must not contain one, and must not end with a backslash.
     "nginx_site_static_immutable": Kind(
         matches(r'([^"\\\s]|\\[^"\s])+'),
         "a regular expression without quotation marks and white space, such as [.-][0-9a-f]{8,}[.]",
     ).or_empty(),
-    "nginx_site_gzip_types": Items(matches("[a-z]+/[a-z0-9.+*-]+"), "be a list of media types, such as text/css"),
+    "nginx_site_gzip_types": ListKind(matches("[a-z]+/[a-z0-9.+*-]+"), "be a list of media types, such as text/css"),
     "nginx_site_websocket_urls": url_paths("/ws", "/live/"),
-    "nginx_site_websocket_timeout": DURATION.such_as("1h"),
+    "nginx_site_websocket_timeout": DURATION.with_example("1h"),
     "nginx_site_long_poll_urls": url_paths("/events", "/poll/"),
-    "nginx_site_long_poll_timeout": DURATION.such_as("5m"),
-    "nginx_site_locations": Checked(location_faults),
+    "nginx_site_long_poll_timeout": DURATION.with_example("5m"),
+    "nginx_site_locations": CustomKind(check_locations),
     "nginx_site_access_log": Kind(lambda value: value == "off" or LOG.accepts(value), f"{LOG.accepted}, or off"),
     "nginx_site_error_log": LOG,
     "nginx_site_unlogged_urls": url_paths("/health", "/status/"),
@@ -208,7 +210,7 @@ OF_SETTINGS: dict[str, Kind | Checked] = {
     "release_pull_url": Kind(
         matches(r"https?://[^\s?#]+"),
         "an http or https URL without a query, such as https://releases.example.org/",
-        shown_of_url,
+        hide_url_secrets,
     ).or_empty(),
     "release_pull_directory": BY_RULE,
     "release_build_command": ANY,
@@ -217,7 +219,7 @@ OF_SETTINGS: dict[str, Kind | Checked] = {
     "release_health_path": Kind(matches("/[!-~]*"), "a path that starts with '/', without spaces, such as /health"),
     "release_health_status": STATUSES,
     "release_health_host": Kind(matches("[A-Za-z0-9.:_-]+"), "a host name, such as www.example.org"),
-    "release_health_headers": Checked(header_faults),
+    "release_health_headers": CustomKind(check_headers),
     "release_health_attempts": WHOLE,
     "release_health_interval": at_least(0, "a number of seconds of at least 0"),
     "release_health_timeout": Kind(lambda value: value > 0, "a number of seconds above 0"),
@@ -246,7 +248,7 @@ OF_SETTINGS: dict[str, Kind | Checked] = {
     "adopt_unit": Kind(
         matches("[A-Za-z0-9][A-Za-z0-9:_.@-]*"), "the name of a systemd service, such as shop or shop.service"
     ),
-    "adopt_leave": Items(
+    "adopt_leave": ListKind(
         matches(r"/(?!.*/[.][.](/|$)).*|[A-Za-z0-9][A-Za-z0-9:_.@-]*[.]service"),
         "have absolute paths on the host, without '..', and names of services with '.service', such as "
         "/home/ada/shop/backups and shop-worker.service",

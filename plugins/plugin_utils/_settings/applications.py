@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The list of applications, and which of them a run takes, in which batches."""
+"""Check the list of applications, and select those of a run and their batches."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from ansible.errors import AnsibleError
 from ansible.utils.helpers import pct_to_int
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.kinds import BATCHES
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import nearest, settings
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import (
+    find_nearest,
+    list_role_settings,
+)
 
 VARIABLE = re.compile(r"(adopt|flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
-# What a play asks before it knows an application.
-OF_THE_RUN = ("flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only")
+# Variables of a whole play.
+RUN_VARIABLES = ("flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only")
 BATCH = re.compile(r"[1-9][0-9]*%?\Z")
 
 
-def check(apps: object) -> list[Mapping]:
-    """The mappings of flask_apps; refuses what could not be told apart on a host."""
+def check_applications(apps: object) -> list[Mapping]:
+    """Return the mappings of flask_apps. Raises AnsibleError for invalid ones and for equal names and directories."""
     if not isinstance(apps, (list, tuple)) or not apps or not all(isinstance(app, Mapping) for app in apps):
         raise AnsibleError(
             "flask_apps must be a list of mappings, one for each application, with flask_app_name and more."
@@ -36,7 +39,7 @@ def check(apps: object) -> list[Mapping]:
             raise AnsibleError(
                 f"flask_apps has {twice} more than once: every application needs a {setting} of its own."
             )
-    for name in OF_THE_RUN:
+    for name in RUN_VARIABLES:
         if any(name in app for app in apps):
             raise AnsibleError(
                 f"flask_apps has {name}, which holds for a whole run: set it with -e, or beside flask_apps."
@@ -44,17 +47,17 @@ def check(apps: object) -> list[Mapping]:
     check_names({str(key) for app in apps for key in app})
     for app in apps:
         if "flask_app_serial" in app:
-            split(app["flask_app_name"], app["flask_app_serial"], [])
+            split_batches(app["flask_app_name"], app["flask_app_serial"], [])
     return list(apps)
 
 
 def check_names(keys: set[str]) -> None:
-    """Refuse a name that nothing reads, and say which one may be meant."""
-    accepted = {name for names in settings().values() for name in names} | {"flask_app_serial"}
+    """Raise AnsibleError for names that are not settings. The message has similar names."""
+    accepted = {name for names in list_role_settings().values() for name in names} | {"flask_app_serial"}
     unknown = sorted(
         key
         for key in keys - accepted
-        if not VARIABLE.match(key) or key.startswith(tuple(settings())) or nearest(key, accepted)
+        if not VARIABLE.match(key) or key.startswith(tuple(list_role_settings())) or find_nearest(key, accepted)
     )
     if unknown:
         near = [name for key in unknown for name in difflib.get_close_matches(key, sorted(accepted), n=1, cutoff=0.85)]
@@ -64,12 +67,13 @@ def check_names(keys: set[str]) -> None:
         )
 
 
-def split(name: str, serial: object, hosts: list[str]) -> list[list[str]]:
-    """The batches of an application, as serial of a play makes them; refuses what is no serial."""
+def split_batches(name: str, serial: object, hosts: list[str]) -> list[list[str]]:
+    """Return the batches of an application, as `serial` of a play. Raises AnsibleError for an invalid value."""
     sizes = list(serial) if isinstance(serial, (list, tuple)) else [serial]
     if not BATCHES.accepts(sizes):
         raise AnsibleError(f"flask_app_serial of {name} is {serial!r}, but must be {BATCHES.accepted}.")
-    batches, rest = [], list(hosts)
+    batches: list[list[str]] = []
+    rest = list(hosts)
     while rest:
         size = pct_to_int(str(sizes[min(len(batches), len(sizes) - 1)]), len(hosts))
         batches.append(rest[:size])
@@ -77,10 +81,10 @@ def split(name: str, serial: object, hosts: list[str]) -> list[list[str]]:
     return batches
 
 
-def chosen(only: object, names: list[str], elsewhere: Iterable[list[str]] = ()) -> list[str]:
-    """The names of the applications to take, of those that this host has; refuses a name that no host has.
+def select_applications(only: object, names: list[str], elsewhere: Iterable[list[str]] = ()) -> list[str]:
+    """Return the selected names of this host's applications. Raises AnsibleError for a name that no host has.
 
-    elsewhere: the names on the other hosts, which are only looked at for what this host does not have.
+    `elsewhere` are the names on the other hosts. They are read only for names that this host does not have.
     """
     wanted = only.split(",") if isinstance(only, str) else only if isinstance(only, (list, tuple)) else [only]
     wanted = [str(name).strip() for name in wanted]
@@ -98,8 +102,8 @@ def chosen(only: object, names: list[str], elsewhere: Iterable[list[str]] = ()) 
     return [name for name in wanted if name in names]
 
 
-def names_on(hosts: list[str], hostvars: Mapping) -> Iterator[list[str]]:
-    """The names of the applications on each of the hosts. Faults there are reported with that host."""
+def list_application_names(hosts: list[str], hostvars: Mapping) -> Iterator[list[str]]:
+    """Yield the names of the applications of each host. Invalid settings are skipped; their host reports them."""
     for host in hosts:
         variables = hostvars[host]
         apps = variables.get("flask_apps", [variables])

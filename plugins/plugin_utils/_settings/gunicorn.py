@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A filter that checks settings of Gunicorn."""
+"""Check a mapping of Gunicorn's settings."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ COMMAND_LINE_NAMES = {
 }
 
 
-# Those that would break the handover, which the units decide, and those that a variable of the role sets.
-OF_UNITS = frozenset(
+# Settings that the units set, because other values would break the handover.
+SET_BY_UNITS = frozenset(
     [
         "bind",
         "chdir",
@@ -76,7 +76,8 @@ OF_UNITS = frozenset(
         "wsgi_app",
     ]
 )
-OF_VARIABLES = {
+# Settings that have a variable of the role.
+SET_BY_VARIABLES = {
     "access_log_format": "gunicorn_systemd_access_log_format",
     "accesslog": "gunicorn_systemd_access_log",
     "backlog": "gunicorn_systemd_backlog",
@@ -92,21 +93,21 @@ OF_VARIABLES = {
 }
 
 
-def gunicorn_settings_faults(settings: object, variable: str) -> list[str]:
-    """Sentences on what can't be a setting here. They name settings, never values."""
+def check_gunicorn_settings(settings: object, variable: str) -> list[str]:
+    """Return a sentence for each problem. The sentences name settings, but not their values."""
     if not isinstance(settings, Mapping):
         return [f"{variable} is '{settings}', but must be a mapping of settings to values."]
     names, errors = list(settings), []
-    found = [name for name in names if name in OF_UNITS]
+    found = [name for name in names if name in SET_BY_UNITS]
     if found:
         errors.append(
-            f"{variable} has {', '.join(found)}, which the units decide: remove {', '.join(sorted(OF_UNITS))}."
+            f"{variable} has {', '.join(found)}, which the units decide: remove {', '.join(sorted(SET_BY_UNITS))}."
         )
-    found = [name for name in names if name in OF_VARIABLES]
+    found = [name for name in names if name in SET_BY_VARIABLES]
     if found:
-        use = ", ".join(OF_VARIABLES[name] for name in found)
+        use = ", ".join(SET_BY_VARIABLES[name] for name in found)
         errors.append(f"{variable} has {', '.join(found)}, which has its own variable: use {use}.")
-    unknown = [name for name in names if name not in KNOWN | OF_UNITS and name not in OF_VARIABLES]
+    unknown = [name for name in names if name not in KNOWN | SET_BY_UNITS and name not in SET_BY_VARIABLES]
     errors += [_describe_unknown(name, variable) for name in unknown]
     # Health checks read the environment file.
     raw = settings.get("raw_env") or []
@@ -125,7 +126,7 @@ def _describe_unknown(name: object, variable: str) -> str:
     similar = _find_similar(name)
     if not similar:
         return f"{variable} has {name}, which is not a setting of Gunicorn and would be ignored: remove it."
-    return f"{variable} has {name}, but Gunicorn's setting is {similar}: use {OF_VARIABLES.get(similar, similar)}."
+    return f"{variable} has {name}, but Gunicorn's setting is {similar}: use {SET_BY_VARIABLES.get(similar, similar)}."
 
 
 def _find_similar(name: str) -> str:

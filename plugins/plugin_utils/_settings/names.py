@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of all settings, and names that are meant to be one of them."""
+"""Find the names of all settings, and misspelt names of variables."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROLES = Path(__file__).parents[3] / "roles"
-# What the playbooks read themselves, before a role is there.
-OF_PLAYBOOKS = frozenset(
+# Variables that the playbooks read themselves.
+PLAYBOOK_VARIABLES = frozenset(
     {
         "adopt_from",
         "adopt_leave",
@@ -29,22 +29,22 @@ OF_PLAYBOOKS = frozenset(
         "status_json",
     }
 )
-# What hooks are told, and what the roles record about a host.
-TO_READ = frozenset(
+# Variables that the roles set for hooks and playbooks.
+RESULT_VARIABLES = frozenset(
     {"release_facts", "release_live", "release_ends", "release_resolved", "release_statuses", "venv_build"}
 )
-# The options of an entry point stand at this depth of an argument specification, and derived variables at none.
+# An option of an entry point in an argument specification, and a variable in vars/main.yml, by their indentation.
 OPTION = re.compile(r"^      ([a-z][a-z0-9_]*):$", re.MULTILINE)
 DERIVED = re.compile(r"^([a-z][a-z0-9_]*):", re.MULTILINE)
-# Names that are counted through are deliberate.
-COUNTED = re.compile(r"_?[0-9]+\Z")
-# A short name is near to many words.
-SHORT = 8
+# Numbered names are deliberate.
+NUMBERED = re.compile(r"_?[0-9]+\Z")
+# Shorter names resemble many words.
+SHORT_LENGTH = 8
 
 
 @functools.lru_cache(maxsize=None)
-def settings() -> dict[str, frozenset[str]]:
-    """The variables that each role documents, by the prefix of their names."""
+def list_role_settings() -> dict[str, frozenset[str]]:
+    """Return the variables that each role documents, by the prefix of their names."""
     found = {}
     for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
         prefix = f"{path.parents[1].name}_"
@@ -54,50 +54,54 @@ def settings() -> dict[str, frozenset[str]]:
 
 
 @functools.lru_cache(maxsize=None)
-def known() -> frozenset[str]:
-    """All names that the collection reads or offers to be read."""
+def list_known_names() -> frozenset[str]:
+    """Return the names of all variables that the collection reads or sets."""
     derived = (DERIVED.findall(path.read_text(encoding="utf-8")) for path in sorted(ROLES.glob("*/vars/main.yml")))
-    return frozenset().union(OF_PLAYBOOKS, TO_READ, *settings().values(), *derived)
+    return frozenset().union(PLAYBOOK_VARIABLES, RESULT_VARIABLES, *list_role_settings().values(), *derived)
 
 
-def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Names that nothing reads, each with the setting that is meant by it."""
+def find_misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the misspelt names, each with the setting that it resembles."""
     found = []
     for name in sorted(names):
-        if _may_be_meant(name.partition("_")[0]) and name not in known() and not COUNTED.search(name):
-            near = nearest(name, known())
+        if _is_similar_prefix(name.partition("_")[0]) and name not in list_known_names() and not NUMBERED.search(name):
+            near = find_nearest(name, list_known_names())
             if near:
                 found.append((name, near))
     return found
 
 
-def nearest(name: str, among: Iterable[str]) -> str:
-    """The name that this one is a slip of the pen from; empty where there is none."""
+def find_nearest(name: str, among: Iterable[str]) -> str:
+    """Return the name that differs from this one by a typing error, or an empty string."""
     found = []
     for other in sorted(among):
-        limit = 1 if _own_part(other) < SHORT else 2
+        limit = 1 if _count_own_characters(other) < SHORT_LENGTH else 2
         if abs(len(name) - len(other)) <= limit:
-            slips = distance(name, other)
-            if slips <= limit:
-                found.append((slips, other))
+            errors = compute_distance(name, other)
+            if errors <= limit:
+                found.append((errors, other))
     return min(found)[1] if found else ""
 
 
-def _own_part(name: str) -> int:
-    """How long a name is without the prefix of its role."""
-    prefix = max((prefix for prefix in settings() if name.startswith(prefix)), key=len, default="")
+def _count_own_characters(name: str) -> int:
+    """Return the length of a name without the prefix of its role."""
+    prefix = max((prefix for prefix in list_role_settings() if name.startswith(prefix)), key=len, default="")
     return len(name) - len(prefix)
 
 
 @functools.lru_cache(maxsize=None)
-def _may_be_meant(word: str) -> bool:
-    """Whether a name that begins with this word may be meant for one of the settings; few of a host's variables do."""
-    words = {name.partition("_")[0] for name in known()} | {prefix.replace("_", "") for prefix in settings()}
-    return word in words or any(abs(len(word) - len(other)) <= 1 and distance(word, other) <= 1 for other in words)
+def _is_similar_prefix(word: str) -> bool:
+    """Return whether the first word of a name resembles that of a setting, which few of a host's variables do."""
+    words = {name.partition("_")[0] for name in list_known_names()} | {
+        prefix.replace("_", "") for prefix in list_role_settings()
+    }
+    return word in words or any(
+        abs(len(word) - len(other)) <= 1 and compute_distance(word, other) <= 1 for other in words
+    )
 
 
-def distance(one: str, other: str) -> int:
-    """How many slips lead from one word to the other: a letter left out, added, mistaken, or two exchanged."""
+def compute_distance(one: str, other: str) -> int:
+    """Return the number of typing errors between two words: a letter omitted, added or replaced, or two exchanged."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, left in enumerate(one, 1):

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules between settings: one sentence for each that is broken.
+"""Rules between settings. Each yields a sentence for each problem.
 
-A rule gets the settings of the roles that are validated, of the right types and kinds, and of other roles those that
+A rule reads the settings of the validated roles, which have their types and kinds, and settings of other roles if they
 are set.
 """
 
@@ -19,18 +19,18 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._settings impo
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.kinds import ACCOUNT
 
 Settings = Mapping[str, Any]
-# What rules read beside settings: who asks, and how many seconds Nginx waits for an answer at most.
+# Other variables that rules read: the longest time in seconds that Nginx waits for a response, and the playbook's path.
 AWAITED = "__gunicorn_systemd_awaited"
 CONTEXT = ("playbook_dir", AWAITED)
 HOOKS = (
     *("release_before_stage", "release_after_stage", "release_before_activate", "release_after_activate"),
     "release_on_failure",
 )
-PRELOADED = 31536000
+PRELOAD_SECONDS = 31536000
 
 
-def accounts(settings: Settings) -> Iterator[str]:
-    # A name that is no user name is no name of an application either, and is refused as one.
+def check_accounts(settings: Settings) -> Iterator[str]:
+    # An application's name that is not a user name is reported by the check of flask_app_name.
     name, user, group, owner = (settings[f"flask_app_{key}"] for key in ("name", "user", "group", "owner"))
     if user == "root" or not (user == name or re.fullmatch(ACCOUNT, user)):
         yield f"flask_app_user is '{user}', but must be a user name other than root, such as myapp."
@@ -39,77 +39,73 @@ def accounts(settings: Settings) -> Iterator[str]:
     if owner == user or not re.fullmatch(ACCOUNT, owner):
         yield (
             f"flask_app_owner is '{owner}', but must be a user name other than flask_app_user ('{user}'): the code "
-            "must "
-            "not belong to the user that runs it."
+            "must not belong to the user that runs it."
         )
 
 
-def uv_lock(settings: Settings) -> Iterator[str]:
+def check_uv_lock(settings: Settings) -> Iterator[str]:
     installer = settings["venv_installer"]
     if installer != "uv" and any(os.path.basename(name) == "uv.lock" for name in settings["venv_requirements"]):
         yield f"venv_requirements has uv.lock, which only uv reads, but venv_installer is '{installer}': set it to uv."
 
 
-def waiting(settings: Settings) -> Iterator[str]:
-    """A deploy cuts off no request for which Nginx still waits. Without nginx_site, nothing is known of Nginx."""
+def check_timeouts(settings: Settings) -> Iterator[str]:
+    """Check that a deploy waits for all requests that Nginx waits for. Skipped without the role nginx_site."""
     proxy = settings.get("nginx_site_proxy_read_timeout")
     if proxy is None:
         return
     awaited = int(settings[AWAITED])
     timeout, grace = settings["gunicorn_systemd_timeout"], settings["gunicorn_systemd_graceful_timeout"]
-    # A worker that may be silent for longer than by default is to answer slow requests.
+    # A timeout above the default is for slow requests, which Nginx must wait for.
     longest = max(30, awaited)
     if timeout > longest:
         yield (
             f"gunicorn_systemd_timeout is {timeout}, but Nginx gives up after {awaited} s "
-            "(nginx_site_proxy_read_timeout "
-            f"is '{proxy}'): set nginx_site_proxy_read_timeout to {timeout}s or more, or gunicorn_systemd_timeout to "
-            f"{longest} or less."
+            f"(nginx_site_proxy_read_timeout is '{proxy}'): set nginx_site_proxy_read_timeout to {timeout}s or more, "
+            f"or gunicorn_systemd_timeout to {longest} or less."
         )
     if grace < awaited:
         yield (
             f"gunicorn_systemd_graceful_timeout is {grace}, but Nginx waits {awaited} s for an answer, so that a "
-            "deploy "
-            f"would cut off a longer request: set gunicorn_systemd_graceful_timeout to {awaited} or more, or let "
-            f"nginx_site_proxy_read_timeout and those of nginx_site_locations be {grace}s or less."
+            f"deploy would cut off a longer request: set gunicorn_systemd_graceful_timeout to {awaited} or more, or "
+            f"let nginx_site_proxy_read_timeout and those of nginx_site_locations be {grace}s or less."
         )
 
 
-def opened_by_root(settings: Settings, paths: Iterable[str], who: str, better: str) -> str:
-    """What is wrong with paths that root opens; empty where the application cannot put a link in their place."""
+def describe_writable_paths(settings: Settings, paths: Iterable[str], reader: str, directory: str) -> str:
+    """Describe paths opened by root that the application can replace with links, or return an empty string."""
     own = tuple(f"{settings.get('flask_app_root', '')}/{name}/" for name in ("shared", "run"))
     wrong = [path for path in dict.fromkeys(paths) if path.startswith(own)]
     if not wrong:
         return ""
     listed = "', '".join(wrong)
     return (
-        f"'{listed}', where the application may write: {who} as root, and a link there would lead it to any file. Name "
-        f"a file in {better}."
+        f"'{listed}', where the application may write: {reader} as root, and a link there would lead it to any file. "
+        f"Name a file in {directory}."
     )
 
 
-def credentials(settings: Settings) -> Iterator[str]:
+def check_credential_paths(settings: Settings) -> Iterator[str]:
     paths = map(str, settings["gunicorn_systemd_credentials"].values())
-    fault = opened_by_root(settings, paths, "systemd reads it", "/etc/credstore")
-    if fault:
-        yield f"gunicorn_systemd_credentials has {fault}"
+    problem = describe_writable_paths(settings, paths, "systemd reads it", "/etc/credstore")
+    if problem:
+        yield f"gunicorn_systemd_credentials has {problem}"
 
 
-def logs(settings: Settings) -> Iterator[str]:
+def check_log_paths(settings: Settings) -> Iterator[str]:
     paths = (settings["nginx_site_access_log"], settings["nginx_site_error_log"])
-    fault = opened_by_root(settings, paths, "Nginx opens its logs", "/var/log/nginx")
-    if fault:
-        yield f"nginx_site_access_log or nginx_site_error_log is {fault}"
+    problem = describe_writable_paths(settings, paths, "Nginx opens its logs", "/var/log/nginx")
+    if problem:
+        yield f"nginx_site_access_log or nginx_site_error_log is {problem}"
 
 
-def tls(settings: Settings) -> Iterator[str]:
+def check_tls(settings: Settings) -> Iterator[str]:
     certificate, key = settings["nginx_site_tls_certificate"], settings["nginx_site_tls_certificate_key"]
     port = settings["nginx_site_listen"]
     if bool(certificate) != bool(key):
         yield (
             f"nginx_site_tls_certificate is '{certificate}' and nginx_site_tls_certificate_key is '{key}', but TLS "
-            "needs "
-            "both, and HTTP needs neither."
+            "needs both, and HTTP needs neither."
         )
     if certificate and port == settings["nginx_site_tls_listen"]:
         yield (
@@ -123,23 +119,23 @@ def tls(settings: Settings) -> Iterator[str]:
         )
 
 
-def hsts(settings: Settings) -> Iterator[str]:
+def check_hsts(settings: Settings) -> Iterator[str]:
     age, subdomains = settings["nginx_site_hsts_max_age"], settings["nginx_site_hsts_include_subdomains"]
     if age > 0 and not settings["nginx_site_tls_certificate"] and not settings["nginx_site_real_ip_from"]:
         yield (
             f"nginx_site_hsts_max_age is {age}, but this site has no TLS: set nginx_site_tls_certificate, or "
             "nginx_site_real_ip_from where a load balancer has it, or leave it at 0."
         )
-    if settings["nginx_site_hsts_preload"] and not (subdomains and age >= PRELOADED):
+    if settings["nginx_site_hsts_preload"] and not (subdomains and age >= PRELOAD_SECONDS):
         yield (
             "nginx_site_hsts_preload is true, but browsers' lists only take a name with "
-            "nginx_site_hsts_include_subdomains "
-            f"(it is {str(subdomains).lower()}) and nginx_site_hsts_max_age of at least {PRELOADED} (it is {age})."
+            f"nginx_site_hsts_include_subdomains (it is {str(subdomains).lower()}) and nginx_site_hsts_max_age of at "
+            f"least {PRELOAD_SECONDS} (it is {age})."
         )
 
 
-def served_once(settings: Settings) -> Iterator[str]:
-    """Every URL is served in one way."""
+def check_urls(settings: Settings) -> Iterator[str]:
+    """Check that each URL is served in one way."""
     urls = Counter(
         [
             *(settings[f"nginx_site_{kind}_url"] for kind in ("static", "media") if settings[f"nginx_site_{kind}_url"]),
@@ -157,7 +153,7 @@ def served_once(settings: Settings) -> Iterator[str]:
         )
 
 
-def pull(settings: Settings) -> Iterator[str]:
+def check_pull(settings: Settings) -> Iterator[str]:
     if settings["release_transfer"] != "pull":
         return
     directory = settings["release_pull_directory"]
@@ -173,7 +169,7 @@ def pull(settings: Settings) -> Iterator[str]:
         )
 
 
-def hooks(settings: Settings) -> Iterator[str]:
+def check_hooks(settings: Settings) -> Iterator[str]:
     playbooks, here = os.path.realpath(specs.ROLES.parent / "playbooks"), str(settings.get("playbook_dir", ""))
     for name in HOOKS:
         missing = [path for path in settings[name] if path.startswith("/") and not os.path.exists(path)]
@@ -188,20 +184,19 @@ def hooks(settings: Settings) -> Iterator[str]:
             yield f"{name} has '{listed}', but there is no such file on the controller. {advice}"
 
 
-def one_target(settings: Settings) -> Iterator[str]:
+def check_rollback_target(settings: Settings) -> Iterator[str]:
     target = settings["release_rollback_to"]
     if target and settings["release_rollback_rollout"]:
         yield (
-            f"release_rollback_to is '{target}' and release_rollback_rollout is true, but only one of them can say "
-            "where "
-            "to return to."
+            f"release_rollback_to is '{target}' and release_rollback_rollout is true, but only one of them can name "
+            "the releases to roll back to."
         )
 
 
-OF_ROLES: dict[str, tuple[Callable[[Settings], Iterator[str]], ...]] = {
-    "flask_app": (accounts,),
-    "venv": (uv_lock,),
-    "gunicorn_systemd": (waiting, credentials),
-    "nginx_site": (tls, hsts, served_once, logs),
-    "release": (pull, hooks, one_target),
+RULES: dict[str, tuple[Callable[[Settings], Iterator[str]], ...]] = {
+    "flask_app": (check_accounts,),
+    "venv": (check_uv_lock,),
+    "gunicorn_systemd": (check_timeouts, check_credential_paths),
+    "nginx_site": (check_tls, check_hsts, check_urls, check_log_paths),
+    "release": (check_pull, check_hooks, check_rollback_target),
 }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The roles as they are written: the specification of each setting, its default, and the variables of the role."""
+"""Read the argument specifications, defaults and variables of the roles."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ except ImportError:
 
 ROLES = Path(__file__).parents[3] / "roles"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Variables that the playbooks read, by the role that they belong to.
-OF_PLAYBOOKS: dict[str, dict[str, Any]] = {
+# The specifications of variables that only playbooks read, by role.
+PLAYBOOK_OPTIONS: dict[str, dict[str, Any]] = {
     "adopt": {
         "adopt_from": {"type": "str"},
         "adopt_unit": {"type": "str"},
@@ -34,34 +34,34 @@ def _read(path: Path) -> dict[str, Any]:
     return (yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}) if path.exists() else {}
 
 
-def trusted(value: Any) -> Any:
-    """The same value, whose texts are rendered."""
+def trust_templates(value: Any) -> Any:
+    """Return the value with its texts marked as templates."""
     if isinstance(value, dict):
-        return {key: trusted(item) for key, item in value.items()}
+        return {key: trust_templates(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [trusted(item) for item in value]
+        return [trust_templates(item) for item in value]
     return trust_as_template(value) if isinstance(value, str) else value
 
 
-def _options(role: str) -> dict[str, Any]:
+def _read_options(role: str) -> dict[str, Any]:
     spec = _read(ROLES / role / "meta/argument_specs.yml").get("argument_specs", {})
-    return {**spec.get("main", {}).get("options", {}), **OF_PLAYBOOKS.get(role, {})}
+    return {**spec.get("main", {}).get("options", {}), **PLAYBOOK_OPTIONS.get(role, {})}
 
 
-# Read with this file, which the main process does: the workers, one for each task and host, share it.
+# Read in the main process, on import. Workers, one for each task and host, share the result.
 NAMES = (*sorted(path.name for path in ROLES.iterdir() if path.is_dir()), "adopt", "doctor")
-OPTIONS = {role: _options(role) for role in NAMES}
+OPTIONS = {role: _read_options(role) for role in NAMES}
 VARIABLES = {
-    role: trusted({**_read(ROLES / role / "defaults/main.yml"), **_read(ROLES / role / "vars/main.yml")})
+    role: trust_templates({**_read(ROLES / role / "defaults/main.yml"), **_read(ROLES / role / "vars/main.yml")})
     for role in NAMES
 }
 
 
-def options_of(roles: Iterable[str]) -> dict[str, Any]:
-    """The specifications of the settings of these roles."""
+def get_options(roles: Iterable[str]) -> dict[str, Any]:
+    """Return the specifications of the settings of these roles."""
     return {name: option for role in roles for name, option in OPTIONS[role].items()}
 
 
-def variables_of(roles: Iterable[str]) -> dict[str, Any]:
-    """The defaults and variables of these roles, as templates."""
+def get_variables(roles: Iterable[str]) -> dict[str, Any]:
+    """Return the defaults and variables of these roles, as templates."""
     return {name: value for role in roles for name, value in VARIABLES[role].items()}

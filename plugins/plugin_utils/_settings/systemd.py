@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Directives of systemd: what cannot be written to a unit."""
+"""Check directives of systemd units."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ SECTION = re.compile(r"\s*\[(Unit|Service)\]\s*\Z")
 SECTIONS = ("Unit", "Service")
 
 
-def systemd_settings_faults(settings: object, variable: str, known: Sequence[str] = ()) -> list[str]:
-    """Sentences on what can't be written to a unit, in the words of the variable that holds it."""
+def check_systemd_settings(settings: object, variable: str, known: Sequence[str] = ()) -> list[str]:
+    """Return a sentence for each directive that cannot be written to a unit. The sentences name the variable."""
     if not isinstance(settings, Mapping):
         return [f"{variable} is '{settings}', but must be a mapping of directives to values."]
-    faults = []
+    problems = []
     for name, value in settings.items():
         if not isinstance(name, str) or not DIRECTIVE.match(name):
-            faults.append(f"{variable} has '{name}', but names of directives are written like ProtectHome.")
+            problems.append(f"{variable} has '{name}', but names of directives are written like ProtectHome.")
         elif known and name not in known:
-            faults.append(
+            problems.append(
                 f"{variable} has {name}, but must have directives of the sandbox only: {', '.join(known)}. "
                 "Set other directives in gunicorn_systemd_unit_overrides."
             )
         elif not _is_writable(value):
-            faults.append(
+            problems.append(
                 f"{variable}.{name} is {str(value)!r}, but must be true, false, a number, one line of text or a list "
                 "of such lines."
             )
-    return faults
+    return problems
 
 
 def _is_writable(value: object) -> bool:
@@ -43,12 +43,12 @@ def _is_writable(value: object) -> bool:
 
 
 def _is_line(value: object) -> bool:
-    # A backslash at the end would swallow the line below.
+    # A backslash at the end continues the line.
     return "\n" not in str(value) and "\r" not in str(value) and not str(value).endswith("\\")
 
 
-def systemd_drop_in_faults(overrides: object, variable: str) -> list[str]:
-    """Sentences on what can't be a drop-in of both services."""
+def check_systemd_drop_in(overrides: object, variable: str) -> list[str]:
+    """Return sentences on the problems of a drop-in for the service and its candidate."""
     if not overrides:
         return []
     accepted = "a text that begins with [Service] or [Unit], or a mapping of these two to directives and values"
@@ -64,5 +64,7 @@ def systemd_drop_in_faults(overrides: object, variable: str) -> list[str]:
     if unknown:
         return [f"{variable} has {', '.join(unknown)}, but must be {accepted}."]
     return [
-        fault for section in overrides for fault in systemd_settings_faults(overrides[section], f"{variable}.{section}")
+        problem
+        for section in overrides
+        for problem in check_systemd_settings(overrides[section], f"{variable}.{section}")
     ]

@@ -12,53 +12,53 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings import rules
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.accepted import OF_SETTINGS
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import misspelt
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.accepted import SETTING_KINDS
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import find_misspelt
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.rendering import render_settings
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import options_of
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import get_options
 
 
-def find_faults(roles: Sequence[str], templar: Templar, task_vars: Mapping[str, Any]) -> list[str]:
-    """One sentence for each fault of the settings of these roles, and of the names of all variables."""
-    values, faults = render_settings(roles, templar, task_vars)
-    # What cannot be rendered is not missing.
-    return faults or validate(roles, values) + name_faults(map(str, task_vars))
+def find_setting_problems(roles: Sequence[str], templar: Templar, task_vars: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each problem of the settings of these roles and of the names of all variables."""
+    values, problems = render_settings(roles, templar, task_vars)
+    # A setting that cannot be rendered would be reported as missing.
+    return problems or validate_values(roles, values) + find_name_problems(map(str, task_vars))
 
 
-def validate(roles: Sequence[str], values: Mapping[str, Any]) -> list[str]:
-    """One sentence for each fault.
+def validate_values(roles: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each problem.
 
-    values: the settings of the roles, defaults included, and what rules read beside them.
+    `values` are the settings of the roles, including defaults, and other values that rules read.
     """
-    options = options_of(roles)
+    options = get_options(roles)
     given = {name: values[name] for name in options if name in values}
     strings = [name for name in given if options[name].get("type") == "list" and isinstance(given[name], str)]
-    faults = [f"{name}: a string is set, but a list is accepted: put the value in brackets." for name in strings]
+    problems = [f"{name}: a string is set, but a list is accepted: put the value in brackets." for name in strings]
     options = {name: option for name, option in options.items() if name not in strings}
     given = {name: value for name, value in given.items() if name not in strings}
-    typed, wrong = _typed(options, given)
-    faults += wrong.values()
+    typed, errors = _convert_types(options, given)
+    problems += errors.values()
     for name in given:
-        if name not in wrong and name in OF_SETTINGS and typed.get(name) is not None:
-            faults += OF_SETTINGS[name].faults(name, typed[name])
-    # A rule relies on the types of all settings that it reads.
-    if not wrong and not strings:
+        if name not in errors and name in SETTING_KINDS and typed.get(name) is not None:
+            problems += SETTING_KINDS[name].find_problems(name, typed[name])
+    # Rules rely on the types of the settings that they read.
+    if not errors and not strings:
         known = {**values, **typed}
-        faults += [fault for role in roles for rule in rules.OF_ROLES.get(role, ()) for fault in rule(known)]
-    return faults
+        problems += [problem for role in roles for rule in rules.RULES.get(role, ()) for problem in rule(known)]
+    return problems
 
 
-def name_faults(names: Iterable[str]) -> list[str]:
-    """One sentence for each variable whose name nearly equals that of a setting."""
+def find_name_problems(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each variable whose name nearly equals that of a setting."""
     return [
         f"{name} is set, but no role reads it: {meant} is meant. Rename it, or give a variable of your own another "
         "name."
-        for name, meant in misspelt(names)
+        for name, meant in find_misspelt(names)
     ]
 
 
-def _typed(options: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values of the types in the specification, and a sentence for each that has another one."""
+def _convert_types(options: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values in the types of the specification, and a sentence for each value of another type."""
     result = ArgumentSpecValidator(options).validate(given, validate_role_argument_spec=True)
     if not result.error_messages:
         return result.validated_parameters, {}
@@ -68,5 +68,5 @@ def _typed(options: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[s
         )
         for name, option in options.items()
     }
-    wrong = {name: f"{' '.join(one.error_messages)}." for name, one in alone.items() if one.error_messages}
-    return {name: alone[name].validated_parameters.get(name) for name in options if name not in wrong}, wrong
+    errors = {name: f"{' '.join(one.error_messages)}." for name, one in alone.items() if one.error_messages}
+    return {name: alone[name].validated_parameters.get(name) for name in options if name not in errors}, errors

@@ -9,8 +9,10 @@ import bz2
 import calendar
 import contextlib
 import dataclasses
+import functools
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import re
@@ -21,7 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from ansible.module_utils.urls import open_url
 
@@ -150,7 +152,7 @@ def read_archive(label: str, path: Path, work: Path) -> Iterator[Iterator[Source
             plain.unlink()
 
 
-def _find_opener(magic: bytes) -> Callable[[Path], BinaryIO] | None:
+def _find_opener(magic: bytes) -> Callable[[Path], io.BufferedIOBase] | None:
     if magic.startswith(b"\x1f\x8b"):
         return lambda path: gzip.open(path, "rb")
     if magic.startswith(b"BZh"):
@@ -162,7 +164,7 @@ def _find_opener(magic: bytes) -> Callable[[Path], BinaryIO] | None:
     return None
 
 
-def _decompress(label: str, stream: BinaryIO, out: BinaryIO) -> None:
+def _decompress(label: str, stream: io.BufferedIOBase, out: BinaryIO) -> None:
     """Decompress a tar, for random access. Raises SourceError if it is larger than a release may be."""
     size = 0
     # Allow for the headers and the padding of each file.
@@ -185,7 +187,8 @@ def _open_tar(label: str, path: Path) -> Iterator[tarfile.TarFile]:
                     f"{label} holds a header of {self.size} bytes; {MAX_HEADER} are accepted for the name and the "
                     "attributes of a file."
                 )
-            return super()._proc_member(tarfile)
+            # A method of CPython without a public counterpart.
+            return super()._proc_member(tarfile)  # type: ignore[misc]
 
     try:
         archive = tarfile.open(path, "r:", tarinfo=LimitedHeader, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
@@ -193,6 +196,13 @@ def _open_tar(label: str, path: Path) -> Iterator[tarfile.TarFile]:
         raise SourceError(f"{label} is not an archive; accepted is {ACCEPTED_FORMATS}.") from error
     with archive:
         yield archive
+
+
+def _open_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    stream = archive.extractfile(member)
+    if stream is None:
+        raise ValueError(f"{member.name} is not a file")
+    return stream
 
 
 def _read_tar(label: str, archive: tarfile.TarFile, path: Path) -> Iterator[SourceEntry]:
@@ -208,9 +218,8 @@ def _read_tar(label: str, archive: tarfile.TarFile, path: Path) -> Iterator[Sour
             entry = _resolve_hard_link(label, name, member, seen)
         elif member.isreg() or member.type == tarfile.GNUTYPE_SPARSE:
             executable = bool(member.mode & stat.S_IXUSR)
-            entry = SourceEntry(
-                name, "file", mtime, member.size, executable, open=lambda m=member: archive.extractfile(m)
-            )
+            opener = functools.partial(_open_member, archive, member)
+            entry = SourceEntry(name, "file", mtime, member.size, executable, open=opener)
         else:
             raise SourceError(f"{label} holds {quote(member.name)}, {SPECIAL}")
         if name:

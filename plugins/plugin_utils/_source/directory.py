@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -87,7 +88,7 @@ def _walk_directory(label: str, root: str, above: str, patterns: Sequence[str]) 
                 max(int(info.st_mtime), 0),
                 info.st_size,
                 bool(info.st_mode & stat.S_IXUSR),
-                open=lambda where=child.path: _open_file(where),
+                open=functools.partial(_open_file, child.path),
             )
         else:
             raise SourceError(

@@ -25,16 +25,15 @@ FULL_SHA = re.compile(r"^[0-9a-f]{40}$", re.IGNORECASE)
 SHORT_SHA = re.compile(r"^[0-9a-f]{7,40}$", re.IGNORECASE)
 REF_ACCEPTED = "a branch, a tag, a commit's hash or a full ref (refs/…)"
 # git sets these for its hooks. A deploy that is started by a hook must not use the hook's repository.
-HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
-HOOK_VARIABLES += (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_QUARANTINE_PATH",
-    "GIT_NAMESPACE",
-    "GIT_CEILING_DIRECTORIES",
+HOOK_VARIABLES = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH", "GIT_NAMESPACE", "GIT_CEILING_DIRECTORIES"),
 )
 # The bytes of a release must not depend on the user's configuration. LFS objects are not fetched.
-NEUTRAL_CONFIG = ("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "tar.umask=0022", "-c", "gc.auto=0")
-NEUTRAL_CONFIG += ("-c", "filter.lfs.smudge=", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false")
+NEUTRAL_CONFIG = (
+    *("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "tar.umask=0022", "-c", "gc.auto=0"),
+    *("-c", "filter.lfs.smudge=", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false"),
+)
 # A server that stops answering must not block a run forever.
 TRANSPORT_CONFIG = ("-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=60", "-c", "protocol.version=2")
 # A credential helper that reads the credentials from its environment, which only its own user can read.

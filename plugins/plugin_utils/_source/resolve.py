@@ -155,7 +155,7 @@ def _read_directory_source(request: SourceRequest) -> tuple[SourceTree, SourceOr
     label = f"release_directory: {root}"
     tree = build_tree(label, check_limits(label, read_directory(label, root, request.exclude)))
     state = git.read_work_tree(root, lambda path: is_excluded(path, request.exclude))
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if state.error:
         warnings = (
             f"{label}: git cannot read this work tree ({state.error}), so the release is named after its newest file.",
@@ -268,7 +268,7 @@ def _export_commit(request: SourceRequest, base: Path, work: Path) -> tuple[Sour
         raise SourceError(f"release_subdirectory: {quote(below)} is not a directory in {shown} at {request.git_ref}.")
     git.export_commit(bare, commit, below, work / "commit.tar")
     missing = git.list_submodules(bare, commit, below)
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if missing:
         warnings = (f"{label} has submodules, which are not included in a release: {format_list(missing)}.",)
     origin = SourceOrigin("git", shown, commit, request.git_ref, fetched["time"], warnings)

@@ -67,7 +67,7 @@ def _matches_any(name: str, patterns: tuple[str, ...]) -> bool:
 
 def _read_start(label: str, entry: SourceEntry) -> bytes:
     try:
-        with entry.open() as stream:
+        with entry.open_file() as stream:
             return stream.read(READ_BYTES)
     except OSError as error:
         raise SourceError(f"{label}: cannot read {entry.path} ({error.strerror or error}).") from error

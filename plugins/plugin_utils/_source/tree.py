@@ -14,7 +14,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 # Limits of a release. A source that exceeds them is a mistake or a decompression bomb.
 MAX_FILES = 250_000
@@ -42,7 +42,13 @@ class SourceEntry:
     size: int = 0
     executable: bool = False
     target: str = ""
-    open: Callable[[], BinaryIO] | None = None
+    open: Callable[[], IO[bytes]] | None = None
+
+    def open_file(self) -> IO[bytes]:
+        """Open a file for reading. Raises ValueError if the entry is not a file."""
+        if self.open is None:
+            raise ValueError(f"{self.path} is not a file")
+        return self.open()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +75,7 @@ class SourceTree:
         entry = self.find_entry(path)
         if entry is None or entry.kind != "file":
             return None
-        with entry.open() as stream:
+        with entry.open_file() as stream:
             return stream.read()
 
     def find_newest_time(self) -> int:
@@ -218,7 +224,7 @@ def build_tree(label: str, entries: Iterable[SourceEntry]) -> SourceTree:
 class _HashingStream:
     """A stream that hashes and counts the bytes that are read from it or written to it."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
         self.hash = hashlib.sha256()
         self.size = 0
@@ -267,7 +273,7 @@ def _encode_digest_record(entry: SourceEntry, content: str) -> bytes:
 def _pack_file(label: str, tar: tarfile.TarFile, info: tarfile.TarInfo, entry: SourceEntry) -> tuple[str, bytes]:
     """Write one file to the archive. Return (the SHA-256 of its content, its first 64 bytes)."""
     try:
-        with entry.open() as stream:
+        with entry.open_file() as stream:
             source = _HashingStream(stream)
             tar.addfile(info, source)
             grown = bool(stream.read(1))

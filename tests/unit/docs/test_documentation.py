@@ -14,7 +14,7 @@ import generate_docs
 import pytest
 import yaml
 
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import TO_READ
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import RESULT_VARIABLES
 
 ROOT = generate_docs.ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
@@ -81,7 +81,7 @@ def test_variables_have_the_prefix_of_their_role(role):
 def test_variables_in_the_text_exist(document):
     known = (
         OTHER_VARIABLES
-        | TO_READ
+        | RESULT_VARIABLES
         | {key for role in ROLES for key in read_options(role)}
         | {key for role in ROLES for key in read_yaml(ROOT / "roles" / role / "vars/main.yml")}
     )

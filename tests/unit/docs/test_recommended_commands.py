@@ -22,6 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalo
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
 
 COLLECTION = Path(__file__).parents[3]
+KINDS_DIRECTORY = COLLECTION / "plugins/module_utils/_doctor/kinds"
 DOCTOR = COLLECTION / "molecule/doctor"
 PROGRAMS = (
     *("ansible-galaxy", "ansible-inventory", "ansible-playbook", "ansible-vault", "apt", "apt-get", "certbot", "chgrp"),
@@ -29,14 +30,16 @@ PROGRAMS = (
     *("ln", "mkdir", "mount", "mv", "namei", "nginx", "openssl", "pip", "rm", "setfacl", "ssh", "ssh-keygen", "sudo"),
     *("systemctl", "umount", "useradd", "usermod", "userdel", "uv"),
 )
-# A program with an argument, which distinguishes it from a word in a sentence, and settings on a command line.
+PLAYBOOKS = "|".join(sorted(path.stem for path in COLLECTION.glob("playbooks/*.yml")))
+# A program with an argument, which distinguishes it from a word in a sentence, settings on a command line, and names of
+# playbooks. Values of variables are shown as ….
 COMMAND = re.compile(
-    rf"(?<![\w/.-])(?:(?:{'|'.join(PROGRAMS)}) (?:-{{1,2}}[\w]|/|[\w.]+\.production\.)"
-    r"|systemctl [a-z]|find -P |git config|-e [a-z_]+=)[^\"',;:]*"
+    rf"(?<![\w/.-])(?:(?:{'|'.join(PROGRAMS)}) (?:-{{1,2}}[\w]|/|…|[\w.]+\.production\.)"
+    r"|systemctl [a-z]|find -P |git config|-e [a-z_]+=|--limit …"
+    rf"|(?:playbook |flaskops\.production\.)(?:{PLAYBOOKS})\b)[^\"',;:()]*"
 )
 
 # For each command, the file that runs it in the state in which the message recommends it, and a text in that file.
-# Values of variables are shown as ….
 MESSAGES = {
     # release_activate: the log of what failed
     "journalctl --unit=… --since=@…": (
@@ -50,9 +53,21 @@ MESSAGES = {
     ),
     "-e release_unlock=true.": ("molecule/lifecycle/tasks/lock.yml", "--extra-vars=release_unlock=true"),
     "ansible-playbook flaskops.production.rollback -e release_rollback_rollout=true --limit": (
-        "molecule/fleet/tasks/failing.yml",
-        "release_rollback_rollout",
+        "tests/integration/test_rollouts.py",
+        "Run the command of the message.",
     ),
+    "--limit …": ("tests/unit/fleet/test_stories.py", "The limits are those of the message."),
+    "mv … …": ("tests/unit/plugins/modules/test_release_stage.py", "Run the command of the message."),
+    # Playbooks
+    "flaskops.production.adopt": ("molecule/adopt/tasks/adopt.yml", "run_playbook: adopt"),
+    "playbook site": ("molecule/lifecycle/tasks/user.yml", "run_playbook: site"),
+    "playbook site.": ("molecule/lifecycle/tasks/settings.yml", "run_playbook: site"),
+    "playbook site. The files before the last change are in …": (
+        "molecule/rejected/tasks/settings_of_before.yml",
+        "Set the settings as they were",
+    ),
+    "playbook site tries again.": ("molecule/doctor/vars/faults.yml", "ids: [service-outdated]"),
+    "playbook doctor": ("molecule/doctor/vars/faults.yml", "id: file-system-noexec"),
     "-e release_rollback_rollout=true. To roll back all hosts to one release": (
         "tests/integration/test_rollouts.py",
         "release_rollback_rollout=True",
@@ -70,6 +85,12 @@ MESSAGES = {
         "Run the command of the message.",
     ),
     "chown -h … PATH.": ("tests/unit/plugins/modules/test_runtime_user.py", "Run the command of the warning"),
+}
+# The same for remedies of the doctor that are no commands, but name a playbook to run after a setting is changed.
+PLAYBOOK_REMEDIES = {
+    "root-in-home": ("molecule/adopt/vars/deployments.yml", "adopt_from: /home/ada/shop"),
+    "unit-user-web": ("molecule/lifecycle/tasks/user.yml", "Change only the user"),
+    "unit-user-shared": ("molecule/lifecycle/tasks/user.yml", "Change only the user"),
 }
 # Commands in messages that do not recommend them.
 NOT_RECOMMENDED = {
@@ -105,7 +126,11 @@ def format_remedies() -> dict[str, str]:
 def test_remedies_are_valid_commands_or_contain_none(kind):
     remedy = format_remedies()[kind]
     if not is_command(remedy):
-        assert not COMMAND.search(remedy), "Begin with the command, and write the explanation after two spaces and #."
+        found = COMMAND.search(remedy)
+        assert not found or found[0].startswith("playbook "), (
+            "Begin with the command, and write the explanation after two spaces and #."
+        )
+        assert bool(found) == (kind in PLAYBOOK_REMEDIES), "Name the test that runs this playbook for this finding."
         return
     command = remedy.partition("  # ")[0]
     assert not re.search(r"[.,:]$| then | or |, ", command), command
@@ -182,7 +207,7 @@ def find_commands() -> dict[str, str]:
     """Return all commands in messages, each with its file."""
     found = {}
     for path in sorted((COLLECTION / "plugins").rglob("*.py")):
-        if path.name == "catalog.py":
+        if path.parent == KINDS_DIRECTORY:
             continue
         for text in find_python_strings(path):
             for match in COMMAND.finditer(text):
@@ -202,6 +227,9 @@ def test_commands_in_messages_are_run_by_a_test():
     assert sorted(set(find_commands()) - NOT_RECOMMENDED) == sorted(MESSAGES)
 
 
-@pytest.mark.parametrize(("file", "text"), MESSAGES.values(), ids=[place for place, _text in MESSAGES.values()])
+RUN_BY = [*MESSAGES.values(), *PLAYBOOK_REMEDIES.values()]
+
+
+@pytest.mark.parametrize(("file", "text"), RUN_BY, ids=[file for file, _text in RUN_BY])
 def test_named_tests_exist(file, text):
     assert text in (COLLECTION / file).read_text()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,22 @@ def undo_with_a_host_added_before(fleet):
     return undo(fleet)
 
 
+def undo_with_a_host_removed(fleet):
+    deployed(fleet, "v1", "v2")
+    fleet.names.remove("web3")
+    return undo(fleet)
+
+
+def undo_with_a_host_removed_and_added_again(fleet):
+    deployed(fleet, "v1", "v2")
+    fleet.names.remove("web3")
+    deployed(fleet, "v3")
+    fleet.add("web3")
+    assert fleet.live() == "v3,v3,v2"
+    deployed(fleet, "v3")
+    return undo(fleet)
+
+
 def undo_with_a_host_that_was_down(fleet):
     deployed(fleet, "v1")
     fleet.unreachable = {"web3"}
@@ -154,6 +171,14 @@ def undo_of_different_last_rollouts(fleet):
     deployed(fleet, "v2", limit=("web1",))
     deployed(fleet, "v3", limit=("web2", "web3"))
     return undo(fleet)
+
+
+def undo_of_different_last_rollouts_by_their_hosts(fleet):
+    run = undo_of_different_last_rollouts(fleet)
+    # The limits are those of the message.
+    limits = list(dict.fromkeys(re.findall(r"--limit ([\w,]+)", run.words)))
+    assert limits == ["web1", "web2,web3"]
+    return [undo(fleet, limit=tuple(limit.split(","))) for limit in limits][-1]
 
 
 def undo_without_a_rollout(fleet):
@@ -211,6 +236,21 @@ def rollback_without_a_host_and_repeated(fleet):
     assert fleet.live() == "v2,v2,v3"
     fleet.unreachable = set()
     return fleet.run("rollback")
+
+
+def rollback_stopped_by_an_unreachable_host(step: str) -> Story:
+    def story(fleet):
+        deployed(fleet, "v1", "v2")
+        gone = {(step, "web2"): lambda: fleet.unreachable.add("web2")}
+        run = fleet.run("rollback", at=gone)
+        assert run.code and "web2" in run.words
+        assert fleet.live() == {"claim": "v2,v2,v2", "activate": "v1,v2,v2", "finish": "v1,v1,v1"}[step]
+        assert [lock for lock in fleet.locks() if "web2" not in lock] == []
+        fleet.unreachable.clear()
+        fleet.dead.add(run.name)
+        return fleet.run("rollback", to="" if step == "claim" else "v1")
+
+    return story
 
 
 def rollback_repeated_while_a_host_is_down(fleet):
@@ -363,6 +403,24 @@ def killed(step: str, host: str = "web2", hooks: bool = True) -> Story:
     return story
 
 
+def killed_with_two_applications(fleet):
+    """Each batch activates both applications, one after the other."""
+    apps = ("shop", "blog")
+    deployed(fleet, "v1", apps=apps, hooks=True)
+    reached: list[str] = []
+
+    def kill_at_the_second_time() -> None:
+        reached.append(fleet.live("blog"))
+        if len(reached) == 2:
+            kill()
+
+    run = fleet.run("deploy", "v2", apps=apps, hooks=True, at={("activate", "web2"): kill_at_the_second_time})
+    assert run.code == 137 and (fleet.live(), fleet.live("blog")) == ("v2,v2,v1", "v2,v1,v1")
+    run = fleet.run("deploy", "v2", apps=apps, hooks=True)
+    assert fleet.live("blog") == "v2,v2,v2" and fleet.drained("blog") == []
+    return run
+
+
 def killed_and_undone(fleet):
     deployed(fleet, "v1", hooks=True)
     fleet.run("deploy", "v2", hooks=True, at={("join", "web2"): kill})
@@ -458,6 +516,8 @@ STORIES: list[tuple[Story, str, str, set[str], int, str]] = [
         0,
         "web4 is not rolled back: it had no",
     ),
+    (undo_with_a_host_removed, "v1,v1", "undone,undone", set(), 0, "web1 and web2 to v1"),
+    (undo_with_a_host_removed_and_added_again, "v2,v2,v2", UNDONE, set(), 0, "web1, web2 and web3 to v2"),
     (undo_with_a_host_that_was_down, "v1,v1,v1", "undone,undone,done", set(), 0, "web3 is not rolled back: it did not"),
     (
         undo_after_the_host_that_was_down_joined,
@@ -471,6 +531,7 @@ STORIES: list[tuple[Story, str, str, set[str], int, str]] = [
     (undo_of_both_applications, "v1,v1,v1", UNDONE, set(), 0, "blog: undoing the last rollout, of v3"),
     (undo_of_a_rollback, "v2,v2,v2", UNDONE, set(), 0, "undoing the last rollout, of v1: web1, web2 and web3 to v2"),
     (undo_of_different_last_rollouts, "v2,v3,v3", DONE, set(), 2, "v2 on web1 (--limit web1); v3 on web2"),
+    (undo_of_different_last_rollouts_by_their_hosts, "v1,v1,v1", UNDONE, set(), 0, "of v3: web2 and web3 to v1"),
     (undo_without_a_rollout, "v1,v1,v1", "-,-,-", set(), 2, "no rollout is recorded on web1, web2 and web3"),
     (undo_of_the_first_rollout, "v1,v1,v1", DONE, set(), 2, "it had no live release before"),
     (rolled_back, "v1,v1,v1", DONE, set(), 0, "shop: rolling back to v1 on web1, web2 and web3"),
@@ -505,6 +566,10 @@ STORIES: list[tuple[Story, str, str, set[str], int, str]] = [
         2,
         "back to v2 on web1 and web2",
     ),
+    *[
+        (rollback_stopped_by_an_unreachable_host(step), "v1,v1,v1", DONE, set(), 0, V1)
+        for step in ("claim", "activate", "finish")
+    ],
     (rollback_that_is_interrupted_and_repeated, "v2,v2,v2", DONE, set(), 0, "rollback to v2"),
     (rolled_back_two_steps, "v1,v1,v1", DONE, set(), 0, "back to v1"),
     (rollback_where_nothing_is_live, "v2,v2,v2", DONE, set(), 0, "back to v2"),
@@ -535,10 +600,11 @@ STORIES: list[tuple[Story, str, str, set[str], int, str]] = [
         (killed(step), "v2,v2,v2", DONE, set(), 0, V2)
         for step in ("claim", "prepare", "drain", "activate", "join", "finish")
     ],
+    (killed_with_two_applications, "v2,v2,v2", DONE, set(), 0, V2),
     (killed_and_undone, "v1,v1,v1", UNDONE, set(), 0, "web1 and web2 to v1"),
     *[
         (unreachable(step, tolerated), "v2,v2,v2", DONE, set(), 0, V2)
-        for step in ("claim", "prepare", "drain", "activate", "finish")
+        for step in ("claim", "prepare", "drain", "activate", "join", "finish")
         for tolerated in (0, 1)
     ],
     (join_that_fails_once, "v2,v2,v2", DONE, set(), 0, V2),

@@ -54,6 +54,8 @@ SAFE = {
     "module_utils/_releases/build.py::_replace_release": "releases",
     "module_utils/_releases/download.py": "an archive in releases",
     "module_utils/_nginx/site.py": "/etc/nginx and below; the adoption refuses a site elsewhere",
+    "module_utils/_nginx/site_state.py": "/etc/nginx and below; the adoption refuses a site elsewhere",
+    "module_utils/_nginx/service.py": "/etc/nginx and below",
     "module_utils/_nginx/config.py": "/etc/nginx and below",
     "module_utils/_nginx/process.py": "/proc",
     "module_utils/_app/live_process.py::record_process": ".deploy",

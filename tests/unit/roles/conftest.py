@@ -10,8 +10,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import config
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import describe
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trusted
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import build_description
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trust_templates
 from ansible_collections.flaskops.production.tests.unit.roles.nginx_site_variants import VARIANTS, version_of_nginx
 
 
@@ -21,8 +21,8 @@ def description(tmp_path_factory):
     base = tmp_path_factory.mktemp("descriptions")
 
     def render(given: dict) -> dict:
-        variables = trusted({"flask_app_name": "my-app", "release_resolved": {}, **given})
-        return describe(Templar(loader=DataLoader(), variables={}), variables, base)
+        variables = trust_templates({"flask_app_name": "my-app", "release_resolved": {}, **given})
+        return build_description(Templar(loader=DataLoader(), variables={}), variables, base)
 
     return render
 

@@ -51,6 +51,7 @@ SETTINGS = {
     },
     "nothing": {"gunicorn_systemd_settings": {"statsd_host": None}},
     "gevent": {"gunicorn_systemd_worker_class": "gevent"},
+    "sync": {"gunicorn_systemd_worker_class": "sync", "gunicorn_systemd_threads": 4},
     "not ASCII": {"gunicorn_systemd_settings": {"proc_name": "Grüße 🚀"}},
 }
 
@@ -178,6 +179,11 @@ def test_numbers_are_numbers_and_logs_go_to_the_journal(execute):
     assert conf["control_socket_disable"] is True and conf["worker_tmp_dir"] == "/dev/shm"
 
 
+def test_sync_workers_have_one_thread(execute):
+    """With more threads, Gunicorn would start workers of the class gthread."""
+    assert execute("sync")["threads"] == 1
+
+
 def test_every_setting_arrives(execute):
     conf = execute("everything")
     told = {name: conf[name] for name in ("workers", "threads", "timeout", "graceful_timeout", "max_requests")}
@@ -201,7 +207,7 @@ def test_as_many_connections_wait_as_is_set_also_on_a_socket_that_listens_alread
     with socket.socket(socket.AF_UNIX) as inherited:
         inherited.bind("sock")
         inherited.listen(before)
-        conf["when_ready"](types.SimpleNamespace(LISTENERS=[types.SimpleNamespace(sock=inherited)]))
+        conf["when_ready"](server(types.SimpleNamespace(sock=inherited)))
         with pytest.raises(BlockingIOError):
             for __ in range(30):
                 clients.append(socket.socket(socket.AF_UNIX))
@@ -240,10 +246,21 @@ def test_another_environment_than_that_of_the_release_is_refused(execute, tmp_pa
 # Readiness
 
 
+class Config(dict):
+    """Gunicorn's configuration."""
+
+    set = dict.__setitem__
+
+
+def server(*listeners):
+    return types.SimpleNamespace(LISTENERS=list(listeners), cfg=Config(graceful_timeout=60))
+
+
 class Worker:
     def __init__(self, application=None):
         self.wsgi = application
         self.log = logging.getLogger("test")
+        self.cfg = Config(graceful_timeout=1)
 
 
 @pytest.fixture
@@ -266,9 +283,9 @@ def signals():
     signal.signal(signal.SIGRTMAX, before)
 
 
-def boot(conf, worker):
+def boot(conf, worker, main=None):
     """Initialise a worker as Gunicorn does, in a child of the main process; its exit status."""
-    conf["when_ready"](types.SimpleNamespace(LISTENERS=[]))
+    conf["when_ready"](main or server())
     child = os.fork()
     if not child:
         try:
@@ -347,6 +364,18 @@ def test_a_worker_that_ends_later_is_replaced_by_gunicorn(execute, gunicorn, cas
     if case == "ready":
         boot(conf, Worker())
     conf["child_exit"](types.SimpleNamespace(LISTENERS=[] if case == "stopping" else ["socket"]), Worker())
+
+
+def test_gunicorn_waits_for_requests_only_once_a_worker_is_ready(execute):
+    """Gunicorn before 24 may wait for a worker that has ended, and a release would be rejected a minute late."""
+    conf, main, worker = execute(), server(), Worker()
+    conf["when_ready"](main)
+    assert main.cfg["graceful_timeout"] == 1
+    boot(conf, Worker(), main)
+    assert main.cfg["graceful_timeout"] == 60
+    # The copy of the configuration in the worker.
+    conf["post_worker_init"](worker)
+    assert worker.cfg["graceful_timeout"] == 60
 
 
 @pytest.mark.parametrize(("booted", "logged"), [(False, True), (True, False)])

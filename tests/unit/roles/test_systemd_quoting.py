@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from ansible_collections.flaskops.production.plugins.filter.environment import environment_file
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.environment import environment_faults
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.environment import check_environment
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
 
 # Their units are rendered once.
@@ -222,13 +222,13 @@ def test_the_file_is_sorted_one_variable_a_line_and_empty_without_any():
         (["A"], "a list"),
     ],
 )
-def test_what_can_not_be_written_is_named_and_its_value_is_not(environment, word):
-    (fault,) = environment_faults(environment)
-    assert word in fault
+def test_messages_name_invalid_variables_without_their_values(environment, word):
+    (problem,) = check_environment(environment)
+    assert word in problem
     for secret in ("two", "lines", "return"):
-        assert secret not in fault
+        assert secret not in problem
 
 
-def test_a_value_that_systemd_would_drop_is_refused():
+def test_values_that_systemd_would_drop_are_rejected():
     """systemd ignores a line that is not UTF-8; a lone surrogate can't even be written."""
-    assert environment_faults({"A": "\udcff"})
+    assert check_environment({"A": "\udcff"})

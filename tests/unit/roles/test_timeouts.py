@@ -15,7 +15,7 @@ from environment import ROOT
 
 from ansible_collections.flaskops.production.plugins.filter.duration import nginx_seconds
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.rendering import render_settings
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.validation import find_faults
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.validation import find_setting_problems
 
 ROLES = ["flask_app", "gunicorn_systemd", "nginx_site"]
 
@@ -46,22 +46,22 @@ CONTRADICT = {
 
 
 def asked(given: dict) -> tuple[dict, list[str]]:
-    """The values of settings beside the defaults, and the faults."""
+    """Return the values of settings, including defaults, and the problems."""
     templar, variables = Templar(loader=DataLoader(), variables={}), {"flask_app_name": "my-app", **given}
-    return render_settings(ROLES, templar, variables)[0], find_faults(ROLES, templar, variables)
+    return render_settings(ROLES, templar, variables)[0], find_setting_problems(ROLES, templar, variables)
 
 
 @pytest.mark.parametrize("name", FIT)
 def test_gunicorn_waits_at_least_as_long_as_nginx(name):
     settings, proxy, grace = FIT[name]
-    values, faults = asked(settings)
+    values, problems = asked(settings)
     assert (values["nginx_site_proxy_read_timeout"], int(values["gunicorn_systemd_graceful_timeout"])) == (proxy, grace)
-    assert faults == []
+    assert problems == []
     assert grace >= nginx_seconds(proxy)
 
 
 @pytest.mark.parametrize("name", CONTRADICT)
-def test_settings_that_contradict_each_other_are_refused_in_one_sentence(name):
+def test_contradictory_settings_are_rejected(name):
     settings, sentence = CONTRADICT[name]
     assert asked(settings)[1] == [sentence]
 

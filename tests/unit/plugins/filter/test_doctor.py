@@ -18,7 +18,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalo
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
 
 
-def app(*findings, release="v1", packages=("flask 3.1.0",), settings="aa", guesses=()):
+def app(*findings, release="v1", packages=("flask 3.1.0",), system="debian 12", settings="aa", guesses=()):
     return {
         "name": "shop",
         "root": "/srv/shop",
@@ -28,6 +28,7 @@ def app(*findings, release="v1", packages=("flask 3.1.0",), settings="aa", guess
         "release": release,
         "environment": "0123456789ab",
         "packages": list(packages),
+        "system": system,
         "settings": settings,
         "service": {"unit": "shop.service", "state": "active", "user": "shop", "listen": "unix:/srv/shop/run/a.sock"},
     }
@@ -52,6 +53,8 @@ def fleet(report):
         (app(release="v2"), {"shop": ["drift-release"]}),
         (app(release="v2", packages=["flask 3.0.0"]), {"shop": ["drift-release"]}),
         (app(packages=["flask 3.0.0"]), {"shop": ["drift-venv"]}),
+        (app(packages=["flask 3.1.0", "typing-extensions 4.14.0"], system="debian 13"), {}),
+        (app(release="v2", system="debian 13"), {"shop": ["drift-release"]}),
         (app(settings="bb"), {"shop": ["drift-settings"]}),
         (app(release="", settings="bb"), {"shop": ["drift-release", "drift-settings"]}),
     ],
@@ -127,6 +130,21 @@ def test_page_is_well_formed(page):
 def test_page_has_no_external_resources(page):
     assert not re.search(r"<(script|link|img|iframe|object)\b|@import|url\(|https?://|\son\w+=", page)
     assert "Content-Security-Policy" in page
+
+
+@pytest.mark.parametrize(
+    ("findings", "counts"),
+    [
+        ((), [("ok", "No findings.")]),
+        ((NOTE,), [("note", "1 note")]),
+        ((SECRETS,), [("error", "1 error")]),
+        ((SECRETS, NOTE, NOTE), [("error", "1 error"), ("note", "2 notes")]),
+    ],
+)
+def test_counts_have_the_color_of_their_severity(findings, counts):
+    page = doctor_html(doctor_report({"web1": {"shop": app(*findings)}}))
+    (line,) = re.findall(r"^<h1>.*</h1>\n<p>(.*)</p>$", page, re.MULTILINE)
+    assert re.findall(r'<span class="mark (\w+)">([^<]*)</span>', line) == counts
 
 
 def test_names_are_escaped_on_the_page(page):

@@ -11,7 +11,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.flaskops.production.plugins.filter.environment import (
     FilterModule,
-    environment_faults,
+    check_environment,
     environment_file,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import ASSIGNMENT, unquote_value
@@ -50,7 +50,7 @@ def test_variables_are_sorted_by_name():
 
 @pytest.mark.parametrize("name", ["1ST", "MY-KEY", "MY KEY", "", "KEY\n", "KÄY", "A.B", 1, None])
 def test_invalid_name_is_reported(name):
-    (error,) = environment_faults({name: "value"})
+    (error,) = check_environment({name: "value"})
     assert f"'{name}'" in error
     assert "letters, digits and '_', no digit first" in error
 
@@ -68,7 +68,7 @@ def test_invalid_name_is_reported(name):
     ],
 )
 def test_invalid_value_is_reported_but_not_shown(value, expected):
-    (error,) = environment_faults({"KEY": value})
+    (error,) = check_environment({"KEY": value})
     assert "flask_app_env.KEY" in error
     assert expected in error
     assert "secret" not in error
@@ -79,7 +79,7 @@ def test_invalid_value_is_reported_but_not_shown(value, expected):
     [(["KEY=secret"], "a list"), ("KEY=secret", "a string"), (1, "a number"), (None, "nothing")],
 )
 def test_value_that_is_not_a_mapping_is_reported_but_not_shown(environment, expected):
-    (error,) = environment_faults(environment)
+    (error,) = check_environment(environment)
     assert error.startswith(f"flask_app_env is {expected}, but")
     assert "a mapping of names to values" in error
     assert "secret" not in error
@@ -95,13 +95,13 @@ def test_value_that_is_not_a_mapping_is_reported_but_not_shown(environment, expe
     ],
 )
 def test_variables_of_gunicorn_and_systemd_are_rejected(name, expected):
-    (error,) = environment_faults({name: "secret"})
+    (error,) = check_environment({name: "secret"})
     assert error.startswith(f"flask_app_env has {name}, ") and expected in error and "secret" not in error
-    assert environment_faults({name: "secret"}, "venv_environment") == []
+    assert check_environment({name: "secret"}, "venv_environment") == []
 
 
 def test_error_names_the_setting():
-    (error,) = environment_faults({"PROXY": ["secret"]}, "venv_environment")
+    (error,) = check_environment({"PROXY": ["secret"]}, "venv_environment")
     assert error == "venv_environment.PROXY is a list, but must be a string or a number."
 
 
@@ -121,13 +121,13 @@ class VaultValue(Sequence):
 
 
 def test_inline_vault_value_is_a_string():
-    assert environment_faults({"KEY": VaultValue()}) == []
+    assert check_environment({"KEY": VaultValue()}) == []
     assert environment_file({"KEY": VaultValue()}) == 'KEY="clear"\n'
 
 
 def test_all_errors_are_reported():
-    assert len(environment_faults({"A-B": "x", "GOOD": "x", "BAD": "a\rb"})) == 2
-    assert environment_faults({"GOOD": "x", "_GOOD2": 2}) == []
+    assert len(check_environment({"A-B": "x", "GOOD": "x", "BAD": "a\rb"})) == 2
+    assert check_environment({"GOOD": "x", "_GOOD2": 2}) == []
 
 
 def test_invalid_variables_are_not_written():

@@ -8,10 +8,10 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.flaskops.production.plugins.filter.systemd import (
     FilterModule,
+    check_systemd_drop_in,
+    check_systemd_settings,
     systemd_drop_in,
-    systemd_drop_in_faults,
     systemd_settings,
-    systemd_settings_faults,
 )
 
 
@@ -39,7 +39,7 @@ def test_lines_keep_the_order_of_the_mapping():
 
 @pytest.mark.parametrize("value", [{"a": 1}, [True], [["a"]], "a\nb", ["a\nb"], "a\r", "ends in \\"])
 def test_invalid_values_are_rejected(value):
-    (error,) = systemd_settings_faults({"ProtectHome": value}, "hardening")
+    (error,) = check_systemd_settings({"ProtectHome": value}, "hardening")
     assert error.startswith("hardening.ProtectHome is ") and "true, false, a number, one line of text" in error
     with pytest.raises(AnsibleFilterError, match="ProtectHome"):
         systemd_settings({"ProtectHome": value})
@@ -47,19 +47,19 @@ def test_invalid_values_are_rejected(value):
 
 @pytest.mark.parametrize("name", ["protectHome", "Protect Home", "A=B", "A\n", "", 7])
 def test_invalid_names_are_rejected(name):
-    (error,) = systemd_settings_faults({name: True}, "hardening")
+    (error,) = check_systemd_settings({name: True}, "hardening")
     assert error == f"hardening has '{name}', but names of directives are written like ProtectHome."
 
 
 def test_unknown_sandbox_directive_is_reported_with_the_known_ones():
-    (error,) = systemd_settings_faults({"PrivateTMP": False, "PrivateTmp": False}, "hardening", ["PrivateTmp", "UMask"])
+    (error,) = check_systemd_settings({"PrivateTMP": False, "PrivateTmp": False}, "hardening", ["PrivateTmp", "UMask"])
     assert "hardening has PrivateTMP," in error and ": PrivateTmp, UMask." in error
     assert "gunicorn_systemd_unit_overrides" in error
 
 
 @pytest.mark.parametrize("settings", [["PrivateTmp"], "PrivateTmp=yes", None, 1])
 def test_value_that_is_not_a_mapping_is_rejected(settings):
-    (error,) = systemd_settings_faults(settings, "hardening")
+    (error,) = check_systemd_settings(settings, "hardening")
     assert "hardening is" in error and "a mapping of directives to values" in error
 
 
@@ -77,7 +77,7 @@ def test_value_that_is_not_a_mapping_is_rejected(settings):
     ],
 )
 def test_drop_in_is_a_text_or_a_mapping_of_sections(overrides, text):
-    assert systemd_drop_in_faults(overrides, "overrides") == []
+    assert check_systemd_drop_in(overrides, "overrides") == []
     assert systemd_drop_in(overrides) == text
 
 
@@ -94,14 +94,14 @@ def test_drop_in_is_a_text_or_a_mapping_of_sections(overrides, text):
     ],
 )
 def test_drop_in_without_a_valid_section_is_rejected(overrides, shown):
-    (error,) = systemd_drop_in_faults(overrides, "overrides")
+    (error,) = check_systemd_drop_in(overrides, "overrides")
     assert error.startswith("overrides ") and shown in error and "[Service] or [Unit]" in error
     with pytest.raises(AnsibleFilterError):
         systemd_drop_in(overrides)
 
 
 def test_directives_in_sections_are_checked():
-    (error,) = systemd_drop_in_faults({"Service": {"nice": 5}}, "overrides")
+    (error,) = check_systemd_drop_in({"Service": {"nice": 5}}, "overrides")
     assert "overrides.Service has 'nice'" in error
 
 

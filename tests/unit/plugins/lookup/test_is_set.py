@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.flaskops.production.tests.unit.roles.playing import play
 
 
-def test_only_a_value_that_was_set_counts(tmp_path):
+def test_defaults_do_not_count_as_set(tmp_path):
     asked = "{{ lookup('flaskops.production.is_set', 'flask_app', 'flask_app_user') }}"
     hosts = {
         "default": {"expected": False},
@@ -24,7 +24,7 @@ def test_only_a_value_that_was_set_counts(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_value_for_one_task_counts(tmp_path):
+def test_variables_of_a_task_count_as_set(tmp_path):
     tasks = [
         {"include_role": {"name": "flaskops.production.flask_app", "public": True}},
         {

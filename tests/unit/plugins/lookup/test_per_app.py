@@ -16,10 +16,10 @@ from ansible.template import Templar
 from ansible_collections.flaskops.production.plugins.lookup import of_app
 from ansible_collections.flaskops.production.plugins.lookup.per_app import (
     LookupModule,
-    check,
-    reference,
-    split,
-    wrapper,
+    check_applications,
+    format_reference,
+    format_wrapper,
+    split_batches,
 )
 
 try:  # ansible-core 2.19 and newer
@@ -34,7 +34,7 @@ BLOG = {"flask_app_name": "blog", "release_directory": "/home/me/blog"}
 
 @pytest.fixture
 def look(tmp_path, monkeypatch):
-    """Ask the lookup for the file to include; what it writes goes to tmp_path."""
+    """Return a function that runs the lookup. It writes its files to tmp_path."""
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
 
     def run(variables: dict, **options) -> str:
@@ -46,8 +46,8 @@ def look(tmp_path, monkeypatch):
     return run
 
 
-def referred(text: str, variables: dict) -> object:
-    """What a reference of a wrapper leads to."""
+def follow_reference(text: str, variables: dict) -> object:
+    """Return the value of a reference in a wrapper."""
     index, name = re.fullmatch(r"\{\{ lookup\('flaskops.production.of_app', (\d+), '(\w+)'\) \}\}", text).groups()
     loader = DataLoader()
     lookup = of_app.LookupModule(loader=loader, templar=Templar(loader=loader, variables=variables))
@@ -78,18 +78,18 @@ def test_the_file_is_included_once_for_each_application_with_its_variables(look)
     assert [task["ansible.builtin.include_tasks"] for task in tasks] == [FILE, FILE]
     assert ["shop" in tasks[0]["name"], "blog" in tasks[1]["name"]] == [True, True]
     for index, (app, name) in enumerate([(SHOP, "shop"), (BLOG, "blog")]):
-        references = {key: reference(index, key) for key in app}
+        references = {key: format_reference(index, key) for key in app}
         assert tasks[index]["vars"] == {**references, "flask_app_name": name}
 
 
-def test_the_wrapper_refers_to_values_and_leads_to_them():
-    for index, task in enumerate(yaml.safe_load(wrapper(FILE, [SHOP, BLOG], ["shop", "blog"]))):
+def test_the_wrapper_refers_to_values():
+    for index, task in enumerate(yaml.safe_load(format_wrapper(FILE, [SHOP, BLOG], ["shop", "blog"]))):
         for name, value in [SHOP, BLOG][index].items():
             if name != "flask_app_name":
-                assert referred(task["vars"][name], {"flask_apps": [SHOP, BLOG]}) == value
+                assert follow_reference(task["vars"][name], {"flask_apps": [SHOP, BLOG]}) == value
 
 
-def test_the_wrapper_holds_no_value(look, tmp_path):
+def test_the_wrapper_contains_no_values(look, tmp_path):
     text = Path(look({"flask_apps": [SHOP, BLOG]})).read_text()
     for value in ("secret", "KEY", "8080", "/home/me"):
         assert value not in text
@@ -105,24 +105,24 @@ def test_the_same_applications_share_a_wrapper_and_others_do_not(look, tmp_path)
 
 
 @pytest.mark.parametrize("apps", [[], {}, "shop", None, [SHOP, "blog"], SHOP])
-def test_what_is_no_list_of_mappings_is_refused(apps):
+def test_other_types_than_a_list_of_mappings_are_rejected(apps):
     with pytest.raises(AnsibleError, match="flask_apps must be a list of mappings, one for each application"):
-        check(apps)
+        check_applications(apps)
 
 
 @pytest.mark.parametrize("app", [{}, {"flask_app_name": ""}, {"flask_app_name": None}, {"flask_app_root": "/srv/x"}])
-def test_an_application_without_a_name_is_refused(app):
+def test_applications_without_a_name_are_rejected(app):
     with pytest.raises(AnsibleError, match="flask_apps has an application without flask_app_name"):
-        check([SHOP, app])
+        check_applications([SHOP, app])
 
 
-def test_two_applications_of_one_name_are_refused():
+def test_applications_with_equal_names_are_rejected():
     with pytest.raises(AnsibleError, match="flask_apps has shop more than once"):
-        check([SHOP, BLOG, {"flask_app_name": "shop"}])
+        check_applications([SHOP, BLOG, {"flask_app_name": "shop"}])
 
 
 @pytest.mark.parametrize("root", ["/opt/apps", "/opt/{{ place }}"])
-def test_two_applications_of_one_directory_are_refused(look, root):
+def test_applications_with_equal_directories_are_rejected(look, root):
     shared = {"flask_app_root": trust_as_template(root)}
     apps = [{**SHOP, **shared}, {**BLOG, "flask_app_root": "/opt/apps"}]
     message = refusal(look({"flask_apps": apps, "place": "apps"}))
@@ -133,12 +133,14 @@ def test_two_applications_of_one_directory_are_refused(look, root):
     "value",
     ["git@example.org:{{ flask_app_name }}.git", "{{ flask_app_shared }}/x", "{{ flask_app_root }}", "{{ no_such }}"],
 )
-def test_values_may_refer_to_the_name_and_to_what_only_the_roles_know(look, value):
+def test_values_may_refer_to_the_name_and_to_variables_of_roles(look, value):
     app = {**BLOG, "release_git_repo": trust_as_template(value)}
     tasks = yaml.safe_load(Path(look({"flask_apps": [SHOP, app]})).read_text())
     assert tasks[1]["vars"]["flask_app_name"] == "blog"
     if "{{ flask_app_name }}" in value:
-        found = referred(tasks[1]["vars"]["release_git_repo"], {"flask_apps": [SHOP, app], "flask_app_name": "blog"})
+        found = follow_reference(
+            tasks[1]["vars"]["release_git_repo"], {"flask_apps": [SHOP, app], "flask_app_name": "blog"}
+        )
         assert found == "git@example.org:blog.git"
 
 
@@ -147,7 +149,7 @@ def test_the_list_and_its_mappings_may_be_templates(look):
     for text in ("{{ [shop, blog] }}", ["{{ shop }}", "{{ blog }}"]):
         text = trust_as_template(text) if isinstance(text, str) else [trust_as_template(one) for one in text]
         tasks = yaml.safe_load(Path(look({"flask_apps": text, **variables})).read_text())
-        assert [task["name"] for task in tasks] == ["Take shop", "Take blog"]
+        assert [task["name"] for task in tasks] == ["Include the tasks of shop", "Include the tasks of blog"]
 
 
 @pytest.mark.parametrize(
@@ -166,9 +168,9 @@ def test_the_list_and_its_mappings_may_be_templates(look):
         1,
     ],
 )
-def test_a_key_that_is_no_variable_of_the_roles_is_refused(key):
+def test_unknown_variables_are_rejected(key):
     with pytest.raises(AnsibleError) as refused:
-        check([SHOP, {**BLOG, key: "a secret"}])
+        check_applications([SHOP, {**BLOG, key: "a secret"}])
     assert f"flask_apps has {key}, which is no variable" in str(refused.value)
     assert "secret" not in str(refused.value)
 
@@ -186,7 +188,7 @@ def test_a_key_that_is_no_variable_of_the_roles_is_refused(key):
 )
 def test_variables_of_every_role_are_accepted(name):
     apps = [{**SHOP, name: 1, "flask_app_serial": 1}]
-    assert check(apps) == apps
+    assert check_applications(apps) == apps
 
 
 @pytest.mark.parametrize(
@@ -197,18 +199,18 @@ def test_variables_of_every_role_are_accepted(name):
         ("release_git_rev", "release_git_ref"),
     ],
 )
-def test_a_misspelt_variable_is_refused_with_the_nearest_one(key, nearest):
+def test_misspelt_variables_are_rejected_with_a_similar_name(key, nearest):
     with pytest.raises(AnsibleError) as refused:
-        check([SHOP, {**BLOG, key: "a secret"}])
+        check_applications([SHOP, {**BLOG, key: "a secret"}])
     assert str(refused.value) == (
         f"flask_apps has {key}, which is no variable of this collection's roles. The nearest is {nearest}."
     )
 
 
 @pytest.mark.parametrize("name", ["flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only"])
-def test_what_holds_for_a_whole_run_is_refused(name):
+def test_variables_of_a_whole_play_are_rejected(name):
     with pytest.raises(AnsibleError, match=f"flask_apps has {name}, which holds for a whole run"):
-        check([SHOP, {**BLOG, name: "x"}])
+        check_applications([SHOP, {**BLOG, name: "x"}])
 
 
 # In batches of their own
@@ -228,19 +230,19 @@ HOSTS = ["web1", "web2", "web3", "web4", "web5"]
         (9, [5]),
     ],
 )
-def test_batches_are_those_of_serial(serial, sizes):
-    batches = split("shop", serial, HOSTS)
+def test_batches_have_the_sizes_of_serial(serial, sizes):
+    batches = split_batches("shop", serial, HOSTS)
     assert [len(batch) for batch in batches] == sizes
     assert sum(batches, []) == HOSTS
 
 
 @pytest.mark.parametrize("serial", [0, -1, "", "half", "0%", [], [1, "x"], None, 1.5, "1\n"])
-def test_what_is_no_batch_is_refused(serial):
+def test_invalid_batches_are_rejected(serial):
     with pytest.raises(AnsibleError, match="flask_app_serial of shop is .*, but must be a number of hosts, a share"):
-        check([{**SHOP, "flask_app_serial": serial}])
+        check_applications([{**SHOP, "flask_app_serial": serial}])
 
 
-def test_only_where_batches_count_an_application_is_taken_batch_by_batch(look):
+def test_applications_are_split_into_batches_only_if_asked(look):
     variables = {"flask_apps": [{**SHOP, "flask_app_serial": [1, "100%"]}, BLOG], "ansible_play_batch": HOSTS}
     conditions = [task.get("when") for task in yaml.safe_load(Path(look(variables, batches=True)).read_text())]
     assert conditions == [
@@ -255,37 +257,40 @@ def test_only_where_batches_count_an_application_is_taken_batch_by_batch(look):
 
 
 @pytest.mark.parametrize("only", ["blog", ["blog"], " blog"])
-def test_the_others_are_left_out_and_values_still_lead_to_their_places(look, only):
+def test_other_applications_are_skipped_and_references_stay_valid(look, only):
     path = look({"flask_apps": [SHOP, BLOG], "flask_app_only": only})
     (task,) = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    assert task["name"] == "Take blog"
-    assert task["vars"]["release_directory"] == reference(1, "release_directory")
+    assert task["name"] == "Include the tasks of blog"
+    assert task["vars"]["release_directory"] == format_reference(1, "release_directory")
 
 
-def test_several_can_be_named(look):
+def test_several_applications_can_be_selected(look):
     path = look({"flask_apps": [SHOP, BLOG], "flask_app_only": "blog,shop"})
-    assert [task["name"] for task in yaml.safe_load(Path(path).read_text())] == ["Take shop", "Take blog"]
+    assert [task["name"] for task in yaml.safe_load(Path(path).read_text())] == [
+        "Include the tasks of shop",
+        "Include the tasks of blog",
+    ]
 
 
 @pytest.mark.parametrize("variables", [{"flask_apps": [SHOP, BLOG]}, {"flask_app_name": "shop"}])
 @pytest.mark.parametrize("only", ["shoop", "shop,shoop", "", 7])
-def test_an_application_that_there_is_not_is_refused(look, variables, only):
+def test_missing_applications_are_rejected(look, variables, only):
     message = refusal(look({**variables, "flask_app_only": only}))
     assert re.match(r"flask_app_only is '.*', but must name one or more .*: (blog, )?shop\.$", message)
 
 
-def test_what_looks_like_a_template_is_none(look):
+def test_messages_are_not_rendered(look):
     only = "{{ lookup('pipe', 'date') }}"
     path = look({"flask_app_name": "shop", "flask_app_only": only})
     assert "msg: !unsafe " in Path(path).read_text()
     assert only in refusal(path)
 
 
-def test_one_application_may_name_itself(look):
+def test_a_single_application_can_be_selected(look):
     assert look({"flask_app_name": "shop", "flask_app_only": "shop"}) == FILE
 
 
-def test_a_host_without_the_application_takes_none_where_another_host_has_it(look):
+def test_a_host_without_the_selected_application_is_skipped(look):
     elsewhere = {"web1": {}, "web2": {"flask_apps": "wrong"}, "web3": {"flask_apps": [BLOG]}}
     variables = {"flask_app_only": "blog", "hostvars": elsewhere, "ansible_play_hosts_all": list(elsewhere)}
     for own in ({"flask_apps": [SHOP]}, {"flask_app_name": "shop"}):
@@ -293,15 +298,15 @@ def test_a_host_without_the_application_takes_none_where_another_host_has_it(loo
         assert task["ansible.builtin.set_fact"] == {"__per_app_none": True}
 
 
-def test_of_two_that_are_named_a_host_takes_the_one_that_it_has(look):
+def test_a_host_runs_the_selected_applications_that_it_has(look):
     others = {"hostvars": {"web2": {"flask_app_name": "wiki"}}, "ansible_play_hosts_all": ["web2"]}
     (task,) = yaml.safe_load(
         Path(look({"flask_apps": [SHOP, BLOG], "flask_app_only": "wiki,shop", **others})).read_text()
     )
-    assert task["name"] == "Take shop"
+    assert task["name"] == "Include the tasks of shop"
 
 
-def test_an_application_that_no_host_has_is_refused_with_those_that_there_are(look):
+def test_the_message_lists_the_applications_of_all_hosts(look):
     others = {"hostvars": {"web2": {"flask_app_name": "wiki"}}, "ansible_play_hosts_all": ["web2"]}
     message = refusal(look({"flask_app_name": "shop", "flask_app_only": "shoop", **others}))
     assert re.match("flask_app_only is 'shoop', .* applications of these hosts: shop, wiki", message)

@@ -145,6 +145,7 @@ class Machine:
             adoption_switch.Activation, "stop_candidate", lambda _self: self.told.append("candidate ends")
         )
         monkeypatch.setattr(adoption_switch, "Site", self.site)
+        monkeypatch.setattr(adoption_switch, "NginxService", lambda *_arguments: FakeNginxService(self))
         monkeypatch.setattr(
             adoption_switch, "wait_for_exit", lambda workers, _seconds: self.told.append(f"waits for {workers}")
         )
@@ -157,21 +158,29 @@ class Machine:
         return FakeSite(self, params)
 
 
-class FakeSite:
+class FakeNginxService:
     replaced = ()
 
-    def __init__(self, machine, params):
-        self.machine, self.params = machine, params
+    def __init__(self, machine):
+        self.machine = machine
 
-    def main_text(self):
+    def read_main_file(self):
         return ""
 
-    def master(self, _text):
+    def find_master(self, _text):
         return "master"
 
     def reload(self, _master):
         self.machine.told.append("nginx reloads")
         self.replaced = ["worker 0"]
+        return ""
+
+
+class FakeSite:
+    replaced = ()
+
+    def __init__(self, machine, params):
+        self.machine, self.params = machine, params
 
     def run(self, check_mode):
         self.machine.sites.append(self.params)

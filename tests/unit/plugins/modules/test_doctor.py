@@ -18,14 +18,15 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._app import live_process
 from ansible_collections.flaskops.production.plugins.module_utils._doctor import discovery, files
-from ansible_collections.flaskops.production.plugins.module_utils._doctor import facts as facts_module
 from ansible_collections.flaskops.production.plugins.module_utils._doctor import system as system_module
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS, SEVERITIES
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks import examine_facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Disk
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import examine_facts, read_facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Certificate, Disk, Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, Node, has_permission
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import compute_content_digest
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import process
 from ansible_collections.flaskops.production.plugins.modules import doctor
 
 # Accounts that exist in Debian and are not used by the tests.
@@ -153,12 +154,12 @@ def host(as_root):
 @pytest.fixture(autouse=True)
 def ignore_process(monkeypatch):
     # The tests run with another virtual environment.
-    monkeypatch.setattr(facts_module.process, "read_process_venv", lambda pid: None)
-    monkeypatch.setattr(facts_module.live_process, "find_restart_reason", lambda home, name: None)
+    monkeypatch.setattr(process, "read_process_venv", lambda pid: None)
+    monkeypatch.setattr(live_process, "find_restart_reason", lambda home, name: None)
 
 
 def examine(host, name="shop", root=None):
-    return facts_module.read_facts(name, str(host.root) if root is None else root, system=host)
+    return read_facts(name, str(host.root) if root is None else root, system=host)
 
 
 def test_healthy_host_has_no_findings(host):
@@ -400,9 +401,9 @@ def examine_changed_facts(host, **values):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"certificates": [facts_module.Certificate("/c", time.time() - 86400)]}, ["certificate-expired"]),
-        ({"certificates": [facts_module.Certificate("/c", time.time() + 5 * 86400)]}, ["certificate-expiring"]),
-        ({"certificates": [facts_module.Certificate("/c", time.time() + 60 * 86400)]}, []),
+        ({"certificates": [Certificate("/c", time.time() - 86400)]}, ["certificate-expired"]),
+        ({"certificates": [Certificate("/c", time.time() + 5 * 86400)]}, ["certificate-expiring"]),
+        ({"certificates": [Certificate("/c", time.time() + 60 * 86400)]}, []),
         ({"disks": [Disk("/", 10**12, 10**8, 100, 100)]}, ["disk-full"]),
         ({"disks": [Disk("/", 10**10, 5 * 10**8, 100, 100)]}, ["disk-nearly-full"]),
         ({"disks": [Disk("/", 10**13, 5 * 10**11, 100, 100)]}, []),
@@ -460,7 +461,7 @@ def test_outages_come_first(host):
 
 @pytest.mark.parametrize(("root", "kind"), [("/home/ada/shop", "root-in-home"), ("/tmp/shop", "root-in-tmp")])
 def test_location_of_the_root_is_examined(host, root, kind):
-    facts = facts_module.Facts("shop", root, nodes={root: Node(root, "directory", 0o755, 0, 0)})
+    facts = Facts("shop", root, nodes={root: Node(root, "directory", 0o755, 0, 0)})
     assert kind in ids(examine_facts(facts))
     assert "root-missing" not in ids(examine_facts(facts))
 
@@ -504,11 +505,11 @@ def test_package_called_app_is_not_the_live_code(host, tmp_path):
     code = tmp_path / "shop"
     (code / "app").mkdir(parents=True)
     host.units["shop.service"]["WorkingDirectory"] = str(code)
-    found = facts_module.read_facts("shop", str(code), system=host)
+    found = read_facts("shop", str(code), system=host)
     assert (found.live, found.code) == (str(code), str(code))
     # The working directory of the service is.
     host.units["shop.service"]["WorkingDirectory"] = str(code / "app")
-    assert facts_module.read_facts("shop", str(code), system=host).live == str(code / "app")
+    assert read_facts("shop", str(code), system=host).live == str(code / "app")
 
 
 def test_targets_of_shared_links_may_be_writable(host):

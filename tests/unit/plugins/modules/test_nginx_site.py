@@ -21,7 +21,7 @@ import pytest
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._files import foreign
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import config as config_module
-from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser, process
+from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser, process, site_state
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import site as site_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases import settings_set
 from ansible_collections.flaskops.production.plugins.modules import nginx_site
@@ -293,7 +293,7 @@ def test_refused_site_changes_nothing(tree, run_module, first):
     assert f"{tree.path}:3" in result["msg"]
     assert "Line 3 of the refused file: proxy_pas http://x;" in result["msg"]
     assert "the old configuration is still in place" in result["msg"]
-    assert site_module.PREFIX not in result["msg"]
+    assert site_state.PREFIX not in result["msg"]
     assert tree.snapshot() == before
 
 
@@ -814,7 +814,7 @@ def live(tree, tmp_path, monkeypatch, run_module):
 
 
 @needs_nginx
-def test_the_site_of_a_live_application_waits_for_the_activation(tree, live):
+def test_the_site_of_a_live_application_is_staged(tree, live):
     before = tree.snapshot()
     result = live("two")
     assert result["changed"] and result["validated"] and not result["reloaded"]
@@ -830,40 +830,40 @@ def test_the_site_of_a_live_application_waits_for_the_activation(tree, live):
 
 
 @needs_nginx
-def test_a_site_that_nginx_refuses_is_not_put_beside(tree, live):
+def test_a_site_that_nginx_rejects_is_not_staged(tree, live):
     assert "unexpected" in live("two", after="}")["msg"]
     assert tree.get() == "one" and not live.staged.exists()
 
 
 @needs_nginx
-def test_check_mode_puts_no_site_beside(tree, live):
+def test_check_mode_stages_no_site(tree, live):
     assert live("two", check=True)["changed"]
     assert not live.staged.exists()
 
 
 @needs_nginx
-def test_a_mode_does_not_wait(tree, live):
+def test_a_wrong_mode_is_corrected_at_once(tree, live):
     tree.path.chmod(0o600)
     assert live("one")["changed"] and tree.path.stat().st_mode & 0o777 == 0o644
     assert not live.staged.exists()
 
 
 @needs_nginx
-def test_the_site_waits_for_no_application_that_is_not_live(tree, live):
+def test_the_site_of_an_application_that_is_not_live_is_installed_at_once(tree, live):
     live.app.unlink()
     assert live("two")["reloaded"] and tree.get() == "two"
     assert not live.staged.exists()
 
 
 @needs_nginx
-def test_an_nginx_that_does_not_run_gets_its_site_at_once(tree, live):
+def test_a_site_is_installed_at_once_if_nginx_does_not_run(tree, live):
     tree.stop()
     assert live("two")["changed"] and "return 200 two;" in tree.path.read_text()
     assert not live.staged.exists()
 
 
 @needs_nginx
-def test_the_script_for_a_restart_does_what_the_module_does(tree, live, monkeypatch):
+def test_the_script_for_a_restart_installs_the_same_site(tree, live, monkeypatch):
     tree.enable("default", tree.site("default", name="other"))
     live("two", remove_links=[str(tree.enabled / "default")])
     programs = tree.root / "programs"

@@ -29,7 +29,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.store imp
 from ansible_collections.flaskops.production.plugins.module_utils._core import module as module_module
 from ansible_collections.flaskops.production.plugins.module_utils._files import acl, foreign
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import State
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteState
 from ansible_collections.flaskops.production.plugins.module_utils._releases import activation as activation_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases import settings as settings_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases import settings_set as settings_set_module
@@ -1406,13 +1406,13 @@ def nginx(host, settings, tmp_path, monkeypatch):
         read.append((path.read_text(), host.running(), host.running(CANDIDATE)))
         return ""
 
-    monkeypatch.setattr(staged_site, "reload", reload)
+    monkeypatch.setattr(staged_site, "reload_nginx", reload)
     return SimpleNamespace(path=path, read=read)
 
 
 def stage_site(host, nginx):
     layout = Layout(str(host.root), RUN)
-    state = State(b"new\n", 0o644, (os.geteuid(), os.getegid()), {})
+    state = SiteState(b"new\n", 0o644, (os.geteuid(), os.getegid()), {})
     staged = settings_set_module.SettingsSet(layout, "myapp", layout.staged_settings)
     staged.add_site(state, path=str(nginx.path), pid_file="nginx.pid", error_log="error.log")
 

@@ -426,8 +426,9 @@ def test_unpinned_dependency_is_refused(root, build, installer, wheels):
 
 
 def make_sdist(directory, marker):
-    """Create a source distribution that leaves a mark if any of its code runs."""
-    backend = f"open({str(marker)!r}, 'w').close()\n\n\ndef build_wheel(directory, *_):\n    raise SystemExit(1)\n"
+    """Create a source distribution that writes its temporary directory into a file if any of its code runs."""
+    backend = f"import tempfile\n\nopen({str(marker)!r}, 'w').write(tempfile.gettempdir())\n"
+    backend += "\n\ndef build_wheel(directory, *_):\n    raise SystemExit(1)\n"
     files = {
         "PKG-INFO": "Metadata-Version: 2.1\nName: sourced\nVersion: 1.0\n",
         "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
@@ -534,6 +535,9 @@ def test_only_binary_runs_no_code_of_a_source_distribution(root, build, installe
     assert refused["failed"]
     assert list_venvs(root) == []
     assert marker.exists() is not only_binary
+    if not only_binary:
+        # /tmp may be small or mounted noexec.
+        assert marker.read_text() == f"{root}/venvs/{WORK_DIRECTORY}/tmp"
 
 
 def test_includes_constraints_and_listed_packages_are_installed(root, build, quick):

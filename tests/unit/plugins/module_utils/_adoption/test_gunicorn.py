@@ -29,6 +29,8 @@ def carried(words="gunicorn wsgi:app", text=""):
             {"worker_connections": 9},
         ),
         ("-w 5", "workers: int = 5", "gunicorn_systemd_workers", 5),
+        ("-k sync", "worker_class = 'sync'", "gunicorn_systemd_worker_class", "sync"),
+        ("-k sync --threads 4", "worker_class = 'sync'\nthreads = 4", "gunicorn_systemd_worker_class", "gthread"),
         ("-k gevent", "worker_class = 'gevent'", "gunicorn_systemd_worker_class", "gevent"),
     ],
 )

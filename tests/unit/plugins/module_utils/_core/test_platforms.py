@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,23 @@ def test_roles_declare_the_same_systems(path):
 def test_documentation_lists_the_same_systems(name):
     text = " ".join((COLLECTION / name).read_text().split())
     assert format_supported() in text
+
+
+@pytest.mark.parametrize("path", sorted(COLLECTION.glob("roles/*/tasks/*.yml")), ids=lambda path: path.parts[-3:][0])
+def test_values_of_distributions_are_variables(path):
+    """A path, package or service of a distribution is in vars/main.yml of the role."""
+    text = path.read_text()
+    assert not re.search(r"(?<![\w.}])/(etc|lib|run|usr|var)/", text)
+
+    def find_names(value):
+        if isinstance(value, dict):
+            for name in ("ansible.builtin.apt", "ansible.builtin.package", "ansible.builtin.systemd_service"):
+                yield from [value[name]["name"]] if "name" in (value.get(name) or {}) else []
+            for item in value.values():
+                yield from find_names(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from find_names(item)
+
+    for name in find_names(yaml.safe_load(text)):
+        assert "{{" in str(name), f"{path}: {name}"

@@ -18,7 +18,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files import 
 from ansible_collections.flaskops.production.plugins.module_utils._files import links as links_module
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_link
-from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import State
+from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteState
 from ansible_collections.flaskops.production.plugins.module_utils._releases import settings as settings_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases import (
     settings_digests as settings_digests_module,
@@ -78,7 +78,7 @@ class Host:
         monkeypatch.setattr(foreign, "UNITS", str(self.units))
         monkeypatch.setattr(foreign, "SITES", str(self.site.parent))
         monkeypatch.setattr(staged_site, "find_master", lambda pid_file: pid_file)
-        monkeypatch.setattr(staged_site, "reload", self.reload)
+        monkeypatch.setattr(staged_site, "reload_nginx", self.reload)
         monkeypatch.setattr(settings_set, "run_systemctl", self.systemctl)
         self.layout = Layout(str(self.root), RUN)
         self.places = {
@@ -114,7 +114,7 @@ class Host:
     def site_state(self, text):
         """The site as a run wants it, and whether Debian's own is there beside it."""
         links = {str(self.default): None if text == "new" else "../sites-available"}
-        return State(f"{text}\n".encode(), 0o644, (os.geteuid(), os.getegid()), links)
+        return SiteState(f"{text}\n".encode(), 0o644, (os.geteuid(), os.getegid()), links)
 
     def stage_site(self, text="new"):
         staged = SettingsSet(self.layout, "shop", self.layout.staged_settings)
@@ -339,7 +339,7 @@ def test_a_site_that_nginx_does_not_take_over_is_an_error_and_no_obstacle_on_the
     change = SettingsChange(host.layout, "shop", host.release)
     change.prepare("releases/v1", f"releases/{host.release}")
     change.install(lambda: None)
-    monkeypatch.setattr(staged_site, "reload", lambda *_arguments: "did not take it over within 15 s.")
+    monkeypatch.setattr(staged_site, "reload_nginx", lambda *_arguments: "did not take it over within 15 s.")
     with pytest.raises(ReleaseError, match=rf"{host.site} is in place, but Nginx did not take it over"):
         change.reload_nginx()
     change.restore(lambda: None)

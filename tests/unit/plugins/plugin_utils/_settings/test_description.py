@@ -11,7 +11,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings import description
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trusted
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trust_templates
 
 SECRETS = {
     "flask_app_env": {"KEY": "a secret"},
@@ -23,15 +23,15 @@ SECRETS = {
 @pytest.fixture
 def describe(tmp_path):
     def of_host(**given) -> dict:
-        variables = trusted({"flask_app_name": "shop", "release_resolved": {"name": "v1"}, **given})
-        return description.describe(Templar(loader=DataLoader(), variables={}), variables, tmp_path)
+        variables = trust_templates({"flask_app_name": "shop", "release_resolved": {"name": "v1"}, **given})
+        return description.build_description(Templar(loader=DataLoader(), variables={}), variables, tmp_path)
 
     return of_host
 
 
 @pytest.fixture
 def rendered(monkeypatch):
-    """How often units and the site are rendered."""
+    """Return a list with one item for each time that units and the site are rendered."""
     times = []
     once = description.run_once
 
@@ -42,7 +42,7 @@ def rendered(monkeypatch):
     return times
 
 
-def test_all_that_is_compared(describe):
+def test_the_description_has_all_options_of_host_state(describe):
     found = describe(**SECRETS)
     contents = {entry["path"]: entry.get("content") for entry in found["entries"]}
     assert "User=shop" in contents["/etc/systemd/system/shop.service"]
@@ -55,7 +55,7 @@ def test_all_that_is_compared(describe):
     assert describe(flask_app_user="web")["account"] == ""
 
 
-def test_hosts_with_the_same_settings_share_the_work(describe, rendered):
+def test_hosts_with_equal_settings_share_units_and_site(describe, rendered):
     first = describe(inventory_hostname="web1")
     assert describe(inventory_hostname="web2") == first
     assert len(rendered) == 1
@@ -71,7 +71,7 @@ def test_each_host_has_its_own_release_and_secrets(describe, rendered):
     assert texts[0] != texts[1]
 
 
-def test_no_secret_is_kept_on_the_controller(describe, tmp_path):
+def test_no_secret_is_written_on_the_controller(describe, tmp_path):
     describe(**SECRETS)
     kept = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert any("shop.service" in text for text in kept)
@@ -82,6 +82,6 @@ def test_a_value_is_rendered_once(describe):
     assert "# {{ 1 + 1 }}" in describe(nginx_site_extra="# {{ '{{' }} 1 + 1 {{ '}}' }}")["site"]["content"]
 
 
-def test_what_cannot_be_rendered_is_named(describe):
+def test_settings_that_cannot_be_rendered_are_named(describe):
     with pytest.raises(AnsibleActionFail, match="nginx_site_listen cannot be evaluated"):
         describe(nginx_site_listen="{{ no_such_variable }}")

@@ -8,16 +8,16 @@ import pytest
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.gunicorn import (
     HOOKS,
     KNOWN,
-    OF_UNITS,
-    OF_VARIABLES,
-    gunicorn_settings_faults,
+    SET_BY_UNITS,
+    SET_BY_VARIABLES,
+    check_gunicorn_settings,
 )
 
 VARIABLE = "gunicorn_systemd_settings"
 
 
 def find_errors(settings) -> list[str]:
-    return gunicorn_settings_faults(settings, VARIABLE)
+    return check_gunicorn_settings(settings, VARIABLE)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_hooks_are_rejected():
 
 def test_settings_of_units_and_variables_are_rejected():
     assert find_errors({"bind": "x", "workers": 5, "keepalive": 2}) == [
-        f"{VARIABLE} has bind, which the units decide: remove {', '.join(sorted(OF_UNITS))}.",
+        f"{VARIABLE} has bind, which the units decide: remove {', '.join(sorted(SET_BY_UNITS))}.",
         f"{VARIABLE} has workers, which has its own variable: use gunicorn_systemd_workers.",
     ]
 
@@ -69,5 +69,5 @@ def test_value_that_is_not_a_mapping_is_rejected(settings):
 
 
 def test_all_known_settings_are_accepted():
-    assert find_errors(dict.fromkeys(KNOWN - OF_UNITS - set(OF_VARIABLES), "x")) == []
+    assert find_errors(dict.fromkeys(KNOWN - SET_BY_UNITS - set(SET_BY_VARIABLES), "x")) == []
     assert not KNOWN & HOOKS

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Misspelt settings are told from variables of the user's own."""
+"""Test that misspelt settings are distinguished from the user's own variables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import yaml
 
 from ansible_collections.flaskops.production.plugins.plugin_utils._settings.names import (
     ROLES,
-    distance,
-    known,
-    misspelt,
-    settings,
+    compute_distance,
+    find_misspelt,
+    list_known_names,
+    list_role_settings,
 )
 
 PLAYBOOKS = ROLES.parent / "playbooks"
@@ -24,11 +24,11 @@ PLAYBOOKS = ROLES.parent / "playbooks"
 def test_every_documented_setting_is_known():
     for path in ROLES.glob("*/meta/argument_specs.yml"):
         options = yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
-        assert set(options) == set(settings()[f"{path.parents[1].name}_"]), path
+        assert set(options) == set(list_role_settings()[f"{path.parents[1].name}_"]), path
 
 
 def test_every_variable_that_a_playbook_or_role_reads_is_known():
-    prefixes = "|".join(["flask_app", "flask_apps", *(prefix[:-1] for prefix in settings()), "status"])
+    prefixes = "|".join(["flask_app", "flask_apps", *(prefix[:-1] for prefix in list_role_settings()), "status"])
     variable = re.compile(rf"(?<![\w./'-])((?:{prefixes})_[a-z0-9_]+|flask_apps)\b(?!\()")
     modules = {
         path.stem for place in ("modules", "filter", "lookup") for path in (ROLES.parent / "plugins" / place).iterdir()
@@ -42,7 +42,7 @@ def test_every_variable_that_a_playbook_or_role_reads_is_known():
         for name in variable.findall(re.sub(r"flaskops\.production\.\w+|'[^' ]*'|tasks/\w+", "", line))
     }
     assert len(read) > 40
-    assert sorted(read - known() - modules) == []
+    assert sorted(read - list_known_names() - modules) == []
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_every_variable_that_a_playbook_or_role_reads_is_known():
         ("status_jsn", "status_json"),
     ],
 )
-def test_a_misspelt_setting(name, meant):
-    assert misspelt([name, "ansible_host", "inventory_hostname"]) == [(name, meant)]
+def test_misspelt_settings_are_found(name, meant):
+    assert find_misspelt([name, "ansible_host", "inventory_hostname"]) == [(name, meant)]
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_a_misspelt_setting(name, meant):
         ),
     ],
 )
-def test_a_variable_of_the_users_own(name):
-    assert misspelt([name]) == []
+def test_own_variables_of_users_are_accepted(name):
+    assert find_misspelt([name]) == []
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "slips"),
+    ("one", "other", "errors"),
     [
         ("", "", 0),
         ("a", "", 1),
@@ -123,11 +123,11 @@ def test_a_variable_of_the_users_own(name):
         ("x", "abc", 3),
     ],
 )
-def test_slips(one, other, slips):
-    assert [distance(*pair) for pair in ((one, other), (other, one))] == [slips, slips]
+def test_typing_errors_are_counted(one, other, errors):
+    assert [compute_distance(*pair) for pair in ((one, other), (other, one))] == [errors, errors]
 
 
-def test_nothing_stands_twice():
+def test_names_are_listed_once():
     text = (ROLES.parent / "plugins/plugin_utils/_settings/names.py").read_text()
-    for name in set().union(*settings().values()):
+    for name in set().union(*list_role_settings().values()):
         assert f'"{name}"' not in text, name

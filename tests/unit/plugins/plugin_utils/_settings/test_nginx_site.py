@@ -175,15 +175,15 @@ WRONG = {
 
 
 @pytest.mark.parametrize("given", GOOD)
-def test_good_settings_are_accepted(faults_of, given):
-    assert faults_of(ROLES, given) == []
+def test_valid_settings_are_accepted(find_problems, given):
+    assert find_problems(ROLES, given) == []
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
-def test_bad_settings_are_named_with_their_value(faults_of, name, value):
-    faults = [fault for fault in faults_of(ROLES, {name: value}) if name in fault]
-    assert faults
-    message = " ".join(faults)
+def test_messages_name_the_setting_and_the_value(find_problems, name, value):
+    problems = [problem for problem in find_problems(ROLES, {name: value}) if name in problem]
+    assert problems
+    message = " ".join(problems)
     # Of a list, what is wrong with it is named; of a string where a list belongs, that it is one.
     parts = WRONG.get(json.dumps(value), value) if isinstance(value, list) else [value]
     if isinstance(value, str) and LISTS.match(name):

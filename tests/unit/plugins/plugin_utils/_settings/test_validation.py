@@ -104,34 +104,34 @@ BAD = [
 
 
 @pytest.mark.parametrize("given", GOOD)
-def test_good_settings_are_accepted(faults_of, given):
-    assert faults_of(ALL, given) == []
+def test_valid_settings_are_accepted(find_problems, given):
+    assert find_problems(ALL, given) == []
 
 
 @pytest.mark.parametrize(("given", "parts"), [(given, parts) for given, *parts in BAD])
-def test_a_bad_setting_is_one_sentence_with_what_is_accepted(faults_of, given, parts):
-    (fault,) = faults_of(ALL, given)
-    assert [part for part in parts if part not in fault] == []
-    assert "secret" not in fault and "Traceback" not in fault
+def test_a_message_names_the_accepted_values(find_problems, given, parts):
+    (problem,) = find_problems(ALL, given)
+    assert [part for part in parts if part not in problem] == []
+    assert "secret" not in problem and "Traceback" not in problem
 
 
-def test_all_faults_are_reported_at_once(faults_of):
-    faults = faults_of(
+def test_all_problems_are_reported_at_once(find_problems):
+    problems = find_problems(
         ALL, {"flask_app_wsgi": "x", "release_keep": "few", "venv_packages": "x", "nginx_site_listen": 0}
     )
-    assert [fault.split()[0].rstrip(":") for fault in faults if not fault.startswith("argument")] == [
+    assert [problem.split()[0].rstrip(":") for problem in problems if not problem.startswith("argument")] == [
         "venv_packages",
         "flask_app_wsgi",
         "nginx_site_listen",
     ]
-    assert any("release_keep" in fault for fault in faults)
+    assert any("release_keep" in problem for problem in problems)
 
 
-def test_a_role_alone_is_validated_alone(faults_of):
-    assert faults_of(["flask_app", "layout"], {"nginx_site_listen": 0}) == []
+def test_a_single_role_is_validated(find_problems):
+    assert find_problems(["flask_app", "layout"], {"nginx_site_listen": 0}) == []
     # Nothing is known of Nginx.
-    assert faults_of(["flask_app", "gunicorn_systemd"], {"gunicorn_systemd_graceful_timeout": 5}) == []
-    assert faults_of(
+    assert find_problems(["flask_app", "gunicorn_systemd"], {"gunicorn_systemd_graceful_timeout": 5}) == []
+    assert find_problems(
         ["flask_app", "gunicorn_systemd"],
         {"gunicorn_systemd_graceful_timeout": 5, "nginx_site_proxy_read_timeout": "60s"},
     )
@@ -145,11 +145,11 @@ def test_a_role_alone_is_validated_alone(faults_of):
         ({"adopt_unit": "a b"}, "adopt_unit is 'a b'"),
     ],
 )
-def test_the_old_deployment(faults_of, given, part):
-    assert part in " ".join(faults_of(["adopt"], given))
-    assert faults_of(["adopt"], {"adopt_from": "/home/ada/shop", "adopt_unit": "shop.service"}) == []
+def test_settings_of_an_adoption(find_problems, given, part):
+    assert part in " ".join(find_problems(["adopt"], given))
+    assert find_problems(["adopt"], {"adopt_from": "/home/ada/shop", "adopt_unit": "shop.service"}) == []
 
 
-def test_the_severity_of_the_doctor(faults_of):
-    (fault,) = faults_of(["doctor"], {"doctor_fail_on": "all"})
-    assert "doctor_fail_on" in fault and "error, warning, never" in fault and "all" in fault
+def test_unknown_severities_are_rejected(find_problems):
+    (problem,) = find_problems(["doctor"], {"doctor_fail_on": "all"})
+    assert "doctor_fail_on" in problem and "error, warning, never" in problem and "all" in problem
