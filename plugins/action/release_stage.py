@@ -14,7 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import archive_name
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import format_archive_name
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_text
 from ansible_collections.flaskops.production.plugins.plugin_utils._run.identity import execute_module
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.location import (
@@ -72,7 +72,7 @@ class ActionModule(ActionBase):
 
     def _publish(self, source: dict[str, Any], directory: str) -> None:
         """Publish the archive once for all hosts of the run. Raises AnsibleActionFail if that is not possible."""
-        name = archive_name(source)
+        name = format_archive_name(source)
 
         def work(_inside: Path) -> dict[str, Any]:
             publish_archive(source["archive"], directory, name)

@@ -123,10 +123,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.acti
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.deployment import parse_deployment
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import AdoptionRecord
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.routing import SiteFile
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 
 
 def parse_options(params: dict) -> ActivateOptions:
@@ -144,8 +146,8 @@ def parse_options(params: dict) -> ActivateOptions:
 def run_locked(module: AnsibleModule, layout: Layout) -> dict:
     """Run under the deploy lock. Return the results of the module."""
     params = module.params
-    lock = Lock(layout, params["run"])
-    layout.prepare()
+    lock = DeployLock(layout, params["run"])
+    ReleaseStore(layout).create_directories()
     lock.acquire()
     try:
         if params["only"] == "recover":

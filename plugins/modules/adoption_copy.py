@@ -111,15 +111,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.envi
     write_environment,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import COPYING, AdoptionRecord
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    Lock,
-    LockedError,
-    ReleaseError,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
 
 
@@ -178,17 +175,17 @@ def main() -> None:
         },
     )
     layout = Layout(module.params["root"])
-    lock = Lock(layout, module.params["run"])
+    lock = DeployLock(layout, module.params["run"])
     os.umask(0o022)
     try:
-        layout.prepare()
+        ReleaseStore(layout).create_directories()
         lock.acquire(force=module.params["unlock"])
         try:
             result = copy_deployment(layout, parse_options(module.params))
         except BaseException:
             lock.release()
             raise
-        lock.leave()
+        lock.release_guard()
     except LockedError as error:
         module.fail_json(msg=str(error), **error.result())
     except (ReleaseError, SymlinkError, OSError, KeyError) as error:

@@ -146,11 +146,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan
     PlanOptions,
     make_plan,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._releases.source_options import EXCLUDE
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 
 
 def parse_options(params: dict) -> PlanOptions:

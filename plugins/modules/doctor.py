@@ -132,14 +132,13 @@ service:
 
 import os
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import get_system
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import find_worst_severity
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import examine_facts, read_facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 
 
 def build_result(facts: Facts) -> dict:

@@ -144,23 +144,26 @@ refused:
 """
 
 import os
-from typing import Iterator
+from typing import Any, Iterator
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
+from ansible_collections.flaskops.production.plugins.module_utils._app.pruning import list_leftovers
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import check_platform
+from ansible_collections.flaskops.production.plugins.module_utils._files.changes import plan_changes
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import (
     ENTRY_OPTIONS,
     ForeignError,
     TreeError,
     parse_entries,
-    plan_changes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import find_account_conflict
-from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Site, SiteConflictError
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
@@ -169,39 +172,45 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.venvs 
     is_in_place,
     parse_settings,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import is_unfinished
-from ansible_collections.flaskops.production.plugins.module_utils._releases.staging import (
-    STAGE,
-    check_links,
-    check_tree,
-    decide,
-    is_real,
-    kept_name,
-    look,
+from ansible_collections.flaskops.production.plugins.module_utils._releases.decision import (
+    decide_release,
+    format_name_note,
+    read_release_state,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import read_unit_properties
+from ansible_collections.flaskops.production.plugins.module_utils._releases.options import (
+    RELEASE_OPTIONS,
+    parse_release_options,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import is_activation_unfinished
+from ansible_collections.flaskops.production.plugins.module_utils._releases.shared_paths import (
+    check_layout,
+    check_links,
+    is_not_link,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
 
 
-class Unlike(Exception):
-    """What is not as described, or why it can't be told."""
+class DifferenceError(ModuleError):
+    """A difference between the host and its description, or the reason why it is unknown."""
 
 
-def validated(what: str, spec: dict, options: dict) -> dict:
-    """Options as the module that has them would see them."""
+def validate_options(label: str, spec: dict, options: dict) -> dict[str, Any]:
+    """Validate options as the module that has them does. Raises DifferenceError for invalid ones."""
     result = ArgumentSpecValidator(spec).validate(options)
     if result.error_messages:
-        raise Unlike(f"{what}: {' '.join(result.error_messages)}")
+        raise DifferenceError(f"{label}: {' '.join(result.error_messages)}")
     return result.validated_parameters
 
 
-def differing_paths(params: dict, refused: list[str]) -> list[str]:
-    given = validated(
+def find_differing_paths(params: dict, refused: list[str]) -> list[str]:
+    """Return the paths that differ from their description. Adds conflicts with other applications to refused."""
+    options = validate_options(
         "entries",
         {"entries": {"type": "list", "elements": "dict", "options": ENTRY_OPTIONS}},
         {"entries": params["entries"]},
     )
     try:
-        entries = parse_entries(given["entries"], params["secret_contents"])
+        entries = parse_entries(options["entries"], params["secret_contents"])
         return [change.entry.path for change in plan_changes(entries, adopt=params["adopt"])]
     except ForeignError as error:
         refused.append(str(error))
@@ -210,8 +219,8 @@ def differing_paths(params: dict, refused: list[str]) -> list[str]:
         return [str(error)]
 
 
-def differing_units(name: str) -> Iterator[str]:
-    """Enabling one of them enables both, but the service can have been disabled or masked since."""
+def find_differing_units(name: str) -> Iterator[str]:
+    """Yield the differences of the units. The service may be disabled or masked while the socket is enabled."""
     unit = read_unit_properties(f"{name}.socket", "ActiveState,NeedDaemonReload,UnitFileState")
     if unit.get("UnitFileState") != "enabled":
         yield f"{name}.socket is not enabled"
@@ -223,9 +232,10 @@ def differing_units(name: str) -> Iterator[str]:
         yield f"{name}.socket changed on disk"
 
 
-def differing_site(module: AnsibleModule, refused: list[str]) -> Iterator[str]:
+def find_differing_site(module: AnsibleModule, refused: list[str]) -> Iterator[str]:
+    """Yield the differences of the site. Adds a conflict with another application to refused."""
     try:
-        found = Site(module, validated("site", SITE, module.params["site"])).compare_with_host()
+        found = Site(module, validate_options("site", SITE, module.params["site"])).compare_with_host()
     except SiteError as error:
         if isinstance(error, SiteConflictError):
             refused.append(str(error))
@@ -237,72 +247,85 @@ def differing_site(module: AnsibleModule, refused: list[str]) -> Iterator[str]:
         yield "nginx.service is not running and enabled"
 
 
-def live_release(layout: Layout, name: str, release: dict, venv: dict) -> dict:
-    """The live release, where there is nothing to activate; raises Unlike with the reason where there is."""
-    options = validated("release", STAGE, {**release, "root": layout.root, "app": name})
-    check_tree(layout, options)
-    if is_real(layout.app) or is_real(layout.venv):
-        raise Unlike(f"{layout.root} is to be adopted")
-    if Lock(layout, {}).holder():
-        raise Unlike(f"{layout.lock} is held")
+def read_described_release(layout: Layout, name: str, release: dict, venv: dict) -> dict[str, Any]:
+    """Return the live release if nothing is left to do. Raises DifferenceError with the reason otherwise."""
+    described = {**release, "root": layout.root, "app": name}
+    options = parse_release_options(validate_options("release", RELEASE_OPTIONS, described))
+    check_layout(layout, options)
+    if is_not_link(layout.app) or is_not_link(layout.venv):
+        raise DifferenceError(f"{layout.root} is to be adopted")
+    if DeployLock(layout, {}).read_holder():
+        raise DifferenceError(f"{layout.lock} is held")
     if read_drain(layout):
-        raise Unlike("the hooks after an activation have not been completed")
-    leftovers = layout.leftovers()
+        raise DifferenceError("the hooks after an activation have not been completed")
+    leftovers = list_leftovers(layout)
     if leftovers:
-        raise Unlike(f"{leftovers[0]} was left by a run that was interrupted")
-    found = look(layout, options)
-    live = found["live"]
-    decision = decide(found, layout.record(live) or {}, options)
-    left = decision.activate or decision.stage or found["bad"]
-    if left:
-        raise Unlike(left)
-    link = os.path.join(layout.environments, live)
-    if not is_in_place(
-        parse_settings(validated("venv", VENV_OPTIONS, {**venv, "source": layout.release(live), "link": link}))
-    ):
-        raise Unlike(f"the dependencies of {live} are not in place")
-    return {"live": live, "migrated": found["migrated"], "rollout": read_rollout(layout)}
+        raise DifferenceError(f"{leftovers[0]} was left by a run that was interrupted")
+    store = ReleaseStore(layout)
+    state = read_release_state(store, options)
+    live = state["live"]
+    decision = decide_release(state, store.read_record(live) or {}, options)
+    reason = decision.activate or decision.stage or state["bad"]
+    if reason:
+        raise DifferenceError(reason)
+    link = os.path.join(layout.venv_links, live)
+    venv = validate_options("venv", VENV_OPTIONS, {**venv, "source": layout.release(live), "link": link})
+    if not is_in_place(parse_settings(venv)):
+        raise DifferenceError(f"the dependencies of {live} are not in place")
+    return {"live": live, "migrated": state["migrated"], "rollout": read_rollout(layout)}
 
 
-def refusals(layout: Layout, params: dict) -> list[str]:
-    """Why the application can't be on this host, apart from its files."""
+def list_refusals(layout: Layout, params: dict) -> list[str]:
+    """Return the reasons why the application cannot be on this host, apart from its files."""
     found = [
         check_platform(),
         params["account"] and find_account_conflict(params["account"], params["group"], layout.root),
     ]
     try:
-        check_links(layout, {"source": params["release"].get("source"), "adopt": params["adopt"]})
+        check_links(layout, params["adopt"] or "directory" in (params["release"].get("source") or {}))
     except ReleaseError as error:
         found.append(str(error))
     return [reason for reason in found if reason]
 
 
-def state(module: AnsibleModule) -> dict:
+def compare_host(module: AnsibleModule) -> dict[str, Any]:
+    """Compare the host with its description."""
     params = module.params
     name, layout = params["name"], Layout(params["root"])
-    refused = refusals(layout, params)
+    refused = list_refusals(layout, params)
     try:
-        differs = differing_paths(params, refused)
-        differs += [*differing_units(name), *differing_site(module, refused)]
-    except (Unlike, ReleaseError, OSError) as error:
+        differs = find_differing_paths(params, refused)
+        differs += [*find_differing_units(name), *find_differing_site(module, refused)]
+    except (ModuleError, OSError) as error:
         differs = [str(error)]
-    if is_unfinished(layout):
+    if is_activation_unfinished(layout):
         differs.append(f"{layout.former_settings} was left by a run that was interrupted")
     provisioned = not differs
-    found = {"live": "", "migrated": False, "rollout": {}}
+    found: dict[str, Any] = {"live": "", "migrated": False, "rollout": {}}
     try:
-        found = live_release(layout, name, params["release"], params["venv"])
-        note = kept_name(found["live"], params["release"]["source"])
+        found = read_described_release(layout, name, params["release"], params["venv"])
+        note = format_name_note(found["live"], params["release"]["source"])
         if note:
             module.warn(note)
-    except (Unlike, ReleaseError, VenvError, SymlinkError, OSError, KeyError) as error:
+    except (ModuleError, VenvError, OSError, KeyError) as error:
         differs.append(str(error))
     return {"provisioned": provisioned, **found, "differs": differs, "refused": refused}
 
 
+def work(module: AnsibleModule) -> dict[str, Any]:
+    result = compare_host(module)
+    # The result contains no secrets, and a secret that equals a part of a path must not mask it.
+    module.no_log_values = set()
+    invocation = {"module_args": {key: module.params[key] for key in ("name", "root")}}
+    if result["refused"]:
+        raise ModuleError(" ".join(result["refused"]), invocation=invocation, **result)
+    return {"changed": False, "invocation": invocation, **result}
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        work,
+        {
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "entries": {"type": "list", "elements": "dict", "required": True},
@@ -314,15 +337,7 @@ def main() -> None:
             "group": {"type": "str", "default": ""},
             "adopt": {"type": "bool", "default": False},
         },
-        supports_check_mode=True,
     )
-    result = state(module)
-    # Nothing of the result comes from a secret, and a value that happens to be part of a path must not hide it.
-    module.no_log_values = set()
-    told = {"invocation": {"module_args": {key: module.params[key] for key in ("name", "root")}}, **result}
-    if result["refused"]:
-        module.fail_json(msg=" ".join(result["refused"]), **told)
-    module.exit_json(changed=False, **told)
 
 
 if __name__ == "__main__":

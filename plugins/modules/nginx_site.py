@@ -187,16 +187,18 @@ nginx_output:
 
 from typing import NoReturn
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Site
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
-    STAGED,
-    is_live,
-    is_unfinished,
-    staging,
+    STAGE_OPTION,
+    is_activation_unfinished,
+    is_application_live,
+    open_staged_settings,
 )
 
 
@@ -212,16 +214,16 @@ def stage(site: Site, options: dict | None, run: dict) -> bool:
     layout, name = Layout(options["root"], run), options["name"]
     # An activation cannot check owner and mode.
     differs = (site.before.content, site.before.links) != (site.after.content, site.after.links)
-    if not is_live(layout, name) or not (differs or is_unfinished(layout)):
+    if not is_application_live(layout, name) or not (differs or is_activation_unfinished(layout)):
         return False
     site.write_tested_file()
-    with staging(layout, name, run, options["unlock"]) as staged:
+    with open_staged_settings(layout, name, run, options["unlock"]) as staged:
         staged.add_site(site.after, path=site.path, pid_file=site.nginx.pid_file, error_log=site.nginx.error_log)
     return True
 
 
 def main() -> None:
-    spec = {**SITE, "stage": STAGED, "run": {"type": "dict"}}
+    spec = {**SITE, "stage": STAGE_OPTION, "run": {"type": "dict"}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     require_supported_platform(module)
     params = module.params

@@ -49,39 +49,39 @@ options:
     type: path
     required: true
   release:
-    description: The release to make live. It must be complete on the host.
+    description: The release to activate. It must be complete on the host.
     type: str
   action:
     description:
-      - How the activation is recorded. A rollback takes the releases above its target out of the order of rollbacks.
+      - The kind of activation in the record. Later rollbacks skip the releases that a rollback has left.
     type: str
     choices: [deploy, rollback]
     default: deploy
   keep:
     description:
-      - How many good releases to keep, at least 1. The live one and the one before it are kept in any case.
+      - The number of good releases to keep, at least 1. The live and the previous release are always kept.
     type: int
     default: 5
   rollout:
     description:
-      - The rollout of which this is a part. The host records that it takes part, and keeps the lock until
-        M(flaskops.production.release_rollout) ends it. Without it, the lock is given back.
+      - The rollout of the release. The host records that it takes part, and keeps the lock until
+        M(flaskops.production.release_rollout) ends it. Without a rollout, the lock is released.
     type: dict
   site:
     description:
-      - Nginx's site file of the application, or the link that enables it. The last check is a request through
-        Nginx, as a visitor sends it, by the name of the site and over TLS where it has a certificate.
-      - When omitted, or when this collection has not written that file for this application, Nginx is not asked.
+      - The file of the application's site, or the link that enables it. The last check is a request through Nginx, with
+        the name of the site, and over TLS if the site has a certificate.
+      - The check is skipped if it is omitted, or if this collection has not written the file for this application.
     type: path
   timeout:
     description:
-      - Seconds after which the activation is given up. A process that does not stop is killed, and the release that was
-        live before serves again, for which there are as many seconds.
-      - With V(0), as long as the units allow for starting and stopping them, and O(health) for its attempts.
+      - The time limit of the activation, in seconds. After it, a process that does not stop is killed and the previous
+        release is activated, with the same time limit.
+      - With V(0), it is the sum of the timeouts of the units and of all attempts of O(health).
     type: float
     default: 0
   unlock:
-    description: Take the lock away from whoever holds it.
+    description: Replace another holder of the deploy lock.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -95,7 +95,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make a staged release live
+- name: Activate a staged release
   flaskops.production.release_activate:
     name: myapp
     root: /srv/myapp
@@ -103,7 +103,7 @@ EXAMPLES = r"""
     health:
       path: /health
 
-- name: Replace the process after a change of its environment
+- name: Replace the process after a change of its environment file
   flaskops.production.release_activate:
     name: myapp
     root: /srv/myapp
@@ -111,7 +111,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release:
-  description: The release that is live now; empty when C(app) is no release.
+  description: The live release; empty if C(app) does not point to a release.
   returned: always
   type: str
   sample: 2026-04-21-120000-1a2b3c4
@@ -121,41 +121,41 @@ previous:
   type: str
   sample: 2026-04-20-083000-9f8e7d6
 reason:
-  description: Why a new process was needed; empty when none was.
+  description: The reason for the activation; empty if there was none.
   returned: success
   type: str
   sample: /srv/myapp/shared/.env changed since myapp.service started
 settings:
-  description: The files of settings that were staged and are in place now.
-  returned: when something was activated
+  description: The activated files of settings.
+  returned: after an activation
   type: list
   elements: str
   sample: [/srv/myapp/shared/.env]
 settings_before:
   description:
-    - Names of settings that are others than those with which the release was live before. No value is shown.
-  returned: when something was activated
+    - The names of settings that have changed since the release was live before. No value is shown.
+  returned: after an activation
   type: list
   elements: str
   sample: [MODE in /srv/myapp/shared/.env]
 removed:
-  description: Names of the releases and sets of dependencies that were removed.
-  returned: when something was activated
+  description: The names of the removed releases and virtual environments.
+  returned: after an activation
   type: list
   elements: str
   sample: [2026-03-01-101500-5d6e7f8]
 phase:
-  description: What failed, V(socket), V(candidate), V(switch), V(service), V(health) or V(site).
+  description: The phase that failed, V(socket), V(candidate), V(swap), V(service), V(health) or V(site).
   returned: failure of an activation
   type: str
   sample: candidate
 rejected:
-  description: Whether the release itself is at fault and is marked as rejected.
+  description: Whether the release caused the failure and is marked as rejected.
   returned: failure of an activation
   type: bool
   sample: true
 cause:
-  description: Phase and cause of the failure in one line.
+  description: The phase and the cause of the failure in one line.
   returned: failure of an activation
   type: str
   sample: "candidate: it did not start: ModuleNotFoundError: No module named 'flask'"
@@ -163,147 +163,212 @@ cause:
 
 import os
 import signal
+from typing import Any
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    Lock,
-    LockedError,
-    ReleaseError,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH, check_health
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.live_process import find_process_failure
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock, LockedError
+from ansible_collections.flaskops.production.plugins.module_utils._app.pruning import prune_releases
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import enter_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError, format_error
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import (
     SITE,
     Activation,
+    check_complete,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.activation_report import (
+    describe_live_release,
+    format_failure,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import (
     ActivationError,
-    Rejected,
-    check,
+    RejectedError,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
     finish_transfer,
     read_transfer,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._releases.options import (
+    ActivateOptions,
+    parse_activate_options,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
-    differing_settings,
-    discard_staged,
-    is_site_alone,
-    is_unfinished,
-    note_settings,
-    recover,
-    staged_settings,
+    discard_staged_settings,
+    is_only_site_staged,
+    list_staged_changes,
+    recover_settings,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings_digests import (
+    list_changed_settings,
+    record_settings,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.site_check import check_site
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    HEALTH,
-    add_script_name,
-    check_health,
-    find_process_failure,
-    read_unit_properties,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
 
 
-def needed(layout: Layout, params: dict) -> str:
-    """Why something has to be done; empty when the release is live and its process is right."""
-    release = params["release"]
-    if release and layout.live() != release:
-        return f"{layout.live() or 'nothing'} is live"
-    staged = staged_settings(layout, params["name"]) if release else []
+def find_reason(layout: Layout, options: ActivateOptions) -> str:
+    """Return why an activation is necessary, or an empty string."""
+    if options.release and layout.find_live() != options.release:
+        return f"{layout.find_live() or 'nothing'} is live"
+    staged = list_staged_changes(layout, options.name) if options.release else []
     if staged:
         return f"new settings are staged: {', '.join(staged)}"
     if not os.path.lexists(layout.app):
         return ""
-    return find_process_failure(layout, params["name"], params["health"])
+    return find_process_failure(layout, options.name, options.health)
 
 
-def only_site(layout: Layout, params: dict) -> bool:
-    """Whether the live release and its process are right, and only the site of Nginx is to change."""
-    if params["release"] != layout.live() or not is_site_alone(layout, params["name"]):
+def is_only_site_changed(layout: Layout, options: ActivateOptions) -> bool:
+    """Return whether the live release and its process are correct, and only the site of Nginx changes."""
+    if options.release != layout.find_live() or not is_only_site_staged(layout, options.name):
         return False
-    return not find_process_failure(layout, params["name"], params["health"])
+    return not find_process_failure(layout, options.name, options.health)
 
 
-def activate(layout: Layout, params: dict, reason: str) -> dict:
-    """Do it and record it. Only a release that is at fault itself is marked."""
-    recover(layout, params["name"])
-    release, live, recorded = params["release"], layout.live(), layout.recorded()
-    others = differing_settings(layout, params["name"], release) if release and release != live else []
-    activation = Activation(layout, params["name"], release, params["health"], params["timeout"], params["site"] or "")
+def is_live_failing(layout: Layout, options: ActivateOptions, phase: str) -> bool:
+    """Return whether the live release fails the same check as a rejected release."""
+    if not layout.find_live():
+        return False
+    if check_health(layout, options.health, options.name, attempts=1).failure:
+        return True
+    once = {**options.health, "attempts": 1} if options.health else {}
+    return phase == SITE and check_site(layout, options.name, once, options.site).by_release
+
+
+def activate_release(store: ReleaseStore, options: ActivateOptions) -> None:
+    """Activate the release and record it. A release that causes the failure itself is marked as rejected."""
+    layout, release, recorded = store.layout, options.release, store.find_recorded()
+    activation = Activation(layout, options.name, release, options.health, options.timeout, options.site)
     try:
-        if only_site(layout, params):
+        if is_only_site_changed(layout, options):
             activation.run_site()
         else:
-            activation.run(lambda: layout.record_activation(release, params["action"], params["run"]))
-    except Rejected as error:
-        if fails_too(layout, params, error.phase):
-            # What serves fails as well, such as without their database: that tells nothing about the release.
-            raise ActivationError(error.phase, error.seen, error.unit, error.since, error.cause) from error
+            activation.run(lambda: store.record_activation(release, options.action, options.run))
+    except RejectedError as error:
+        if is_live_failing(layout, options, error.phase):
+            # Both may fail without their database, for example.
+            raise ActivationError(error.phase, error.problem, error.unit, error.since, error.cause) from error
         if release and release != recorded:
-            layout.set_state(release, "bad", reason=f"{error.phase}: {error.seen}")
+            store.set_state(release, "bad", reason=f"{error.phase}: {error.problem}")
         raise
-    if layout.live():
-        note_settings(layout, params["name"], layout.live())
-    return {"release": layout.live() or "", "previous": live or "", "reason": reason, "settings_before": others}
+    live = layout.find_live()
+    if live:
+        record_settings(layout, options.name, live)
 
 
-def fails_too(layout: Layout, params: dict, phase: str) -> bool:
-    """Whether the live release fails the same check as a rejected one."""
-    if not layout.live():
-        return False
-    if check_health(layout, params["health"], params["name"], attempts=1).failure:
-        return True
-    return (
-        phase == SITE
-        and check_site(layout, params["name"], {**params["health"], "attempts": 1}, params["site"]).by_release
-    )
+def run_activation(module: AnsibleModule, store: ReleaseStore, options: ActivateOptions) -> dict[str, Any]:
+    """Activate the release under the deploy lock, and remove old releases. Returns the changed results."""
+    layout, rollout = store.layout, options.rollout
+    if rollout:
+        enter_rollout(layout, rollout, options.run, "activating")
+    recover_settings(layout, options.name)
+    live = layout.find_live()
+    is_other = options.release and options.release != live
+    changed_settings = list_changed_settings(layout, options.name, options.release) if is_other else []
+    activate_release(store, options)
+    if rollout and rollout.get("undo"):
+        enter_rollout(layout, rollout, options.run, "undone")
+    if options.action == "rollback" and changed_settings:
+        module.warn(
+            f"{options.release} was live with other settings before: {', '.join(changed_settings)}. A rollback keeps "
+            "the current settings; to restore the earlier ones, set them again and run the playbook site. The files "
+            f"before the last change are in {os.path.join(layout.settings, 'previous')}, for root only."
+        )
+    end_former_access(module, layout, options.name)
+    return {
+        "release": layout.find_live() or "",
+        "previous": live or "",
+        "settings_before": changed_settings,
+        "removed": remove_old_releases(module, store, options.keep) if options.release else [],
+    }
 
 
-def served(layout: Layout, name: str, health: dict | None) -> str:
-    """What serves now, as a request has shown, in a sentence."""
-    live = layout.live()
-    if not live:
-        return "Nothing is live on this host."
-    if health is None:
-        return f"{live} is live."
+def run_locked(
+    module: AnsibleModule, store: ReleaseStore, options: ActivateOptions, settings: list[str]
+) -> dict[str, Any]:
+    """Run the activation with the deploy lock. The lock is kept for the rollout, if there is one."""
+    layout, lock = store.layout, DeployLock(store.layout, options.run)
+    check_complete(store, options.release)
+    # A lost connection must not stop an activation.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    store.create_directories()
+    lock.acquire(force=options.unlock)
     try:
-        seen = check_health(layout, health, name, attempts=1).failure
-    except (ReleaseError, OSError) as error:
-        seen = str(error)
-    if seen:
-        return f"{live} is live, but does not serve: {seen}."
-    return f"{live} is live and answers GET {add_script_name(health['path'], layout.env_file)}."
+        return {**run_activation(module, store, options), "settings": settings}
+    except LockedError:
+        raise
+    except ActivationError as error:
+        raise ModuleError(
+            format_failure(error, layout, options, settings),
+            phase=error.phase,
+            release=layout.find_live() or "",
+            rejected=isinstance(error, RejectedError),
+            cause=f"{error.phase}: {error.problem}".splitlines()[0],
+        ) from error
+    except (ModuleError, OSError) as error:
+        live = describe_live_release(layout, options.name, options.health)
+        raise ModuleError(f"{format_error(error, layout.root)} {live}") from error
+    finally:
+        lock.end_step(keep=bool(options.rollout))
 
 
-def message(error: ActivationError, layout: Layout, params: dict, settings: list[str]) -> str:
-    """What failed and why, what serves now, and the next command. The cause comes first."""
-    what, fix = params["release"] or "The new process", "Fix the release and deploy again"
-    rejected = isinstance(error, Rejected)
-    # Where Nginx answers wrongly by a new site, that is what failed. The option may name the link to it.
-    site = os.path.basename(params["site"] or "")
-    blamed = rejected or (error.phase == SITE and site in map(os.path.basename, settings))
-    verdict = "was rejected" if blamed else "was not activated"
-    if settings:
-        same = params["release"] == layout.live()
-        what = f"The change of {', '.join(settings)}" if same else f"{what} with new settings ({', '.join(settings)})"
-        fix = "Fix the settings and run again" if same else "Fix the release or the settings, and run again"
-    first, *rest = f"{what} {verdict} ({error.phase}): {error.seen}".rstrip(".").split("\n")
-    lines = [f"{first}.", *rest]
-    if error.cause.text():
-        lines.append(error.cause.text())
-    if settings and is_unfinished(layout):
-        lines.append("The settings of before could not all be put back: the next run does the rest.")
-    elif settings:
-        lines.append("The settings are as they were before.")
-    if not blamed:
-        lines.append("The release is not marked as rejected: the host is at fault, or the live release fails as well.")
-    elif not rejected and params["release"] != layout.live():
-        lines.append("The release is not marked as rejected: Gunicorn answered as it should.")
-    lines.append(served(layout, params["name"], params["health"]))
-    log = f"journalctl --unit={error.unit} --since=@{error.since:.0f}"
-    last = fix if blamed else "Fix the host (playbook doctor) and run again"
-    lines.append(f"{last}. The whole log: {log}")
-    return "\n".join(lines)
+def end_former_access(module: AnsibleModule, layout: Layout, name: str) -> None:
+    """Remove a former user's access to the data if no process of that user is left. A failure is only a warning."""
+    transfer = read_transfer(layout)
+    if transfer is None:
+        return
+    try:
+        pid = read_unit_properties(f"{name}.service")["MainPID"]
+        if os.path.exists(f"/proc/{pid}") and os.stat(f"/proc/{pid}").st_uid in transfer.former_uids:
+            return
+        finish_transfer(layout)
+    except (ModuleError, OSError) as error:
+        module.warn(
+            f"A former user of the application still has access to its data: {format_error(error, layout.root)} The "
+            "next run of the playbook site tries again."
+        )
+
+
+def remove_old_releases(module: AnsibleModule, store: ReleaseStore, keep: int) -> list[str]:
+    """Remove old releases. A failure is only a warning, because the release is live."""
+    try:
+        return prune_releases(store, keep)
+    except (ModuleError, OSError) as error:
+        module.warn(f"Old releases could not be removed: {format_error(error, store.layout.root)}")
+        return []
+
+
+def build_diff(layout: Layout, release: str | None) -> dict[str, str]:
+    """Return the diff of the link app, or an empty one."""
+    live = layout.find_live()
+    if not release or release == live:
+        return {}
+    before, after = (f"releases/{name}\n" if name else "" for name in (live, release))
+    return {"before_header": layout.app, "after_header": layout.app, "before": before, "after": after}
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    options = parse_activate_options(module.params)
+    layout = Layout(options.root, options.run)
+    store, lock = ReleaseStore(layout), DeployLock(layout, options.run)
+    reason, settings = find_reason(layout, options), list_staged_changes(layout, options.name)
+    live, diff = layout.find_live() or "", build_diff(layout, options.release)
+    result: dict[str, Any] = {"changed": bool(reason), "release": live, "previous": live, "reason": reason}
+    if diff:
+        result["diff"] = diff
+    if reason and not module.check_mode:
+        result.update(run_locked(module, store, options, settings))
+        for warning in store.format_warnings():
+            module.warn(warning)
+    elif not module.check_mode:
+        if options.release:
+            discard_staged_settings(layout)
+        if not options.rollout:
+            lock.release()
+    return result
 
 
 def argument_spec() -> dict:
@@ -323,114 +388,7 @@ def argument_spec() -> dict:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    params = module.params
-    layout = Layout(params["root"], params["run"])
-    settings: list[str] = []
-    lock = Lock(layout, params["run"])
-    rollout = {**params["rollout"], "release": params["release"]} if params["rollout"] else {}
-    begun = False
-    if params["timeout"] < 0:
-        module.fail_json(
-            msg=f"timeout is {params['timeout']}, but must be seconds, 0 for as long as the units allow "
-            "(release_activation_timeout)."
-        )
-    if params["keep"] < 1:
-        module.fail_json(msg=f"keep is {params['keep']}, but must be a whole number of at least 1 (release_keep).")
-    try:
-        reason = needed(layout, params)
-        settings = staged_settings(layout, params["name"])
-        result = {
-            "changed": bool(reason),
-            "release": layout.live() or "",
-            "previous": layout.live() or "",
-            "reason": reason,
-        }
-        if module._diff and params["release"] and params["release"] != layout.live():
-            before, after = (f"releases/{name}\n" if name else "" for name in (layout.live(), params["release"]))
-            result["diff"] = {
-                "before_header": layout.app,
-                "after_header": layout.app,
-                "before": before,
-                "after": after,
-            }
-        if not reason or module.check_mode:
-            if not module.check_mode:
-                if params["release"]:
-                    discard_staged(layout)
-                if not rollout:
-                    lock.release()
-            module.exit_json(**result)
-        check(layout, params["release"])
-        # A connection that is cut must not stop a switch half way.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        os.umask(0o022)
-        layout.prepare()
-        lock.acquire(force=params["unlock"])
-        begun = True
-        try:
-            if rollout:
-                enter_rollout(layout, rollout, params["run"], "activating")
-            result.update(activate(layout, params, reason), settings=settings)
-            if rollout.get("undo"):
-                enter_rollout(layout, rollout, params["run"], "undone")
-            if params["action"] == "rollback" and result["settings_before"]:
-                module.warn(
-                    f"{params['release']} was live with other settings before: "
-                    f"{', '.join(result['settings_before'])}. A rollback keeps the settings of today; to return them, "
-                    "set them as they were and run the playbook site. The files before the last change are in "
-                    f"{os.path.join(layout.settings, 'previous')}, for root only."
-                )
-            settle(module, layout)
-            result["removed"] = prune(module, layout, params["keep"]) if params["release"] else []
-        finally:
-            if rollout:
-                lock.leave()
-            else:
-                lock.release()
-    except ActivationError as error:
-        module.fail_json(
-            msg=message(error, layout, params, settings),
-            phase=error.phase,
-            release=layout.live() or "",
-            rejected=isinstance(error, Rejected),
-            cause=f"{error.phase}: {error.seen}".splitlines()[0],
-        )
-    except LockedError as error:
-        module.fail_json(msg=str(error), **error.result())
-    except (ReleaseError, SymlinkError, OSError) as error:
-        # What keeps an activation from its end says nothing about what visitors get meanwhile.
-        said = format_error(error, layout.root)
-        module.fail_json(msg=f"{said} {served(layout, params['name'], params['health'])}" if begun else said)
-    for warning in layout.warnings():
-        module.warn(warning)
-    module.exit_json(**result)
-
-
-def settle(module: AnsibleModule, layout: Layout) -> None:
-    """Take a former user's access to the data away, once no process of his is left. The release is live by now."""
-    handover = read_transfer(layout)
-    if handover is None:
-        return
-    try:
-        pid = read_unit_properties(f"{module.params['name']}.service")["MainPID"]
-        if os.path.exists(f"/proc/{pid}") and os.stat(f"/proc/{pid}").st_uid in handover.former_uids:
-            return
-        finish_transfer(layout)
-    except (ReleaseError, OSError) as error:
-        module.warn(
-            f"A former user of the application still has access to its data: {format_error(error, layout.root)} The "
-            "next run of the playbook site tries again."
-        )
-
-
-def prune(module: AnsibleModule, layout: Layout, keep: int) -> list[str]:
-    """Remove what is no longer kept. The release is live by now, so that a failure is only a warning."""
-    try:
-        return layout.prune(keep)
-    except (ReleaseError, OSError) as error:
-        module.warn(f"Old releases could not be removed: {format_error(error, layout.root)}")
-        return []
+    run_module(work, argument_spec())
 
 
 if __name__ == "__main__":

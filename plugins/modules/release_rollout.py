@@ -13,7 +13,7 @@ version_added: "1.0.0"
 author:
   - The flaskops.production contributors (@flaskops)
 description:
-  - Takes the deploy lock of an application before a rollout, and releases it after recording the end of the rollout.
+  - Acquires the deploy lock of an application before a rollout, and releases it after recording the end of the rollout.
     Returns the live release in both cases.
   - Records that hooks have drained the host, so that any later run completes them.
 attributes:
@@ -34,14 +34,14 @@ options:
     required: true
   step:
     description:
-      - V(claim) takes the deploy lock if the application is set up.
+      - V(claim) acquires the deploy lock if the application is set up.
       - V(drain) records that the hooks before an activation start.
       - V(finish) records the end of the rollout, and releases the lock if this run holds it.
     type: str
     choices: [claim, drain, finish]
     required: true
   rollout:
-    description: The rollout, as the filter P(flaskops.production.release_rollout#filter) returned it.
+    description: The rollout, as the filter P(flaskops.production.release_rollout#filter) has returned it.
     type: dict
   state:
     description: The end of the rollout on this host, with O(step=finish).
@@ -53,7 +53,7 @@ options:
     type: bool
     default: false
   unlock:
-    description: Take the lock away from whoever holds it.
+    description: Replace another holder of the deploy lock.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -67,13 +67,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Take the deploy lock
+- name: Acquire the deploy lock
   flaskops.production.release_rollout:
     name: myapp
     root: /srv/myapp
     step: claim
 
-- name: Give it back
+- name: Release the deploy lock
   flaskops.production.release_rollout:
     name: myapp
     root: /srv/myapp
@@ -82,7 +82,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 live:
-  description: The release that C(app) points at; empty when there is none.
+  description: The release that C(app) points to; empty if there is none.
   returned: success
   type: str
   sample: 2026-04-21-120000-1a2b3c4
@@ -92,66 +92,106 @@ locked:
   type: bool
   sample: true
 more:
-  description: What M(flaskops.production.release_status) returns.
+  description: The other return values of M(flaskops.production.release_status).
   returned: success
   type: dict
   sample: {"previous": "2026-04-20-083000-9f8e7d6", "outdated": "", "rollout": {}, "drained": {}}
 """
 
 import os
+from typing import Any, Mapping, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    Lock,
-    LockedError,
-    ReleaseError,
-    now,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import (
     clear_drain,
     enter_rollout,
-    note_drain,
     read_drain,
+    record_drain,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
-from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import discard_staged
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.clock import format_now
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError, format_error
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import discard_staged_settings
 from ansible_collections.flaskops.production.plugins.module_utils._releases.status import read_status
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
 
 
-def take(layout: Layout, lock: Lock, params: dict) -> None:
-    """Take the lock. Where there is no application yet, there is nothing to lock."""
-    lock.check(force=params["unlock"])
-    if os.path.isdir(layout.state) and not params["check_mode"]:
-        layout.prepare()
-        lock.acquire(force=params["unlock"])
+class RolloutOptions(NamedTuple):
+    """The options of a step of a rollout."""
+
+    name: str
+    root: str
+    step: str
+    rollout: Mapping[str, Any] | None
+    state: str
+    joined: bool
+    unlock: bool
+    health: dict[str, Any] | None
+    run: Mapping[str, str]
 
 
-def finish(layout: Layout, lock: Lock, params: dict) -> None:
-    """Record the end, if the rollout is still this run's, and release the lock.
+def claim_host(store: ReleaseStore, lock: DeployLock, options: RolloutOptions, check_mode: bool) -> None:
+    """Acquire the lock. A host without the application has nothing to lock."""
+    lock.check(force=options.unlock)
+    if os.path.isdir(store.layout.state) and not check_mode:
+        store.create_directories()
+        lock.acquire(force=options.unlock)
 
-    Raises OSError if the end cannot be recorded. The lock is released nevertheless, so that a full disk blocks no
-    later run.
+
+def finish_rollout(layout: Layout, lock: DeployLock, options: RolloutOptions) -> None:
+    """Record the end of the rollout and release the lock, if this run still holds it.
+
+    Raises OSError if the end cannot be recorded. The lock is released nevertheless, so that a full disk does not block
+    later runs.
     """
-    ours = lock.is_ours()
-    if params["joined"] and (ours or read_drain(layout).get("run") == params["run"]["run"]):
+    is_held = lock.is_held()
+    if options.joined and (is_held or read_drain(layout).get("run") == options.run["run"]):
         clear_drain(layout)
-    if not ours:
+    if not is_held:
         return
     lock.acquire()
     try:
-        # Of a run that ends before it activates them.
-        discard_staged(layout)
-        if params["rollout"]:
-            enter_rollout(layout, params["rollout"], params["run"], params["state"])
+        # The settings of a run that ended before their activation.
+        discard_staged_settings(layout)
+        if options.rollout:
+            enter_rollout(layout, options.rollout, options.run, options.state)
     finally:
         lock.release()
 
 
+def work(module: AnsibleModule) -> dict[str, Any]:
+    options = RolloutOptions(**{name: module.params[name] for name in RolloutOptions._fields})
+    layout = Layout(options.root, options.run)
+    store, lock = ReleaseStore(layout), DeployLock(layout, options.run)
+    problem = ""
+    try:
+        if options.step != "finish":
+            claim_host(store, lock, options, module.check_mode)
+        if options.step == "drain" and not module.check_mode:
+            record_drain(layout, options.run, format_now())
+        if options.step == "finish" and not module.check_mode:
+            try:
+                finish_rollout(layout, lock, options)
+            except OSError as error:
+                problem = f"The end of the rollout is not recorded: {format_error(error, layout.root)}"
+        status = read_status(store, options.name, options.health)
+        is_held = lock.is_held()
+    finally:
+        lock.release_guard()
+    for warning in store.format_warnings():
+        module.warn(warning)
+    result = {"changed": False, "locked": is_held, "live": status.pop("live"), "more": status}
+    if problem:
+        raise ModuleError(problem, **result)
+    return result
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        work,
+        {
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "step": {"type": "str", "choices": ["claim", "drain", "finish"], "required": True},
@@ -162,40 +202,7 @@ def main() -> None:
             "health": HEALTH,
             "run": {"type": "dict"},
         },
-        supports_check_mode=True,
     )
-    params, layout = (
-        {**module.params, "check_mode": module.check_mode},
-        Layout(module.params["root"], module.params["run"]),
-    )
-    lock = Lock(layout, params["run"])
-    os.umask(0o022)
-    problem = ""
-    try:
-        if params["step"] == "finish":
-            if not module.check_mode:
-                try:
-                    finish(layout, lock, params)
-                except OSError as error:
-                    problem = f"The end of the rollout is not recorded: {format_error(error, layout.root)}"
-        else:
-            take(layout, lock, params)
-            if params["step"] == "drain" and not module.check_mode:
-                note_drain(layout, params["run"], now())
-        found = read_status(layout, params["name"], params["health"])
-        locked = lock.is_ours()
-    except LockedError as error:
-        module.fail_json(msg=str(error), **error.result())
-    except (ReleaseError, OSError) as error:
-        module.fail_json(msg=format_error(error, layout.root))
-    finally:
-        lock.leave()
-    for warning in layout.warnings():
-        module.warn(warning)
-    result = {"changed": False, "locked": locked, "live": found.pop("live"), "more": found}
-    if problem:
-        module.fail_json(msg=problem, **result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -339,14 +339,19 @@ source:
       sample: v1.10.0
 """
 
+from typing import NoReturn
 
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases.source_options import SOURCE
 
 
+def work(_module: AnsibleModule) -> NoReturn:
+    raise ModuleError("flaskops.production.release_source runs as an action plugin, on the controller only.")
+
+
 def main() -> None:
-    module = AnsibleModule(argument_spec=SOURCE, supports_check_mode=True)
-    module.fail_json(msg="flaskops.production.release_source runs as an action plugin, on the controller only.")
+    run_module(work, SOURCE)
 
 
 if __name__ == "__main__":

@@ -103,31 +103,32 @@ lock:
   sample: {}
 """
 
+from typing import Any
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HEALTH
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases.status import read_status
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HEALTH
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    store = ReleaseStore(Layout(module.params["root"]))
+    status = read_status(store, module.params["name"], module.params["health"])
+    for warning in store.format_warnings():
+        module.warn(warning)
+    return {"changed": False, **status}
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        work,
+        {
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "health": HEALTH,
         },
-        supports_check_mode=True,
     )
-    layout = Layout(module.params["root"])
-    try:
-        result = read_status(layout, module.params["name"], module.params["health"])
-    except (ReleaseError, OSError) as error:
-        module.fail_json(msg=format_error(error, module.params["root"]))
-    for warning in layout.warnings():
-        module.warn(warning)
-    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

@@ -100,11 +100,12 @@ in_handover:
 import grp
 import os
 import pwd
+from typing import Any
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._core.accounts import get_user_name
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError, format_error
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import find_account_conflict
 from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
     find_former_owner,
@@ -117,7 +118,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._releases.form
 MAX_PATHS = 3
 
 
-class AccountError(Exception):
+class AccountError(ModuleError):
     """A user that the application cannot run as. The message is complete sentences."""
 
 
@@ -160,20 +161,9 @@ def transfer_data(module: AnsibleModule, layout: Layout, account: pwd.struct_pas
         )
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "required": True},
-            "user": {"type": "str", "required": True},
-            "group": {"type": "str", "required": True},
-            "web_group": {"type": "str", "required": True},
-            "named": {"type": "bool", "default": False},
-            "hand_over": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+def work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    layout = Layout(params["root"])
+    layout, former = Layout(params["root"]), None
     try:
         account = check_account(params)
         former = find_former_owner(layout, account.pw_uid if account else -1)
@@ -181,22 +171,36 @@ def main() -> None:
         is_transfer = bool(params["hand_over"] and former)
         if is_transfer and account and former and not module.check_mode:
             transfer_data(module, layout, account, former)
-    except AccountError as error:
-        module.fail_json(msg=str(error))
     except KeyError as error:
-        module.fail_json(msg=f"A group of the application does not exist on this host: {error}. Create it first.")
+        raise AccountError(
+            f"A group of the application does not exist on this host: {error}. Create it first."
+        ) from None
     except OSError as error:
-        module.fail_json(
-            msg=f"The owner of the data in {layout.shared} could not be changed to {params['user']}: "
+        raise AccountError(
+            f"The owner of the data in {layout.shared} could not be changed to {params['user']}: "
             f"{format_error(error, layout.shared)} {get_user_name(former.st_uid) if former else 'Its user'} still has "
             "access to all of it. If the file system does not allow root to change owners, set flask_app_user to that "
             "user."
-        )
-    module.exit_json(
-        changed=is_transfer,
-        exists=account is not None,
-        former=get_user_name(former.st_uid) if former else "",
-        in_handover=bool(former) or read_transfer(layout) is not None,
+        ) from error
+    return {
+        "changed": is_transfer,
+        "exists": account is not None,
+        "former": get_user_name(former.st_uid) if former else "",
+        "in_handover": bool(former) or read_transfer(layout) is not None,
+    }
+
+
+def main() -> None:
+    run_module(
+        work,
+        {
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "group": {"type": "str", "required": True},
+            "web_group": {"type": "str", "required": True},
+            "named": {"type": "bool", "default": False},
+            "hand_over": {"type": "bool", "default": False},
+        },
     )
 
 

@@ -123,10 +123,9 @@ previous_target:
 """
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import (
     SymlinkError,
     is_reached_through,
@@ -251,20 +250,17 @@ def argument_spec() -> dict:
     }
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+def work(module: AnsibleModule) -> dict[str, Any]:
     options = dict(module.params)
     sync = options.pop("sync")
-    try:
-        planned = plan_change(**options)
-        if planned.changed and not module.check_mode:
-            swap_link(planned.path, planned.target, sync)
-    except (SymlinkError, OSError) as error:
-        module.fail_json(msg=format_error(error, options["path"]))
-    result = {"changed": planned.changed, **planned._asdict()}
-    if module._diff:
-        result["diff"] = build_diff(planned)
-    module.exit_json(**result)
+    planned = plan_change(**options)
+    if planned.changed and not module.check_mode:
+        swap_link(planned.path, planned.target, sync)
+    return {"changed": planned.changed, **planned._asdict(), "diff": build_diff(planned)}
+
+
+def main() -> None:
+    run_module(work, argument_spec(), path="path")
 
 
 if __name__ == "__main__":

@@ -207,24 +207,26 @@ changed_paths:
     - /srv/myapp/run
 """
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, LockedError, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from typing import Any
+
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
+from ansible_collections.flaskops.production.plugins.module_utils._files.applying import apply_change
+from ansible_collections.flaskops.production.plugins.module_utils._files.changes import plan_changes
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import (
     ENTRY_OPTIONS,
     Change,
     PathEntry,
-    TreeError,
-    apply_change,
     build_diff,
     parse_entries,
-    plan_changes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import (
-    STAGED,
-    is_live,
-    is_unfinished,
-    staging,
+    STAGE_OPTION,
+    is_activation_unfinished,
+    is_application_live,
+    open_staged_settings,
 )
 
 
@@ -236,7 +238,7 @@ def argument_spec() -> dict:
             "required": True,
             "options": ENTRY_OPTIONS,
         },
-        "stage": STAGED,
+        "stage": STAGE_OPTION,
         "run": {"type": "dict"},
         "adopt": {"type": "bool", "default": False},
         # Not part of the entries: the log of the host shows those as one string, in which secrets are not masked.
@@ -252,34 +254,42 @@ def stage_settings(params: dict, entries: list[PathEntry], changes: list[Change]
     settings = [entry for entry in entries if entry.setting and (entry.content is not None or entry.kind == "socket")]
     # A change of owner or mode alone needs no activation.
     differ = any(change.entry in settings and change.before.content != change.after.content for change in changes)
-    if not is_live(layout, name) or not (differ or is_unfinished(layout)):
+    if not is_application_live(layout, name) or not (differ or is_activation_unfinished(layout)):
         return []
-    with staging(layout, name, params["run"], params["stage"]["unlock"]) as staged:
-        staged.add(settings)
+    with open_staged_settings(layout, name, params["run"], params["stage"]["unlock"]) as staged:
+        staged.add_entries(settings)
     return settings
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+def apply_changes(params: dict, entries: list[PathEntry], changes: list[Change], changed: list[str]) -> None:
+    """Apply the changes, or stage them. Adds the path of each applied change to changed."""
+    staged = stage_settings(params, entries, changes)
+    for change in changes:
+        if change.entry not in staged:
+            apply_change(change)
+        changed.append(change.entry.path)
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     require_supported_platform(module)
     changed: list[str] = []
     try:
         entries = parse_entries(module.params["entries"], module.params["secret_contents"])
         changes = plan_changes(entries, module.check_mode, module.params["adopt"])
         if not module.check_mode:
-            staged = stage_settings(module.params, entries, changes)
-            for change in changes:
-                if change.entry not in staged:
-                    apply_change(change)
-                changed.append(change.entry.path)
-    except LockedError as error:
-        module.fail_json(msg=str(error), **error.result(), changed=bool(changed), changed_paths=changed)
-    except (TreeError, ReleaseError, OSError) as error:
-        module.fail_json(msg=str(error), changed=bool(changed), changed_paths=changed)
-    result = {"changed": bool(changes), "changed_paths": [change.entry.path for change in changes]}
-    if module._diff:
-        result["diff"] = build_diff(changes)
-    module.exit_json(**result)
+            apply_changes(module.params, entries, changes, changed)
+    except (ModuleError, OSError) as error:
+        details = error.result() if isinstance(error, ModuleError) else {}
+        raise ModuleError(str(error), **details, changed=bool(changed), changed_paths=changed) from error
+    return {
+        "changed": bool(changes),
+        "changed_paths": [change.entry.path for change in changes],
+        "diff": build_diff(changes),
+    }
+
+
+def main() -> None:
+    run_module(work, argument_spec(), path="entries")
 
 
 if __name__ == "__main__":

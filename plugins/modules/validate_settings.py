@@ -55,16 +55,20 @@ msg:
   sample: "nginx_site_listen is 70000, but must be a port, 1 to 65535."
 """
 
+from typing import NoReturn
 
-from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule, run_module
 
 ROLES = ["adopt", "doctor", "flask_app", "gunicorn_systemd", "layout", "nginx_site", "release", "venv"]
 
 
+def work(_module: AnsibleModule) -> NoReturn:
+    raise ModuleError("flaskops.production.validate_settings runs as an action plugin, on the controller only.")
+
+
 def main() -> None:
-    options = {"roles": {"type": "list", "elements": "str", "required": True, "choices": ROLES}}
-    module = AnsibleModule(argument_spec=options, supports_check_mode=True)
-    module.fail_json(msg="flaskops.production.validate_settings runs as an action plugin, on the controller only.")
+    run_module(work, {"roles": {"type": "list", "elements": "str", "required": True, "choices": ROLES}})
 
 
 if __name__ == "__main__":

@@ -247,11 +247,11 @@ import os
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import note_link
+from ansible_collections.flaskops.production.plugins.module_utils._app.venv_links import register_link
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
 from ansible_collections.flaskops.production.plugins.module_utils._python.builder import (
     Builder,
@@ -305,7 +305,7 @@ def ensure_venv(settings: VenvSettings, check_mode: bool) -> dict[str, Any]:
     if settings.rebuild and not check_mode:
         record_rebuild(settings, plan)
     if settings.link and not check_mode:
-        note_link(settings.directory, settings.link)
+        register_link(settings.directory, settings.link)
     if after != before and settings.link and after and not check_mode:
         links.swap_link(settings.link, after, sync=True)
     return _format_result(settings, plan.digest, built, list_packages(plan.path), interpreter.path, before, after)

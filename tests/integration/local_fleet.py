@@ -27,39 +27,53 @@ ACTIVATION = """
 def _run_without_processes(self, record):
     rejects = os.path.join(self.layout.root, "rejects")
     if os.path.exists(rejects) and self.release in open(rejects).read().split():
-        raise Rejected("candidate", "it is not borne here", self.unit, self.since)
+        raise RejectedError("candidate", "it is not borne here", self.unit, self.since)
     swap_link(self.layout.app, os.path.join("releases", self.release))
     record()
 
 
 Activation.run = _run_without_processes
 """
-SERVICE = """
+ADDITIONS = {
+    "_releases/activation": ACTIVATION,
+    "_app/live_process": """
 
 def find_restart_reason(layout, name):
     return None
-
+""",
+    "_app/health": """
 
 def check_health(layout, health, name="", attempts=None):
     return HealthResult(None)
-
+""",
+    "_systemd/manager": """
 
 def read_unit_properties(unit, properties="", *more):
     return {"MainPID": "0"}
-"""
-SETTINGS = """
+""",
+    "_releases/settings": """
 
-def recover(layout, name):
+def recover_settings(layout, name):
+    pass
+""",
+    "_releases/settings_digests": """
+
+def record_settings(layout, name, release):
     pass
 
 
-def note_settings(layout, name, release):
-    pass
-
-
-def differing_settings(layout, name, release):
+def list_changed_settings(layout, name, release):
     return []
-"""
+""",
+    "_releases/command": """
+
+def run_command(layout, options):
+    import subprocess
+
+    done = subprocess.run(["sh", "-c", options.command], cwd=layout.release(options.release), check=False)
+    return CommandResult(done.returncode == 0)
+""",
+}
 VENV = """---
 # Where a delegated host cannot be reached, Ansible takes the host itself out of the play.
 - name: build | Lose the host
@@ -73,16 +87,6 @@ VENV = """---
   register: venv_build
   changed_when: false
 """
-COMMAND = """
-
-def run_command(layout, params):
-    import subprocess
-
-    done = subprocess.run(["sh", "-c", params["command"]], cwd=layout.release(params["release"]), check=False)
-    return done.returncode == 0, []
-
-
-def run_with_lock("""
 HOOK = """---
 - name: Tell the balancer
   ansible.builtin.shell: "{command} {place}/out-{{{{ inventory_hostname }}}}"
@@ -100,12 +104,9 @@ class LocalFleet:
         for name in ("plugins", "roles", "playbooks", "meta"):
             shutil.copytree(COLLECTION / name, collection / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(COLLECTION / "galaxy.yml", collection)
-        additions = {"_releases/activation": ACTIVATION, "_systemd/service": SERVICE, "_releases/settings": SETTINGS}
-        for name, text in additions.items():
+        for name, text in ADDITIONS.items():
             with (collection / f"plugins/module_utils/{name}.py").open("a") as file:
                 file.write(text)
-        command = collection / "plugins/modules/release_command.py"
-        command.write_text(command.read_text().replace("\ndef run_with_lock(", COMMAND, 1))
         (collection / "roles/venv/tasks/build.yml").write_text(VENV.format(place=place))
         self.lose()
         # A test writes where no application may be.
@@ -120,7 +121,7 @@ class LocalFleet:
         return Layout(str(self.place / host / "shop"))
 
     def live(self) -> str:
-        return ",".join(self.layout(host).live() or "-" for host in self.hosts)
+        return ",".join(self.layout(host).find_live() or "-" for host in self.hosts)
 
     def states(self) -> str:
         return ",".join(read_rollout(self.layout(host)).get("state", "-") for host in self.hosts)

@@ -21,8 +21,8 @@ from ansible.template import Templar
 from environment import CACHE, VENV
 
 from ansible_collections.flaskops.production.plugins.module_utils._releases.cause import Cause, find_cause
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import describe
-from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trusted
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.description import build_description
+from ansible_collections.flaskops.production.plugins.plugin_utils._settings.specs import trust_templates
 from ansible_collections.flaskops.production.tests.unit.programs import needs
 
 pytestmark = [pytest.mark.xdist_group("gunicorn_versions"), needs("setpriv")]
@@ -97,7 +97,7 @@ def configurations(tmp_path_factory) -> dict[str, Path]:
     for name in CLASSES:
         place = tmp_path_factory.mktemp(name)
         given = {"flask_app_name": "my-app", "release_resolved": {}, "gunicorn_systemd_worker_class": name}
-        entries = describe(Templar(loader=DataLoader(), variables={}), trusted(given), place)["entries"]
+        entries = build_description(Templar(loader=DataLoader(), variables={}), trust_templates(given), place)["entries"]
         (text,) = (entry["content"] for entry in entries if entry["path"].endswith("/gunicorn.conf.py"))
         found[name] = place / "gunicorn.conf.py"
         found[name].write_text(text)

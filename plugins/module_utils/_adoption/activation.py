@@ -38,30 +38,26 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.writ
     WriteCheck,
     list_write_paths,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
-    Layout,
-    ReleaseError,
-    link_environment,
-    now,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import check_health, send_health_request
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._app.venv_links import link_venv
+from ansible_collections.flaskops.production.plugins.module_utils._core.clock import format_now
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError, sync_filesystem
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import NginxProcess, wait_for_exit
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
-from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import (
-    Activation,
+from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import Activation, check_complete
+from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import (
     ActivationError,
-    Rejected,
-    check,
+    RejectedError,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import reload_units
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    check_health,
-    read_journal,
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings_set import reload_units
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import read_journal
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     read_unit_properties,
     run_systemctl,
-    send_health_request,
 )
 
 ERRORS = (ActivationError, ReleaseError, SymlinkError, SiteError, OSError)
@@ -128,7 +124,7 @@ class AdoptionActivation:
         copier.copy(final=True)
         self.install_units(options.units)
         self.steps.collect_static(self.steps.directory, replace=True)
-        self.steps.switch(self.steps.after)
+        self.steps.swap(self.steps.after)
         self.steps.restart(self.steps.directory)
         self.check_writes(self.layout.app, options.candidate_units)
         record_release()
@@ -148,13 +144,13 @@ class AdoptionActivation:
         self.kept.keep(self.layout.gunicorn_config, "tree")
         write_root_file(self.layout.gunicorn_config, options.units[self.layout.gunicorn_config].encode())
         self.candidate.listen(options.candidate_units)
-        link_environment(self.layout, options.release, self.layout.environment(options.release) or "")
+        link_venv(self.layout, options.release, self.steps.store.find_venv(options.release) or "")
         self.steps.collect_static(self.steps.directory, replace=False)
         self.steps.start_candidate()
         self.check_writes(self.steps.directory, options.candidate_units)
         failure = check_health(self.layout, self.health, socket_path=self.candidate.socket).failure
         if failure:
-            raise Rejected("candidate", failure, self.candidate.service, self.steps.since)
+            raise RejectedError("candidate", failure, self.candidate.service, self.steps.since)
 
     def check_writes(self, directory: str, candidate_units: dict[str, str]) -> None:
         paths = list_write_paths(self.layout, directory, self.deployment)
@@ -207,7 +203,7 @@ class AdoptionActivation:
         wait_for_exit(replaced, SENDING_TIMEOUT_BESIDE)
         self.remove_candidate()
         sync_filesystem(self.layout.shared)
-        self.record.write(state=DONE, time=now(), variables=self.deployment.variables)
+        self.record.write(state=DONE, time=format_now(), variables=self.deployment.variables)
 
     def complete(self, site: SiteFile) -> None:
         """Complete an interrupted activation whose new service has answered."""
@@ -272,7 +268,8 @@ class AdoptionActivation:
 
 def activate(module: AnsibleModule, layout: Layout, name: str, health: dict | None, options: ActivateOptions) -> dict:
     """Activate the release, or restore the old deployment. Return the results of the module."""
-    check(layout, options.release)
+    store = ReleaseStore(layout)
+    check_complete(store, options.release)
     old, record = options.deployment, AdoptionRecord(layout)
     content = record.write(deployment=format_deployment(old))
     owner, origin = DataOwner(*content["owner"]), DataOrigin(old.tops, old.user)
@@ -280,14 +277,18 @@ def activate(module: AnsibleModule, layout: Layout, name: str, health: dict | No
     activation = AdoptionActivation(module, layout, name, health, old, options.release)
     try:
         waited = activation.run(
-            options, copier, lambda: layout.record_activation(options.release, "deploy", options.run)
+            options, copier, lambda: store.record_activation(options.release, "deploy", options.run)
         )
     except BaseException as error:
         if record.read().get("state") != ACTIVATED:
-            logs = read_journal(layout, error.unit, error.since, lines=60) if isinstance(error, ActivationError) else ""
+            logs = (
+                read_journal(error.unit, error.since, layout.list_env_files(), lines=60)
+                if isinstance(error, ActivationError)
+                else ""
+            )
             activation.roll_back()
-            if isinstance(error, Rejected):
-                layout.set_state(options.release, "bad", reason=f"{error.phase}: {error.seen}")
+            if isinstance(error, RejectedError):
+                store.set_state(options.release, "bad", reason=f"{error.phase}: {error.problem}")
             if isinstance(error, ERRORS):
                 raise ReleaseError(format_failure(error, old.unit, logs, layout)) from error
         raise

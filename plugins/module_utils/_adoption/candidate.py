@@ -9,13 +9,14 @@ import os
 import time
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import write_root_file
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import reload_units
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    pause_processes,
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings_set import reload_units
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     read_unit_properties,
     run_systemctl,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.process import pause_processes
 
 # Units in this directory do not survive a reboot.
 RUNTIME_UNITS = "/run/systemd/system"

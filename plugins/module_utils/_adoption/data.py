@@ -27,7 +27,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.sour
     find_source,
     is_database,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     hash_stream,

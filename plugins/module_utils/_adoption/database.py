@@ -23,7 +23,7 @@ import time
 from typing import Callable, Iterator
 from urllib.parse import quote
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,

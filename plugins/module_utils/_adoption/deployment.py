@@ -12,7 +12,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan
     Move,
     PlanRequest,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 
 
 @dataclass(frozen=True)

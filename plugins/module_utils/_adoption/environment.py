@@ -19,7 +19,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
 from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import ASSIGNMENT
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import open_directory, write_file
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_directory_safely, read_file
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import read_unit_properties
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
 
 
 @contextlib.contextmanager

@@ -55,17 +55,19 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.surr
     MAX_FILES,
     read_surroundings,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import (
+    add_script_name,
+    send_health_request,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import read_facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import HostSystem
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import describe_code
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    add_script_name,
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import (
     read_unit_properties,
     read_unit_text,
-    send_health_request,
 )
 
 DEFAULT_HEALTH = {"path": "/", "status": [200], "host": "localhost", "timeout": 5, "headers": {}}

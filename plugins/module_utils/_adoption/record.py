@@ -12,7 +12,8 @@ import json
 import os
 import stat
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     open_directory,
     replace_file,

@@ -24,7 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.system
     HostSystem,
     list_files_open_for_writing,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import read_unit_properties
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
 
 # The maximum number of files of an old deployment to read, including uploads.
 MAX_FILES = 500000

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import parse_unit_lines
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import parse_unit_lines
 
 # Directives with a setting of their own, and the values that it accepts.
 LIMITS = {

@@ -18,9 +18,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.sour
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import DATABASE
-from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import ActivationError
-from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import reload_units
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import run_systemctl
+from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import ActivationError
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings_set import reload_units
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import run_systemctl
 
 # The files of the check do not survive a reboot. The unit of the role gunicorn_systemd names them.
 RUNTIME = "/run"

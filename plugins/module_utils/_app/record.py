@@ -32,7 +32,7 @@ class ReleaseRecord(TypedDict, total=False):
     shared_paths: list[str]
     static_paths: list[str]
     build: str
-    proven_environment: str
+    proven_venv: str
     activated: str
 
 

@@ -15,10 +15,11 @@ import socket
 import stat
 import subprocess
 
+from ansible_collections.flaskops.production.plugins.module_utils._app import health
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, load_text
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser
-from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import journal, manager
 
 _UNIT = (
     "Id,LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,MainPID,NRestarts,"
@@ -34,7 +35,7 @@ class HostSystem:
     """Access to systemd, the journal and Nginx. Tests replace it."""
 
     def read_unit(self, unit: str) -> dict[str, str]:
-        return service.read_unit_properties(unit, _UNIT)
+        return manager.read_unit_properties(unit, _UNIT)
 
     def read_service_files(self) -> dict[str, str]:
         """Return the texts of the service units that an administrator installed, by name."""
@@ -45,7 +46,7 @@ class HostSystem:
         return found
 
     def read_journal(self, root: str, unit: str, since: float) -> list[str]:
-        return service.read_journal(Layout(root), unit, since, lines=2000).splitlines()
+        return journal.read_journal(unit, since, Layout(root).list_env_files()).splitlines()
 
     def dump_nginx(self) -> tuple[bool, str, dict[str, str]] | None:
         """Return whether Nginx accepts its configuration, its output, and the files; None without Nginx."""
@@ -93,12 +94,12 @@ class HostSystem:
     def find_foreign_listener(self, path: str, name: str) -> str:
         """Describe the process that listens on the path in place of the service; empty if the service does."""
         layout = Layout(os.path.dirname(os.path.dirname(path)))
-        return (service.find_foreign_listener(layout, name) or "") if layout.socket == path else ""
+        return (health.find_foreign_listener(layout, name) or "") if layout.socket == path else ""
 
     def find_health_failure(self, path: str, health: dict | None) -> str:
         """Return the failure of the health check, or an empty string."""
         check = {"path": "/", "host": "localhost", "timeout": 5, **(health or {})}
-        answer = service.send_health_request(path, check["path"], check["host"], check["timeout"], check.get("headers"))
+        answer = health.send_health_request(path, check["path"], check["host"], check["timeout"], check.get("headers"))
         statuses = check.get("status", range(100, 500))
         if answer in statuses:
             return ""

@@ -14,8 +14,6 @@ import stat
 import time
 from typing import IO, Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
-
 # A temporary name exists for a few system calls only. An older one was left by a killed run.
 STALE_SECONDS = 60
 # Prefix of the temporary names of files.
@@ -25,18 +23,6 @@ WRITE_PREFIX = ".flaskops-write-"
 def make_temporary_name(prefix: str) -> str:
     """Return a unique name with the process ID, so that a later run can check whether the process still exists."""
     return f"{prefix}{os.getpid()}-{secrets.token_hex(8)}"
-
-
-def format_error(error: Exception, directory: str) -> str:
-    """Format an error for an operator.
-
-    The kernel names no path if a write fails for lack of space; the directory is named instead.
-    """
-    if not isinstance(error, OSError) or not error.strerror:
-        return str(error)
-    path = error.filename2 or error.filename or directory
-    remedy = " Make room on its file system, and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"{one_line(str(path))}: {error.strerror}.{remedy}"
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:

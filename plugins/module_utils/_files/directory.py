@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A directory that other users may write to, and the names in it, by its descriptor only. Private.
+"""Access the names in a directory that other users can write to, by its descriptor only.
 
 Root must not use paths there, because the owner of a directory can replace any name in it by a symbolic link at any
 time.
@@ -28,7 +28,7 @@ _LIST_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe would block.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# Directories in directories, each of which takes a descriptor and a call.
+# The maximum depth of directories. Each level takes a descriptor and a call.
 DEPTH = 100
 
 

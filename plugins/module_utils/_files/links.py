@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
 import shlex
 import struct
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     make_temporary_name,
     open_directory,
@@ -19,6 +21,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.atomic 
     remove_stale_names,
     sync_directory,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import MAX_LINKS, PathWalk
 
 try:
     import ctypes
@@ -40,11 +43,10 @@ _RENAMEAT2_NUMBERS = {
     ("i686", 4): 353,
     ("armv7l", 4): 382,
 }
-_MAX_LINKS = 40
 _ATTEMPTS = 5
 
 
-class SymlinkError(ValueError):
+class SymlinkError(ModuleError):
     """A link that cannot be read or replaced. The message is complete sentences."""
 
 
@@ -162,25 +164,14 @@ def sync_filesystem(path: str) -> None:
 def is_reached_through(start: str, link: str) -> bool:
     """Return whether resolving the path start passes the link, so that pointing the link at it would be a loop."""
     link = _resolve_parent(link)
-    pending = start.split("/")[::-1]
-    current, links = "/", 0
-    while pending:
-        name = pending.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            current = os.path.dirname(current)
-            continue
-        current = os.path.join(current, name)
-        if current == link:
-            return True
-        if os.path.islink(current):
-            links += 1
-            if links > _MAX_LINKS:
+    walk = PathWalk(start.split("/"))
+    # A path that cannot be resolved is not reached at all.
+    with contextlib.suppress(OSError):
+        for step in walk:
+            if step.path == link:
+                return True
+            if walk.links > MAX_LINKS:
                 return False
-            text = os.readlink(current)
-            current = "/" if text.startswith("/") else os.path.dirname(current)
-            pending.extend(text.split("/")[::-1])
     return False
 
 

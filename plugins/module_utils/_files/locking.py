@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work that only one process of a host may do at a time. Private."""
+"""Locks between processes of a host."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import os
 import time
 from typing import Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+
 POLL_SECONDS = 0.2
 
 
-class LockTimeoutError(Exception):
+class LockTimeoutError(ModuleError):
     """Another process still holds the lock at the deadline."""
 
 

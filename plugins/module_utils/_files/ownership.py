@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give a tree to a user who builds in it, and take it back, by file descriptor. No link is followed. Private."""
+"""Change the owner of a tree to the user of a build and back, by file descriptor. No link is followed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import stat
 import subprocess
 from typing import Callable, Iterator
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+
 # Deeper than any package, and low enough to hold one descriptor for each level.
 MAX_DEPTH = 100
 
 
-class OwnershipError(Exception):
+class OwnershipError(ModuleError):
     """A file that cannot be part of an immutable tree. The message is a complete sentence."""
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ways to files below directories that other users may write to. Private.
+"""Open files below directories that other users can write to.
 
 Each step opens one name in an open directory without following a link. If a link may be followed, its text is read and
 resolved in the same way.
@@ -21,8 +21,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.directo
     DirectoryEntry,
     UnsafePathError,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import MAX_LINKS
 
-MAX_LINKS = 40
 # Checks a link, given its directory, name, status and text. Raises UnsafePathError to refuse it.
 LinkCheck = Callable[[Directory, str, os.stat_result, str], None]
 
@@ -131,7 +131,7 @@ def resolve_beneath(top: Directory, path: str) -> DirectoryEntry:
 
 
 def _follow(path: str) -> tuple[DirectoryEntry, set[int]]:
-    """What an absolute path leads to, and the users other than root who link_owners links on the way."""
+    """Resolve an absolute path. Returns its entry, and the owners other than root of links on the way."""
     link_owners: set[int] = set()
 
     def record_owners(directory: Directory, _name: str, info: os.stat_result, _text: str) -> None:
@@ -149,16 +149,16 @@ def _check_owner(path: str, found: DirectoryEntry, link_owners: set[int], uid: i
 
 
 def open_file(path: str) -> int:
-    """Open an ordinary file for reading by its absolute path.
+    """Open a regular file for reading by its absolute path.
 
-    Links are followed, but where another user than root laid one, the file must be that user's own: otherwise he would
-    have root read what he may not.
+    Links are followed. If a user other than root owns a link, that user must own the file too. Otherwise root would
+    read a file for a user who lacks permission.
     """
-    found, laid = _follow(path)
+    found, link_owners = _follow(path)
     with found.directory:
         fd = found.directory.open_file(found.name)
     try:
-        _check_owner(path, found, laid, os.fstat(fd).st_uid)
+        _check_owner(path, found, link_owners, os.fstat(fd).st_uid)
     except UnsafePathError:
         os.close(fd)
         raise
@@ -166,10 +166,10 @@ def open_file(path: str) -> int:
 
 
 def resolve(path: str) -> str:
-    """Where an absolute path leads, without links. If another user than root laid one, that must be the user's own."""
-    found, laid = _follow(path)
+    """Return an absolute path without links. If a user other than root owns a link, that user must own the target."""
+    found, link_owners = _follow(path)
     with found.directory:
-        _check_owner(path, found, laid, found.info.st_uid)
+        _check_owner(path, found, link_owners, found.info.st_uid)
     return found.path
 
 
@@ -186,6 +186,6 @@ def walk_tree(directory: Directory, name: str) -> Iterator[DirectoryEntry]:
     if stat.S_ISDIR(info.st_mode):
         with directory.enter(name) as subdirectory:
             for entry_name in subdirectory.list_names():
-                # A temporary file may be gone by now.
+                # A temporary file may have been removed.
                 with contextlib.suppress(FileNotFoundError):
                     yield from walk_tree(subdirectory, entry_name)

@@ -12,7 +12,9 @@ import subprocess
 import time
 from typing import Callable
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import STAGING, Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import STAGING, Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import (
     OwnershipError,
@@ -67,7 +69,7 @@ def _copy_release(source: str, destination: str) -> None:
 
 def _list_readable_paths(layout: Layout, release: str) -> list[str]:
     """Return the paths that a build needs to read: the virtual environment of the release, and its interpreter."""
-    venv = os.path.realpath(os.path.join(layout.venvs, layout.environment(release) or ""))
+    venv = os.path.realpath(os.path.join(layout.venvs, ReleaseStore(layout).find_venv(release) or ""))
     interpreter = os.path.realpath(os.path.join(venv, "bin", "python"))
     return [venv, os.path.dirname(os.path.dirname(interpreter))]
 

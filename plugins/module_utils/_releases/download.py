@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from ansible.module_utils.urls import ConnectionError as SetupError
 from ansible.module_utils.urls import open_url
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.transfers import read_blocks
 
 # The timeout of the connection and of each read, in seconds.

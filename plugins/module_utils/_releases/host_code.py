@@ -13,7 +13,7 @@ import stat
 import time
 from typing import IO, ContextManager, Iterator, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_stream
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,

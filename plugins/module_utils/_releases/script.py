@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import subprocess
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
+
 SHELL = "/bin/bash"
 
 
-class ScriptError(Exception):
+class ScriptError(ModuleError):
     """A text that is not a valid script. The message is that of the shell."""
 
 

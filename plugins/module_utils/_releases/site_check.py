@@ -14,20 +14,19 @@ import time
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import (
+    add_script_name,
+    read_listener_pids,
+    send_health_request,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.connections import BoundedMixin, connect
 from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import read_application
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.parser import (
     Directive,
     Server,
     build_config,
     parse_directives,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    Bounded,
-    add_script_name,
-    connect,
-    read_listener_pids,
-    send_health_request,
 )
 
 # The maximum number of redirects that the check follows on this host.
@@ -174,7 +173,7 @@ def _split_url(url: str) -> tuple[str, int, str]:
     return parts.scheme, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-class _BoundedTls(Bounded, ssl.SSLSocket):
+class _BoundedTls(BoundedMixin, ssl.SSLSocket):
     """With TLS."""
 
 

@@ -14,8 +14,9 @@ import os
 import stat
 from typing import IO, NamedTuple
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._core.accounts import get_user_name
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import quote_for_shell
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import (
     open_directory,

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._app.live_process import read_live_state
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import get_system
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    find_replaced_files,
-    read_live_state,
-    read_unit_properties,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.process import find_replaced_files
 
 
 def find_replaced_service_files(name: str) -> list[str]:
@@ -22,22 +21,22 @@ def find_replaced_service_files(name: str) -> list[str]:
     return find_replaced_files(read_unit_properties(f"{name}.service", "MainPID").get("MainPID", "0"))
 
 
-def read_status(layout: Layout, name: str, health: dict | None) -> dict[str, Any]:
+def read_status(store: ReleaseStore, name: str, health: dict | None) -> dict[str, Any]:
     """Return the live release with its activation, the last rollout, all releases and the deploy lock."""
-    observed = read_live_state(layout, name, health)
-    activations = layout.activations()
-    last: Any = next((entry for entry in reversed(activations) if entry["release"] == observed["live"]), {})
+    layout = store.layout
+    state = read_live_state(layout, name, health)
+    last: Any = next((entry for entry in reversed(store.read_activations()) if entry["release"] == state["live"]), {})
     return {
-        **observed,
+        **state,
         "since": last.get("time", ""),
         "by": last.get("by") or "",
         "rollout": read_rollout(layout),
         "drained": read_drain(layout),
         "releases": {
-            release: {**record, "environment": layout.environment(release)}
-            for release, record in layout.known().items()
+            release: {**record, "environment": store.find_venv(release)}
+            for release, record in store.read_releases().items()
         },
-        "lock": Lock(layout, {}).holder() or {},
-        "replaced": find_replaced_service_files(name) if observed["live"] else [],
+        "lock": DeployLock(layout, {}).read_holder() or {},
+        "replaced": find_replaced_service_files(name) if state["live"] else [],
         "system": get_system(),
     }

@@ -17,11 +17,9 @@ import subprocess
 import time
 from typing import Iterator, Mapping, NamedTuple
 
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
 from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, hold_lock
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import (
-    Tail,
-    build_journal_matches,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import Tail, build_journal_matches
 
 # The user of all builds on a host. Only one build at a time runs as this user, so that builds cannot access each
 # other's processes.
@@ -72,7 +70,7 @@ SINGLE_PROCESS = (
 )
 
 
-class BuildError(Exception):
+class BuildError(ModuleError):
     """A command that could not be run as the build user. The message is a complete sentence."""
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import posixpath
 import re
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import find_contradictions
-from ansible_collections.flaskops.production.plugins.module_utils._releases.staging import check_static_paths
+from ansible_collections.flaskops.production.plugins.module_utils._releases.shared_paths import check_static_paths
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.dependencies import (
     check_dependencies,
     is_installed,

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.filter import release_rollout as rollout_filters
-from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
+from ansible_collections.flaskops.production.plugins.module_utils._app import lock as lock_module
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import HealthResult
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_link
-from ansible_collections.flaskops.production.plugins.module_utils._releases import staging, status
-from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import Rejected
-from ansible_collections.flaskops.production.plugins.module_utils._systemd.service import HealthResult
+from ansible_collections.flaskops.production.plugins.module_utils._releases import decision, staging, status
+from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import RejectedError
 from ansible_collections.flaskops.production.plugins.modules import release_activate, release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils._run import identity
 from ansible_collections.flaskops.production.tests.unit.fleet.fleet import Fleet
@@ -34,7 +35,11 @@ def fleet(run_module, monkeypatch):
         return {"run": os.environ["THIS_RUN"], "by": "ada", "controller": "ci", "process": ""}
 
     def observe(layout, _name, _health):
-        return {"live": layout.live() or "", "previous": layout.previous() or "", "outdated": ""}
+        return {
+            "live": layout.find_live() or "",
+            "previous": ReleaseStore(layout).find_previous() or "",
+            "outdated": "",
+        }
 
     class Activation:
         """Swaps the link, unless the host does not bear the release."""
@@ -45,7 +50,7 @@ def fleet(run_module, monkeypatch):
         def run(self, record):
             host = Path(self.layout.root).parent.name
             if self.release in found.rejecting.get(host, ()):
-                raise Rejected("candidate", f"{self.release} is not borne here", "shop-next.service", time.time())
+                raise RejectedError("candidate", f"{self.release} is not borne here", "shop-next.service", time.time())
             swap_link(self.layout.app, os.path.join("releases", self.release))
             record()
 
@@ -56,13 +61,13 @@ def fleet(run_module, monkeypatch):
     monkeypatch.setattr(identity.time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(status, "read_live_state", observe)
     monkeypatch.setattr(status, "find_replaced_service_files", lambda _name: [])
-    monkeypatch.setattr(staging, "read_live_state", observe)
+    monkeypatch.setattr(decision, "read_live_state", observe)
     monkeypatch.setattr(release_activate, "Activation", Activation)
     monkeypatch.setattr(release_activate, "check_health", lambda *_arguments, **_named: HealthResult(None))
-    monkeypatch.setattr(release_activate, "differing_settings", lambda *_arguments: [])
-    for name in ("find_process_failure", "recover", "note_settings"):
+    monkeypatch.setattr(release_activate, "list_changed_settings", lambda *_arguments: [])
+    for name in ("find_process_failure", "recover_settings", "record_settings"):
         monkeypatch.setattr(release_activate, name, lambda *_arguments, **_named: None)
-    monkeypatch.setattr(release_stage, "sync_filesystem", lambda _path: None)
+    monkeypatch.setattr(staging, "sync_filesystem", lambda _path: None)
     spec = release_stage.argument_spec
     accounts = {"user": me.pw_name, "group": "root" if me.pw_uid == 0 else me.pw_name, "owner": me.pw_name}
 
@@ -71,6 +76,6 @@ def fleet(run_module, monkeypatch):
         return {**spec(), **given}
 
     monkeypatch.setattr(release_stage, "argument_spec", with_accounts)
-    monkeypatch.setattr(layout_module, "PATIENCE", 5)
+    monkeypatch.setattr(lock_module, "STEP_TIMEOUT", 5)
     yield found
     shutil.rmtree(place)

@@ -72,7 +72,7 @@ class Fleet:
 
     def live(self, app: str = "shop") -> str:
         """What the hosts answer, in the order of their names."""
-        return ",".join(self.layout(host, app).live() or "-" for host in self.names)
+        return ",".join(self.layout(host, app).find_live() or "-" for host in self.names)
 
     def locks(self) -> list[str]:
         return [str(path.relative_to(self.place)) for path in sorted(self.place.glob("*/*/.deploy/lock"))]
@@ -342,7 +342,7 @@ class Run:
         self.said += release_hosts(self.seen, None, [], self.ends)
 
     def state(self, host: str, app: str, rollout: dict | None) -> str:
-        live = self.fleet.layout(host, app).live()
+        live = self.fleet.layout(host, app).find_live()
         if live != self.prepared[app].get(host, {}).get("release"):
             return "stopped"
         if (rollout or {}).get("undo"):

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_rollout
+from ansible_collections.flaskops.production.plugins.module_utils._core import clock as clock_module
 from ansible_collections.flaskops.production.plugins.plugin_utils._run import identity
 from ansible_collections.flaskops.production.tests.unit.fleet.fleet import Fleet, Killed
 
@@ -96,7 +96,7 @@ def undo_of_a_canary_and_the_rest(fleet):
 def undo_with_clocks_a_day_apart(fleet):
     hours = {"web1": "2026-04-22T12:00:00Z", "web2": "2026-04-20T12:00:00Z", "web3": "2026-04-21T12:00:00Z"}
     for host, time in hours.items():
-        layout_module.now = lambda time=time: time
+        clock_module.format_now = lambda time=time: time
         deployed(fleet, "v1", limit=(host,))
     deployed(fleet, "v2", limit=("web2", "web3"))
     return undo(fleet)
@@ -279,7 +279,7 @@ def deploy_with_clocks(fleet, release, *times):
     """One rollout, during which each host has a time of its own."""
 
     def set_clock(time):
-        layout_module.now = lambda: time
+        clock_module.format_now = lambda: time
 
     steps = ("prepare", "activate", "finish")
     at = {
@@ -631,7 +631,7 @@ def name_of(story: Any) -> str:
 )
 def test_a_story(fleet, monkeypatch, story, live, states, out, code, words):
     # A story may change the clock.
-    monkeypatch.setattr(layout_module, "now", layout_module.now)
+    monkeypatch.setattr(clock_module, "format_now", clock_module.format_now)
     run = story(fleet)
     assert fleet.live() == live, run.words
     assert fleet.states() == states, run.words

@@ -8,9 +8,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import manager
 
-PLUGINS = Path(service.__file__).parents[2]
+PLUGINS = Path(manager.__file__).parents[2]
 # Programs whose time depends on the data only, and that ask neither systemd nor the application.
 WITHOUT = {
     "module_utils/_systemd/transient_unit.py::ensure_build_user": "useradd",
@@ -19,7 +19,7 @@ WITHOUT = {
     "module_utils/_releases/script.py::_check_syntax": "bash -n",
 }
 # Followed to their end by a loop that has a deadline.
-FOLLOWED = {"module_utils/_systemd/transient_unit.py::follow_unit", "module_utils/_systemd/service.py::_end_of"}
+FOLLOWED = {"module_utils/_systemd/transient_unit.py::follow_unit", "module_utils/_systemd/journal.py::_read_end"}
 
 
 def calls(path: Path) -> dict[str, ast.Call]:

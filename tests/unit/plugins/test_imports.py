@@ -15,7 +15,7 @@ PLUGINS = Path(__file__).parents[3] / "plugins"
 TESTS = Path(__file__).parent
 # From the lowest package to the highest. A package imports from itself and from those before it.
 ORDER = {
-    "module_utils": ["_core", "_files", "_app", "_systemd", "_nginx", "_python", "_releases", "_doctor", "_adoption"],
+    "module_utils": ["_core", "_files", "_systemd", "_app", "_nginx", "_python", "_releases", "_doctor", "_adoption"],
     "plugin_utils": ["_run", "_source", "_settings"],
 }
 HELPERS = sorted(path for kind in ORDER for path in (PLUGINS / kind).rglob("*.py") if path.name != "__init__.py")

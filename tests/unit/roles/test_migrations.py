@@ -10,6 +10,7 @@ import re
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._releases.migrations import (
     describe_migration,
     is_migrated,
@@ -68,9 +69,9 @@ def test_a_host_beyond_the_limit_is_asked_before_a_migration_is_run_again(tmp_pa
     command, hosts = "flask db upgrade", {}
     for host, has_migrated in (("web1", False), ("web2", False), ("canary", True)):
         layout = Layout(str(tmp_path / host))
-        layout.prepare()
+        ReleaseStore(layout).create_directories()
         migrated = {"migrated": describe_migration(command, layout.env_file)} if has_migrated else {}
-        layout.write_record("v1", {"digest": "1", "state": "staged", "staged": "", **migrated})
+        ReleaseStore(layout).write_record("v1", {"digest": "1", "state": "staged", "staged": "", **migrated})
         prepared = {"release": "v1", "live": "", "needed": True, "migrated": has_migrated}
         hosts[host] = {"flask_app_root": layout.root, "__release_prepared": {"my-app": prepared}}
     given = {"flask_app_hosts": "all", "release_migrate_command": command, "release_live": {}}

@@ -16,12 +16,12 @@ NOTHING = "No host has activated another release: there is nothing to roll back.
 
 
 def host(before, live, cause=None):
-    switch = {"failed": True, "cause": cause} if cause else {"failed": False}
+    activation = {"failed": True, "cause": cause} if cause else {"failed": False}
     return {
         "flask_app_name": "shop",
         "__release_prepared": {"shop": {"release": "v3", "live": before, "needed": True}},
         "release_live": {} if live is None else {"shop": live},
-        "__release_switch": switch,
+        "__release_activation": activation,
     }
 
 

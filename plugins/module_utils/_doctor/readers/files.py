@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import ENVIRONMENT_BYTES
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import find_working_directory
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
@@ -18,7 +19,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.files 
     scan_tree,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import read_file
-from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
 
 
 def read_tree(facts: Facts, scanned: int) -> None:
@@ -78,6 +78,6 @@ def _find_named_data(facts: Facts) -> list[str]:
     for path in facts.env_files:
         # A user may have replaced the environment file of an old deployment.
         with contextlib.suppress(OSError):
-            text = read_file(path.lstrip("-"), service.ENVIRONMENT_BYTES).decode("utf-8", "replace")
+            text = read_file(path.lstrip("-"), ENVIRONMENT_BYTES).decode("utf-8", "replace")
             found += re.findall(rf"{re.escape(facts.root)}/shared/[^/\s\"':;,?]+", text)
     return found

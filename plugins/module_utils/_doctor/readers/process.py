@@ -9,11 +9,13 @@ import glob
 import os
 import re
 
+from ansible_collections.flaskops.production.plugins.module_utils._app import live_process
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import add_script_name
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._core import secrets
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, find_venv
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import HostSystem
-from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import process
 
 PERMISSION_ERRORS = re.compile(r"PermissionError|Permission denied|Read-only file system")
 
@@ -23,14 +25,14 @@ def read_process(facts: Facts, system: HostSystem, health: dict | None, recent: 
     pid = unit.get("MainPID", "0")
     runs = unit.get("ActiveState") == "active" and pid != "0"
     if unit.get("ExecMainStartTimestampMonotonic", "0") != "0":
-        facts.started = service.compute_start_time(unit)
+        facts.started = process.compute_start_time(unit)
     if runs:
-        facts.working_directory = service.read_working_directory(pid) or ""
-        facts.process_venv = service.read_process_venv(pid) or ""
-        facts.replaced_files = service.find_replaced_files(pid)
+        facts.working_directory = process.read_working_directory(pid) or ""
+        facts.process_venv = process.read_process_venv(pid) or ""
+        facts.replaced_files = process.find_replaced_files(pid)
         settings = [path.lstrip("-") for path in facts.env_files] + [Layout(facts.root).gunicorn_config]
-        record = service.read_process_record(Layout(facts.root)) if facts.managed else {}
-        facts.changed_settings = service.find_changed_file(unit, settings, record) or ""
+        record = live_process.read_process_record(Layout(facts.root)) if facts.managed else {}
+        facts.changed_settings = live_process.find_changed_file(unit, settings, record) or ""
         for packages in glob.glob(os.path.join(find_venv(facts), "lib", "python3*", "site-packages")):
             facts.dependencies_changed = max(facts.dependencies_changed, os.stat(packages).st_mtime)
     since = max(facts.started, facts.now - recent * 60)
@@ -55,5 +57,5 @@ def read_process(facts: Facts, system: HostSystem, health: dict | None, recent: 
 def _add_script_name(facts: Facts, health: dict | None) -> dict | None:
     """Return the health check with its path below SCRIPT_NAME of the environment files."""
     path = health["path"] if health else "/"
-    mounted = service.add_script_name(path, *(name.lstrip("-") for name in facts.env_files))
+    mounted = add_script_name(path, *(name.lstrip("-") for name in facts.env_files))
     return health if mounted == path else {**(health or {}), "path": mounted}

@@ -124,3 +124,16 @@ def rounds(enough, least=40, seconds=30):
 @pytest.fixture(name="rounds")
 def rounds_of_an_attack():
     return rounds
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Install programs at the front of PATH."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+
+    def install(name, script):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    return install

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._app import live_process
 from ansible_collections.flaskops.production.plugins.module_utils._doctor import discovery, files
 from ansible_collections.flaskops.production.plugins.module_utils._doctor import system as system_module
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalog import KINDS, SEVERITIES
@@ -25,7 +26,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.examin
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Certificate, Disk, Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, Node, has_permission
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import compute_content_digest
-from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import process
 from ansible_collections.flaskops.production.plugins.modules import doctor
 
 # Accounts that exist in Debian and are not used by the tests.
@@ -153,8 +154,8 @@ def host(as_root):
 @pytest.fixture(autouse=True)
 def ignore_process(monkeypatch):
     # The tests run with another virtual environment.
-    monkeypatch.setattr(service, "read_process_venv", lambda pid: None)
-    monkeypatch.setattr(service, "find_restart_reason", lambda home, name: None)
+    monkeypatch.setattr(process, "read_process_venv", lambda pid: None)
+    monkeypatch.setattr(live_process, "find_restart_reason", lambda home, name: None)
 
 
 def examine(host, name="shop", root=None):

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._files import foreign
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import config as config_module
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser, process, site_state
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import site as site_module
-from ansible_collections.flaskops.production.plugins.module_utils._releases import settings
+from ansible_collections.flaskops.production.plugins.module_utils._releases import settings_set
 from ansible_collections.flaskops.production.plugins.modules import nginx_site
 from ansible_collections.flaskops.production.tests.unit.ports import hold_port
 from ansible_collections.flaskops.production.tests.unit.programs import find, needs
@@ -792,7 +794,7 @@ RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 def live(tree, tmp_path, monkeypatch, run_module):
     """A live application with a site that a running Nginx serves, and a way to run the module for it."""
     units, root = tmp_path / "units", tmp_path / "shop"
-    monkeypatch.setattr(settings, "UNITS", str(units))
+    monkeypatch.setattr(foreign, "UNITS", str(units))
     units.mkdir()
     for unit in ("shop.socket", "shop.service", "shop-next.service"):
         (units / unit).touch()
@@ -820,9 +822,9 @@ def test_the_site_of_a_live_application_is_staged(tree, live):
     assert "return 200 two;" in (live.staged / "app.conf").read_text()
     # It is reported until an activation has put it in place, which the running Nginx then takes over.
     assert live("two")["changed"]
-    site = settings.SettingsSet(settings.Layout(str(live.app.parent), RUN), "shop", str(live.staged)).site()
-    assert site.put() and tree.get() == "one"
-    site.take_over()
+    site = settings_set.SettingsSet(Layout(str(live.app.parent), RUN), "shop", str(live.staged)).read_site()
+    assert site.install() and tree.get() == "one"
+    site.reload_nginx()
     assert tree.get() == "two"
     assert not live("two")["changed"]
 
@@ -870,6 +872,6 @@ def test_the_script_for_a_restart_installs_the_same_site(tree, live, monkeypatch
     for _time in range(2):
         path = {"PATH": f"{programs}:{os.environ['PATH']}"}
         subprocess.run(["sh", live.staged / "site.sh"], check=True, env=path)
-        site = settings.SettingsSet(settings.Layout(str(live.app.parent), RUN), "shop", str(live.staged)).site()
-        assert not site.differs()
+        site = settings_set.SettingsSet(Layout(str(live.app.parent), RUN), "shop", str(live.staged)).read_site()
+        assert not site.is_different()
     assert not [name for name in tree.names() if ".flaskops-" in name]

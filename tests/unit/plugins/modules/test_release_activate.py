@@ -21,19 +21,25 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._app import health, live_process
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_rollout
-from ansible_collections.flaskops.production.plugins.module_utils._files import acl
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core import module as module_module
+from ansible_collections.flaskops.production.plugins.module_utils._files import acl, foreign
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteState
 from ansible_collections.flaskops.production.plugins.module_utils._releases import activation as activation_module
 from ansible_collections.flaskops.production.plugins.module_utils._releases import settings as settings_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases import settings_set as settings_set_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases import staged_site, unit_jobs
 from ansible_collections.flaskops.production.plugins.module_utils._releases.former_user import (
     OwnershipTransfer,
     start_transfer,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._releases.site_check import SiteResult
-from ansible_collections.flaskops.production.plugins.module_utils._systemd import service
+from ansible_collections.flaskops.production.plugins.module_utils._systemd import manager
 from ansible_collections.flaskops.production.plugins.modules import release_activate
 
 MAIN, CANDIDATE = "myapp.service", "myapp-next.service"
@@ -131,7 +137,7 @@ class Host:
             path.mkdir(parents=True)
         (self.root / "shared/.env").write_text("")
         self.layout = Layout(str(self.root))
-        self.layout.prepare()
+        ReleaseStore(self.layout).create_directories()
         self.answers = {}
         self.asked = []
         self.log(TRACEBACK)
@@ -157,7 +163,7 @@ class Host:
             (release / "static" / path).write_text(text)
         self.want(name, environment)
         given = {"release": name, "digest": name, "state": "staged", "staged": name, "static_paths": ["static"]}
-        self.layout.write_record(name, {**given, **record})
+        ReleaseStore(self.layout).write_record(name, {**given, **record})
 
     def want(self, name, environment):
         """As the role venv does: build it, and say that the release is to run with it."""
@@ -195,7 +201,7 @@ class Host:
         return os.path.basename(os.readlink(self.root / "releases" / name / ".venv"))
 
     def assert_serves(self, release):
-        assert self.layout.live() == release
+        assert self.layout.find_live() == release
         assert self.running() == release
         self.assert_no_candidate()
 
@@ -238,8 +244,8 @@ def host(run_module, monkeypatch, tmp_path):
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     # The tests play systemd, which opens the socket.
-    monkeypatch.setattr(service, "SYSTEMD", os.getpid())
-    monkeypatch.setattr(activation_module, "MARGIN", 1)
+    monkeypatch.setattr(health, "SYSTEMD", os.getpid())
+    monkeypatch.setattr(unit_jobs, "MARGIN", 1)
     # Where a test may write, instead of in /run.
     initialise = release_activate.Activation.__init__
 
@@ -268,17 +274,17 @@ def host(run_module, monkeypatch, tmp_path):
 # The order of steps
 
 
-def test_the_first_release_goes_live(host):
+def test_first_release_is_activated(host):
     host.stage("v1")
     result = host.activate("v1")
     assert (result["changed"], result["release"], result["previous"]) == (True, "v1", "")
     host.assert_serves("v1")
     assert os.readlink(host.layout.app) == "releases/v1"
     assert os.readlink(host.layout.venv) == "app/.venv"
-    assert host.layout.record("v1")["state"] == "active"
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "active"
 
 
-def test_the_candidate_serves_before_and_until_the_service_is_the_new_release(host):
+def test_candidate_serves_until_the_service_runs_the_new_release(host):
     host.deploy("v1")
     host.stage("v2")
     host.activate("v2")
@@ -292,7 +298,7 @@ def test_the_candidate_serves_before_and_until_the_service_is_the_new_release(ho
     host.assert_serves("v2")
 
 
-def test_the_service_is_asked_over_the_socket_as_a_client_asks(host):
+def test_service_is_checked_over_the_socket(host):
     host.deploy("v1")
     host.asked.clear()
     host.stage("v2")
@@ -300,14 +306,14 @@ def test_the_service_is_asked_over_the_socket_as_a_client_asks(host):
     assert ("/health", "example.org") in host.asked
 
 
-def test_a_release_that_is_live_and_well_is_left_alone(host):
+def test_healthy_live_release_is_not_activated_again(host):
     host.deploy("v1")
     result = host.activate("v1", diff=True)
     assert not result["changed"] and result["reason"] == "" and "diff" not in result
     assert host.calls() == []
 
 
-def test_check_mode_tells_and_changes_nothing(host):
+def test_check_mode_predicts_the_activation_and_changes_nothing(host):
     host.deploy("v1")
     host.stage("v2")
     result = host.activate("v2", check=True, diff=True)
@@ -317,7 +323,7 @@ def test_check_mode_tells_and_changes_nothing(host):
     host.assert_serves("v1")
 
 
-def test_the_candidate_is_told_what_it_must_answer(host):
+def test_candidate_gets_the_health_check(host):
     host.stage("v1")
     host.plan(f"do restart {CANDIDATE} v1 cp {host.env_file} {host.state}/given")
     host.activate("v1", health={**HEALTH, "path": '/a"$b\\`c%20', "headers": {"X-A": 'b"'}})
@@ -336,7 +342,7 @@ def test_the_candidate_is_told_what_it_must_answer(host):
     }
 
 
-def test_a_hang_up_is_ignored_from_the_first_change_on(host):
+def test_hang_up_is_ignored_during_an_activation(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"do restart {MAIN} v2 kill -HUP {os.getpid()}")
@@ -354,7 +360,7 @@ def test_a_hang_up_is_ignored_from_the_first_change_on(host):
         ([f"elsewhere restart {CANDIDATE} v2"], "candidate"),
     ],
 )
-def test_a_candidate_that_fails_leaves_the_live_release_untouched(host, plan, phase):
+def test_failed_candidate_leaves_the_live_release_unchanged(host, plan, phase):
     host.deploy("v1")
     host.stage("v2")
     host.plan(*plan)
@@ -366,9 +372,12 @@ def test_a_candidate_that_fails_leaves_the_live_release_untouched(host, plan, ph
     assert host.process(MAIN) == before, "the very same process serves"
     assert [call for call in host.calls() if MAIN in call] == []
     host.assert_serves("v1")
-    assert host.layout.record("v2")["state"] == "bad" and phase in host.layout.record("v2")["reason"]
-    assert host.layout.record("v1")["state"] == "active"
-    assert [entry["release"] for entry in host.layout.activations()] == ["v1"]
+    assert (
+        ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
+        and phase in ReleaseStore(host.layout).read_record("v2")["reason"]
+    )
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "active"
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == ["v1"]
 
 
 @pytest.mark.parametrize(
@@ -380,7 +389,7 @@ def test_a_candidate_that_fails_leaves_the_live_release_untouched(host, plan, ph
         ([], {"v2": 302}, "health"),
     ],
 )
-def test_a_failure_after_the_switch_swaps_back(host, plan, answers, phase):
+def test_failure_after_the_swap_activates_the_previous_release(host, plan, answers, phase):
     host.deploy("v1")
     host.stage("v2")
     host.plan(*plan)
@@ -394,18 +403,18 @@ def test_a_failure_after_the_switch_swaps_back(host, plan, answers, phase):
     ]
     assert host.calls()[-1][:2] == ["stop", CANDIDATE], "the candidate serves until the old release does"
     host.assert_serves("v1")
-    assert host.layout.record("v2")["state"] == "bad"
-    assert [entry["release"] for entry in host.layout.activations()] == ["v1"]
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == ["v1"]
 
 
-def test_a_rejected_release_is_no_way_back_and_the_next_good_one_works(host):
+def test_rejected_release_is_no_rollback_target_and_the_next_release_is_activated(host):
     host.deploy("v1", "v2")
     host.stage("v3")
     host.answers = {"v3": 500}
     host.activate("v3")
-    assert host.layout.previous() == "v1"
+    assert ReleaseStore(host.layout).find_previous() == "v1"
     host.deploy("v4")
-    assert host.layout.previous() == "v2"
+    assert ReleaseStore(host.layout).find_previous() == "v2"
 
 
 @pytest.mark.parametrize(
@@ -416,7 +425,7 @@ def test_a_rejected_release_is_no_way_back_and_the_next_good_one_works(host):
         ([], {"v1": 500}),
     ],
 )
-def test_a_first_release_that_fails_leaves_nothing_live(host, plan, answers):
+def test_failed_first_release_leaves_no_live_release(host, plan, answers):
     host.stage("v1")
     host.plan(*plan)
     host.answers = answers
@@ -424,17 +433,17 @@ def test_a_first_release_that_fails_leaves_nothing_live(host, plan, answers):
     assert result["failed"] and "Nothing is live" in result["msg"]
     assert not os.path.lexists(host.layout.app) and host.running() is None
     host.assert_no_candidate()
-    assert host.layout.record("v1")["state"] == "bad"
-    assert host.layout.activations() == []
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "bad"
+    assert ReleaseStore(host.layout).read_activations() == []
 
 
-def test_when_the_way_back_fails_too_both_are_told_and_the_link_is_back(host):
+def test_failed_return_to_the_previous_release_reports_both_failures(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
     result = host.activate("v2")
     assert result["failed"] and "v1" in result["msg"] and "v2" in result["msg"]
-    assert host.layout.live() == "v1"
+    assert host.layout.find_live() == "v1"
     host.assert_no_candidate()
 
 
@@ -445,7 +454,7 @@ def assert_not_marked(host, result, *said, release="v2", state="staged"):
     assert result["failed"] and not result["rejected"], result
     for words in (*said, "not marked as rejected"):
         assert words in result["msg"], result["msg"]
-    assert host.layout.record(release)["state"] == state
+    assert ReleaseStore(host.layout).read_record(release)["state"] == state
     host.assert_no_candidate()
 
 
@@ -478,7 +487,7 @@ HOST_FAULTS = {
 
 
 @pytest.mark.parametrize("kind", HOST_FAULTS)
-def test_a_candidate_that_the_host_keeps_from_starting_is_not_rejected(host, kind):
+def test_release_is_not_rejected_if_the_host_prevents_the_start(host, kind):
     logged, plan, said = HOST_FAULTS[kind]
     host.deploy("v1")
     host.stage("v2")
@@ -500,7 +509,7 @@ OWN_FAULTS = {
 
 
 @pytest.mark.parametrize("kind", OWN_FAULTS)
-def test_a_candidate_that_fails_by_itself_is_rejected(host, kind):
+def test_release_is_rejected_if_its_candidate_fails(host, kind):
     logged, systemd_result, said = OWN_FAULTS[kind]
     host.deploy("v1")
     host.stage("v2")
@@ -508,11 +517,11 @@ def test_a_candidate_that_fails_by_itself_is_rejected(host, kind):
     host.plan(f"fail restart {CANDIDATE} v2", f"result {CANDIDATE} {systemd_result}")
     result = host.activate("v2")
     assert result["rejected"] and said in result["msg"]
-    assert host.layout.record("v2")["state"] == "bad"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
     host.assert_serves("v1")
 
 
-def test_a_release_is_not_rejected_while_the_live_one_fails_as_well(host):
+def test_release_is_not_rejected_while_the_live_release_fails_too(host):
     """Such as without their database: the application is down, and no release is at fault."""
     host.deploy("v1")
     host.stage("v2")
@@ -523,15 +532,15 @@ def test_a_release_is_not_rejected_while_the_live_one_fails_as_well(host):
     assert_next_run_works(host)
 
 
-def test_a_release_is_not_rejected_when_the_way_back_fails_too(host):
+def test_release_is_not_rejected_if_the_previous_release_fails_too(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
-    assert_not_marked(host, host.activate("v2"), "v1, which served before, fails too")
+    assert_not_marked(host, host.activate("v2"), "v1, which was live before, fails too")
     assert_next_run_works(host)
 
 
-def test_a_release_that_served_stays_one_to_return_to_whatever_the_host_does(host):
+def test_previous_release_is_kept_as_a_rollback_target_after_faults_of_the_host(host):
     host.deploy("v1", "v2")
     host.plan(f"fail restart {MAIN} v1", f"fail restart {MAIN} v2")
     result = host.activate("v1", action="rollback", keep=1)
@@ -539,7 +548,7 @@ def test_a_release_that_served_stays_one_to_return_to_whatever_the_host_does(hos
     host.plan()
     assert not host.activate("v2").get("failed")
     host.stage("v3")
-    assert host.layout.previous() == "v1"
+    assert ReleaseStore(host.layout).find_previous() == "v1"
 
 
 # Nginx, which is asked last
@@ -572,7 +581,7 @@ def site(host):
     server.server_close()
 
 
-def test_the_last_check_asks_through_nginx(host, site):
+def test_last_check_is_a_request_through_nginx(host, site):
     host.stage("v1")
     assert not host.activate("v1", site=site).get("failed")
     assert [(path, name.partition(":")[0]) for path, name in host.visited] == [("/health", "www.example.org")]
@@ -581,7 +590,7 @@ def test_the_last_check_asks_through_nginx(host, site):
     assert len(host.visited) == 1
 
 
-def test_an_nginx_that_does_not_pass_requests_on_fails_the_activation_and_not_the_release(host, site):
+def test_fault_of_nginx_fails_the_activation_without_a_rejection(host, site):
     host.deploy("v1")
     host.stage("v2")
     host.answers = {"nginx": 502}
@@ -592,7 +601,7 @@ def test_an_nginx_that_does_not_pass_requests_on_fails_the_activation_and_not_th
     assert_next_run_works(host)
 
 
-def test_a_release_that_answers_the_site_s_name_wrongly_is_rejected(host, site):
+def test_release_is_rejected_for_a_wrong_answer_to_the_name_of_the_site(host, site):
     host.deploy("v1")
     host.stage("v2")
     host.answers = {("v2", "www.example.org"): 400}
@@ -600,10 +609,10 @@ def test_a_release_that_answers_the_site_s_name_wrongly_is_rejected(host, site):
     assert (result["failed"], result["phase"], result["rejected"]) == (True, "site", True)
     assert "and Gunicorn answered 400 to Host www.example.org" in result["msg"]
     host.assert_serves("v1")
-    assert host.layout.record("v2")["state"] == "bad"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
 
 
-def test_a_release_is_not_rejected_for_a_name_that_the_live_one_does_not_know_either(host, site):
+def test_release_is_not_rejected_for_a_name_that_the_live_release_rejects_too(host, site):
     host.deploy("v1")
     host.stage("v2")
     host.answers = {("v1", "www.example.org"): 400, ("v2", "www.example.org"): 400}
@@ -623,7 +632,7 @@ def restored(host):
 
 
 @pytest.mark.parametrize("release", ["v1", "v2"])
-def test_a_socket_that_is_gone_is_restored_by_the_next_run(host, release):
+def test_missing_socket_is_restored_by_the_next_run(host, release):
     host.deploy("v1")
     host.stage("v2")
     lose_socket(host)
@@ -636,7 +645,7 @@ def test_a_socket_that_is_gone_is_restored_by_the_next_run(host, release):
     host.assert_serves(release)
 
 
-def test_a_socket_that_can_not_be_restored_is_the_fault_of_the_host(host):
+def test_socket_that_cannot_be_restored_is_a_fault_of_the_host(host):
     host.deploy("v1")
     host.stage("v2")
     lose_socket(host)
@@ -646,19 +655,19 @@ def test_a_socket_that_can_not_be_restored_is_the_fault_of_the_host(host):
     assert result["phase"] == "socket"
 
 
-def test_a_socket_that_goes_during_the_activation_is_the_fault_of_the_host(host):
+def test_socket_removed_during_the_activation_is_a_fault_of_the_host(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"do restart {MAIN} v2 mv run/gunicorn.sock run/gone")
     result = host.activate("v2")
     assert_not_marked(host, result, "No such file or directory", "v1 is live, but does not serve")
-    assert host.layout.live() == "v1" and host.running() == "v1"
+    assert host.layout.find_live() == "v1" and host.running() == "v1"
 
 
-def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
+def test_foreign_listener_is_not_taken_for_the_application(host, monkeypatch):
     host.deploy("v1")
     host.stage("v2")
-    monkeypatch.setattr(service, "SYSTEMD", 1)
+    monkeypatch.setattr(health, "SYSTEMD", 1)
     said = f"process {os.getpid()} of user {os.geteuid()} listens on {host.layout.socket}, which is not the service"
     host.forget()
     assert_not_marked(host, host.activate("v2"), said, "(socket)")
@@ -666,11 +675,13 @@ def test_a_stranger_on_the_socket_is_not_the_application(host, monkeypatch):
     assert said in host.activate("v1", check=True)["reason"]
 
 
-def test_nobody_connects_to_a_service_that_is_down(host, monkeypatch):
+def test_no_request_is_sent_to_a_stopped_service(host, monkeypatch):
     """systemd would start it, again and again without a live release, and give the socket up."""
     host.stage("v1")
-    connected, connect = [], service._Connection.connect
-    monkeypatch.setattr(service._Connection, "connect", lambda self: (connected.append(host.calls()), connect(self)))
+    connected, connect = [], health.HealthConnection.connect
+    monkeypatch.setattr(
+        health.HealthConnection, "connect", lambda self: (connected.append(host.calls()), connect(self))
+    )
     assert host.activate("v1")["changed"]
     assert connected and all(["restart", MAIN] in [call[:2] for call in calls] for calls in connected)
 
@@ -679,7 +690,7 @@ def test_nobody_connects_to_a_service_that_is_down(host, monkeypatch):
 
 
 @pytest.mark.parametrize(("verb", "unit"), [("restart", CANDIDATE), ("restart", MAIN)])
-def test_a_release_that_asks_for_ever_more_time_is_killed_and_the_old_one_serves(host, verb, unit):
+def test_release_that_extends_its_timeout_is_killed_and_the_previous_one_serves(host, verb, unit):
     """As with EXTEND_TIMEOUT_USEC: systemd waits, and the units' own timeouts do not end it."""
     host.deploy("v1")
     host.stage("v2")
@@ -692,7 +703,7 @@ def test_a_release_that_asks_for_ever_more_time_is_killed_and_the_old_one_serves
     host.assert_serves("v1")
 
 
-def test_the_whole_activation_has_a_deadline(host):
+def test_activation_has_a_deadline(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"do restart {CANDIDATE} v2 sleep 1.2", f"do restart {MAIN} v2 exec sleep 60")
@@ -702,7 +713,7 @@ def test_the_whole_activation_has_a_deadline(host):
     host.assert_serves("v1")
 
 
-def test_a_deadline_that_is_none_is_refused(host):
+def test_negative_timeout_is_refused(host):
     assert "release_activation_timeout" in host.activate("v1", timeout=-1)["msg"]
 
 
@@ -713,7 +724,7 @@ def test_a_deadline_that_is_none_is_refused(host):
         pytest.param("cd .. && mv static old && touch static", id="not a directory"),
     ],
 )
-def test_static_files_that_can_not_be_collected_do_not_keep_the_old_release_from_coming_back(host, command):
+def test_previous_release_is_activated_if_static_files_cannot_be_collected(host, command):
     """Such as on a full disk: what matters is that the release that served serves again."""
     host.stage("v1", static={"app.css": "one"})
     host.activate("v1")
@@ -724,7 +735,7 @@ def test_static_files_that_can_not_be_collected_do_not_keep_the_old_release_from
     host.assert_serves("v1")
 
 
-def test_an_error_of_the_system_between_switch_and_proof_swaps_back(host, monkeypatch):
+def test_system_error_after_the_swap_activates_the_previous_release(host, monkeypatch):
     """An error that is no verdict on the release, such as a full disk when the link venv is to be written."""
     host.deploy("v1")
     host.stage("v2")
@@ -734,7 +745,7 @@ def test_an_error_of_the_system_between_switch_and_proof_swaps_back(host, monkey
     host.assert_serves("v1")
 
 
-def test_an_error_of_the_system_before_the_switch_says_what_is_served(host):
+def test_system_error_before_the_swap_reports_the_live_release(host):
     host.deploy("v1")
     host.stage("v2", static={"app.css": "two"})
     (host.root / "shared/static/app.css").mkdir()
@@ -744,25 +755,25 @@ def test_an_error_of_the_system_before_the_switch_says_what_is_served(host):
     host.assert_serves("v1")
 
 
-def test_a_question_that_systemd_does_not_answer_swaps_back(host):
+def test_failed_query_of_systemd_activates_the_previous_release(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"fail show {MAIN} v2")
     assert host.activate("v2")["failed"]
-    assert host.layout.live() == "v1"
+    assert host.layout.find_live() == "v1"
     host.assert_no_candidate()
 
 
-def test_without_systemd_nothing_is_switched(host):
+def test_nothing_is_activated_without_systemd(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan("fail daemon-reload  v1")
     result = host.activate("v2")
     assert result["failed"] and "systemd" in result["msg"]
-    assert host.layout.live() == "v1" and not os.path.exists(host.layout.lock)
+    assert host.layout.find_live() == "v1" and not os.path.exists(host.layout.lock)
 
 
-def test_a_small_host_checks_the_candidate_without_running_it(host):
+def test_candidate_of_the_handover_restart_does_not_serve(host):
     host.deploy("v1")
     host.stage("v2")
     host.plan(f"oneshot restart {CANDIDATE} v2")
@@ -779,35 +790,35 @@ def test_a_small_host_checks_the_candidate_without_running_it(host):
     [
         (lambda host: shutil.rmtree(host.layout.release("v2")), "not on this host"),
         (lambda host: os.unlink(os.path.join(host.layout.records, "v2.json")), "not on this host"),
-        (lambda host: shutil.rmtree(os.path.join(host.layout.venvs, "f" * 12)), "no set of dependencies"),
+        (lambda host: shutil.rmtree(os.path.join(host.layout.venvs, "f" * 12)), "no virtual environment"),
     ],
 )
-def test_a_release_that_is_not_complete_is_refused_before_anything(host, spoil, said):
+def test_incomplete_release_is_refused_before_any_change(host, spoil, said):
     host.deploy("v1")
     host.stage("v2", environment="f" * 12)
     spoil(host)
     result = host.activate("v2")
     assert result["failed"] and said in result["msg"] and "v2" in result["msg"]
     assert host.calls() == [] and not os.path.exists(host.layout.lock)
-    assert host.layout.live() == "v1" and host.running() == "v1"
+    assert host.layout.find_live() == "v1" and host.running() == "v1"
 
 
-def test_another_run_holds_the_lock(host):
+def test_activation_is_refused_while_another_run_holds_the_lock(host):
     host.deploy("v1")
     host.stage("v2")
-    Lock(host.layout, OTHER_RUN).acquire()
+    DeployLock(host.layout, OTHER_RUN).acquire()
     result = host.activate("v2")
     assert result["failed"] and "grace on laptop" in result["msg"] and result["lock_holder"]["run"] == "run-2"
     assert host.calls() == [] and host.running() == "v1"
-    assert Lock(host.layout, {}).holder()["run"] == "run-2", "it is still theirs"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-2", "it is still theirs"
     assert not host.activate("v2", unlock=True).get("failed")
     host.assert_serves("v2")
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_the_lock_of_this_run_is_given_back_when_there_is_nothing_to_do(host, check):
+def test_lock_is_released_if_nothing_is_left_to_do(host, check):
     host.deploy("v1")
-    Lock(host.layout, RUN).acquire()
+    DeployLock(host.layout, RUN).acquire()
     host.activate("v1", check=check)
     assert os.path.exists(host.layout.lock) == check
 
@@ -815,7 +826,7 @@ def test_the_lock_of_this_run_is_given_back_when_there_is_nothing_to_do(host, ch
 # Static files
 
 
-def test_static_files_are_collected_and_those_of_old_pages_stay(host):
+def test_static_files_are_collected_and_old_ones_are_kept(host):
     host.stage("v1", static={"app.css": "one", "old.js": "old", "img/deep/logo.svg": "logo"})
     os.utime(host.root / "releases/v1/static/old.js", (1_700_000_000, 1_700_000_000))
     host.activate("v1")
@@ -830,14 +841,14 @@ def test_static_files_are_collected_and_those_of_old_pages_stay(host):
     assert {path.stat().st_mode & 0o777 for path in static.rglob("*") if path.is_file()} == {0o644}
 
 
-def test_new_static_files_are_there_before_the_page_that_names_them(host):
+def test_new_static_files_exist_before_the_candidate_serves(host):
     host.deploy("v1")
     host.stage("v2", static={"new.js": "new"})
     host.plan(f"do restart {MAIN} v2 test -f shared/static/new.js")
     assert not host.activate("v2").get("failed")
 
 
-def test_a_candidate_that_fails_replaces_no_static_file_of_the_live_release(host):
+def test_failed_candidate_replaces_no_static_file(host):
     host.stage("v1", static={"app.js": "one"})
     host.activate("v1")
     host.stage("v2", static={"app.js": "broken"})
@@ -847,7 +858,7 @@ def test_a_candidate_that_fails_replaces_no_static_file_of_the_live_release(host
 
 
 @pytest.mark.parametrize("action", ["deploy", "rollback"])
-def test_static_files_fit_the_release_again_after_a_way_back(host, action):
+def test_static_files_match_the_release_after_a_rollback(host, action):
     host.stage("v1", static={"app.css": "one"})
     host.activate("v1")
     host.stage("v2", static={"app.css": "two"})
@@ -860,13 +871,13 @@ def test_static_files_fit_the_release_again_after_a_way_back(host, action):
     assert (host.root / "shared/static/app.css").read_text() == "one"
 
 
-def test_a_static_directory_that_is_missing_is_skipped(host):
+def test_missing_static_directory_is_skipped(host):
     host.stage("v1", static_paths=["static", "frontend/dist"])
     assert not host.activate("v1").get("failed")
     assert os.listdir(host.root / "shared/static") == []
 
 
-def test_directories_of_static_files_can_be_entered_by_nginx_whatever_the_umask(host):
+def test_nginx_can_enter_static_directories_with_any_umask(host):
     host.stage("v1", static={"img/logo.svg": "logo"})
     before = os.umask(0o077)
     try:
@@ -876,7 +887,7 @@ def test_directories_of_static_files_can_be_entered_by_nginx_whatever_the_umask(
     assert (host.root / "shared/static/img").stat().st_mode & 0o777 == 0o755
 
 
-def test_half_copied_static_files_of_a_killed_run_do_not_stay(host):
+def test_incomplete_static_files_of_a_killed_run_are_removed(host):
     host.stage("v1", static={"app.css": "one"})
     left = host.root / "shared/static" / (".flaskops-static-999999999-" + "a" * 16)
     left.write_text("half")
@@ -888,22 +899,23 @@ def test_half_copied_static_files_of_a_killed_run_do_not_stay(host):
 # History
 
 
-def test_an_activation_is_one_line_of_history(host):
+def test_activation_is_one_line_of_the_log(host):
     host.deploy("v1", "v2")
     host.activate("v1", action="rollback")
     told = [
-        {key: entry[key] for key in ("release", "before", "action", "by", "run")} for entry in host.layout.activations()
+        {key: entry[key] for key in ("release", "before", "action", "by", "run")}
+        for entry in ReleaseStore(host.layout).read_activations()
     ]
     assert told == [
         {"release": "v1", "before": None, "action": "deploy", "by": "ada", "run": "run-1"},
         {"release": "v2", "before": "v1", "action": "deploy", "by": "ada", "run": "run-1"},
         {"release": "v1", "before": "v2", "action": "rollback", "by": "ada", "run": "run-1"},
     ]
-    states = {name: record["state"] for name, record in host.layout.known().items()}
+    states = {name: record["state"] for name, record in ReleaseStore(host.layout).read_releases().items()}
     assert states == {"v1": "active", "v2": "superseded"}
 
 
-def test_old_releases_are_removed_when_the_new_one_is_live(host):
+def test_old_releases_are_removed_after_an_activation(host):
     host.deploy("v1", "v2")
     host.stage("v3")
     result = host.activate("v3", keep=1)
@@ -912,15 +924,15 @@ def test_old_releases_are_removed_when_the_new_one_is_live(host):
 
 
 @pytest.mark.parametrize("keep", [0, -1])
-def test_a_number_of_releases_that_would_remove_others_or_none_is_refused(host, keep):
+def test_number_of_kept_releases_below_one_is_refused(host, keep):
     host.deploy("v1", "v2")
     host.stage("v3")
     result = host.activate("v3", keep=keep)
     assert result["msg"] == f"keep is {keep}, but must be a whole number of at least 1 (release_keep)."
-    assert host.layout.live() == "v2" and sorted(os.listdir(host.layout.releases)) == ["v1", "v2", "v3"]
+    assert host.layout.find_live() == "v2" and sorted(os.listdir(host.layout.releases)) == ["v1", "v2", "v3"]
 
 
-def test_a_removal_that_fails_only_warns(host, monkeypatch):
+def test_failed_removal_of_releases_is_a_warning(host, monkeypatch):
     host.deploy("v1", "v2")
     host.stage("v3")
 
@@ -929,7 +941,7 @@ def test_a_removal_that_fails_only_warns(host, monkeypatch):
 
     warned = []
     # Where the controller's half of Ansible is loaded too, as by other tests, a warning is not part of the result.
-    monkeypatch.setattr(release_activate.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    monkeypatch.setattr(module_module.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "rmtree", refuse)
         result = host.activate("v3", keep=1)
@@ -954,47 +966,49 @@ def test_a_removal_that_fails_only_warns(host, monkeypatch):
     ],
     ids=["environment", "configuration", "unit", "unit not reloaded", "interrupted activation", "not running"],
 )
-def test_a_process_that_is_not_what_the_tree_describes_is_replaced(host, release, change):
+def test_process_that_does_not_match_the_layout_is_replaced(host, release, change):
     host.deploy("v1")
     change(host)
     result = host.activate(release)
     assert result["changed"] and result["reason"], result
     assert [call[:2] for call in host.calls("restart")] == [["restart", CANDIDATE], ["restart", MAIN]]
     host.assert_serves("v1")
-    assert [entry["release"] for entry in host.layout.activations()] == ["v1"], "nothing else went live"
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == ["v1"], (
+        "nothing else went live"
+    )
 
 
 @pytest.mark.parametrize("case", ["clock set back", "touched", "restarted by systemd"])
-def test_what_the_process_has_loaded_is_no_reason_to_replace_it(host, case, monkeypatch):
+def test_process_with_loaded_files_is_not_replaced(host, case, monkeypatch):
     """Times tell nothing: a clock may be set back, and a file written again as it was."""
     (host.root / "gunicorn.conf.py").write_text("workers = 1")
     (host.state / "unit").write_text("[Service]")
     host.deploy("v1")
     if case == "clock set back":
-        monkeypatch.setattr(service, "compute_start_time", lambda _unit: 0.0)
+        monkeypatch.setattr(live_process, "compute_start_time", lambda _unit: 0.0)
     elif case == "touched":
         (host.root / "shared/.env").write_text("")
     else:
-        monkeypatch.setattr(service, "compute_start_time", lambda _unit: 0.0)
-        noted = service.read_process_record(host.layout)
-        service.record_process(host.layout, "another", noted["files"])
+        monkeypatch.setattr(live_process, "compute_start_time", lambda _unit: 0.0)
+        noted = live_process.read_process_record(host.layout)
+        live_process.record_process(host.layout, "another", noted["files"])
     assert host.activate("v1")["reason"] == ""
 
 
-def test_of_a_process_that_somebody_else_restarted_the_times_decide(host):
+def test_change_times_decide_for_a_process_restarted_by_others(host):
     host.deploy("v1")
-    service.record_process(host.layout, "another", {})
+    live_process.record_process(host.layout, "another", {})
     assert not host.activate("v1")["changed"], "it has started since"
     (host.root / "shared/.env").write_text("A=2")
     assert host.activate("v1", check=True)["reason"].endswith(".env changed since myapp.service started")
 
 
-def test_with_what_a_process_was_started_is_for_root_alone(host):
+def test_record_of_a_process_is_readable_by_root_only(host):
     host.deploy("v1")
     assert os.stat(host.layout.process).st_mode & 0o777 == 0o600
 
 
-def test_another_environment_of_the_live_release_goes_live_with_a_new_process(host):
+def test_new_venv_of_the_live_release_is_activated_with_a_new_process(host):
     host.deploy("v1")
     host.want("v1", "f" * 12)
     assert "f" * 12 in host.activate("v1")["reason"]
@@ -1003,7 +1017,7 @@ def test_another_environment_of_the_live_release_goes_live_with_a_new_process(ho
     assert not host.activate("v1")["changed"]
 
 
-def test_an_environment_that_fails_leaves_the_live_release_with_its_own(host):
+def test_failed_venv_leaves_the_live_release_with_its_own(host):
     host.deploy("v1")
     host.want("v1", "f" * 12)
     host.plan(f"fail restart {CANDIDATE} v1")
@@ -1011,10 +1025,10 @@ def test_an_environment_that_fails_leaves_the_live_release_with_its_own(host):
     assert result["failed"] and result["phase"] == "candidate"
     assert host.environment("v1") == "e" * 12
     host.assert_serves("v1")
-    assert host.layout.record("v1")["state"] == "active", "the release is not at fault"
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "active", "the release is not at fault"
 
 
-def test_an_environment_that_fails_after_the_restart_is_swapped_back_with_the_process(host):
+def test_venv_that_fails_after_the_restart_is_replaced_by_the_previous_one(host):
     host.deploy("v1")
     host.want("v1", "f" * 12)
     host.answers = {"f" * 12: 500}
@@ -1027,7 +1041,7 @@ def test_an_environment_that_fails_after_the_restart_is_swapped_back_with_the_pr
     host.assert_serves("v1")
 
 
-def test_an_environment_that_was_never_proven_is_not_kept_after_a_kill(host):
+def test_unproven_venv_is_not_kept_after_a_kill(host):
     """Killed while the candidate starts: the next run must still know what the release ran well with."""
     host.deploy("v1")
     host.want("v1", "f" * 12)
@@ -1037,7 +1051,7 @@ def test_an_environment_that_was_never_proven_is_not_kept_after_a_kill(host):
     assert host.environment("v1") == "e" * 12
 
 
-def test_renewing_removes_no_release(host):
+def test_new_process_removes_no_release(host):
     """The role gunicorn_systemd renews; only the role release knows how many releases its user keeps."""
     host.deploy("v1", "v2", "v3")
     for name in ("v4", "v5", "v6", "v7"):
@@ -1048,7 +1062,7 @@ def test_renewing_removes_no_release(host):
     assert sorted(os.listdir(host.layout.releases)) == [f"v{number}" for number in range(1, 8)]
 
 
-def test_nothing_is_renewed_where_nothing_is_live(host):
+def test_no_process_is_replaced_without_a_live_release(host):
     assert not host.activate()["changed"]
     assert host.calls() == []
 
@@ -1079,17 +1093,17 @@ def killed(host, release, at):
 
 POINTS = {
     "while the candidate starts": f"restart {CANDIDATE} v2",
-    "after the switch": f"restart {MAIN} v2",
+    "after the swap": f"restart {MAIN} v2",
     "before the candidate stops": f"stop {CANDIDATE} v2",
 }
 
 
 @pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
-def test_an_activation_that_was_killed_is_completed_by_the_next_run(host, at):
+def test_killed_activation_is_completed_by_the_next_run(host, at):
     host.deploy("v1")
     host.stage("v2")
     assert killed(host, "v2", at)
-    assert host.layout.live() in ("v1", "v2") and host.running() in ("v1", "v2")
+    assert host.layout.find_live() in ("v1", "v2") and host.running() in ("v1", "v2")
     result = host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
     assert result["changed"] and not result.get("failed")
     host.assert_serves("v2")
@@ -1100,19 +1114,19 @@ def test_an_activation_that_was_killed_is_completed_by_the_next_run(host, at):
 
 
 @pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
-def test_the_history_has_an_activation_that_was_killed_and_completed(host, at):
+def test_log_has_a_killed_activation_that_was_completed(host, at):
     host.deploy("v1")
     host.stage("v2")
     assert killed(host, "v2", at)
     host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
-    assert [entry["release"] for entry in host.layout.activations()] == ["v1", "v2"]
-    assert host.layout.record("v1")["state"] == "superseded"
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == ["v1", "v2"]
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "superseded"
     host.deploy("v3")
-    assert host.layout.previous() == "v2", "the way back leads to what was live, not further"
+    assert ReleaseStore(host.layout).find_previous() == "v2", "the way back leads to what was live, not further"
 
 
 @pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
-def test_a_release_that_was_never_proven_gives_way_to_the_last_good_one(host, at):
+def test_unproven_release_of_a_killed_run_is_rejected(host, at):
     """Killed while a bad release is asked for its health: the next run rejects it and the old one serves again."""
     host.deploy("v1")
     host.stage("v2")
@@ -1121,11 +1135,11 @@ def test_a_release_that_was_never_proven_gives_way_to_the_last_good_one(host, at
     result = host.activate("v2", run={**OTHER_RUN, "replaces": "run-1"})
     assert result["failed"]
     host.assert_serves("v1")
-    assert host.layout.record("v2")["state"] == "bad"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "bad"
 
 
 @pytest.mark.parametrize("at", POINTS.values(), ids=POINTS)
-def test_after_a_kill_another_release_can_go_live(host, at):
+def test_another_release_can_be_activated_after_a_kill(host, at):
     host.deploy("v1")
     host.stage("v2")
     assert killed(host, "v2", at)
@@ -1134,7 +1148,7 @@ def test_after_a_kill_another_release_can_go_live(host, at):
     host.assert_serves("v3")
 
 
-def test_history_that_could_not_be_written_is_completed_by_the_next_run(host, monkeypatch):
+def test_missing_line_of_the_log_is_written_by_the_next_run(host, monkeypatch):
     """A full disk at the very end: the release is live and serves, and a later rollback must know it."""
     host.deploy("v1")
     host.stage("v2")
@@ -1143,11 +1157,11 @@ def test_history_that_could_not_be_written_is_completed_by_the_next_run(host, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Layout, "append_activation", full)
+        patched.setattr(ReleaseStore, "append_activation", full)
         host.activate("v2")
     host.activate("v2")
     host.deploy("v3")
-    assert host.layout.previous() == "v2"
+    assert ReleaseStore(host.layout).find_previous() == "v2"
 
 
 # A former user of the application
@@ -1164,7 +1178,7 @@ def begin_handover(host, former_uid):
     return media / "upload"
 
 
-def test_a_former_user_is_shut_out_once_its_process_is_replaced(host, as_root):
+def test_former_user_loses_access_after_its_process_is_replaced(host, as_root):
     host.deploy("v1")
     upload = begin_handover(host, 54711)
     if acl.read_acl(str(upload)) is None:
@@ -1176,7 +1190,7 @@ def test_a_former_user_is_shut_out_once_its_process_is_replaced(host, as_root):
     assert host.activate()["changed"] is False
 
 
-def test_a_former_user_whose_process_still_serves_keeps_its_access(host, as_root):
+def test_former_user_keeps_access_while_its_process_serves(host, as_root):
     host.deploy("v1")
     # The processes of these tests are the tester's.
     upload = begin_handover(host, os.geteuid())
@@ -1186,7 +1200,7 @@ def test_a_former_user_whose_process_still_serves_keeps_its_access(host, as_root
     assert os.path.exists(host.layout.former_user)
 
 
-def test_a_rejected_release_leaves_the_former_user_its_access(host, as_root):
+def test_former_user_keeps_access_after_a_rejected_release(host, as_root):
     host.deploy("v1")
     upload = begin_handover(host, 54711)
     shared = acl.read_acl(str(upload))
@@ -1197,7 +1211,7 @@ def test_a_rejected_release_leaves_the_former_user_its_access(host, as_root):
     host.assert_serves("v1")
 
 
-def test_a_release_whose_interpreter_is_gone_is_refused_and_not_rejected(host):
+def test_release_without_its_interpreter_is_refused_and_not_rejected(host):
     """As after an upgrade of the distribution."""
     host.deploy("v1")
     host.stage("v2", environment="f" * 12)
@@ -1208,18 +1222,18 @@ def test_a_release_whose_interpreter_is_gone_is_refused_and_not_rejected(host):
     assert (
         result["failed"] and "python3.4, which does not exist" in result["msg"] and "Deploy it again" in result["msg"]
     )
-    assert host.layout.record("v2")["state"] == "staged"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "staged"
     host.assert_serves("v1")
 
 
-def test_a_part_of_a_rollout_keeps_the_lock_and_is_recorded_with_what_was_live_before(host):
+def test_activation_of_a_rollout_keeps_the_lock_and_records_the_previous_release(host):
     host.deploy("v1")
     host.stage("v2")
     rollout = {"id": "7-run-1", "number": 7, "action": "deploy", "hosts": ["web1"]}
     host.activate("v2", rollout=rollout)
     found = read_rollout(host.layout)
     assert (found["release"], found["before"], found["state"]) == ("v2", "v1", "activating")
-    assert Lock(host.layout, {}).holder()["run"] == "run-1"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-1"
     host.activate("v1", action="rollback", rollout={**rollout, "undo": True})
     assert read_rollout(host.layout) == {**found, "state": "undone"}
 
@@ -1235,7 +1249,7 @@ def settings(host, monkeypatch):
     """A live release, and the files of new settings that a run has staged, by their places."""
     units = host.state / "units"
     units.mkdir()
-    monkeypatch.setattr(settings_module, "UNITS", str(units))
+    monkeypatch.setattr(foreign, "UNITS", str(units))
     for unit in ("myapp.socket", MAIN, CANDIDATE):
         (units / unit).write_text(UNIT_TEXT.format(root=host.root, nice=1))
     for path in (units / MAIN, host.root / "shared/.env"):
@@ -1247,7 +1261,7 @@ def settings(host, monkeypatch):
 def stage_settings(host, texts, run=None):
     layout = Layout(str(host.root), run or RUN)
     entries = [PathEntry(path, "file", 0o640, content=text.encode()) for path, text in texts.items()]
-    settings_module.SettingsSet(layout, "myapp", layout.staged_settings).add(entries)
+    settings_set_module.SettingsSet(layout, "myapp", layout.staged_settings).add_entries(entries)
 
 
 def contents(paths):
@@ -1258,7 +1272,7 @@ def left_of_settings(host):
     return sorted(name for name in os.listdir(host.layout.settings) if not name.endswith(".json"))
 
 
-def test_settings_alone_are_activated_like_a_release(host, settings):
+def test_settings_are_activated_like_a_release(host, settings):
     env_file, unit = settings
     stage_settings(host, settings)
     host.plan(
@@ -1279,7 +1293,7 @@ def test_settings_alone_are_activated_like_a_release(host, settings):
 
 @pytest.mark.parametrize("release", ["v1", "v2"])
 @pytest.mark.parametrize("unit", [CANDIDATE, MAIN])
-def test_settings_that_are_refused_are_removed(host, settings, unit, release):
+def test_rejected_settings_are_removed(host, settings, unit, release):
     before = contents(settings)
     if release == "v2":
         host.stage("v2")
@@ -1308,13 +1322,13 @@ def test_settings_that_are_refused_are_removed(host, settings, unit, release):
     assert not host.activate("v1")["changed"]
 
 
-def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypatch):
+def test_start_timeout_is_that_of_the_new_units(host, settings, monkeypatch):
     stage_settings(host, settings)
-    monkeypatch.setattr(activation_module, "ENDLESS", 5)
+    monkeypatch.setattr(unit_jobs, "ENDLESS", 5)
     # systemd tells the new limit once it has read the units with which the candidate starts.
     limits = iter(["1s"] * 2)
     given = []
-    shown = activation_module.read_unit_properties
+    shown = unit_jobs.read_unit_properties
 
     def show(unit, *properties):
         found = shown(unit, *properties)
@@ -1322,16 +1336,16 @@ def test_a_start_may_take_as_long_as_the_new_units_say(host, settings, monkeypat
 
     def systemctl(verb, unit="", **options):
         given.append((verb, unit, options.get("timeout")))
-        return service.run_systemctl(verb, unit, **options)
+        return manager.run_systemctl(verb, unit, **options)
 
-    monkeypatch.setattr(activation_module, "read_unit_properties", show)
-    monkeypatch.setattr(activation_module, "run_systemctl", systemctl)
+    monkeypatch.setattr(unit_jobs, "read_unit_properties", show)
+    monkeypatch.setattr(unit_jobs, "run_systemctl", systemctl)
     host.activate("v1")
     starts = {unit: limit for verb, unit, limit in given if verb == "restart"}
     assert starts[CANDIDATE] == starts[MAIN] == 1 + 4 + 0.5
 
 
-def test_a_secret_that_is_only_staged_is_not_shown(host, settings):
+def test_staged_secret_is_not_shown(host, settings):
     env_file = next(iter(settings))
     stage_settings(host, {env_file: 'TOKEN="correct-horse-battery"\n'})
     host.log("ValueError: 'correct-horse-battery' is no token\n")
@@ -1340,24 +1354,24 @@ def test_a_secret_that_is_only_staged_is_not_shown(host, settings):
     assert "ValueError" in result["msg"] and "correct-horse" not in json.dumps(result)
 
 
-def test_what_another_run_has_staged_is_not_activated(host, settings):
+def test_settings_staged_by_another_run_are_not_activated(host, settings):
     before = contents(settings)
     stage_settings(host, settings, OTHER_RUN)
     assert not host.activate("v1")["changed"]
     assert contents(settings) == before
 
 
-def test_settings_that_are_in_place_already_are_no_reason(host, settings):
+def test_unchanged_settings_are_not_activated(host, settings):
     stage_settings(host, contents(settings))
     assert not host.activate("v1")["changed"]
     assert left_of_settings(host) == []
 
 
-def test_a_change_that_was_interrupted_is_undone_before_the_next_activation(host, settings):
+def test_interrupted_change_is_undone_before_the_next_activation(host, settings):
     before = contents(settings)
     stage_settings(host, settings)
     change = settings_module.SettingsChange(Layout(str(host.root), RUN), "myapp", "v1")
-    change.begin("releases/v1", "releases/v1")
+    change.prepare("releases/v1", "releases/v1")
     change.put(lambda: None)
     assert contents(settings) == settings
     reason = host.activate("v1", run=OTHER_RUN)["reason"]
@@ -1366,9 +1380,9 @@ def test_a_change_that_was_interrupted_is_undone_before_the_next_activation(host
     host.assert_serves("v1")
 
 
-def test_a_rollback_names_the_settings_of_before(host, settings, monkeypatch):
+def test_rollback_warns_about_changed_settings(host, settings, monkeypatch):
     warned = []
-    monkeypatch.setattr(release_activate.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    monkeypatch.setattr(module_module.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     env_file = next(iter(settings))
     host.stage("v2")
     stage_settings(host, {env_file: "MODE=new\n"})
@@ -1386,24 +1400,24 @@ def nginx(host, settings, tmp_path, monkeypatch):
     path, read = tmp_path / "sites-available/myapp.conf", []
     path.parent.mkdir()
     path.write_text("old\n")
-    monkeypatch.setattr(settings_module, "find_master", lambda pid_file: pid_file)
+    monkeypatch.setattr(staged_site, "find_master", lambda pid_file: pid_file)
 
     def reload(_master, _error_log):
         read.append((path.read_text(), host.running(), host.running(CANDIDATE)))
         return ""
 
-    monkeypatch.setattr(settings_module, "reload_nginx", reload)
+    monkeypatch.setattr(staged_site, "reload_nginx", reload)
     return SimpleNamespace(path=path, read=read)
 
 
 def stage_site(host, nginx):
     layout = Layout(str(host.root), RUN)
     state = SiteState(b"new\n", 0o644, (os.geteuid(), os.getegid()), {})
-    staged = settings_module.SettingsSet(layout, "myapp", layout.staged_settings)
+    staged = settings_set_module.SettingsSet(layout, "myapp", layout.staged_settings)
     staged.add_site(state, path=str(nginx.path), pid_file="nginx.pid", error_log="error.log")
 
 
-def test_the_site_leads_visitors_when_nothing_but_the_release_answers(host, settings, nginx):
+def test_nginx_reads_the_site_when_only_the_release_answers(host, settings, nginx):
     host.stage("v2")
     stage_site(host, nginx)
     assert host.activate("v2")["settings"] == [str(nginx.path)]
@@ -1411,7 +1425,7 @@ def test_the_site_leads_visitors_when_nothing_but_the_release_answers(host, sett
     assert left_of_settings(host) == ["previous"]
 
 
-def test_a_release_that_is_rejected_never_had_the_new_site(host, settings, nginx):
+def test_rejected_candidate_changes_no_site(host, settings, nginx):
     host.stage("v2")
     stage_site(host, nginx)
     host.plan(f"fail restart {CANDIDATE} v2")
@@ -1420,7 +1434,7 @@ def test_a_release_that_is_rejected_never_had_the_new_site(host, settings, nginx
     host.assert_serves("v1")
 
 
-def test_the_old_site_is_back_before_the_old_release_answers(host, settings, nginx, monkeypatch):
+def test_earlier_site_is_restored_before_the_earlier_release_answers(host, settings, nginx, monkeypatch):
     host.stage("v2")
     stage_site(host, nginx)
     wrong = SiteResult(
@@ -1435,13 +1449,13 @@ def test_the_old_site_is_back_before_the_old_release_answers(host, settings, ngi
     assert "The settings are as they were before." in result["msg"]
     assert "The release is not marked as rejected: Gunicorn answered as it should." in result["msg"]
     assert "Fix the release or the settings, and run again." in result["msg"]
-    assert host.layout.record("v2")["state"] == "staged"
+    assert ReleaseStore(host.layout).read_record("v2")["state"] == "staged"
     assert [read[:2] for read in nginx.read] == [("new\n", "v2"), ("old\n", "v2")]
     assert (nginx.path.read_text(), left_of_settings(host)) == ("old\n", [])
     host.assert_serves("v1")
 
 
-def test_a_site_alone_takes_no_new_process(host, settings, nginx):
+def test_change_of_the_site_keeps_the_process(host, settings, nginx):
     process = host.process(MAIN)
     stage_site(host, nginx)
     result = host.activate("v1")
@@ -1453,7 +1467,7 @@ def test_a_site_alone_takes_no_new_process(host, settings, nginx):
 
 
 @pytest.mark.parametrize("by_release", [True, False])
-def test_a_site_alone_that_does_not_lead_to_the_release_is_put_back(host, settings, nginx, monkeypatch, by_release):
+def test_site_that_does_not_reach_the_release_is_restored(host, settings, nginx, monkeypatch, by_release):
     stage_site(host, nginx)
     seen = [SiteResult("GET http://localhost/health through Nginx answered 404", by_release), SiteResult(None)]
     monkeypatch.setattr(activation_module, "check_site", lambda *_arguments: seen.pop(0))
@@ -1467,5 +1481,5 @@ def test_a_site_alone_that_does_not_lead_to_the_release_is_put_back(host, settin
     assert [site for site, *_runs in nginx.read] == ["new\n", "old\n"]
     assert host.process(MAIN) == process and left_of_settings(host) == []
     # What serves is not to blame.
-    assert host.layout.record("v1")["state"] == "active"
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == "active"
     assert not host.activate("v1")["changed"]

@@ -13,9 +13,15 @@ import sys
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._files import foreign
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
-from ansible_collections.flaskops.production.plugins.module_utils._releases import settings
+from ansible_collections.flaskops.production.plugins.module_utils._releases import command as command_module
+from ansible_collections.flaskops.production.plugins.module_utils._releases import command_unit, settings_set
+from ansible_collections.flaskops.production.plugins.module_utils._releases.options import parse_command_options
 from ansible_collections.flaskops.production.plugins.modules import release_command
 
 UNITS = r"""# /etc/systemd/system/myapp.service
@@ -81,11 +87,11 @@ DROP_IN = ["Environment=A=1", "Environment=PATH=/opt/bin"]
 
 
 def test_migration_inherits_the_service_except_its_process():
-    assert release_command.select_directives(UNITS, "migrate") == [*FILES, *SANDBOX, *DROP_IN, *PATHS, "PrivateTmp=no"]
+    assert command_unit.select_directives(UNITS, True) == [*FILES, *SANDBOX, *DROP_IN, *PATHS, "PrivateTmp=no"]
 
 
 def test_build_inherits_environment_variables_only():
-    assert release_command.select_directives(UNITS, "build") == [*FILES, *DROP_IN]
+    assert command_unit.select_directives(UNITS, False) == [*FILES, *DROP_IN]
 
 
 @pytest.fixture
@@ -95,13 +101,24 @@ def layout(tmp_path, monkeypatch):
     (tmp_path / "venvs/abc/bin").mkdir(parents=True)
     (tmp_path / "venvs/abc/bin/python").symlink_to(sys.executable)
     layout = Layout(str(tmp_path))
-    layout.prepare()
+    ReleaseStore(layout).create_directories()
     (tmp_path / ".deploy/environments").mkdir(exist_ok=True)
     (tmp_path / ".deploy/environments/v1").symlink_to("../../venvs/abc")
     return layout
 
 
-PARAMS = {"name": "myapp", "release": "v1", "purpose": "migrate", "user": "web", "group": "www"}
+PARAMS = {
+    **{
+        "name": "myapp",
+        "root": "",
+        "release": "v1",
+        "purpose": "migrate",
+        "command": "",
+        "user": "web",
+        "group": "www",
+    },
+    **{"record_only": False, "timeout": 60, "run": {}},
+}
 
 
 def systemctl(layout, script):
@@ -112,8 +129,8 @@ def systemctl(layout, script):
 
 
 def lines(layout, **more):
-    return release_command.format_unit(
-        layout, {**PARAMS, **more}, "/run/start", "/run/script", "/run/output"
+    return command_unit.format_unit(
+        layout, parse_command_options({**PARAMS, **more}), "/run/start", "/run/script", "/run/output"
     ).splitlines()
 
 
@@ -128,18 +145,18 @@ def test_directives_of_the_command_come_last(layout):
 
 
 def test_migration_uses_staged_settings(layout, tmp_path, monkeypatch):
-    monkeypatch.setattr(settings, "UNITS", str(tmp_path))
+    monkeypatch.setattr(foreign, "UNITS", str(tmp_path))
     fragment = f"[Service]\nEnvironmentFile={layout.env_file}\nReadWritePaths=/old\n"
     (tmp_path / "myapp.service").write_text(fragment)
     systemctl(layout, f"cat <<'UNIT'\n# {tmp_path}/myapp.service\n{fragment}\n# of.conf\n[Service]\nNice=5\nUNIT")
     layout = Layout(layout.root, {"run": "run-1"})
-    staged = settings.SettingsSet(layout, "myapp", layout.staged_settings)
-    staged.add([PathEntry(layout.env_file, "file", 0o640, content=b"DATABASE=b\n")])
+    staged = settings_set.SettingsSet(layout, "myapp", layout.staged_settings)
+    staged.add_entries([PathEntry(layout.env_file, "file", 0o640, content=b"DATABASE=b\n")])
     environment = f"EnvironmentFile={staged.directory}/.env"
     found = lines(layout)
     assert [line for line in found if "Environment" in line] == [environment] * 2 and "ReadWritePaths=/old" in found
     text = fragment.replace("/old", "/new").encode()
-    staged.add([PathEntry(str(tmp_path / "myapp.service"), "file", 0o644, content=text)])
+    staged.add_entries([PathEntry(str(tmp_path / "myapp.service"), "file", 0o644, content=text)])
     found = lines(layout)
     assert [line for line in found if "Environment" in line] == [environment] * 2
     assert [line for line in found if "ReadWrite" in line] == ["ReadWritePaths=/new"] and "Nice=5" in found
@@ -188,10 +205,10 @@ def command(layout, tmp_path, run_module, monkeypatch, build_unit):
     place = tmp_path / "run"
     place.mkdir()
     systemctl(layout, SYSTEMCTL.replace("{run}", str(place)))
-    monkeypatch.setattr(release_command, "RUNTIME", str(place))
-    monkeypatch.setattr(release_command, "PATIENCE", 0)
+    monkeypatch.setattr(command_unit, "RUNTIME", str(place))
+    monkeypatch.setattr(command_module, "STEP_TIMEOUT", 0)
     monkeypatch.setattr(release_command.signal, "signal", lambda *_arguments: None)
-    layout.write_record("v1", RECORD)
+    ReleaseStore(layout).write_record("v1", RECORD)
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/.env").write_text("SECRET_KEY=planted-secret\n")
 
@@ -222,10 +239,14 @@ def leftovers(command):
 
 def test_check_run_and_repeat(layout, command):
     checked = command(check=True)
-    assert checked["changed"] and not (command.place / "ran").exists() and "migrated" not in layout.record("v1")
+    assert (
+        checked["changed"]
+        and not (command.place / "ran").exists()
+        and "migrated" not in ReleaseStore(layout).read_record("v1")
+    )
     done = command("echo one\necho two")
     assert done["changed"] and done["output"] == ["one", "two"]
-    assert {**layout.record("v1"), "migrated": None} == {**RECORD, "migrated": None}
+    assert {**ReleaseStore(layout).read_record("v1"), "migrated": None} == {**RECORD, "migrated": None}
     (command.place / "ran").unlink()
     assert not command("echo one\necho two")["changed"] and not command("echo one\necho two", check=True)["changed"]
     assert not (command.place / "ran").exists()
@@ -266,20 +287,20 @@ def test_failure_shows_command_and_output_without_secrets(layout, command):
     )
     assert "The command was 'echo the ********; exit 3'." in failed["msg"]
     assert failed["msg"].endswith("It wrote last:\nthe ********")
-    assert leftovers(command) == [] and "migrated" not in layout.record("v1")
+    assert leftovers(command) == [] and "migrated" not in ReleaseStore(layout).read_record("v1")
 
 
 def test_first_failing_line_ends_the_script(layout, command):
     assert "It wrote last:\none" in command("echo one\nfalse\necho two")["msg"]
-    assert "migrated" not in layout.record("v1")
+    assert "migrated" not in ReleaseStore(layout).read_record("v1")
 
 
 def test_of_a_long_output_whole_lines_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(release_command, "LOG_BYTES", 10)
+    monkeypatch.setattr(command_module, "LOG_BYTES", 10)
     (tmp_path / "log").write_text("a secret\nlast one\n")
-    assert release_command.end_of(str(tmp_path / "log")) == "last one\n"
+    assert command_module.read_end(str(tmp_path / "log")) == "last one\n"
     (tmp_path / "log").write_text("short")
-    assert release_command.end_of(str(tmp_path / "log")) == "short"
+    assert command_module.read_end(str(tmp_path / "log")) == "short"
 
 
 @pytest.mark.parametrize(
@@ -298,7 +319,7 @@ def test_any_failing_command_ends_the_script(layout, command, script, output):
     failed = command(script)
     shown = failed["msg"].partition("It wrote last:\n")[2].splitlines()
     assert [line for line in shown if "/bash" not in line and ": line " not in line] == output
-    assert "migrated" not in layout.record("v1")
+    assert "migrated" not in ReleaseStore(layout).read_record("v1")
 
 
 @pytest.mark.parametrize(
@@ -339,7 +360,7 @@ def test_exception_of_a_command_is_shown_first(command):
 
 def test_build_is_recorded_and_replaces_the_release(layout, command):
     assert command("echo built >dist\necho $HOME", purpose="build")["changed"]
-    assert layout.record("v1")["built"] is True
+    assert ReleaseStore(layout).read_record("v1")["built"] is True
     assert sorted(os.listdir(layout.release("v1"))) == ["dist", "wsgi.py"]
     assert os.listdir(layout.releases) == ["v1"]
 
@@ -362,7 +383,7 @@ def test_build_with_a_link_out_of_the_release_is_refused(layout, command):
     assert command("ln -s wsgi.py other", purpose="build")["changed"], (
         "its own links, and those that came with it, stay"
     )
-    layout.write_record("v1", RECORD)
+    ReleaseStore(layout).write_record("v1", RECORD)
     failing = command("ln -s /etc/passwd out", purpose="build")
     assert "'out' is a link to '/etc/passwd', which leads out of the directory" in failing["msg"]
     assert not os.path.lexists(layout.release("v1") + "/out")
@@ -383,7 +404,7 @@ def test_unit_of_a_build_is_sandboxed(layout, command):
 def test_concurrent_changes_of_the_record_are_kept(layout, command):
     record = layout.records + "/v1.json"
     command(f"""echo '{json.dumps({**RECORD, "state": "bad"})}' > {record}""")
-    record = layout.record("v1")
+    record = ReleaseStore(layout).read_record("v1")
     assert record["state"] == "bad" and set(record["migrated"]) == {"salt", "digest"}
 
 
@@ -412,12 +433,12 @@ def test_migration_depends_on_command_and_variables(layout, command, env, text, 
 
 def test_migration_record_contains_no_secret_and_differs_between_hosts(layout, command):
     command("echo planted-command")
-    first = layout.record("v1")["migrated"]
+    first = ReleaseStore(layout).read_record("v1")["migrated"]
     with open(os.path.join(layout.records, "v1.json"), encoding="utf-8") as file:
         assert "planted" not in file.read()
-    layout.write_record("v1", RECORD)
+    ReleaseStore(layout).write_record("v1", RECORD)
     command("echo planted-command")
-    assert layout.record("v1")["migrated"] != first
+    assert ReleaseStore(layout).read_record("v1")["migrated"] != first
 
 
 def test_migration_of_another_host_is_recorded_without_running(layout, command):
@@ -429,7 +450,7 @@ def test_migration_of_another_host_is_recorded_without_running(layout, command):
 
 @pytest.mark.parametrize("migrated", [True, {}, {"salt": "zz", "digest": ""}, {"salt": "00", "digest": "0"}])
 def test_invalid_migration_records_are_ignored(layout, command, migrated):
-    layout.write_record("v1", {**RECORD, "migrated": migrated})
+    ReleaseStore(layout).write_record("v1", {**RECORD, "migrated": migrated})
     assert command()["changed"]
 
 
@@ -466,11 +487,11 @@ def test_only_migrations_have_the_directories_of_the_service(layout):
 def test_held_lock_is_kept_and_a_new_lock_is_released(layout, command):
     command("cat " + layout.lock)
     assert not os.path.exists(layout.lock)
-    lock = Lock(layout, RUN)
+    lock = DeployLock(layout, RUN)
     lock.acquire()
-    lock.leave()
+    lock.release_guard()
     command(purpose="build")
-    assert lock.holder()["run"] == "run-1"
+    assert lock.read_holder()["run"] == "run-1"
 
 
 def test_lock_is_held_while_the_command_runs(command, layout):
@@ -478,9 +499,9 @@ def test_lock_is_held_while_the_command_runs(command, layout):
 
 
 def test_nothing_runs_while_another_run_holds_the_lock(layout, command):
-    lock = Lock(layout, OTHER_RUN)
+    lock = DeployLock(layout, OTHER_RUN)
     lock.acquire()
-    lock.leave()
+    lock.release_guard()
     refused = command()
     assert refused["lock_holder"]["run"] == "run-2" and "grace on laptop" in refused["msg"]
     assert not (command.place / "ran").exists()
@@ -490,4 +511,4 @@ def test_command_of_a_killed_run_is_not_mistaken_for_this_one(layout, command):
     (command.place / "state").write_text("activating")
     refused = command()
     assert "myapp-migrate.service still runs the command of an earlier run" in refused["msg"]
-    assert not (command.place / "ran").exists() and "migrated" not in layout.record("v1")
+    assert not (command.place / "ran").exists() and "migrated" not in ReleaseStore(layout).read_record("v1")

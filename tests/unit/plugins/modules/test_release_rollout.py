@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
+from ansible_collections.flaskops.production.plugins.module_utils._app import lock as lock_module
 from ansible_collections.flaskops.production.plugins.module_utils._app import rollout as rollout_module
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._releases import status
 from ansible_collections.flaskops.production.plugins.modules import release_rollout
 
@@ -30,13 +32,13 @@ def write_on_a_full_disk(path, *_arguments, **_options):
 def locked(tmp_path, monkeypatch) -> Layout:
     """Return the layout of an application whose lock a run holds on a full disk."""
     layout = Layout(str(tmp_path), RUN)
-    layout.prepare()
-    lock = Lock(layout, RUN)
+    ReleaseStore(layout).create_directories()
+    lock = DeployLock(layout, RUN)
     lock.acquire()
-    lock.leave()
+    lock.release_guard()
     monkeypatch.setattr(status, "read_live_state", lambda *_: {"live": "v0", "previous": "", "outdated": ""})
     monkeypatch.setattr(status, "find_replaced_service_files", lambda _name: [])
-    monkeypatch.setattr(layout_module, "_write", write_on_a_full_disk)
+    monkeypatch.setattr(lock_module, "replace_file", write_on_a_full_disk)
     monkeypatch.setattr(rollout_module, "replace_file", write_on_a_full_disk)
     return layout
 
@@ -65,5 +67,5 @@ def test_end_without_a_record_needs_no_space(run_module, locked):
 def test_lock_that_cannot_be_written_leaves_no_file(locked):
     os.unlink(locked.lock)
     with pytest.raises(OSError, match="No space left"):
-        Lock(locked, RUN).acquire()
+        DeployLock(locked, RUN).acquire()
     assert [path.name for path in Path(locked.lock).parent.iterdir() if path.name.startswith("lock")] == []

@@ -23,13 +23,21 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._app import layout as layout_module
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
-from ansible_collections.flaskops.production.plugins.module_utils._files import acl
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
+from ansible_collections.flaskops.production.plugins.module_utils._core import module as module_module
+from ansible_collections.flaskops.production.plugins.module_utils._files import acl, foreign
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
-from ansible_collections.flaskops.production.plugins.module_utils._releases import staging
+from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+    existing_code,
+    preparation,
+    shared_paths,
+    staging,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import describe_code
 from ansible_collections.flaskops.production.plugins.module_utils._releases.migrations import describe_migration
-from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import SettingsSet
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings_set import SettingsSet
 from ansible_collections.flaskops.production.plugins.modules import release_stage
 from ansible_collections.flaskops.production.plugins.plugin_utils._source import resolve as resolve_module
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
@@ -112,7 +120,7 @@ SQLITE = b"SQLite format 3\0" + bytes(84)
     ],
 )
 @pytest.mark.parametrize("how", [{}, {"only": "check"}])
-def test_a_database_beside_which_the_application_may_not_write_is_refused(host, name, content, refused, how):
+def test_database_in_an_unwritable_directory_is_refused(host, name, content, refused, how):
     path = host.root / "shared" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o755)
@@ -126,7 +134,7 @@ def test_a_database_beside_which_the_application_may_not_write_is_refused(host, 
 
 
 @pytest.mark.parametrize("how", ["own directory", "group", "link"])
-def test_a_database_beside_which_the_application_may_write_is_accepted(host, how):
+def test_database_in_a_writable_directory_is_accepted(host, how):
     place = host.root / "shared/database"
     place.mkdir()
     (place / "app.db").write_bytes(SQLITE)
@@ -159,7 +167,7 @@ def test_a_database_beside_which_the_application_may_write_is_accepted(host, how
         ("postgresql://user@host/app.db", False),
     ],
 )
-def test_a_database_of_the_environment_beside_which_the_application_may_not_write_is_refused(host, value, refused):
+def test_database_of_the_environment_file_in_an_unwritable_directory_is_refused(host, value, refused):
     (host.root / "shared").chmod(0o755)
     (host.root / "shared/store").write_bytes(SQLITE)
     (host.root / "shared/database").mkdir(mode=0o700)
@@ -177,12 +185,12 @@ def test_a_database_of_the_environment_beside_which_the_application_may_not_writ
     assert host.tree() == before
 
 
-def test_a_database_that_is_still_to_come_belongs_into_a_directory(host):
+def test_future_database_must_be_in_a_shared_directory(host):
     said = host.stage(host.resolve(), shared_paths=["app.db"])["msg"]
     assert "SQLite writes beside its file: share a directory for a database" in said
 
 
-def test_shared_paths_that_nginx_serves_belong_to_its_group(host):
+def test_served_shared_paths_have_the_group_of_nginx(host):
     static = ["static", "shop/static"]
     paths = ["static/uploads/", "shop/static/pictures/", "media/thumbs/", "shop/static-data/", "instance/"]
     params = {"user": "nobody", "group": "nogroup", "web_group": "www-data", "static_paths": static}
@@ -199,7 +207,7 @@ def test_shared_paths_that_nginx_serves_belong_to_its_group(host):
 # Look
 
 
-def test_a_host_that_lacks_the_release_says_so_and_stays_as_it_is(host):
+def test_host_without_the_release_reports_it_unchanged(host):
     before = host.tree()
     result = host.stage(host.resolve(), archive=False)
     assert result["changed"]
@@ -208,7 +216,7 @@ def test_a_host_that_lacks_the_release_says_so_and_stays_as_it_is(host):
     assert host.tree() == before, "without the archive nothing is touched, not even the lock"
 
 
-def test_check_mode_tells_the_change_and_makes_none(host):
+def test_check_mode_predicts_the_change(host):
     before = host.tree()
     result = host.stage(host.resolve(), check=True, diff=True)
     assert result["changed"] and not result["present"]
@@ -216,7 +224,7 @@ def test_check_mode_tells_the_change_and_makes_none(host):
     assert host.tree() == before
 
 
-def test_a_release_that_is_there_is_not_staged_again(host):
+def test_present_release_is_not_staged_again(host):
     source = host.resolve()
     host.stage(source)
     before = host.tree()
@@ -226,34 +234,34 @@ def test_a_release_that_is_there_is_not_staged_again(host):
     assert host.tree() == before
 
 
-def test_the_same_bits_under_another_name_are_the_release_that_is_there(host):
+def test_same_content_under_another_name_is_the_present_release(host):
     host.stage(host.resolve("v1"))
     result = host.stage(host.resolve("v2"))
     assert (result["changed"], result["release"]) == (False, "v1")
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-def test_whether_the_migration_was_run_for_this_command_and_environment_is_told(host):
+def test_migration_is_reported_for_its_command_and_environment_variables(host):
     source, env_file = host.resolve(), host.root / "shared/.env"
     env_file.write_text("DATABASE=a\n")
     assert host.stage(source)["migrated"], "there is none"
     assert not host.stage(source, migrate="flask db upgrade")["migrated"]
     migrated = describe_migration("flask db upgrade", str(env_file))
-    host.layout.write_record("v1", {**host.layout.record("v1"), "migrated": migrated})
+    ReleaseStore(host.layout).write_record("v1", {**ReleaseStore(host.layout).read_record("v1"), "migrated": migrated})
     assert host.stage(source, migrate="flask db upgrade")["migrated"]
     assert not host.stage(source, migrate="flask db upgrade --sql")["migrated"]
     env_file.write_text("DATABASE=b\n")
     assert not host.stage(source, migrate="flask db upgrade")["migrated"]
 
 
-def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_for_the_migration(host):
+def test_staged_settings_require_an_activation_and_affect_the_migration(host):
     source, env_file = host.resolve(), host.root / "shared/.env"
     env_file.write_text("DATABASE=a\n")
     host.stage(source)
     migrated = describe_migration("flask db upgrade", str(env_file))
-    host.layout.write_record("v1", {**host.layout.record("v1"), "migrated": migrated})
+    ReleaseStore(host.layout).write_record("v1", {**ReleaseStore(host.layout).read_record("v1"), "migrated": migrated})
     layout = Layout(str(host.root), RUN)
-    SettingsSet(layout, "myapp", layout.staged_settings).add(
+    SettingsSet(layout, "myapp", layout.staged_settings).add_entries(
         [PathEntry(str(env_file), "file", 0o640, content=b"DATABASE=b\n")]
     )
     result = host.stage(source, migrate="flask db upgrade")
@@ -263,11 +271,11 @@ def test_settings_that_this_run_has_staged_are_a_reason_to_activate_and_count_fo
 
 
 @pytest.mark.parametrize("unfinished", [False, True])
-def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(host, unfinished):
+def test_end_of_a_run_removes_staged_settings_unless_a_unit_may_refer_to_them(host, unfinished):
     source = host.resolve()
     host.stage(source)
     layout = Layout(str(host.root), RUN)
-    SettingsSet(layout, "myapp", layout.staged_settings).add(
+    SettingsSet(layout, "myapp", layout.staged_settings).add_entries(
         [PathEntry(layout.env_file, "file", 0o640, content=b"A=1\n")]
     )
     if unfinished:
@@ -275,7 +283,7 @@ def test_a_run_that_ends_removes_what_it_has_staged_unless_a_unit_may_name_it(ho
     host.stage(source, archive=False, only="unlock")
     assert os.path.isdir(layout.staged_settings) is unfinished
     # Those of a run that is over are left over, with the same exception.
-    SettingsSet(layout, "myapp", layout.staged_settings).add(
+    SettingsSet(layout, "myapp", layout.staged_settings).add_entries(
         [PathEntry(layout.env_file, "file", 0o640, content=b"A=1\n")]
     )
     host.stage(source, run=OTHER_RUN)
@@ -286,42 +294,42 @@ def of_commit(source, revision):
     return {**source, "source": {"kind": "git", "location": "x", "revision": revision, "ref": "main"}}
 
 
-def test_bits_that_come_with_another_commit_are_recorded_with_it(host):
+def test_new_commit_with_the_same_content_is_recorded(host):
     """B reverts what A did, so that its bits are those before A."""
     host.stage(of_commit(host.resolve(), "a" * 40))
     host.stage(None, archive=False, only="unlock")
     source = of_commit(host.resolve("v2"), "b" * 40)
     checked = host.stage(source, archive=False, check=True)
-    assert host.layout.record("v1")["source"]["revision"] == "a" * 40
+    assert ReleaseStore(host.layout).read_record("v1")["source"]["revision"] == "a" * 40
     result = host.stage(source, archive=False)
     for told in (checked, result):
         assert (told["changed"], told["release"], told["outdated"]) == (True, "v1", "")
-    assert host.layout.record("v1")["source"] == source["source"]
+    assert ReleaseStore(host.layout).read_record("v1")["source"] == source["source"]
     assert not os.path.exists(host.layout.lock), "Nothing is activated, which would give the lock back."
     assert not host.stage(source, archive=False)["changed"]
     assert not host.stage(of_commit(source, None), archive=False)["changed"]
 
 
-def test_a_lock_that_the_run_holds_is_kept(host):
+def test_lock_of_this_run_is_kept(host):
     host.stage(of_commit(host.resolve(), "a" * 40))
     host.stage(of_commit(host.resolve(), "b" * 40), archive=False)
-    assert Lock(host.layout, RUN).holder()["run"] == RUN["run"]
+    assert DeployLock(host.layout, RUN).read_holder()["run"] == RUN["run"]
 
 
 @pytest.mark.parametrize(("named", "told"), [(True, 1), (False, 0)])
-def test_a_name_for_bits_that_have_one_is_told(host, warned, named, told):
+def test_name_for_existing_content_is_reported(host, warned, named, told):
     host.stage(host.resolve())
     host.stage({**host.resolve("build-123"), "named": named}, archive=False)
-    said = [text for text in warned if "release_name is build-123, but the host has these bits as v1" in text]
+    said = [text for text in warned if "release_name is build-123, but the host has the same content as v1" in text]
     assert len(said) == told
     host.stage({**host.resolve("v1"), "named": named}, archive=False)
     assert len([text for text in warned if "release_name" in text]) == told
 
 
-def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
+def test_earlier_rejection_is_reported_with_its_reason(host):
     source = host.resolve()
     host.stage(source)
-    host.layout.set_state("v1", "bad", reason="candidate: GET / answered 500, expected 200")
+    ReleaseStore(host.layout).set_state("v1", "bad", reason="candidate: GET / answered 500, expected 200")
     assert "answered 500" in host.stage(source)["bad"]
     shutil.rmtree(host.layout.release("v1"))
     assert "answered 500" in host.stage(source, archive=False)["bad"], "also when its files are gone"
@@ -331,7 +339,7 @@ def test_a_release_that_was_rejected_before_is_named_with_its_reason(host):
 # Stage
 
 
-def test_a_release_is_staged_whole(host):
+def test_release_is_staged_completely(host):
     source = host.resolve()
     assert host.stage(source)["changed"]
     release = Path(host.layout.release("v1"))
@@ -341,7 +349,7 @@ def test_a_release_is_staged_whole(host):
     assert {name for name, mode in modes.items() if mode == 0o644} == {"wsgi.py", "static/app.css"}
     assert release.stat().st_mode & 0o7777 == 0o755
     assert os.listdir(host.layout.releases) == ["v1"], "no half of it stays beside it"
-    assert host.layout.live() is None, "staging switches nothing"
+    assert host.layout.find_live() is None, "staging switches nothing"
 
 
 @pytest.mark.parametrize(
@@ -354,8 +362,8 @@ def test_a_release_is_staged_whole(host):
         ("User=somebody\n", False),
     ],
 )
-def test_a_release_for_another_user_than_the_unit_s_is_refused(host, tmp_path, monkeypatch, text, refused):
-    monkeypatch.setattr(release_stage, "UNITS", str(tmp_path))
+def test_release_for_another_user_than_that_of_the_unit_is_refused(host, tmp_path, monkeypatch, text, refused):
+    monkeypatch.setattr(foreign, "UNITS", str(tmp_path))
     (tmp_path / "myapp.service").write_text(f"[Service]\n{text}")
     source, before = host.resolve(), host.tree()
     assert host.stage(source, check=True)["changed"]
@@ -366,10 +374,10 @@ def test_a_release_for_another_user_than_the_unit_s_is_refused(host, tmp_path, m
         assert host.tree() == before
 
 
-def test_what_it_is_is_recorded(host):
+def test_release_is_recorded(host):
     source = host.resolve()
     host.stage(source, static_paths=["static"])
-    record = host.layout.record("v1")
+    record = ReleaseStore(host.layout).read_record("v1")
     told = {key: record[key] for key in ("release", "digest", "time", "source", "static_paths", "by", "state")}
     assert told == {
         "release": "v1",
@@ -402,7 +410,7 @@ def test_modes_do_not_depend_on_the_umask(host, umask):
     assert wrong == {}, "the user that runs the application could not enter"
 
 
-def test_the_owner_is_the_one_that_was_named(host, as_root):
+def test_release_belongs_to_its_owner(host, as_root):
     host.stage(host.resolve(links={"link": "wsgi.py"}), owner="nobody", shared_paths=["instance/"])
     release = Path(host.layout.release("v1"))
     nobody = pwd.getpwnam("nobody").pw_uid
@@ -410,12 +418,12 @@ def test_the_owner_is_the_one_that_was_named(host, as_root):
     assert (host.root / "shared/instance").stat().st_uid == os.geteuid(), "shared data belongs to the runtime user"
 
 
-def test_links_inside_the_release_stay_links(host):
+def test_links_in_the_release_are_kept(host):
     host.stage(host.resolve(links={"current.py": "wsgi.py"}))
     assert os.readlink(os.path.join(host.layout.release("v1"), "current.py")) == "wsgi.py"
 
 
-def test_an_archive_that_was_damaged_on_its_way_is_refused(host):
+def test_archive_damaged_in_transit_is_refused(host):
     source = host.resolve()
     with open(source["archive"], "r+b") as archive:
         archive.seek(-9, os.SEEK_END)
@@ -426,7 +434,7 @@ def test_an_archive_that_was_damaged_on_its_way_is_refused(host):
     assert not os.path.exists(host.layout.lock), "a failed staging gives the lock back"
 
 
-def test_an_archive_that_came_with_the_module_is_staged_and_shown_nowhere(host):
+def test_archive_sent_with_the_module_is_staged_and_not_shown(host):
     source = host.resolve()
     content = base64.b64encode(Path(source["archive"]).read_bytes()).decode()
     result = host.stage(source, archive=False, archive_content=content)
@@ -436,18 +444,18 @@ def test_an_archive_that_came_with_the_module_is_staged_and_shown_nowhere(host):
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-def test_an_archive_that_was_damaged_within_the_module_is_refused(host):
+def test_damaged_archive_sent_with_the_module_is_refused(host):
     source = host.resolve()
     result = host.stage(source, archive=False, archive_content=base64.b64encode(b"other bits").decode())
-    assert result["failed"] and "damaged on its way" in result["msg"] and source["sha256"] in result["msg"]
+    assert result["failed"] and "damaged in transit" in result["msg"] and source["sha256"] in result["msg"]
     assert os.listdir(host.layout.releases) == []
     assert not os.path.exists(host.layout.lock)
 
 
-def test_a_name_that_holds_other_bits_is_refused(host):
+def test_name_of_other_content_is_refused(host):
     host.stage(host.resolve())
     before = (Path(host.layout.release("v1")) / "wsgi.py").read_bytes()
-    Lock(host.layout, RUN).release()
+    DeployLock(host.layout, RUN).release()
     result = host.stage(host.resolve(files={"wsgi.py": "app = 2\n"}))
     assert result["failed"] and "release_name" in result["msg"] and "v1" in result["msg"]
     assert (Path(host.layout.release("v1")) / "wsgi.py").read_bytes() == before
@@ -455,7 +463,7 @@ def test_a_name_that_holds_other_bits_is_refused(host):
 
 
 @pytest.mark.parametrize("lost", ["record", "all records", "damaged record"])
-def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
+def test_release_without_a_record_is_recorded_again(host, lost):
     source = host.resolve()
     host.stage(source)
     os.symlink("releases/v1", host.layout.app)
@@ -470,7 +478,7 @@ def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
         record.write_text(record.read_text()[:20])
     result = host.stage(source)
     assert not result.get("failed"), result
-    assert host.layout.record("v1")["digest"] == source["digest"]
+    assert ReleaseStore(host.layout).read_record("v1")["digest"] == source["digest"]
     assert os.stat(host.layout.release("v1")).st_ino == inode, "the live code is not touched"
     assert sorted(os.listdir(host.layout.releases)) == ["v1"]
 
@@ -479,19 +487,21 @@ def test_a_release_whose_record_is_lost_is_recorded_anew(host, lost):
     ("activated", "live", "state"),
     [([], "v1", "active"), (["v1"], "v1", "active"), (["v1", "v2"], "v2", "superseded"), (["v2"], "v2", "staged")],
 )
-def test_a_release_whose_record_is_lost_is_what_it_was(host, activated, live, state):
+def test_release_without_a_record_keeps_its_state(host, activated, live, state):
     source = host.resolve()
     host.stage(source)
     os.symlink(f"releases/{live}", host.layout.app)
     for release in activated:
-        host.layout.append_activation(release=release, before=None, action="deploy", by="ada", run="run-1")
+        ReleaseStore(host.layout).append_activation(
+            release=release, before=None, action="deploy", by="ada", run="run-1"
+        )
     (Path(host.layout.records) / "v1.json").unlink()
     assert not host.stage(source).get("failed")
-    assert host.layout.record("v1")["state"] == state
+    assert ReleaseStore(host.layout).read_record("v1")["state"] == state
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_a_release_whose_record_is_lost_and_that_holds_other_files_is_left_alone(host, live):
+def test_different_directory_without_a_record_is_not_changed(host, live):
     host.stage(host.resolve())
     shutil.rmtree(host.layout.state)
     if live:
@@ -502,8 +512,8 @@ def test_a_release_whose_record_is_lost_and_that_holds_other_files_is_left_alone
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
-    host.layout.prepare()
+def test_foreign_directory_of_the_same_name_is_refused_and_kept(host):
+    ReleaseStore(host.layout).create_directories()
     foreign = host.root / "releases/v1"
     foreign.mkdir()
     (foreign / "precious").write_text("data")
@@ -514,10 +524,10 @@ def test_a_foreign_directory_of_that_name_is_refused_and_kept(host):
 # The lock
 
 
-def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
+def test_lock_is_held_after_staging(host):
     source = host.resolve()
     host.stage(source)
-    assert Lock(host.layout, {}).holder()["run"] == "run-1"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-1"
     refused = host.stage(host.resolve("v2", {"wsgi.py": "2"}), run=OTHER_RUN)
     assert refused["failed"] and "ada on ci" in refused["msg"] and "release_unlock=true" in refused["msg"]
     assert refused["lock_holder"]["run"] == "run-1"
@@ -532,13 +542,13 @@ def test_the_lock_is_held_from_staging_on_and_only_by_its_run(host):
 
 
 @pytest.mark.parametrize("how", [{"unlock": True}, {"run": {**OTHER_RUN, "replaces": "run-1"}}])
-def test_the_lock_of_a_dead_run_is_taken(host, how):
+def test_lock_of_a_dead_run_is_replaced(host, how):
     host.stage(host.resolve())
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"}), **{"run": OTHER_RUN, **how}).get("failed")
-    assert Lock(host.layout, {}).holder()["run"] == "run-2"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-2"
 
 
-def test_a_host_is_checked_without_a_source_and_without_a_change(host):
+def test_host_is_checked_without_a_source_and_without_a_change(host):
     assert host.stage(None, archive=False, only="check")["changed"] is False
     host.stage(host.resolve())
     before = host.tree()
@@ -553,10 +563,10 @@ def test_a_host_is_checked_without_a_source_and_without_a_change(host):
         assert not checked.get("failed")
         assert host.tree() == before
     assert host.stage(None, archive=False, only="check", unlock=True, run=OTHER_RUN)["locked"]
-    assert Lock(host.layout, {}).holder()["run"] == "run-2"
+    assert DeployLock(host.layout, {}).read_holder()["run"] == "run-2"
 
 
-def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(host):
+def test_comparison_acquires_the_lock_if_the_host_differs(host):
     source = host.resolve()
     looked = host.stage(source, archive=False, only="look")
     assert (looked["pending"], looked["locked"], looked["changed"], looked["present"]) == (True, True, False, False)
@@ -565,26 +575,26 @@ def test_a_look_takes_the_lock_where_the_host_differs_and_changes_nothing_else(h
     assert refused["failed"] and refused["lock_holder"]["run"] == "run-1" and refused["lock_age"] < 60
     rollout = {"id": "1-run-1", "number": 1, "action": "deploy", "hosts": ["web1"]}
     staged = host.stage(source, rollout=rollout)
-    assert staged["changed"] and Lock(host.layout, {}).holder()["run"] == "run-1"
+    assert staged["changed"] and DeployLock(host.layout, {}).read_holder()["run"] == "run-1"
     looked = host.stage(source, archive=False, only="look")
     assert (looked["pending"], looked["locked"], looked["rollout"]["state"]) == (False, True, "preparing")
     assert looked["rollout"]["before"] == ""
 
 
 @pytest.mark.parametrize("name", ["app", "venv"])
-def test_a_check_refuses_what_would_have_to_be_adopted(host, name):
+def test_check_refuses_existing_code_without_adoption(host, name):
     (host.root / name).mkdir()
     refused = host.stage(None, archive=False, only="check")
     assert refused["failed"] and f"{host.root}/{name} is not a link" in refused["msg"]
     assert not host.stage(None, archive=False, only="check", adopt=True).get("failed")
 
 
-def test_there_is_nothing_to_do_without_a_source(host):
+def test_source_is_required(host):
     refused = host.stage(None, archive=False)
     assert refused["failed"] and "source" in refused["msg"]
 
 
-def test_a_host_whose_environment_was_built_by_the_role_venv_alone_is_deployed_to(host):
+def test_host_with_a_venv_of_the_role_venv_is_deployed_to(host):
     for name in ("a" * 12, "b" * 12, ".removed-" + "c" * 12):
         (host.root / "venvs" / name).mkdir()
     (host.root / "venv").symlink_to("venvs/" + "a" * 12)
@@ -596,7 +606,7 @@ def test_a_host_whose_environment_was_built_by_the_role_venv_alone_is_deployed_t
 # Shared paths
 
 
-def test_shared_paths_lead_to_shared(host):
+def test_shared_paths_are_links_to_shared(host):
     (host.root / "shared/local.db").write_text("rows")
     host.stage(host.resolve(), shared_paths=["instance/", "data/uploads/", "local.db"])
     release = Path(host.layout.release("v1"))
@@ -607,7 +617,7 @@ def test_shared_paths_lead_to_shared(host):
     assert (host.root / "shared/instance").stat().st_mode & 0o777 == 0o750
 
 
-def test_a_missing_shared_file_is_refused_before_anything(host):
+def test_missing_shared_file_is_refused_before_any_change(host):
     before = host.tree()
     for archive in (False, True):
         result = host.stage(host.resolve(), archive=archive, shared_paths=["instance/", "app.db"])
@@ -615,7 +625,7 @@ def test_a_missing_shared_file_is_refused_before_anything(host):
     assert host.tree() == before
 
 
-def test_a_file_where_a_shared_directory_is_to_be_is_refused(host):
+def test_file_in_place_of_a_shared_directory_is_refused(host):
     (host.root / "shared/instance").write_text("")
     before = host.tree()
     result = host.stage(host.resolve(), shared_paths=["instance/"])
@@ -624,7 +634,7 @@ def test_a_file_where_a_shared_directory_is_to_be_is_refused(host):
 
 
 @pytest.mark.parametrize("links", [{}, {"latest": "static"}])
-def test_what_the_release_ships_at_a_shared_path_is_replaced_by_the_link(host, links):
+def test_content_of_the_release_at_a_shared_path_is_replaced_by_the_link(host, links):
     kept = host.root / "shared/uploads"
     kept.mkdir()
     (kept / "photo").write_text("precious")
@@ -640,7 +650,7 @@ def test_what_the_release_ships_at_a_shared_path_is_replaced_by_the_link(host, l
     assert (release / "static/app.css").exists()
 
 
-def test_data_that_is_shared_survives_every_release(host):
+def test_shared_data_survives_every_release(host):
     (host.root / "shared/data/uploads").mkdir(parents=True)
     (host.root / "shared/data/uploads/photo").write_text("precious")
     for number in range(3):
@@ -652,25 +662,25 @@ def test_data_that_is_shared_survives_every_release(host):
 def warned(monkeypatch):
     """What the module warns of."""
     found = []
-    monkeypatch.setattr(release_stage.AnsibleModule, "warn", lambda _module, text, **_more: found.append(text))
+    monkeypatch.setattr(module_module.AnsibleModule, "warn", lambda _module, text, **_more: found.append(text))
     return found
 
 
-def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept(host, monkeypatch, warned):
+def test_added_shared_paths_of_a_live_release_are_linked_in_one_step(host, monkeypatch, warned):
     source = host.resolve(files={**FILES, "instance/app.db": "rows", "empty/x/.keep": "", "settings.py": "shipped"})
     host.stage(source)
     release = Path(host.layout.release("v1"))
     (release / "empty/x/.keep").unlink()
     (host.root / "shared/settings.py").write_text("ours")
-    exchange, seen = release_stage.exchange_names, []
+    exchange, seen = shared_paths.exchange_names, []
 
     def watched(a, b, *more):
         seen.extend([os.path.lexists(a), os.path.lexists(b)])
         exchange(a, b, *more)
         seen.extend([os.path.lexists(a), os.path.lexists(b)])
 
-    monkeypatch.setattr(release_stage, "exchange_names", watched)
-    monkeypatch.setattr(release_stage.shutil, "rmtree", _without(release / "instance", release_stage.shutil.rmtree))
+    monkeypatch.setattr(shared_paths, "exchange_names", watched)
+    monkeypatch.setattr(shared_paths.shutil, "rmtree", _without(release / "instance", shared_paths.shutil.rmtree))
     paths = ["instance/", "empty/", "settings.py", "new/"]
     result = host.stage(source, shared_paths=paths)
     assert result["changed"] and seen == [True] * 12
@@ -697,9 +707,9 @@ def test_a_live_release_follows_added_paths_in_one_step_and_what_it_held_is_kept
     ],
     ids=["empty", "directories", "file", "dangling link", "link to a directory"],
 )
-def test_what_counts_as_nothing(tmp_path, make, empty):
+def test_only_directories_count_as_empty(tmp_path, make, empty):
     make(tmp_path / "old")
-    assert release_stage.is_empty(str(tmp_path / "old")) is empty
+    assert shared_paths.has_only_directories(str(tmp_path / "old")) is empty
 
 
 def _without(path, rmtree):
@@ -713,7 +723,7 @@ def _without(path, rmtree):
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_a_path_that_is_taken_away_is_said_to_count_from_the_next_release_on(host, check, warned):
+def test_removed_shared_path_takes_effect_with_the_next_release(host, check, warned):
     source = host.resolve()
     host.stage(source, shared_paths=["instance/", "media/"])
     host.stage(source, shared_paths=["media/"], check=check)
@@ -734,7 +744,7 @@ def test_a_path_that_is_taken_away_is_said_to_count_from_the_next_release_on(hos
         (["data/"], []),
     ],
 )
-def test_no_change_of_the_shared_paths_removes_shared_data(host, before, after):
+def test_changed_shared_paths_remove_no_shared_data(host, before, after):
     """The release that is there links data/ to shared/data: a name below it is the data itself."""
     (host.root / "shared/data/uploads").mkdir(parents=True)
     (host.root / "shared/data/uploads/photo").write_text("precious")
@@ -749,7 +759,7 @@ def test_no_change_of_the_shared_paths_removes_shared_data(host, before, after):
 @pytest.mark.parametrize(
     "paths", [["data/", "data/uploads/"], ["data/", "data/app.db"], ["../../precious/"], ["/{root}/precious/"]]
 )
-def test_shared_paths_that_would_remove_data_are_refused_by_the_module_too(host, paths):
+def test_shared_paths_that_would_remove_data_are_refused_by_the_module(host, paths):
     """The controller refuses them first; a module that is called directly must not be the way around it."""
     outside = host.root / "precious"
     (host.root / "shared/data/uploads").mkdir(parents=True)
@@ -763,7 +773,7 @@ def test_shared_paths_that_would_remove_data_are_refused_by_the_module_too(host,
     assert (host.root / "shared/data/app.db").read_text() == "rows"
 
 
-def test_a_link_in_the_way_of_a_shared_path_is_not_followed(host):
+def test_link_above_a_shared_path_is_not_followed(host):
     host.stage(host.resolve(links={"instance": "static"}), shared_paths=["instance/"])
     release = Path(host.layout.release("v1"))
     assert (release / "instance").resolve() == host.root / "shared/instance"
@@ -772,7 +782,7 @@ def test_a_link_in_the_way_of_a_shared_path_is_not_followed(host):
 
 @pytest.mark.parametrize("path", ["media/cache/thumbs/", "media/cache/"])
 @pytest.mark.parametrize("archive", [False, True])
-def test_root_makes_nothing_by_way_of_a_link_that_the_application_planted(host, tmp_path, as_root, path, archive):
+def test_root_creates_nothing_through_a_link_of_the_application(host, tmp_path, as_root, path, archive):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     os.chown(host.root / "shared/media", 33, 33)
@@ -783,25 +793,25 @@ def test_root_makes_nothing_by_way_of_a_link_that_the_application_planted(host, 
     assert os.listdir(elsewhere) == [] and host.tree() == before
 
 
-def test_a_link_planted_while_the_release_is_staged_redirects_nothing(host, tmp_path, monkeypatch, as_root):
+def test_link_created_during_staging_redirects_nothing(host, tmp_path, monkeypatch, as_root):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     os.chown(host.root / "shared/media", 33, 33)
     (host.root / "shared/media/cache").mkdir()
-    apply = staging.apply_change
+    apply = shared_paths.apply_change
 
     def race(change):
         (host.root / "shared/media/cache").rmdir()
         (host.root / "shared/media/cache").symlink_to(elsewhere)
         apply(change)
 
-    monkeypatch.setattr(staging, "apply_change", race)
+    monkeypatch.setattr(shared_paths, "apply_change", race)
     result = host.stage(host.resolve(), shared_paths=["media/cache/thumbs/"])
     assert result["failed"] and "media/cache/thumbs" in result["msg"]
     assert os.listdir(elsewhere) == []
 
 
-def test_a_link_of_root_leads_to_another_disk(host, tmp_path, as_root):
+def test_link_of_root_to_another_disk_is_followed(host, tmp_path, as_root):
     elsewhere = tmp_path / "disk"
     elsewhere.mkdir()
     (host.root / "shared/data").symlink_to(elsewhere)
@@ -813,7 +823,7 @@ def test_a_link_of_root_leads_to_another_disk(host, tmp_path, as_root):
 
 
 @pytest.mark.parametrize("name", ["app", "venv"])
-def test_a_real_directory_in_the_way_is_refused_with_what_to_do(host, name):
+def test_directory_in_place_of_a_link_is_refused_with_a_remedy(host, name):
     (host.root / name).mkdir()
     (host.root / name / "wsgi.py").write_text("code")
     before = host.tree()
@@ -830,8 +840,8 @@ def test_a_real_directory_in_the_way_is_refused_with_what_to_do(host, name):
 # Interruptions
 
 
-def test_what_an_interrupted_run_left_is_replaced(host):
-    host.layout.prepare()
+def test_leftovers_of_an_interrupted_run_are_replaced(host):
+    ReleaseStore(host.layout).create_directories()
     for name in (".staging-v1", ".removed-v0"):
         (host.root / "releases" / name / "below").mkdir(parents=True)
     host.stage(host.resolve())
@@ -839,13 +849,13 @@ def test_what_an_interrupted_run_left_is_replaced(host):
     assert not os.path.exists(os.path.join(host.layout.release("v1"), "below"))
 
 
-def test_a_set_of_dependencies_from_before_there_was_a_release_is_no_obstacle(host):
+def test_venv_without_a_release_is_no_obstacle(host):
     (host.root / "venvs" / ("0" * 12)).mkdir()
     assert host.stage(host.resolve())["changed"]
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-KILL_POINTS = ("unpack", "link_shared", "sync_filesystem", "write_record", "rename")
+KILL_POINTS = ("unpack_archive", "link_shared_paths", "sync_filesystem", "write_record", "rename")
 
 
 def _killed_staging(host, source, point):
@@ -855,7 +865,7 @@ def _killed_staging(host, source, point):
     def kill(*_arguments, **_keywords):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    owner = {"write_record": Layout, "rename": os}.get(step, release_stage)
+    owner = {"write_record": ReleaseStore, "rename": os}.get(step, staging)
     real = getattr(owner, step)
 
     def then_kill(*arguments, **keywords):
@@ -867,16 +877,16 @@ def _killed_staging(host, source, point):
 
 
 @pytest.mark.parametrize("point", [(step, when) for step in KILL_POINTS for when in ("at", "after")], ids="-".join)
-def test_a_staging_that_was_killed_is_completed_by_the_next_run(host, point):
-    host.layout.prepare()
+def test_killed_staging_is_completed_by_the_next_run(host, point):
+    ReleaseStore(host.layout).create_directories()
     source = host.resolve()
     process = multiprocessing.get_context("fork").Process(target=_killed_staging, args=(host, source, point))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    known = host.layout.known()
+    known = ReleaseStore(host.layout).read_releases()
     assert list(known) == (["v1"] if point == ("rename", "after") else []), "complete or not there"
-    assert host.layout.live() is None and host.layout.previous() is None
+    assert host.layout.find_live() is None and ReleaseStore(host.layout).find_previous() is None
     again = {**OTHER_RUN, "replaces": "run-1"}
     assert not host.stage(source, shared_paths=["instance/"], run=again).get("failed")
     release = Path(host.layout.release("v1"))
@@ -886,30 +896,30 @@ def test_a_staging_that_was_killed_is_completed_by_the_next_run(host, point):
     assert os.listdir(host.layout.records) == ["v1.json"]
 
 
-def test_a_full_disk_leaves_nothing_behind(host, monkeypatch):
+def test_full_disk_leaves_no_files(host, monkeypatch):
     def full(_path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(release_stage, "sync_filesystem", full)
+    monkeypatch.setattr(staging, "sync_filesystem", full)
     result = host.stage(host.resolve())
     assert result["failed"] and "No space left" in result["msg"]
     assert os.listdir(host.layout.releases) == [] and not os.path.exists(host.layout.lock)
 
 
-def test_a_damaged_record_stops_no_other_release(host, monkeypatch):
+def test_damaged_record_does_not_affect_other_releases(host, monkeypatch):
     host.stage(host.resolve())
     (Path(host.layout.records) / "v1.json").write_text("{")
     warned = []
-    monkeypatch.setattr(release_stage.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    monkeypatch.setattr(module_module.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     assert not host.stage(host.resolve("v2", {"wsgi.py": "2"})).get("failed")
     assert any("v1.json cannot be read" in text for text in warned)
 
 
-def test_a_record_is_plain_json(host):
+def test_record_is_plain_json(host):
     host.stage(host.resolve())
     text = (Path(host.layout.records) / "v1.json").read_text()
     assert text.endswith("}\n") and json.loads(text)["release"] == "v1"
-    assert layout_module.NAME.match("v1")
+    assert layout_module.RELEASE_NAME.match("v1")
 
 
 # Fetching the archive
@@ -967,7 +977,7 @@ def publish(host, source):
     return f"/{path.name}"
 
 
-def test_a_host_fetches_the_release_that_it_lacks_once(host, serve):
+def test_missing_release_is_fetched_once(host, serve):
     server, source = serve(), host.resolve()
     path = publish(host, source)
     result = host.stage(source, archive=False, diff=True, pull_url=server.url + "/")
@@ -976,7 +986,7 @@ def test_a_host_fetches_the_release_that_it_lacks_once(host, serve):
     release = Path(host.layout.release("v1"))
     assert {name: (release / name).read_text() for name in FILES} == FILES
     assert os.listdir(host.layout.releases) == ["v1"], "the archive does not stay"
-    assert host.layout.known()["v1"]["state"] == "staged" and os.path.exists(host.layout.lock)
+    assert ReleaseStore(host.layout).read_releases()["v1"]["state"] == "staged" and os.path.exists(host.layout.lock)
     assert not host.stage(source, archive=False, pull_url=server.url)["changed"]
     assert server.asked == [(path, None)]
 
@@ -988,7 +998,7 @@ def test_check_mode_fetches_nothing(host, serve):
     assert server.asked == [] and host.tree() == before
 
 
-def test_a_host_that_another_run_is_at_fetches_nothing(host, serve):
+def test_locked_host_fetches_nothing(host, serve):
     server = serve()
     host.stage(host.resolve("v0", {"wsgi.py": "0"}), run=OTHER_RUN)
     result = host.stage(host.resolve(), archive=False, pull_url=server.url)
@@ -1024,9 +1034,9 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, answer, said):
+def test_other_content_than_the_archive_is_refused(host, serve, answer, said):
     server, source = serve(), host.resolve()
-    host.layout.prepare()
+    ReleaseStore(host.layout).create_directories()
     path, before, body = publish(host, source), host.tree(), Path(source["archive"]).read_bytes()
     server.answers[path] = lambda handler: answer(handler, body)
     result = host.stage(source, archive=False, pull_url=server.url)
@@ -1037,16 +1047,16 @@ def test_anything_but_the_archive_is_refused_and_leaves_nothing(host, serve, ans
     assert not host.stage(source, archive=False, pull_url=server.url).get("failed"), "and nothing is in the way"
 
 
-def test_what_an_interrupted_fetch_left_is_removed(host, serve):
+def test_leftovers_of_an_interrupted_download_are_removed(host, serve):
     server, source = serve(), host.resolve()
     publish(host, source)
-    host.layout.prepare()
+    ReleaseStore(host.layout).create_directories()
     (host.root / "releases/.staging-v1.tar.gz").write_bytes(b"half")
     assert not host.stage(source, archive=False, pull_url=server.url).get("failed")
     assert os.listdir(host.layout.releases) == ["v1"]
 
 
-def test_a_server_that_does_not_answer_is_named(host, serve):
+def test_unreachable_server_is_named(host, serve):
     server = serve()
     server.shutdown()
     server.server_close()
@@ -1056,7 +1066,7 @@ def test_a_server_that_does_not_answer_is_named(host, serve):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_redirect_is_followed_and_takes_no_password_elsewhere(host, serve, there):
+def test_redirect_is_followed_without_the_password(host, serve, there):
     near, far, source = serve(), serve(), host.resolve()
     path = publish(host, source)
     near.answers[path] = lambda handler: handler.answer(302, Location=f"{far.url}/x{path}?key=planted")
@@ -1074,7 +1084,7 @@ def test_a_redirect_is_followed_and_takes_no_password_elsewhere(host, serve, the
 
 @needs("openssl")
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_certificate_has_to_be_one_that_the_host_trusts(host, serve, tmp_path, monkeypatch, trusted):
+def test_untrusted_certificate_is_refused(host, serve, tmp_path, monkeypatch, trusted):
     certificate = tmp_path / "certificate.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
     place = ["-keyout", tmp_path / "key.pem", "-out", certificate]
@@ -1101,21 +1111,21 @@ def guide_tree(host, **files):
     return written
 
 
-def test_code_and_environment_become_the_first_release(host):
+def test_existing_code_and_venv_become_the_first_release(host):
     guide_tree(host, **{"app/instance/app.db": "rows"})
     result = host.stage(host.resolve(), adopt=True, shared_paths=["instance/"])
     assert result["changed"] and not result.get("failed")
-    adopted = host.layout.live()
+    adopted = host.layout.find_live()
     assert adopted and adopted != "v1"
     for path, text in (("app/wsgi.py", "code"), ("venv/bin/gunicorn", "#!"), ("app/instance/app.db", "rows")):
         assert (host.root / path).read_text() == text, f"{path} is where it was"
     assert os.readlink(host.layout.venv) == "app/.venv"
     assert (host.root / "shared/instance/app.db").read_text() == "rows"
     assert (Path(host.layout.release("v1")) / "instance/app.db").read_text() == "rows"
-    assert [entry["release"] for entry in host.layout.activations()] == [adopted]
+    assert [entry["release"] for entry in ReleaseStore(host.layout).read_activations()] == [adopted]
 
 
-def test_scripts_of_an_adopted_environment_name_its_own_interpreter(host):
+def test_scripts_of_an_adopted_venv_refer_to_its_interpreter(host):
     """Its former path leads to the environment of whatever release is live."""
     python = f"{host.layout.venv}/bin/python3"
     scripts = {
@@ -1139,7 +1149,7 @@ def test_scripts_of_an_adopted_environment_name_its_own_interpreter(host):
 
 
 @pytest.mark.parametrize("path", ["data/uploads/", "local.db"])
-def test_nested_directories_and_files_are_adopted_too(host, path):
+def test_nested_shared_paths_are_adopted(host, path):
     inside = f"app/{path}photo" if path.endswith("/") else f"app/{path}"
     guide_tree(host, **{inside: "precious"})
     result = host.stage(host.resolve(), adopt=True, shared_paths=[path])
@@ -1149,7 +1159,7 @@ def test_nested_directories_and_files_are_adopted_too(host, path):
 
 
 @pytest.mark.parametrize("name", ["app.db", "data/app.db"])
-def test_a_database_is_not_moved_to_where_it_could_not_be_written(host, name):
+def test_database_is_not_moved_to_an_unwritable_directory(host, name):
     guide_tree(host)
     (host.root / "app" / name).parent.mkdir(exist_ok=True)
     (host.root / "app" / name).write_bytes(SQLITE)
@@ -1160,14 +1170,14 @@ def test_a_database_is_not_moved_to_where_it_could_not_be_written(host, name):
     assert host.tree() == before
 
 
-def test_a_refused_adoption_changes_nothing(host):
+def test_refused_adoption_changes_nothing(host):
     guide_tree(host)
     before = host.tree()
     assert host.stage(host.resolve(), adopt=True, shared_paths=["missing.db"])["failed"]
     assert host.tree() == before
 
 
-def test_what_is_said_about_an_environment_in_the_way_helps(host):
+def test_remedy_for_an_existing_venv_works(host):
     (host.root / "venv/bin").mkdir(parents=True)
     refused = host.stage(host.resolve())
     if "release_adopt=true" in refused["msg"]:
@@ -1187,13 +1197,13 @@ def _killed_adoption(host, source, left):
 
         return exchange
 
-    release_stage.exchange_names = killed(release_stage.exchange_names)
-    release_stage.exchange_names_at = killed(release_stage.exchange_names_at)
+    shared_paths.exchange_names = killed(shared_paths.exchange_names)
+    existing_code.exchange_names_at = killed(existing_code.exchange_names_at)
     host.stage(source, adopt=True, shared_paths=["instance/"])
 
 
 @pytest.mark.parametrize("exchanges", [1, 2, 3])
-def test_the_application_finds_its_code_data_and_packages_at_any_moment_of_an_adoption(host, exchanges):
+def test_code_data_and_packages_exist_at_any_time_of_an_adoption(host, exchanges):
     files = guide_tree(host, **{"app/instance/app.db": "rows"})
     source = host.resolve()
     process = multiprocessing.get_context("fork").Process(target=_killed_adoption, args=(host, source, exchanges))
@@ -1227,7 +1237,7 @@ def test_no_data_is_adopted_through_a_link_of_the_application(host, tmp_path, pl
 # Code that lies on the host already
 
 
-def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
+def test_code_on_the_host_is_staged_without_an_archive(host, tmp_path):
     code = tmp_path / "old"
     (code / "instance").mkdir(parents=True)
     (code / "wsgi.py").write_text("app = None\n")
@@ -1238,13 +1248,13 @@ def test_code_of_the_host_is_staged_without_an_archive(host, tmp_path):
     release = host.root / "releases" / source["name"]
     assert (release / "wsgi.py").read_text() == "app = None\n"
     assert os.readlink(release / "instance") == "../../shared/instance"
-    assert host.layout.record(source["name"])["source"]["location"] == str(code)
+    assert ReleaseStore(host.layout).read_record(source["name"])["source"]["location"] == str(code)
     # What is there by hand is not in the way yet, and the code is where it was.
     assert (host.root / "app").is_dir() and (code / "instance").is_dir()
     assert not host.stage(source, archive=False, shared_paths=["instance/"])["changed"]
 
 
-def test_adopted_data_of_another_user_is_handed_over(host, as_root):
+def test_adopted_data_of_another_user_gets_the_new_owner(host, as_root):
     """An application that ran as www-data gets a user of its own when its code is adopted."""
     guide_tree(host, **{"app/instance/app.db": "rows"})
     for path in (host.root / "app/instance", host.root / "app/instance/app.db"):
@@ -1260,18 +1270,18 @@ def test_adopted_data_of_another_user_is_handed_over(host, as_root):
     assert os.path.exists(host.layout.former_user)
 
 
-def test_a_release_that_another_step_of_the_run_has_staged_meanwhile_is_kept(host, monkeypatch):
+def test_release_staged_by_another_step_of_the_run_is_kept(host, monkeypatch):
     """One host may have two names in the inventory."""
-    source, look = host.resolve(), release_stage.look
+    source, read_release_state = host.resolve(), preparation.read_release_state
 
-    def meanwhile(layout, params):
-        found = look(layout, params)
+    def meanwhile(store, options):
+        found = read_release_state(store, options)
         if not found["present"]:
-            monkeypatch.setattr(release_stage, "look", look)
+            monkeypatch.setattr(preparation, "read_release_state", read_release_state)
             assert not host.stage(source).get("failed")
         return found
 
-    monkeypatch.setattr(release_stage, "look", meanwhile)
+    monkeypatch.setattr(preparation, "read_release_state", meanwhile)
     result = host.stage(source)
     assert not result.get("failed"), result
     assert (result["release"], result["present"], os.listdir(host.layout.releases)) == ("v1", True, ["v1"])

@@ -14,12 +14,13 @@ import tempfile
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, Lock
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._core.accounts import get_group_name, get_user_name
-from ansible_collections.flaskops.production.plugins.module_utils._files import acl
+from ansible_collections.flaskops.production.plugins.module_utils._files import acl, foreign
 from ansible_collections.flaskops.production.plugins.module_utils._files import entries as entries_module
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import exchange_names
-from ansible_collections.flaskops.production.plugins.module_utils._releases import settings
 from ansible_collections.flaskops.production.plugins.modules import tree
 
 NOBODY = 65534
@@ -921,7 +922,7 @@ def live(root, tmp_path, monkeypatch, run_module):
     """Create a live application with a setting, another file, and an environment file."""
     units = tmp_path / "units"
     units.mkdir()
-    monkeypatch.setattr(settings, "UNITS", str(units))
+    monkeypatch.setattr(foreign, "UNITS", str(units))
     for unit in ("shop.socket", "shop.service", "shop-next.service"):
         (units / unit).touch()
     (root / "releases/v1").mkdir(parents=True)
@@ -988,10 +989,10 @@ def test_interrupted_settings_are_staged_again(root, live):
 
 def test_run_without_the_deploy_lock_cannot_stage(root, live):
     layout = Layout(str(root))
-    layout.prepare()
-    lock = Lock(layout, OTHER_RUN)
+    ReleaseStore(layout).create_directories()
+    lock = DeployLock(layout, OTHER_RUN)
     lock.acquire()
-    lock.leave()
+    lock.release_guard()
     result = live("new")
     assert result["failed"] and result["lock_holder"]["run"] == "run-2"
     assert not (root / ".deploy/settings").exists()

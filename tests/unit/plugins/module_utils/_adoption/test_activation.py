@@ -34,7 +34,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.reco
 )
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_file_link
-from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import ActivationError
+from ansible_collections.flaskops.production.plugins.module_utils._releases.failure import ActivationError
 
 
 class FakeHost:

@@ -28,7 +28,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.envi
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import TEMPORARY
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import remove_tree
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import copy_code, describe_code

@@ -29,7 +29,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.envi
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan import Move
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import AdoptionRecord
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 
 OWNER = DataOwner(4711, 4712, 33)
 

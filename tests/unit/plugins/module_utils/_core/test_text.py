@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._core import module as module_module
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import escape_data, escape_text, one_line
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import format_error
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError
 
 PLUGINS = Path(module_module.__file__).parents[2]

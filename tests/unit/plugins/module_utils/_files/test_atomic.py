@@ -11,6 +11,7 @@ import stat
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._core import errors
 from ansible_collections.flaskops.production.plugins.module_utils._files import atomic
 
 
@@ -93,7 +94,7 @@ def test_disk_error_of_a_flush_is_raised(directory, monkeypatch):
     ],
 )
 def test_error_names_the_path_and_a_remedy(error, text):
-    message = atomic.format_error(error, "/srv/a")
+    message = errors.format_error(error, "/srv/a")
     assert message.startswith(text)
     assert ("Make room" in message) == ("Make room" in text)
 
@@ -111,4 +112,4 @@ def test_error_names_the_file_instead_of_the_temporary_name(tmp_path, monkeypatc
     monkeypatch.setattr(atomic, "write_temporary_file", refuse)
     with pytest.raises(OSError) as error:
         atomic.replace_file(str(tmp_path / "record.json"), b"", 0o644)
-    assert atomic.format_error(error.value, "/srv") == f"{tmp_path}/record.json: Read-only file system."
+    assert errors.format_error(error.value, "/srv") == f"{tmp_path}/record.json: Read-only file system."

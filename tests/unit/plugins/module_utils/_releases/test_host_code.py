@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import NAME, ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import RELEASE_NAME
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._releases.host_code import copy_code, describe_code
 from ansible_collections.flaskops.production.plugins.modules import adoption_plan
 
@@ -40,7 +41,7 @@ def source(code, paths=(), patterns=()):
 def test_name_contains_time_and_digest(code):
     found = source(code)
     assert found["name"] == f"adopted-2020-09-13-122640-{found['digest'][:7]}"
-    assert NAME.match(found["name"])
+    assert RELEASE_NAME.match(found["name"])
     assert found["time"] == "2020-09-13T12:26:40Z"
 
 

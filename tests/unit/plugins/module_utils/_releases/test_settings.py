@@ -13,12 +13,19 @@ import sys
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._files import foreign
 from ansible_collections.flaskops.production.plugins.module_utils._files import links as links_module
 from ansible_collections.flaskops.production.plugins.module_utils._files.entries import PathEntry
 from ansible_collections.flaskops.production.plugins.module_utils._files.links import swap_link
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteState
 from ansible_collections.flaskops.production.plugins.module_utils._releases import settings as settings_module
-from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import SettingsChange, SettingsSet
+from ansible_collections.flaskops.production.plugins.module_utils._releases import (
+    settings_digests as settings_digests_module,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._releases import settings_set, staged_site
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings import SettingsChange
+from ansible_collections.flaskops.production.plugins.module_utils._releases.settings_set import SettingsSet
 
 RUN = {"run": "run-1", "by": "ada", "controller": "ci"}
 UNIT = """# Ansible managed: written by flaskops.production for the application shop.
@@ -68,11 +75,11 @@ class Host:
             (self.nginx / name).mkdir(parents=True)
         (self.nginx / "bin/systemctl").symlink_to("/bin/true")
         self.site, self.default = self.nginx / "sites-available/shop.conf", self.nginx / "sites-enabled/default"
-        monkeypatch.setattr(settings_module, "UNITS", str(self.units))
-        monkeypatch.setattr(settings_module, "SITES", str(self.site.parent))
-        monkeypatch.setattr(settings_module, "find_master", lambda pid_file: pid_file)
-        monkeypatch.setattr(settings_module, "reload_nginx", self.reload)
-        monkeypatch.setattr(settings_module, "run_systemctl", self.systemctl)
+        monkeypatch.setattr(foreign, "UNITS", str(self.units))
+        monkeypatch.setattr(foreign, "SITES", str(self.site.parent))
+        monkeypatch.setattr(staged_site, "find_master", lambda pid_file: pid_file)
+        monkeypatch.setattr(staged_site, "reload_nginx", self.reload)
+        monkeypatch.setattr(settings_set, "run_systemctl", self.systemctl)
         self.layout = Layout(str(self.root), RUN)
         self.places = {
             str(self.root / "shared/.env"): 0o640,
@@ -136,23 +143,23 @@ class Host:
             PathEntry(path, "file", self.places[path], content=text.encode())
             for path, text in (texts or self.new).items()
         ]
-        SettingsSet(self.layout, "shop", self.layout.staged_settings).add(entries)
+        SettingsSet(self.layout, "shop", self.layout.staged_settings).add_entries(entries)
         self.stage_site()
 
     def change(self, healthy=True):
         """An activation, without its processes."""
-        settings_module.recover(self.layout, "shop")
+        settings_module.recover_settings(self.layout, "shop")
         change = SettingsChange(self.layout, "shop", self.release)
         swap_link(self.layout.next, f"releases/{self.release}")
-        change.begin("releases/v1", f"releases/{self.release}")
-        change.put(lambda: swap_link(self.layout.app, f"releases/{self.release}"))
-        change.lead_visitors()
+        change.prepare("releases/v1", f"releases/{self.release}")
+        change.install(lambda: swap_link(self.layout.app, f"releases/{self.release}"))
+        change.reload_nginx()
         if healthy:
             change.accept()
         else:
-            change.undo(lambda: swap_link(self.layout.app, "releases/v1"))
+            change.restore(lambda: swap_link(self.layout.app, "releases/v1"))
         os.unlink(self.layout.next)
-        change.end()
+        change.discard()
 
     def killed(self, step, **options):
         """Do it in a process that is killed before a step; whether it was."""
@@ -241,7 +248,7 @@ def test_a_change_that_is_undone(host):
 def test_what_is_staged_is_closed_to_others_and_the_candidate_starts_with_it(host):
     host.stage()
     change = SettingsChange(host.layout, "shop", host.release)
-    change.begin("releases/v1", f"releases/{host.release}")
+    change.prepare("releases/v1", f"releases/{host.release}")
     staged = host.root / ".deploy/settings/next-run-1"
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in staged.iterdir() if path.name != "app"} == {
         ".env": "0o600",
@@ -279,10 +286,10 @@ def test_a_kill_at_any_point_leaves_one_set_or_the_other(host, healthy):
             assert host.starts_site(text) == f"{word}\n", step
             seen.add((word, "ExecStartPre" in text))
         # The next run: of nothing at all, and of the same change.
-        settings_module.recover(host.layout, "shop")
+        settings_module.recover_settings(host.layout, "shop")
         if host.boots()[0] == old:
             assert host.in_place() == host.old, step
-        assert not settings_module.is_unfinished(host.layout)
+        assert not settings_module.is_activation_unfinished(host.layout)
         host.stage()
         host.change()
         assert host.in_place() == host.new and host.boots() == [new, new], step
@@ -299,19 +306,19 @@ def test_a_site_alone_leaves_the_unit_as_it_is(host):
     host.stage_site()
     change = SettingsChange(host.layout, "shop", "v1")
     loaded = host.boots()
-    change.begin_site()
-    change.put_site()
+    change.prepare_site()
+    change.install_site()
     assert (host.site_in_place(), host.visitors()) == ("new\n", "old\n")
-    change.lead_visitors()
+    change.reload_nginx()
     assert host.visitors() == "new\n"
     # Killed here, the next run begins with the site of before.
-    settings_module.recover(host.layout, "shop")
+    settings_module.recover_settings(host.layout, "shop")
     assert (host.site_in_place(), host.visitors()) == ("old\n", "old\n")
-    change.begin_site()
-    change.put_site()
-    change.lead_visitors()
+    change.prepare_site()
+    change.install_site()
+    change.reload_nginx()
     change.accept()
-    change.end()
+    change.discard()
     assert (host.site_in_place(), host.visitors()) == ("new\n", "new\n")
     assert host.left() == ["previous"] and host.boots() == loaded and host.in_place() == host.old
 
@@ -320,23 +327,23 @@ def test_a_site_where_there_was_none_is_removed_when_it_is_rejected(host):
     host.site.unlink()
     host.stage()
     change = SettingsChange(host.layout, "shop", host.release)
-    change.begin("releases/v1", f"releases/{host.release}")
-    change.put(lambda: None)
+    change.prepare("releases/v1", f"releases/{host.release}")
+    change.install(lambda: None)
     assert host.site_in_place() == "new\n"
-    change.undo(lambda: None)
+    change.restore(lambda: None)
     assert not host.site.exists() and host.visitors() == ""
 
 
 def test_a_site_that_nginx_does_not_take_over_is_an_error_and_no_obstacle_on_the_way_back(host, monkeypatch):
     host.stage()
     change = SettingsChange(host.layout, "shop", host.release)
-    change.begin("releases/v1", f"releases/{host.release}")
-    change.put(lambda: None)
-    monkeypatch.setattr(settings_module, "reload_nginx", lambda *_arguments: "did not take it over within 15 s.")
-    with pytest.raises(settings_module.ReleaseError, match=rf"{host.site} is in place, but Nginx did not take it over"):
-        change.lead_visitors()
-    change.undo(lambda: None)
-    change.end()
+    change.prepare("releases/v1", f"releases/{host.release}")
+    change.install(lambda: None)
+    monkeypatch.setattr(staged_site, "reload_nginx", lambda *_arguments: "did not take it over within 15 s.")
+    with pytest.raises(ReleaseError, match=rf"{host.site} is in place, but Nginx did not take it over"):
+        change.reload_nginx()
+    change.restore(lambda: None)
+    change.discard()
     assert host.in_place() == host.old and host.site_in_place() == "old\n" and host.left() == []
 
 
@@ -362,12 +369,14 @@ def test_only_the_files_that_a_run_has_staged_are_replaced(host):
 
 def test_a_path_is_replaced_as_a_whole(host):
     change = SettingsSet(host.layout, "shop", host.layout.staged_settings)
-    change.add([PathEntry(host.layout.env_file, "file", 0o640, content=b"")], app="releases/v1")
+    change.add_entries([PathEntry(host.layout.env_file, "file", 0o640, content=b"")], app="releases/v1")
     root, staged = host.root, host.layout.staged_settings
-    assert change.pin(f"{root}/apples {root}/app-1 /mnt{root}/app {root}/shared/.env.d") == (
+    assert change.redirect_paths(f"{root}/apples {root}/app-1 /mnt{root}/app {root}/shared/.env.d") == (
         f"{root}/apples {root}/app-1 /mnt{root}/app {root}/shared/.env.d"
     )
-    assert change.pin(f"A={root}/app/config B={root}/shared/.env") == f"A={staged}/app/config B={staged}/.env"
+    assert (
+        change.redirect_paths(f"A={root}/app/config B={root}/shared/.env") == f"A={staged}/app/config B={staged}/.env"
+    )
 
 
 def test_without_anything_staged_the_release_goes_alone(host):
@@ -376,25 +385,29 @@ def test_without_anything_staged_the_release_goes_alone(host):
 
 
 def test_names_of_settings_that_differ_are_told_and_no_value(host):
-    settings_module.note_settings(host.layout, "shop", "v1")
+    settings_digests_module.record_settings(host.layout, "shop", "v1")
     noted = host.root / ".deploy/settings/v1.json"
     assert noted.stat().st_mode & 0o777 == 0o600 and "old" not in noted.read_text()
-    assert settings_module.differing_settings(host.layout, "shop", "v1") == []
+    assert settings_digests_module.list_changed_settings(host.layout, "shop", "v1") == []
     (host.root / "shared/.env").write_text("MODE=new\nTOKEN=secret\n")
     (host.units / "shop.service").write_text(host.new[str(host.units / "shop.service")])
     root = host.root
     # Of a file that nothing was noted of, nothing is known.
     assert not [
-        found for found in settings_module.differing_settings(host.layout, "shop", "v1") if "shop.conf" in found
+        found
+        for found in settings_digests_module.list_changed_settings(host.layout, "shop", "v1")
+        if "shop.conf" in found
     ]
     header = "# Ansible managed: written by flaskops.production for the application shop.\n"
     host.site.write_text(header + "server {\n    listen 80;\n    client_max_body_size 1m;\n}\n")
-    settings_module.note_settings(host.layout, "shop", "v3")
+    settings_digests_module.record_settings(host.layout, "shop", "v3")
     host.site.write_text(header + "server {\n    listen 80;\n    client_max_body_size 2m; # more\n}\n")
-    assert settings_module.differing_settings(host.layout, "shop", "v3") == [f"client_max_body_size in {host.site}"]
-    assert settings_module.differing_settings(host.layout, "shop", "v1") == [
+    assert settings_digests_module.list_changed_settings(host.layout, "shop", "v3") == [
+        f"client_max_body_size in {host.site}"
+    ]
+    assert settings_digests_module.list_changed_settings(host.layout, "shop", "v1") == [
         f"MODE in {root}/shared/.env",
         f"TOKEN in {root}/shared/.env",
         f"Nice in {host.units}/shop.service",
     ]
-    assert settings_module.differing_settings(host.layout, "shop", "v2") == [], "of which nothing is known"
+    assert settings_digests_module.list_changed_settings(host.layout, "shop", "v2") == [], "of which nothing is known"

@@ -13,8 +13,9 @@ import subprocess
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout, ReleaseError
-from ansible_collections.flaskops.production.plugins.module_utils._releases.staging import check_static_paths
+from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
+from ansible_collections.flaskops.production.plugins.module_utils._releases.shared_paths import check_static_paths
 from ansible_collections.flaskops.production.plugins.module_utils._releases.static_files import collect_static_files
 
 ADA, OWNER = 4711, 4712

@@ -95,7 +95,16 @@ def test_misspelt_settings_are_found(name, meant):
             "app_name",
         ),
         *("gunicorn_workers", "layout", "flask", "status", "adopted", "realm_name", "vault_flask_app_env", "doctor"),
-        *("ansible_facts", "groups", "hostvars", "group_names", "omit", "environment", "play_hosts", "__release_looks"),
+        *(
+            "ansible_facts",
+            "groups",
+            "hostvars",
+            "group_names",
+            "omit",
+            "environment",
+            "play_hosts",
+            "__release_comparisons",
+        ),
     ],
 )
 def test_own_variables_of_users_are_accepted(name):
