@@ -15,7 +15,10 @@ import socket
 import stat
 import subprocess
 
-from ansible_collections.flaskops.production.plugins.module_utils._app import health
+from ansible_collections.flaskops.production.plugins.module_utils._app.health import (
+    find_foreign_listener,
+    send_health_request,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, load_text
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser
@@ -94,12 +97,12 @@ class HostSystem:
     def find_foreign_listener(self, path: str, name: str) -> str:
         """Describe the process that listens on the path in place of the service; empty if the service does."""
         layout = Layout(os.path.dirname(os.path.dirname(path)))
-        return (health.find_foreign_listener(layout, name) or "") if layout.socket == path else ""
+        return (find_foreign_listener(layout, name) or "") if layout.socket == path else ""
 
     def find_health_failure(self, path: str, health: dict | None) -> str:
         """Return the failure of the health check, or an empty string."""
         check = {"path": "/", "host": "localhost", "timeout": 5, **(health or {})}
-        answer = health.send_health_request(path, check["path"], check["host"], check["timeout"], check.get("headers"))
+        answer = send_health_request(path, check["path"], check["host"], check["timeout"], check.get("headers"))
         statuses = check.get("status", range(100, 500))
         if answer in statuses:
             return ""

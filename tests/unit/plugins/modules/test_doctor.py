@@ -699,3 +699,8 @@ def test_examination_changes_nothing(host):
     before = state()
     examine_facts(examine(host))
     assert state() == before
+
+
+def test_failure_of_the_health_check_is_described(tmp_path):
+    failure = system_module.HostSystem().find_health_failure(str(tmp_path / "missing.sock"), None)
+    assert failure.startswith("GET / answered ") and failure.endswith(", expected a status below 500")
