@@ -81,4 +81,4 @@ def test_a_host_beyond_the_limit_is_asked_before_a_migration_is_run_again(tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     for host in ("web1", "web2"):
         found = Layout(hosts[host]["flask_app_root"])
-        assert is_migrated(found.record("v1")["migrated"], command, found.env_file)
+        assert is_migrated(ReleaseStore(found).read_record("v1")["migrated"], command, found.env_file)

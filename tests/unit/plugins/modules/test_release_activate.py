@@ -1372,7 +1372,7 @@ def test_interrupted_change_is_undone_before_the_next_activation(host, settings)
     stage_settings(host, settings)
     change = settings_module.SettingsChange(Layout(str(host.root), RUN), "myapp", "v1")
     change.prepare("releases/v1", "releases/v1")
-    change.put(lambda: None)
+    change.install(lambda: None)
     assert contents(settings) == settings
     reason = host.activate("v1", run=OTHER_RUN)["reason"]
     assert reason == "an activation was interrupted"
