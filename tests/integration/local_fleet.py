@@ -190,7 +190,14 @@ class LocalFleet:
             join = [str(self.place / "join.yml")]
             given["release_before_activate"] = [str(self.place / "drain.yml")]
             given.update(release_after_activate=join, release_on_failure=join)
-        words = ["ansible-playbook", "-i", "inventory.json", "-e", json.dumps(given), *options]
+        words = [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            "-i",
+            "inventory.json",
+            "-e",
+            json.dumps(given),
+            *options,
+        ]
         environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(self.place / "collections"),
