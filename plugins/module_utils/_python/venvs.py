@@ -16,6 +16,7 @@ import subprocess
 from typing import Any, NamedTuple, Sequence
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
+from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file, replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._python import local_code
@@ -317,7 +318,7 @@ def compute_source_digest(settings: VenvSettings) -> str:
     releases, name = os.path.split(settings.source)
     layout = Layout(os.path.dirname(settings.directory))
     if os.path.realpath(releases) == os.path.realpath(layout.releases):
-        recorded = (layout.record(name) or {}).get("digest")
+        recorded = (ReleaseStore(layout).read_record(name) or {}).get("digest")
         if recorded:
             return recorded
     return local_code.compute_tree_digest(settings.source)
