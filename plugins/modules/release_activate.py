@@ -266,8 +266,9 @@ def run_activation(module: AnsibleModule, store: ReleaseStore, options: Activate
         enter_rollout(layout, rollout, options.run, "activating")
     recover_settings(layout, options.name)
     live = layout.find_live()
-    is_other = options.release and options.release != live
-    changed_settings = list_changed_settings(layout, options.name, options.release) if is_other else []
+    changed_settings: list[str] = []
+    if options.release and options.release != live:
+        changed_settings = list_changed_settings(layout, options.name, options.release)
     activate_release(store, options)
     if rollout and rollout.get("undo"):
         enter_rollout(layout, rollout, options.run, "undone")

@@ -59,7 +59,7 @@ class HealthConnection(http.client.HTTPConnection):
         self.address, self.listeners = address, listeners
 
     def connect(self) -> None:
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + (self.timeout or 0)
         if self.address.startswith("/"):
             self.sock = BoundedSocket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)

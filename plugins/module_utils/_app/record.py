@@ -80,4 +80,5 @@ def parse_log_entry(line: str) -> LogEntry | None:
         return None
     if not isinstance(found, dict) or not isinstance(found.get("release"), str):
         return None
-    return {"time": "", "before": None, "action": "deploy", "by": "", "run": "", **found}
+    entry: LogEntry = {"time": "", "before": None, "action": "deploy", "by": "", "run": "", "release": "", **found}
+    return entry

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Iterable, Mapping
+from typing import Any, Iterable, Mapping, cast
 
 from ansible_collections.flaskops.production.plugins.module_utils._app import record as record_module
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import (
@@ -144,9 +144,10 @@ class ReleaseStore:
         record = self.read_record(name) if name else None
         if record is None:
             return
-        kept = {key: value for key, value in record.items() if key != "reason"}
-        if {**kept, "state": state, **details} != record:
-            self.write_record(str(name), {**kept, "state": state, **details})
+        kept: dict[str, Any] = {key: value for key, value in record.items() if key != "reason"}
+        changed = {**kept, "state": state, **details}
+        if changed != record:
+            self.write_record(str(name), cast(ReleaseRecord, changed))
 
     def record_activation(self, release: str | None, action: str, run: Mapping[str, str]) -> None:
         """Record the live release, unless the log has it as the last one."""

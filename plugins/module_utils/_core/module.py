@@ -20,9 +20,11 @@ class AnsibleModule(basic.AnsibleModule):
 
     def exit_json(self, **kwargs: Any) -> NoReturn:
         super().exit_json(**self._escape(kwargs))
+        raise AssertionError("exit_json returned")
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
         super().fail_json(self._escape(str(msg)), **self._escape(kwargs))
+        raise AssertionError("fail_json returned")
 
     def warn(self, warning: str, *args: Any, **kwargs: Any) -> None:
         super().warn(escape_text(warning), *args, **kwargs)

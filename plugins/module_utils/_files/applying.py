@@ -70,7 +70,9 @@ def _set_users(fd: int, change: Change) -> None:
     mode = change.entry.mode
     acl = acl_module.from_mode(mode)
     for name in change.entry.users or ():
-        acl = acl_module.add_user(acl, find_user_id(name), mode >> 3 & 7)
+        uid = find_user_id(name)
+        assert uid is not None, "the plan has checked that the user exists"
+        acl = acl_module.add_user(acl, uid, mode >> 3 & 7)
     # The file system of a new directory may not support lists.
     if acl_module.read_acl(fd) is not None:
         acl_module.write_acl(fd, acl)
@@ -85,7 +87,7 @@ def _remove_file(name: str, parent_fd: int) -> None:
 
 def _apply_content(change: Change, name: str, parent_fd: int) -> None:
     with open_directory(".", dir_fd=parent_fd) as directory_fd:
-        write_file(directory_fd, name, change.after.content, change.after.mode, change.uid, change.gid)
+        write_file(directory_fd, name, change.after.content or b"", change.after.mode, change.uid, change.gid)
 
 
 def _apply_file(change: Change, name: str, directory: Directory) -> None:

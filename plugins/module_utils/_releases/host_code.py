@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import time
-from typing import IO, ContextManager, Iterator, NamedTuple
+from typing import IO, Any, ContextManager, Iterator, Mapping, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_stream
@@ -97,7 +97,7 @@ def read_link_text(top: str, item: CodeEntry) -> str:
     return text
 
 
-def copy_code(source: dict, directory: str) -> None:
+def copy_code(source: Mapping[str, Any], directory: str) -> None:
     """Copy code to a directory and verify its digest. Raises ReleaseError if it differs from the description.
 
     The directory must not exist. Only root may be able to write to its parent directory.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
 from ansible_collections.flaskops.production.plugins.module_utils._app.lock import DeployLock
@@ -15,6 +15,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.pruning i
     list_leftovers,
     remove_leftovers,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._app.record import ReleaseRecord
 from ansible_collections.flaskops.production.plugins.module_utils._app.rollout import read_drain, read_rollout
 from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
@@ -177,7 +178,8 @@ class Preparation:
         for kept in relink_shared_paths(self.layout, self.layout.release(name), added, self.release):
             notes.append(f"{name} leads to {self.layout.shared} now; its former content is kept in {kept}.")
         is_built = record.get("build") == self.release.build and record["built"]
-        self.store.write_record(name, {**record, **self.release.format_settings(), "built": is_built})
+        changed: dict[str, Any] = {**record, **self.release.format_settings(), "built": is_built}
+        self.store.write_record(name, cast(ReleaseRecord, changed))
         return notes
 
 

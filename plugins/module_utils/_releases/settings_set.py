@@ -88,7 +88,7 @@ class SettingsSet:
             text = text.replace(f"{root}/venv/bin/gunicorn", f"{app}/.venv/bin/python {app}/.venv/bin/gunicorn")
             places.update({f"{root}/app": app, f"{root}/venv": f"{app}/.venv"})
         for place, staged in places.items():
-            text = re.sub(rf"(?<![\w.-]){re.escape(place)}(?![\w.-])", lambda _match, staged=staged: staged, text)
+            text = re.sub(rf"(?<![\w.-]){re.escape(place)}(?![\w.-])", staged.replace("\\", r"\\"), text)
         return text
 
     # Writing

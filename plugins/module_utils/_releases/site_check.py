@@ -115,7 +115,9 @@ def check_site(layout: Layout, application: str, health: dict, path: str) -> Sit
     """Repeat the health check through Nginx until it passes. Without a site of the application, it passes."""
     site = find_site(path, application, health["host"])
     result = SiteResult(None)
-    for attempt in range(health["attempts"] if site else 0):
+    if site is None:
+        return result
+    for attempt in range(health["attempts"]):
         if attempt:
             time.sleep(health["interval"])
         result = _request_site(layout, application, health, site)
@@ -193,8 +195,10 @@ def _send_request(listener: Listener, url: str, name: str, health: dict) -> tupl
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             context.sslsocket_class = _BoundedTls
-            connection.sock = context.wrap_socket(connection.sock, server_hostname=name)
-            connection.sock.deadline = deadline
+            tls = context.wrap_socket(connection.sock, server_hostname=name)
+            assert isinstance(tls, _BoundedTls), "the context has this class"
+            tls.deadline = deadline
+            connection.sock = tls
         headers = {"Host": _format_authority(name, scheme, port), "User-Agent": "release-health", **health["headers"]}
         connection.request("GET", target, headers={**headers, "Connection": "close"})
         response = connection.getresponse()
