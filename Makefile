@@ -39,7 +39,7 @@ test-unit: ## Unit tests; they need no Docker
 test-integration: ## Modules and playbooks on hosts in containers
 	@$(RUN) integration -- $(ARGS)
 
-lint: ## ansible-lint, yamllint, ruff, the changelog, the documentation
+lint: ## ansible-lint, yamllint, ruff, mypy, the changelog, the documentation
 	@$(RUN) lint -- $(ARGS)
 
 molecule: $(if $(SCENARIO),setup) ## Scenarios on hosts in containers: SCENARIO=default PLATFORM=debian13 ACTION=converge

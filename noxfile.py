@@ -70,7 +70,7 @@ def test_fast(session):
 
 @nox.session
 def lint(session):
-    """ansible-lint, yamllint, ruff, the changelog, the documentation."""
+    """ansible-lint, yamllint, ruff, mypy, the changelog, the documentation."""
     pytest(session, "tests/checks/test_linters.py")
 
 

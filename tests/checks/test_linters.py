@@ -14,6 +14,7 @@ from environment import ROOT, tool_environment
 QUICK = {
     "ruff": ["ruff", "check"],
     "format": ["ruff", "format", "--check"],
+    "types": ["mypy"],
     "yamllint": ["yamllint", "--strict", "."],
     "changelog": ["antsibull-changelog", "lint"],
 }
