@@ -118,8 +118,8 @@ def doctor_html(report: Mapping) -> str:
         found = "".join(map(format_finding, result["findings"])) or f"<p>{format_mark('ok', 'No findings.')}</p>"
         title = f'<h2 id="{format_anchor(host, app)}">{escape(app)} on {escape(host)}</h2>'
         sections.append(f"{title}<p>{known}</p>{guesses}{found}")
-    found = format_counts(report["counts"]) or {"ok": "No findings."}
-    counts = " · ".join(format_mark(severity, text) for severity, text in found.items())
+    counted = format_counts(report["counts"]) or {"ok": "No findings."}
+    counts = " · ".join(format_mark(severity, text) for severity, text in counted.items())
     columns = ("Host", "Application", "Release", "Health", "Worst finding")
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     return f"""<!DOCTYPE html>

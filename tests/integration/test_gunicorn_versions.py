@@ -97,7 +97,9 @@ def configurations(tmp_path_factory) -> dict[str, Path]:
     for name in CLASSES:
         place = tmp_path_factory.mktemp(name)
         given = {"flask_app_name": "my-app", "release_resolved": {}, "gunicorn_systemd_worker_class": name}
-        entries = build_description(Templar(loader=DataLoader(), variables={}), trust_templates(given), place)["entries"]
+        entries = build_description(Templar(loader=DataLoader(), variables={}), trust_templates(given), place)[
+            "entries"
+        ]
         (text,) = (entry["content"] for entry in entries if entry["path"].endswith("/gunicorn.conf.py"))
         found[name] = place / "gunicorn.conf.py"
         found[name].write_text(text)

@@ -224,7 +224,7 @@ def copy_database(source: str, target: str, exact: bool) -> None:
             raise ReleaseError(f"The copy of {source} has other rows than it: a process still writes to it.")
 
 
-def count_rows(connection) -> dict[str, int]:  # type: ignore[no-untyped-def]
+def count_rows(connection) -> dict[str, int]:
     """Return the number of rows of each table."""
     names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     quoted = {name: '"' + name.replace('"', '""') + '"' for name in names}

@@ -57,7 +57,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._systemd impor
 try:
     import tomllib
 except ImportError:
-    tomllib = None
+    tomllib = None  # type: ignore[assignment]
 
 LOCK_FILE = ".lock"
 UV_DIRECTORY = ".uv"
@@ -96,7 +96,7 @@ class Builder:
         self.python = os.path.join(path, "bin", "python")
         self.deadline = time.monotonic() + settings.timeout
         self.unit = transient_unit.format_unit_name(settings.directory)
-        self.work: Workspace | None = None
+        self.work: Workspace
         self.environment: dict[str, str] = {}
         self.binds: dict[str, str] = {}
         self.uv = ""

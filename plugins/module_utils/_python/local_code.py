@@ -119,6 +119,7 @@ def find_directories(
             for local in [parse_local_requirement(line.text)]
             if local and is_directory(_resolve(local, folder, is_directory))
         ]
+    found: Iterable[tuple[int, str]] = []
     if kind == requirements.PYLOCK:
         found = _find_pylock_directories(text)
     elif kind == requirements.UV_LOCK:
@@ -131,8 +132,6 @@ def find_directories(
         found = [item for item in _find_project_paths(text, installer) if is_directory(_join(folder, item[1]))]
         if _has_src(folder, _find_package_name(text), is_directory):
             found = [*found, (1, ".")]
-    else:
-        found = []
     lines = text.splitlines()
     return [Directory(name, number, lines[number - 1].strip(), _join(folder, path)) for number, path in found]
 
@@ -301,7 +300,8 @@ def rewrite_requirements(
 
     Returns the text, and the requirements of directories if they are to be separate. Other lines are kept.
     """
-    lines, separated = [], []
+    lines: list[str] = []
+    separated: list[str] = []
     folder = posixpath.dirname(name)
     for line in requirements.parse_lines(text):
         local = parse_local_requirement(line.text)

@@ -21,7 +21,7 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree i
 try:
     import tomllib
 except ImportError:  # Python 3.10; the hosts read these files, too.
-    tomllib = None
+    tomllib = None  # type: ignore[assignment]
 
 # The number of problems in a message.
 MAX_PROBLEMS = 5
