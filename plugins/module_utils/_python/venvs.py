@@ -221,32 +221,12 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
     found: dict[tuple[str, bool], RequirementFile] = {}
 
     def read(name: str, listed: bool, including: str | None) -> None:
-        path = name if os.path.isabs(name) else os.path.join(source or "", name)
         if (name, listed) in found:
             return
-        try:
-            with open(path, "rb") as stream:
-                data = stream.read()
-            text = requirements_module.decode_text(data)
-        except (FileNotFoundError, NotADirectoryError):
-            if including:
-                raise VenvError(f"{including} includes {name}, but {path} does not exist.") from None
-            raise VenvError(
-                f"The requirement file {path} does not exist. Create it, or set venv_requirements to the existing "
-                "files, [] for none."
-            ) from None
-        except OSError as error:
-            raise VenvError(f"The requirement file {path} cannot be read: {error.strerror}.") from error
-        except ValueError as error:
-            raise VenvError(f"The requirement file {path} {error}.") from None
-        problem = requirements_module.find_format_problem(name, text) if listed else None
-        if problem:
-            raise VenvError(problem)
-        recoded = text.encode("utf-8") != data
-        file = RequirementFile(name, path, requirements_module.detect_format(name), text, listed, recoded)
+        file = _read_requirement_file(source, name, listed, including)
         found[name, listed] = file
         if file.kind == requirements_module.REQUIREMENTS:
-            for include in requirements_module.find_includes(text):
+            for include in requirements_module.find_includes(file.text):
                 read(requirements_module.resolve_include(name, include), False, name)
         elif file.kind == requirements_module.UV_LOCK:
             read(requirements_module.resolve_include(name, requirements_module.PYPROJECT), False, name)
@@ -259,6 +239,31 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
                 raise MissingInputError(f"The directory {source} (venv_source) of the file {name} does not exist.")
         read(name, True, None)
     return list(found.values())
+
+
+def _read_requirement_file(source: str | None, name: str, listed: bool, including: str | None) -> RequirementFile:
+    """Read one requirement file. including is the name of the file that includes it, if any. Raises VenvError."""
+    path = name if os.path.isabs(name) else os.path.join(source or "", name)
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read()
+        text = requirements_module.decode_text(data)
+    except (FileNotFoundError, NotADirectoryError):
+        if including:
+            raise VenvError(f"{including} includes {name}, but {path} does not exist.") from None
+        raise VenvError(
+            f"The requirement file {path} does not exist. Create it, or set venv_requirements to the existing "
+            "files, [] for none."
+        ) from None
+    except OSError as error:
+        raise VenvError(f"The requirement file {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise VenvError(f"The requirement file {path} {error}.") from None
+    problem = requirements_module.find_format_problem(name, text) if listed else None
+    if problem:
+        raise VenvError(problem)
+    recoded = text.encode("utf-8") != data
+    return RequirementFile(name, path, requirements_module.detect_format(name), text, listed, recoded)
 
 
 def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[str]:
