@@ -28,7 +28,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.ownersh
     remove_tree,
     secure_tree,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._python import indexes, local_code, requirements
+from ansible_collections.flaskops.production.plugins.module_utils._python import (
+    indexes,
+    local_code,
+    requirements,
+    toml_files,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._python.output import (
     find_error_line,
     find_full_filesystem,
@@ -326,7 +331,7 @@ class Builder:
             if file.kind == requirements.PYPROJECT:
                 paths.append(self._write_input(file.name, texts[file.name + ".txt"]))
             elif file.kind == requirements.PYLOCK:
-                lines = self._convert_file(file, requirements.parse_pylock)
+                lines = self._convert_file(file, toml_files.parse_pylock)
                 lines = self._rewrite_directories(lines, "", os.path.dirname(file.name))
                 texts[file.name + ".txt"] = lines
                 paths.append(self._write_input(file.name, lines))
@@ -435,7 +440,7 @@ class Builder:
 
     def _convert_pyproject(self, file: RequirementFile) -> str:
         text = self._convert_file(
-            file, lambda data: requirements.parse_pyproject(data, self.settings.extras, self.settings.groups)
+            file, lambda data: toml_files.parse_pyproject(data, self.settings.extras, self.settings.groups)
         )
         if self._installs_project(file):
             text += "\n."

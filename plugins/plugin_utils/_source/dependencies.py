@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
-from ansible_collections.flaskops.production.plugins.module_utils._python import local_code, requirements
+from ansible_collections.flaskops.production.plugins.module_utils._python import local_code, requirements, toml_files
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import SourceError, SourceTree
 
@@ -70,9 +70,9 @@ def _find_toml_problems(request: SourceRequest, name: str, text: str) -> Iterato
         try:
             data = tomllib.loads(text)
             if kind == requirements.PYPROJECT:
-                requirements.parse_pyproject(data, request.extras, request.groups)
+                toml_files.parse_pyproject(data, request.extras, request.groups)
             elif kind == requirements.PYLOCK and request.installer == "pip":
-                requirements.parse_pylock(data)
+                toml_files.parse_pylock(data)
         except tomllib.TOMLDecodeError as error:
             yield f"{name} is not valid TOML: {error}."
         except ValueError as error:

@@ -157,62 +157,6 @@ def test_missing_packages_are_found():
     assert requirements.find_missing_packages(packages, files) == ["six", "gunicorn>=24"]
 
 
-def test_pyproject_dependencies_are_parsed():
-    assert requirements.parse_pyproject({"project": {"dependencies": ["flask>=3"]}}) == ["flask>=3"]
-    assert requirements.parse_pyproject({"project": {}}) == []
-
-
-@pytest.mark.parametrize(
-    ("data", "problem"),
-    [({}, "no .project. table"), ({"project": {"dynamic": ["version", "dependencies"]}}, "dependencies are dynamic")],
-)
-def test_invalid_pyproject_is_refused(data, problem):
-    with pytest.raises(ValueError, match=problem):
-        requirements.parse_pyproject(data)
-
-
-def test_pylock_is_converted_to_hashed_requirements():
-    data = {
-        "lock-version": "1.0",
-        "packages": [
-            {
-                "name": "colorama",
-                "version": "0.4.6",
-                "marker": "sys_platform == 'win32'",
-                "wheels": [{"hashes": {"sha256": "1", "md5": "2"}}],
-                "sdist": {"hashes": {"sha512": "3"}},
-            },
-            {"name": "x", "archive": {"url": "https://h/x.zip", "hashes": {"sha256": "4"}}},
-            {"name": "own", "marker": "os_name == 'posix'", "directory": {"path": "a b", "subdirectory": "c"}},
-        ],
-    }
-    assert requirements.parse_pylock(data) == [
-        "colorama==0.4.6 ; sys_platform == 'win32' --hash=sha256:1 --hash=sha512:3",
-        "x @ https://h/x.zip --hash=sha256:4",
-        "own @ file:a%20b/c ; os_name == 'posix'",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("package", "problem"),
-    [
-        ({"name": "x", "vcs": {}}, "x comes from a version control system"),
-        ({"name": "x", "version": "1", "marker": "'a' in extras"}, "x depends on an extra"),
-        ({"name": "x", "archive": {"path": "x.zip"}}, "x comes from a local archive"),
-        ({"name": "x"}, "x has no version"),
-        ({"name": "x", "version": "1", "wheels": [{"hashes": {"md5": "1"}}]}, "x has no SHA-2 hash"),
-    ],
-)
-def test_invalid_pylock_is_refused(package, problem):
-    with pytest.raises(ValueError, match=problem):
-        requirements.parse_pylock({"lock-version": "1.0", "packages": [package]})
-
-
-def test_unknown_pylock_version_is_refused():
-    with pytest.raises(ValueError, match="lock-version is '2.0'"):
-        requirements.parse_pylock({"lock-version": "2.0"})
-
-
 def test_digest_depends_on_all_inputs():
     first = requirements.compute_digest({"a": [1, 2], "b": "x"})
     assert first == requirements.compute_digest({"b": "x", "a": [1, 2]})
@@ -232,19 +176,3 @@ def test_digest_depends_on_all_inputs():
 def test_url_credentials_are_removed_and_masked(text, hidden, left_out):
     assert requirements.mask_user_info(text) == hidden
     assert requirements.remove_user_info(text) == left_out
-
-
-def test_extras_and_groups_are_added():
-    data = {
-        "project": {"dependencies": ["flask"], "optional-dependencies": {"Post_gres": ["psycopg"], "x": ["y"]}},
-        "dependency-groups": {"prod": ["redis", {"include-group": "Base"}], "base": ["flask", "sentry-sdk"]},
-    }
-    assert requirements.parse_pyproject(data) == ["flask"]
-    found = requirements.parse_pyproject(data, ["post-gres"], ["prod"])
-    assert found == ["flask", "psycopg", "redis", "sentry-sdk"]
-
-
-def test_group_that_includes_itself_is_refused():
-    data = {"project": {}, "dependency-groups": {"a": [{"include-group": "b"}], "b": [{"include-group": "a"}]}}
-    with pytest.raises(ValueError, match="its group 'a' includes itself"):
-        requirements.parse_pyproject(data, (), ["a"])
