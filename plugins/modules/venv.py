@@ -253,18 +253,14 @@ from ansible_collections.flaskops.production.plugins.module_utils._core.module i
 from ansible_collections.flaskops.production.plugins.module_utils._core.platforms import require_supported_platform
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
-from ansible_collections.flaskops.production.plugins.module_utils._python.builder import (
-    Builder,
-    list_packages,
-    remove_leftovers,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._python.builder import Builder, remove_leftovers
+from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import is_complete, list_packages
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
     VENV_OPTIONS,
     MissingInputError,
     MissingInterpreterError,
     VenvError,
     VenvSettings,
-    is_complete,
     parse_settings,
     plan_venv,
     read_link_target,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import glob
 import json
 import os
 import pwd
@@ -19,7 +18,6 @@ from typing import Any, Iterator, NamedTuple, Sequence
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import REMOVED
 from ansible_collections.flaskops.production.plugins.module_utils._files import links as links_module
-from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import replace_file
 from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, hold_lock
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import (
     OwnershipError,
@@ -41,16 +39,21 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.output
     strip_escapes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import find_contradictions
+from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import (
+    compute_content_digest,
+    find_external_code,
+    has_marker,
+    is_complete,
+    list_packages,
+    write_marker,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
     Interpreter,
     MissingInterpreterError,
     RequirementFile,
     VenvError,
     VenvSettings,
-    compute_content_digest,
     find_directories,
-    has_marker,
-    is_complete,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._python.workspace import (
     INHERITED_VARIABLES,
@@ -66,8 +69,6 @@ except ImportError:
 
 LOCK_FILE = ".lock"
 UV_DIRECTORY = ".uv"
-# The maximum size of a package's metadata, far above any real size.
-MAX_METADATA_BYTES = 1024**2
 READ_TOML = """
 import json, sys
 try:
@@ -421,7 +422,7 @@ class Builder:
         )
 
     def _check_venv(self) -> None:
-        external = local_code.find_external_code(self.path)
+        external = find_external_code(self.path)
         if external:
             raise VenvError(
                 f"{external} was installed as a link to its source, and other releases can use the virtual environment "
@@ -613,31 +614,3 @@ def build_environment(settings: VenvSettings, inherited: dict[str, str]) -> dict
         urls = " ".join(settings.extra_index_urls)
         result.update(PIP_EXTRA_INDEX_URL=urls, UV_INDEX=urls)
     return result
-
-
-def write_marker(path: str, content: dict[str, Any]) -> None:
-    data = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    replace_file(os.path.join(path, requirements.COMPLETE_MARKER), data.encode("utf-8"), 0o644)
-
-
-def list_packages(path: str) -> list[str]:
-    """Return the packages of a virtual environment as name==version, from their metadata.
-
-    Links and special files are skipped, because the directory may still belong to the build user.
-    """
-    found = {}
-    for metadata in glob.glob(
-        os.path.join(glob.escape(path), "lib", "python*", "site-packages", "*.dist-info", "METADATA")
-    ):
-        if os.path.realpath(metadata) != os.path.join(os.path.realpath(path), os.path.relpath(metadata, path)):
-            continue
-        with contextlib.suppress(transient_unit.BuildError, OSError):
-            fields: dict[str, str] = {}
-            for line in transient_unit.read_result(metadata, MAX_METADATA_BYTES).splitlines():
-                name, separator, value = line.partition(":")
-                if not separator:
-                    break
-                fields.setdefault(name.lower(), value.strip())
-            if "name" in fields and "version" in fields:
-                found[requirements.normalize_name(fields["name"])] = f"{fields['name']}=={fields['version']}"
-    return [found[name] for name in sorted(found)]

@@ -8,7 +8,6 @@ The functions without a path of the file system are pure, for the controller and
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import posixpath
@@ -354,33 +353,3 @@ def compute_tree_digest(path: str) -> str:
                 content = hash_file(full)
             total.update(os.fsencode(f"{os.path.relpath(full, path)}\0{content}\0"))
     return total.hexdigest()
-
-
-def find_external_code(path: str) -> str | None:
-    """Return the name of an installed package whose code is outside of its virtual environment, or None.
-
-    Such a package is editable: it would change, or be removed, with the directory that it was installed from.
-    """
-    root = os.path.realpath(path)
-    for packages in glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages")):
-        for name in sorted(os.listdir(packages)):
-            if name.startswith("__editable__") or name.endswith((".pth", ".egg-link")):
-                text = _read_text(os.path.join(packages, name))
-                paths = [line.strip() for line in text.splitlines()]
-                if name.startswith("__editable__") and name.endswith(".py"):
-                    paths += re.findall(r"['\"](/[^'\"\n]*)['\"]", text)
-                if any(os.path.isabs(line) and not _is_within(line, root) for line in paths):
-                    return re.sub(r"^_+editable_+\.?|_finder\.py$|-\d.*$|\.pth$|\.egg-link$", "", name)
-    return None
-
-
-def _is_within(path: str, root: str) -> bool:
-    return (os.path.realpath(path) + "/").startswith(root + "/")
-
-
-def _read_text(path: str) -> str:
-    """Return the text of a file that a build has written. Special files and links are not read."""
-    if os.path.islink(path) or not os.path.isfile(path):
-        return ""
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.read(1024**2)

@@ -18,8 +18,6 @@ PYLOCK = "pylock.toml"
 UV_LOCK = "uv.lock"
 PYPI = "https://pypi.org/simple"
 
-# The last file that is written into a virtual environment. Without it, the build is unfinished.
-COMPLETE_MARKER = ".complete"
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _INCLUDE = re.compile(r"^(?:(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+)|(-r|-c))(?P<name>\S.*)$")

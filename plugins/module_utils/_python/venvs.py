@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
-import json
 import os
 import shutil
-import stat
 import subprocess
 from typing import Any, NamedTuple, Sequence
 
@@ -25,6 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.rules 
     find_contradictions,
     get_index_setting,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import is_complete
 
 # The options of a virtual environment, documented in the module venv.
 VENV_OPTIONS = {
@@ -407,39 +405,6 @@ def read_link_target(link: str, directory: str) -> str | None:
             "If releases are deployed, it follows the live release; otherwise remove the link and run again."
         )
     return text
-
-
-def is_complete(path: str) -> bool:
-    """Return whether a virtual environment was built completely, and no package was added or removed since."""
-    if not has_marker(path):
-        return False
-    try:
-        with open(os.path.join(path, requirements_module.COMPLETE_MARKER), encoding="utf-8") as file:
-            marker = json.load(file)
-    except (OSError, ValueError):
-        return False
-    return isinstance(marker, dict) and marker.get("content") == compute_content_digest(path)
-
-
-def has_marker(path: str) -> bool:
-    """Return whether a virtual environment was complete once: its marker exists and belongs to root."""
-    try:
-        info = os.lstat(os.path.join(path, requirements_module.COMPLETE_MARKER))
-    except OSError:
-        return False
-    return stat.S_ISREG(info.st_mode) and info.st_uid in (0, os.geteuid())
-
-
-def compute_content_digest(path: str) -> str:
-    """Return a digest of the names in site-packages, which changes if a package is removed manually.
-
-    Bytecode caches are ignored, because the application changes them. Reading files of all packages would take a
-    hundred times as long.
-    """
-    names = []
-    for directory in sorted(glob.glob(os.path.join(glob.escape(path), "lib", "python*", "site-packages"))):
-        names += [name for name in sorted(os.listdir(directory)) if name != "__pycache__"]
-    return _hash_text("\n".join(names))
 
 
 def make_relative_target(path: str, link: str) -> str:

@@ -44,6 +44,7 @@ SAFE = {
     "module_utils/_releases/settings_digests.py": "the same",
     "module_utils/_releases/staged_site.py": ".deploy",
     "module_utils/_python/venvs.py": "releases and venvs",
+    "module_utils/_python/venv_content.py": "venvs",
     "module_utils/_python/builder.py": "releases and venvs",
     "module_utils/_python/local_code.py": "releases and venvs",
     "module_utils/_python/workspace.py": "directories of root's, and a home that is not in use yet",

@@ -18,7 +18,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._core.errors i
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, find_venv
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.packages import list_packages
-from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import is_complete
+from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import is_complete
 
 
 def read_releases(facts: Facts) -> None:

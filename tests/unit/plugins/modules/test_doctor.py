@@ -25,7 +25,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.catalo
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.examination import examine_facts, read_facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Certificate, Disk, Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, Node, has_permission
-from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import compute_content_digest
+from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import compute_content_digest
 from ansible_collections.flaskops.production.plugins.module_utils._systemd import process
 from ansible_collections.flaskops.production.plugins.modules import doctor
 

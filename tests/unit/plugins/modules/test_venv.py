@@ -24,7 +24,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._python import builder, venvs
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements as requirements_module
-from ansible_collections.flaskops.production.plugins.module_utils._python.requirements import COMPLETE_MARKER
+from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import COMPLETE_MARKER
 from ansible_collections.flaskops.production.plugins.module_utils._python.workspace import WORK_DIRECTORY
 from ansible_collections.flaskops.production.plugins.module_utils._systemd import transient_unit
 from ansible_collections.flaskops.production.plugins.modules import venv
