@@ -39,6 +39,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.output
     strip_escapes,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import find_contradictions
+from ansible_collections.flaskops.production.plugins.module_utils._python.source_directory import copy_source
 from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import (
     compute_content_digest,
     find_external_code,
@@ -275,7 +276,7 @@ class Builder:
         These name directories of the copy, and none of them is editable.
         """
         copy = os.path.join(self.work.temporary, "source")
-        local_code.copy_source(self.source, copy)
+        copy_source(self.source, copy)
         self.source, files = copy, self.files
         self.files = []
         for file in files:

@@ -22,6 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.rules 
     find_contradictions,
     get_index_setting,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._python.source_directory import compute_tree_digest
 from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import is_complete
 
 # The options of a virtual environment, documented in the module venv.
@@ -324,7 +325,7 @@ def compute_source_digest(settings: VenvSettings) -> str:
         recorded = (ReleaseStore(layout).read_record(name) or {}).get("digest")
         if recorded:
             return recorded
-    return local_code.compute_tree_digest(settings.source)
+    return compute_tree_digest(settings.source)
 
 
 def collect_digest_inputs(

@@ -15,7 +15,7 @@ PLUGINS = Path(manager.__file__).parents[2]
 WITHOUT = {
     "module_utils/_systemd/transient_unit.py::ensure_build_user": "useradd",
     "module_utils/_files/ownership.py::remove_tree": "rm",
-    "module_utils/_python/local_code.py::copy_source": "cp",
+    "module_utils/_python/source_directory.py::copy_source": "cp",
     "module_utils/_releases/build.py::_copy_release": "cp",
     "module_utils/_releases/script.py::_check_syntax": "bash -n",
 }

@@ -46,7 +46,7 @@ SAFE = {
     "module_utils/_python/venvs.py": "releases and venvs",
     "module_utils/_python/venv_content.py": "venvs",
     "module_utils/_python/builder.py": "releases and venvs",
-    "module_utils/_python/local_code.py": "releases and venvs",
+    "module_utils/_python/source_directory.py": "releases and venvs",
     "module_utils/_python/workspace.py": "directories of root's, and a home that is not in use yet",
     "module_utils/_systemd/transient_unit.py::_open_private": "the input of a build, which is root's",
     "module_utils/_systemd/transient_unit.py::write_script": "the input of a build",

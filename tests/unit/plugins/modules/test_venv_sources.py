@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
 from ansible_collections.flaskops.production.plugins.module_utils._python import builder, venvs
 from ansible_collections.flaskops.production.plugins.modules import venv
 from ansible_collections.flaskops.production.tests.unit.programs import require
@@ -284,7 +285,7 @@ def test_project_beside_hashed_packages_is_installed(application, tmp_path):
         [PYTHON, "-c", f"import backend; backend.build_wheel({str(wheels)!r})"], cwd=application.release, check=True
     )
     (wheel,) = wheels.iterdir()
-    digest = builder.local_code.hash_file(wheel)
+    digest = hash_file(wheel)
     application.stage(
         {
             **project("shop", "one", dependencies='"base"'),
