@@ -166,12 +166,12 @@ from ansible_collections.flaskops.production.plugins.module_utils._files.entries
 from ansible_collections.flaskops.production.plugins.module_utils._files.foreign import find_account_conflict
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site import SITE, Site, SiteConflictError
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
-from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
+from ansible_collections.flaskops.production.plugins.module_utils._python.options import (
     VENV_OPTIONS,
     VenvError,
-    is_in_place,
     parse_settings,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import is_in_place
 from ansible_collections.flaskops.production.plugins.module_utils._releases.decision import (
     decide_release,
     format_name_note,

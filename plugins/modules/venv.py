@@ -254,14 +254,16 @@ from ansible_collections.flaskops.production.plugins.module_utils._core.platform
 from ansible_collections.flaskops.production.plugins.module_utils._files import links
 from ansible_collections.flaskops.production.plugins.module_utils._python import requirements
 from ansible_collections.flaskops.production.plugins.module_utils._python.builder import Builder, remove_leftovers
-from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import is_complete, list_packages
-from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
+from ansible_collections.flaskops.production.plugins.module_utils._python.interpreter import MissingInterpreterError
+from ansible_collections.flaskops.production.plugins.module_utils._python.options import (
     VENV_OPTIONS,
     MissingInputError,
-    MissingInterpreterError,
     VenvError,
     VenvSettings,
     parse_settings,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import is_complete, list_packages
+from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
     plan_venv,
     read_link_target,
     record_rebuild,

@@ -32,11 +32,20 @@ from ansible_collections.flaskops.production.plugins.module_utils._python import
     requirements,
     toml_files,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._python.interpreter import (
+    Interpreter,
+    MissingInterpreterError,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._python.options import VenvError, VenvSettings
 from ansible_collections.flaskops.production.plugins.module_utils._python.output import (
     find_error_line,
     find_full_filesystem,
     get_last_lines,
     strip_escapes,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._python.requirement_files import (
+    RequirementFile,
+    find_directories,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._python.rules import find_contradictions
 from ansible_collections.flaskops.production.plugins.module_utils._python.source_directory import copy_source
@@ -47,14 +56,6 @@ from ansible_collections.flaskops.production.plugins.module_utils._python.venv_c
     is_complete,
     list_packages,
     write_marker,
-)
-from ansible_collections.flaskops.production.plugins.module_utils._python.venvs import (
-    Interpreter,
-    MissingInterpreterError,
-    RequirementFile,
-    VenvError,
-    VenvSettings,
-    find_directories,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._python.workspace import (
     INHERITED_VARIABLES,

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
-import json
 import posixpath
 import re
-from typing import Any, Iterable, Mapping, NamedTuple
+from typing import Iterable, Mapping, NamedTuple
 
 REQUIREMENTS = "requirements"
 PYPROJECT = "pyproject.toml"
@@ -333,9 +331,3 @@ def find_selection_problem(names: Iterable[str], extras: Iterable[str], groups: 
         f"{setting} is set, but extras and groups are selected from pyproject.toml and uv.lock only: list one of them "
         "in venv_requirements, or write the extra into the requirements, such as name[extra]."
     )
-
-
-def compute_digest(inputs: Mapping[str, Any]) -> str:
-    """Return the name of a virtual environment, which is the same on all hosts for the same inputs."""
-    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]

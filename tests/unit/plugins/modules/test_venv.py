@@ -23,7 +23,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._python import builder, venvs
-from ansible_collections.flaskops.production.plugins.module_utils._python import requirements as requirements_module
+from ansible_collections.flaskops.production.plugins.module_utils._python.digest import (
+    collect_digest_inputs,
+    compute_digest,
+)
+from ansible_collections.flaskops.production.plugins.module_utils._python.options import VenvError, VenvSettings
+from ansible_collections.flaskops.production.plugins.module_utils._python.requirement_files import (
+    read_requirement_files,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import COMPLETE_MARKER
 from ansible_collections.flaskops.production.plugins.module_utils._python.workspace import WORK_DIRECTORY
 from ansible_collections.flaskops.production.plugins.module_utils._systemd import transient_unit
@@ -148,7 +155,7 @@ def settings(arguments):
             "only_binary": False,
             "timeout": 60,
         }
-        return venvs.VenvSettings(**{**defaults, **arguments, **options})
+        return VenvSettings(**{**defaults, **arguments, **options})
 
     return make
 
@@ -328,7 +335,7 @@ def test_damaged_venv_is_restored_if_the_rebuild_fails(root, build, quick, monke
     (site_packages(root, digest) / "stranger.py").touch()
 
     def fail(_builder):
-        raise builder.VenvError("the index is down")
+        raise VenvError("the index is down")
 
     monkeypatch.setattr(builder.Builder, "_check_venv", fail)
     assert "the index is down" in build()["msg"]
@@ -647,10 +654,8 @@ def test_digest_ignores_credentials_but_not_indexes(root, settings):
 
     def digest(**options):
         given = settings(**options)
-        return requirements_module.compute_digest(
-            venvs.collect_digest_inputs(
-                given, venvs.read_requirement_files(given.source, given.requirements), interpreter
-            )
+        return compute_digest(
+            collect_digest_inputs(given, read_requirement_files(given.source, given.requirements), interpreter)
         )
 
     first = digest(index_url="https://me:one@example.org/simple", extra_index_urls=["https://a@example.org/"])
@@ -678,10 +683,8 @@ def test_digest_depends_on_wheels_of_the_release(root, settings, wheels):
 
     def digest(**options):
         given = settings(**options)
-        return requirements_module.compute_digest(
-            venvs.collect_digest_inputs(
-                given, venvs.read_requirement_files(given.source, given.requirements), interpreter
-            )
+        return compute_digest(
+            collect_digest_inputs(given, read_requirement_files(given.source, given.requirements), interpreter)
         )
 
     named, listed = digest(), digest(requirements=[], find_links=["wheels"])

@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
 from ansible_collections.flaskops.production.plugins.module_utils._python import builder, venvs
+from ansible_collections.flaskops.production.plugins.module_utils._python.options import VENV_OPTIONS, parse_settings
 from ansible_collections.flaskops.production.plugins.modules import venv
 from ansible_collections.flaskops.production.tests.unit.programs import require
 
@@ -223,14 +224,14 @@ def test_rebuild_is_never_in_place(application):
     application.stage({**project("shop", "one"), "requirements.txt": "."})
     application.build()
     options = {
-        **{name: option.get("default") for name, option in venvs.VENV_OPTIONS.items()},
+        **{name: option.get("default") for name, option in VENV_OPTIONS.items()},
         "directory": f"{application.root}/venvs",
         "source": str(application.release),
         "link": f"{application.root}/.deploy/environments/r1",
         "python": PYTHON,
     }
-    assert venvs.is_in_place(venvs.parse_settings(options))
-    assert not venvs.is_in_place(venvs.parse_settings({**options, "rebuild": True}))
+    assert venvs.is_in_place(parse_settings(options))
+    assert not venvs.is_in_place(parse_settings({**options, "rebuild": True}))
 
 
 def test_pruned_release_does_not_break_the_next_one(application):
