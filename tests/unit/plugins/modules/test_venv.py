@@ -22,11 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ansible_collections.flaskops.production.plugins.module_utils._python import builder, venvs
+from ansible_collections.flaskops.production.plugins.module_utils._python import builder, steps, venvs
 from ansible_collections.flaskops.production.plugins.module_utils._python.digest import (
     collect_digest_inputs,
     compute_digest,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._python.installer import build_environment
 from ansible_collections.flaskops.production.plugins.module_utils._python.options import VenvError, VenvSettings
 from ansible_collections.flaskops.production.plugins.module_utils._python.requirement_files import (
     read_requirement_files,
@@ -260,7 +261,7 @@ def test_failed_rebuild_keeps_the_venv(root, build, quick, monkeypatch):
     first = build()
     with monkeypatch.context() as context:
         context.setattr(
-            builder.Builder, "_check_venv", lambda _builder: _builder._run_command(["/bin/false"], "a check")
+            builder.Builder, "_check_venv", lambda _builder: _builder.installer.run_command(["/bin/false"], "a check")
         )
         assert build(rebuild=True)["failed"]
     later = build()
@@ -368,7 +369,7 @@ def test_build_exceeding_the_time_limit_is_stopped(root, build, quick, monkeypat
     write(root, "base==1.0\n")
 
     def hangs(self):
-        return self._run_command(["/bin/sh", "-c", "sleep 60 & wait"], "a build")
+        return self.installer.run_command(["/bin/sh", "-c", "sleep 60 & wait"], "a build")
 
     monkeypatch.setattr(builder.Builder, "_check_venv", hangs)
     message = build(timeout=5)["msg"]
@@ -607,7 +608,7 @@ def test_pyproject_dependencies_are_installed(root, build, quick):
 def test_dynamic_dependencies_are_refused(root, build, quick, monkeypatch, reader):
     """With the TOML parser of this Python, and with that of the virtual environment."""
     if not reader:
-        monkeypatch.setattr(builder, "tomllib", None)
+        monkeypatch.setattr(steps, "tomllib", None)
     write(root, "[project]\nname = 'x'\ndynamic = ['dependencies']\n", "pyproject.toml")
     message = build(requirements=["pyproject.toml"])["msg"]
     assert message.startswith(f"{root}/app/pyproject.toml cannot be used: its dependencies are dynamic")
@@ -850,7 +851,7 @@ def test_installer_environment_is_filtered(settings):
         index_url="https://me:one@example.org/simple",
         extra_index_urls=["https://a/", "https://b/"],
     )
-    result = builder.build_environment(
+    result = build_environment(
         given,
         {"PATH": "/bin", "PIP_CERT": "/c", "https_proxy": "p", "PIP_TARGET": "x", "TOKEN": "x", "HOME": "/nowhere"},
     )
