@@ -55,7 +55,7 @@ def test_partly_failed_rollout_is_undone_once(fleet):
     code, output = fleet.run("deploy", "v2", hooks=True)
     assert (code, fleet.live(), fleet.locks()) == (2, "v2,v1,v1", []), output
     assert "activating v2 failed on web2" in output
-    advised = re.search(r"ansible-playbook flaskops.production.rollback -e (\S+) --limit (\S+)", output)
+    advised = re.search(r"ansible-playbook flaskops.production.rollback -e (\S+) --limit ([\w,.-]+)", output)
     assert advised and advised.groups() == ("release_rollback_rollout=true", "web1"), output
     code, output = fleet.run("rollback", hooks=True)
     assert (code, fleet.live(), fleet.locks()) == (2, "v2,v1,v1", []), output

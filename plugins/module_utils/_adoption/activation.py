@@ -43,9 +43,13 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.layout im
 from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._app.venv_links import link_venv
 from ansible_collections.flaskops.production.plugins.module_utils._core.clock import format_now
-from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError, format_error
+from ansible_collections.flaskops.production.plugins.module_utils._core.errors import (
+    ModuleError,
+    ReleaseError,
+    format_error,
+)
 from ansible_collections.flaskops.production.plugins.module_utils._core.module import AnsibleModule
-from ansible_collections.flaskops.production.plugins.module_utils._files.links import SymlinkError, sync_filesystem
+from ansible_collections.flaskops.production.plugins.module_utils._files.links import sync_filesystem
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.process import NginxProcess, wait_for_exit
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.site_state import SiteError
 from ansible_collections.flaskops.production.plugins.module_utils._releases.activation import Activation, check_complete
@@ -60,7 +64,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._systemd.manag
     run_systemctl,
 )
 
-ERRORS = (ActivationError, ReleaseError, SymlinkError, SiteError, OSError)
+ERRORS = (ModuleError, SiteError, OSError)
 # Seconds for the old service to answer again.
 RESTART_TIMEOUT = 60
 # Seconds for clients to complete the requests that they send to replaced workers of Nginx: while all other requests

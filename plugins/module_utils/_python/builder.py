@@ -81,7 +81,9 @@ class Builder:
     def _install_packages(self) -> None:
         self._create_venv()
         planner = StepPlanner(self.installer)
-        recoded = self.settings.installer == "uv" and any(file.recoded for file in self.installer.files)
+        recoded = self.settings.installer == "uv" and any(
+            file.recoded and not os.path.isabs(file.name) for file in self.installer.files
+        )
         if recoded or find_directories(self.settings, self.installer.files):
             planner.use_source_copy()
         for step in planner.plan_steps():

@@ -53,7 +53,7 @@ def read_requirement_files(source: str | None, names: list[str]) -> list[Require
                 raise VenvError(f"The requirement file '{name}' is relative: set 'source' to its directory.")
             if not os.path.isdir(source):
                 raise MissingInputError(f"The directory {source} (venv_source) of the file {name} does not exist.")
-        read(name, True, None)
+        read(os.path.normpath(name), True, None)
     return list(found.values())
 
 
@@ -91,11 +91,18 @@ def find_problems(settings: VenvSettings, files: list[RequirementFile]) -> list[
     selection = requirements_module.find_selection_problem(settings.requirements, settings.extras, settings.groups)
     problems += [selection] if selection else []
     for file in files:
+        if file.recoded and os.path.isabs(file.name) and settings.installer == "uv":
+            problems.append(f"uv cannot read {file.path}: save it as UTF-8 without a byte order mark.")
         if file.kind == requirements_module.UV_LOCK and settings.installer != "uv":
             problems.append(f"Only uv reads {file.name}: set venv_installer to uv, or list a file that pip reads.")
         if file.kind == requirements_module.PYPROJECT and file.listed and settings.installer != "uv":
             problems += filter(None, [local_code.find_unread_source(file.name, file.text)])
+    has_source = bool(settings.source) and os.path.isdir(str(settings.source))
     for directory in find_directories(settings, files):
+        if not has_source:
+            place = f"{directory.file}, line {directory.line}"
+            problems.append(f"{place}: a directory needs the source that it is in (venv_source).")
+            continue
         problem = local_code.find_directory_problem(directory, lambda path: _exists_below(settings.source, path))
         if problem:
             problems.append(problem)

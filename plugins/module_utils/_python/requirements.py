@@ -109,7 +109,9 @@ def decode_text(data: bytes) -> str:
 
 def parse_requires_python(text: str) -> str:
     """Return the versions of Python that a pyproject.toml or lock file accepts, or an empty string."""
-    match = re.search(r"(?m)^requires-python\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", text)
+    # A package of a pylock.toml may have such a key, too.
+    head = re.split(r"(?m)^\[\[", text)[0]
+    match = re.search(r"(?m)^requires-python\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", head)
     return (match.group(1) or match.group(2) or "").strip() if match else ""
 
 

@@ -27,6 +27,8 @@ try:
 except ImportError:
     tomllib = None  # type: ignore[assignment]
 
+# The files that uv exports, by their format. uv recognizes a pylock.toml by its name.
+EXPORTED_NAMES = {requirements.PYLOCK: "pylock.exported.toml", "requirements.txt": "exported.txt"}
 READ_TOML = """
 import json, sys
 try:
@@ -44,34 +46,46 @@ class StepPlanner:
     def __init__(self, installer: Installer) -> None:
         self.installer = installer
         self.settings = installer.settings
-        # Directories have no hash. If another package has one, pip installs them later.
-        self.hashed = self.settings.installer == "pip" and any(
-            file.kind == requirements.PYLOCK
-            or file.kind == requirements.REQUIREMENTS
-            and requirements.needs_hashes(file.text)
-            for file in installer.files
+        # Directories have no hash. If another package has one, they are installed later.
+        self.hashed = (
+            self.settings.require_hashes
+            or self.settings.installer == "pip"
+            and any(
+                file.kind == requirements.PYLOCK
+                or file.kind == requirements.REQUIREMENTS
+                and requirements.needs_hashes(file.text)
+                for file in installer.files
+            )
         )
         self.projects: list[str] = []
+
+    @property
+    def source_copy(self) -> str:
+        """Return the path of the copy of the source, whether it exists or not."""
+        return os.path.join(self.installer.work.temporary, "source")
 
     def use_source_copy(self) -> None:
         """Copy the source, because builds write beside the code, and use the requirement files of the copy.
 
         These name directories of the copy, and none of them is editable.
         """
-        copy = os.path.join(self.installer.work.temporary, "source")
+        copy = self.source_copy
         copy_source(self.installer.source, copy)
         self.installer.source, files = copy, self.installer.files
         self.installer.files = []
         for file in files:
             path = os.path.join(copy, file.name)
-            # A link could lead out of the copy.
-            if not os.path.isabs(file.name) and os.path.realpath(path) == path:
+            parent = os.path.dirname(path)
+            # A directory that is a link could lead out of the copy.
+            if not os.path.isabs(file.name) and os.path.realpath(parent) == parent:
                 text = file.text
                 if file.kind == requirements.REQUIREMENTS:
                     text = self._rewrite_directories(text, file.name)
                 elif file.kind == requirements.PYLOCK or self.settings.installer == "uv":
                     text = local_code.make_static(text)
-                os.unlink(path)
+                # The copy has no files that only root can read.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
                 with open(path, "xb") as stream:
                     stream.write(text.encode("utf-8", "surrogateescape"))
                 file = file._replace(path=path, text=text)
@@ -173,6 +187,9 @@ class StepPlanner:
             paths.append(self.installer.write_input("packages", "\n".join(missing)))
         if paths:
             steps.append(Step(paths, self.settings.require_hashes, bool(steps), list(dict.fromkeys(options))))
+        if self.projects:
+            path = self.installer.write_input("later", "\n".join(self.projects))
+            steps.append(Step([path], constrained=bool(steps)))
         return steps
 
     def _convert_pyproject(self, file: RequirementFile) -> str:
@@ -184,7 +201,12 @@ class StepPlanner:
         return self._rewrite_directories(text, "", os.path.dirname(file.name))
 
     def _installs_project(self, file: RequirementFile) -> bool:
-        """Return whether the project of a pyproject.toml or uv.lock is installed, and not only its dependencies."""
+        """Return whether the project of a pyproject.toml or uv.lock is installed, and not only its dependencies.
+
+        Its installation runs its code.
+        """
+        if self.settings.only_binary:
+            return False
         folder = os.path.normpath(os.path.dirname(file.name) or ".")
         return any(directory.path == folder for directory in find_directories(self.settings, [file]))
 
@@ -213,10 +235,9 @@ class StepPlanner:
     def _export_uv_lock(self, file: RequirementFile, name: str) -> tuple[str, str]:
         """Convert a uv.lock to a pylock.toml or to requirements with hashes. Returns path and text."""
         directory = os.path.dirname(os.path.abspath(file.path))
-        # A pylock.toml has paths relative to itself. The source can be written if there are any, because it is a copy.
-        output = os.path.join(
-            self.installer.work.temporary if self.installer.source == self.settings.source else directory, name
-        )
+        # A pylock.toml has paths relative to itself. If it names directories, they are in the copy of the source.
+        beside = name == requirements.PYLOCK and f"{directory}/".startswith(f"{self.source_copy}/")
+        output = os.path.join(directory if beside else self.installer.work.temporary, EXPORTED_NAMES[name])
         with contextlib.suppress(FileNotFoundError):
             os.unlink(output)
         command = [

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import hash_file
-from ansible_collections.flaskops.production.plugins.module_utils._python import builder, venvs
+from ansible_collections.flaskops.production.plugins.module_utils._python import builder, steps, venvs
 from ansible_collections.flaskops.production.plugins.module_utils._python.options import VENV_OPTIONS, parse_settings
 from ansible_collections.flaskops.production.plugins.modules import venv
 from ansible_collections.flaskops.production.tests.unit.programs import require
@@ -450,3 +450,112 @@ def test_extras_and_groups_are_installed(application, tmp_path, installer, liste
     assert not {"mylib==1.0", "flaskops_other==1.0"} & set(plain["packages"])
     result = application.build(**options, extras=["own"], groups=["prod"])
     assert {"mylib==1.0", "flaskops_other==1.0"} <= set(result["packages"])
+
+
+def hash_wheels(path, *names):
+    """Build wheels of libraries in a directory, and return a requirement with a hash for each."""
+    path.mkdir()
+    lines = []
+    for name in names:
+        wheel = path / f"{name}-1.0-py3-none-any.whl"
+        wheel.write_bytes(build_wheel(path.parent / name, "one", name))
+        lines.append(f"{name}==1.0 --hash=sha256:{hash_file(wheel)}\n")
+    return lines
+
+
+def write_lock(application, *lines):
+    """Write the uv.lock of a release and its packages from PyPI, given as requirements with a hash."""
+    text = 'version = 1\nrequires-python = ">=3.8"\n'
+    names = []
+    for line in lines:
+        name, digest = line.split("==")[0], line.rpartition("--hash=")[2].strip()
+        names.append(f'{{ name = "{name}" }}')
+        wheel = f'url = "https://files.pythonhosted.org/{name}-1.0-py3-none-any.whl", hash = "{digest}"'
+        text += (
+            f'\n[[package]]\nname = "{name}"\nversion = "1.0"\nsource = {{ registry = "https://pypi.org/simple" }}\n'
+        )
+        text += f"wheels = [{{ {wheel} }}]\n"
+    text += '\n[[package]]\nname = "shop"\nversion = "1.0"\nsource = { editable = "." }\n'
+    (application.release / "uv.lock").write_text(text + f"dependencies = [{', '.join(names)}]\n")
+
+
+@pytest.fixture
+def no_copy(monkeypatch):
+    """Refuse to copy a source, which could be the whole file system."""
+    monkeypatch.setattr(steps, "copy_source", lambda *_arguments: pytest.fail("the source was copied"))
+
+
+@pytest.mark.parametrize("hashes", [False, True])
+def test_exported_lock_file_replaces_no_other_file(application, tmp_path, hashes):
+    """A release may have a requirements.txt beside its uv.lock, with other packages."""
+    require("uv")
+    lines = hash_wheels(tmp_path / "wheels", "mylib", "flaskops_other")
+    files = project("shop", "one", dependencies='"mylib"', src=True)
+    application.stage({**files, "requirements.txt": lines[1]})
+    write_lock(application, lines[0])
+    options = {"installer": "uv", "find_links": [str(tmp_path / "wheels")], "require_hashes": hashes}
+    result = application.build(requirements=["uv.lock", "requirements.txt"], **options)
+    assert result.get("msg") is None
+    assert {"mylib==1.0", "flaskops_other==1.0", "shop==1.0"} <= set(result["packages"])
+    assert (application.release / "requirements.txt").read_text() == lines[1]
+
+
+def test_lock_file_outside_of_the_source_is_read_only(application, tmp_path, no_copy):
+    require("uv")
+    lines = hash_wheels(tmp_path / "wheels", "mylib")
+    application.stage({**project("shop", "one", dependencies='"mylib"'), "requirements.txt": lines[0]})
+    write_lock(application, lines[0])
+    options = {"installer": "uv", "find_links": [str(tmp_path / "wheels")], "source": None}
+    result = application.build(requirements=[str(application.release / "uv.lock")], **options)
+    assert "mylib==1.0" in result["packages"]
+    assert (application.release / "requirements.txt").read_text() == lines[0]
+
+
+def test_recoded_file_outside_of_the_source_is_refused(application, tmp_path, no_copy):
+    application.stage({})
+    path = tmp_path / "requirements.txt"
+    path.write_text("mylib\n", encoding="utf-16")
+    message = application.build(requirements=[str(path)], installer="uv", source=None)["msg"]
+    assert message == f"uv cannot read {path}: save it as UTF-8 without a byte order mark."
+
+
+def test_directory_needs_a_source(application, tmp_path, no_copy):
+    application.stage({})
+    path = tmp_path / "requirements.txt"
+    path.write_text("./usr\n")
+    message = application.build(requirements=[str(path)], source=None)["msg"]
+    assert message == "requirements.txt, line 1: a directory needs the source that it is in (venv_source)."
+
+
+@pytest.mark.parametrize("name", ["./requirements.txt", "link"])
+def test_file_with_another_name_and_includes_is_installed(application, installer, tmp_path, name):
+    hash_wheels(tmp_path / "wheels", "mylib")
+    files = {"requirements/prod.txt": "-e .\n-r base.txt\n", "base.txt": "mylib\n"}
+    application.stage({**project("shop", "one"), **files, "requirements.txt": files["requirements/prod.txt"]})
+    if name == "link":
+        name = "requirements.txt"
+        (application.release / name).unlink()
+        (application.release / name).symlink_to("requirements/prod.txt")
+    options = {"installer": installer, "find_links": [str(tmp_path / "wheels")]}
+    result = application.build(requirements=[name], **options)
+    assert result.get("msg") is None
+    assert {"mylib==1.0", "shop==1.0"} <= set(result["packages"])
+
+
+def test_file_that_only_root_can_read_is_installed(application, installer):
+    application.stage({**project("shop", "one"), "requirements.txt": "-e .\n"})
+    (application.release / "requirements.txt").chmod(0o640)
+    assert "shop==1.0" in application.build(installer=installer)["packages"]
+
+
+@pytest.mark.parametrize("listed", ["pyproject.toml", "uv.lock"])
+def test_project_is_not_built_if_no_code_may_run(application, installer, tmp_path, listed):
+    if listed == "uv.lock" and installer == "pip":
+        pytest.skip("only uv reads this file")
+    lines = hash_wheels(tmp_path / "wheels", "mylib")
+    application.stage(project("shop", "one", dependencies='"mylib"', src=True))
+    write_lock(application, *lines)
+    options = {"installer": installer, "find_links": [str(tmp_path / "wheels")], "only_binary": True}
+    result = application.build(requirements=[listed], **options)
+    assert result.get("msg") is None
+    assert "mylib==1.0" in result["packages"] and "shop==1.0" not in result["packages"]

@@ -169,3 +169,10 @@ def test_missing_packages_are_found():
 def test_url_credentials_are_removed_and_masked(text, hidden, left_out):
     assert requirements.mask_user_info(text) == hidden
     assert requirements.remove_user_info(text) == left_out
+
+
+def test_python_of_one_package_is_not_that_of_the_lock_file():
+    package = '[[packages]]\nname = "numpy"\nrequires-python = ">=3.12"\n'
+    assert requirements.parse_requires_python(f'lock-version = "1.0"\n{package}') == ""
+    assert requirements.parse_requires_python(f'requires-python = ">=3.9"\n{package}') == ">=3.9"
+    assert requirements.parse_requires_python("[project]\nrequires-python = '>=3.10'\n") == ">=3.10"
