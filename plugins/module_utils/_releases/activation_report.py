@@ -60,7 +60,8 @@ def format_failure(error: ActivationError, layout: Layout, options: ActivateOpti
     advice = (
         _format_advice(settings, is_same_release) if is_at_fault else "Fix the host (playbook doctor) and run again"
     )
-    lines.append(f"{advice}. The whole log: journalctl --unit={error.unit} --since=@{error.since:.0f}")
+    # Rounded down, because the unit may log its first lines within the same second.
+    lines.append(f"{advice}. The whole log: journalctl --unit={error.unit} --since=@{int(error.since)}")
     return "\n".join(lines)
 
 
