@@ -116,7 +116,7 @@ def command(tmp_path, configurations):
         if code is not None:
             (release / "wsgi.py").write_text(code)
         release.chmod(0o555)
-        paths = [install(version, f"gunicorn=={version}"), *(install(name, name) for name in packages)]
+        paths = [install(version, f"gunicorn=={version}"), *(install(package, package) for package in packages)]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(paths), "RELEASE_HEALTH": HEALTH}
         # A read-only directory stops root only without its capabilities. -S hides the packages of this machine.
         words = [*(["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []), sys.executable, "-S", "-m"]

@@ -71,7 +71,8 @@ def _set_users(fd: int, change: Change) -> None:
     acl = acl_module.from_mode(mode)
     for name in change.entry.users or ():
         uid = find_user_id(name)
-        assert uid is not None, "the plan has checked that the user exists"
+        if uid is None:
+            raise TreeError(f"The user {name} was removed while the directories were written.")
         acl = acl_module.add_user(acl, uid, mode >> 3 & 7)
     # The file system of a new directory may not support lists.
     if acl_module.read_acl(fd) is not None:

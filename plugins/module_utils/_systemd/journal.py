@@ -59,9 +59,9 @@ def _read_end(*command: str) -> bytes:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        assert process.stdout, "it is a pipe"
-        while select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
-            block = os.read(process.stdout.fileno(), 1 << 16)
+        stream = process.stdout
+        while stream and select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+            block = os.read(stream.fileno(), 1 << 16)
             if not block:
                 break
             kept.add(block)

@@ -10,14 +10,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
-
 from ansible_collections.flaskops.production.plugins.module_utils._python import local_code, requirements, toml_files
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.request import SourceRequest
 from ansible_collections.flaskops.production.plugins.plugin_utils._source.tree import SourceError, SourceTree
 
+# ansible-core requires packaging, but ansible-test imports plugins without it.
+try:
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import Version
+except ImportError:
+    pass
 try:
     import tomllib
 except ImportError:  # Python 3.10; the hosts read these files, too.

@@ -53,7 +53,7 @@ def respond(monkeypatch):
 
 
 def test_dripping_server_is_given_up(respond):
-    response, clock = respond(b"Content-Length: 1000000", (b"x" for _ in range(1000000)), 5)
+    response, clock = respond(b"Content-Length: 1000000", (b"x" for _number in range(1000000)), 5)
     with pytest.raises(TimeoutError, match=r"^\d+ bytes in \d+ s; at least 16384 bytes per second are needed$"):
         list(transfers.read_blocks(response))
     assert clock[0] - 1000 <= transfers.GRACE + 10
