@@ -25,12 +25,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.sour
     is_database_at,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
-    Node,
-    has_permission,
-    is_within,
-    read_node,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Node, has_permission, read_node
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import (
     DATABASE,
     KEY,
@@ -38,6 +33,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.names 
     SECRETS,
     UPLOADS,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.parser import Location
 
 # Names in shared/ with a meaning of their own in the layout.

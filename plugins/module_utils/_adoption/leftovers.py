@@ -14,7 +14,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.record import AdoptionRecord
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import BESIDE, is_database_at
 from ansible_collections.flaskops.production.plugins.module_utils._app.layout import Layout
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.manager import read_unit_properties
 
 # Caches and other files that their programs create again.

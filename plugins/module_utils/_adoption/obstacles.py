@@ -24,9 +24,10 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.site
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import find_source
 from ansible_collections.flaskops.production.plugins.module_utils._core.text import one_line
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import MAX_SCANNED, Node, is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import MAX_SCANNED, Node
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import UnsafePathError
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import read_file, resolve
 
 

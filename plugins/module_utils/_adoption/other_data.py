@@ -28,9 +28,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan
 )
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.sources import is_database_at
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, find_venv
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import UPLOADS
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 
 # The setting that lets the new units write outside of the application's directory.
 WRITE_PATHS = "gunicorn_systemd_read_write_paths"

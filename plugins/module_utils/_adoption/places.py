@@ -20,11 +20,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
     Node,
     has_permission,
-    is_within,
     load_text,
     read_node,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import UPLOADS
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 
 CODE = re.compile(r"\.(py|pyc|pyi|so|html?|jinja2?|j2|js|css|cfg|toml|ini|ya?ml|po|mo)$")
 # A directory without code that has so many files holds data.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._adoption.places import Surroundings
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import resolve
 
 # The kind of a move that is an environment file. The others are uploads, database, data, logs, log and key.

@@ -14,8 +14,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan
     AdoptionPlan,
     PlanRequest,
 )
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import format_paths
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import open_directory_safely
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.parser import Location, Server
 

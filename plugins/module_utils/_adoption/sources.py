@@ -10,13 +10,13 @@ import os
 import re
 from typing import Iterator
 
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.names import DATABASE
 from ansible_collections.flaskops.production.plugins.module_utils._files.directory import (
     Directory,
     DirectoryEntry,
     UnsafePathError,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import (
     open_directory_safely,
     read_file,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.record import ReleaseRecord
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, Node, is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, Node
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser
 
 

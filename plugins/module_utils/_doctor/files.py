@@ -53,10 +53,6 @@ class Account(NamedTuple):
     group: str = ""
 
 
-def is_within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
-
-
 def load_text(path: str) -> str:
     """Return the text of a file, or an empty string if it cannot be read.
 

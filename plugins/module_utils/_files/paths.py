@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The flaskops.production contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resolve a path name by name. Only for directories that no other user can write to; walk.py is for all others."""
+"""Compare paths, and resolve a path name by name.
+
+Only for directories that no other user can write to; walk.py is for all others.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,11 @@ from typing import Iterator, NamedTuple, Sequence
 
 # The maximum number of links in a path, as in the kernel.
 MAX_LINKS = 40
+
+
+def is_within(path: str, directory: str) -> bool:
+    """Return whether a normalized path is a directory or below it. Links are not resolved."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 class PathStep(NamedTuple):

@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.ownership import chown_tree
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._python import local_code, requirements, toml_files
 from ansible_collections.flaskops.production.plugins.module_utils._python.installer import Installer, Step
 from ansible_collections.flaskops.production.plugins.module_utils._python.options import VenvError
@@ -236,7 +237,7 @@ class StepPlanner:
         """Convert a uv.lock to a pylock.toml or to requirements with hashes. Returns path and text."""
         directory = os.path.dirname(os.path.abspath(file.path))
         # A pylock.toml has paths relative to itself. If it names directories, they are in the copy of the source.
-        beside = name == requirements.PYLOCK and f"{directory}/".startswith(f"{self.source_copy}/")
+        beside = name == requirements.PYLOCK and is_within(directory, self.source_copy)
         output = os.path.join(directory if beside else self.installer.work.temporary, EXPORTED_NAMES[name])
         with contextlib.suppress(FileNotFoundError):
             os.unlink(output)

@@ -15,6 +15,7 @@ import stat
 from typing import Any
 
 from ansible_collections.flaskops.production.plugins.module_utils._files.atomic import replace_file
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._python.requirements import normalize_name
 from ansible_collections.flaskops.production.plugins.module_utils._systemd import transient_unit
 
@@ -98,13 +99,9 @@ def find_external_code(path: str) -> str | None:
                 paths = [line.strip() for line in text.splitlines()]
                 if name.startswith("__editable__") and name.endswith(".py"):
                     paths += re.findall(r"['\"](/[^'\"\n]*)['\"]", text)
-                if any(os.path.isabs(line) and not _is_within(line, root) for line in paths):
+                if any(os.path.isabs(line) and not is_within(os.path.realpath(line), root) for line in paths):
                     return re.sub(r"^_+editable_+\.?|_finder\.py$|-\d.*$|\.pth$|\.egg-link$", "", name)
     return None
-
-
-def _is_within(path: str, root: str) -> bool:
-    return (os.path.realpath(path) + "/").startswith(root + "/")
 
 
 def _read_text(path: str) -> str:

@@ -19,6 +19,7 @@ from typing import Iterator, Mapping, NamedTuple
 
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ModuleError
 from ansible_collections.flaskops.production.plugins.module_utils._files.locking import LockTimeoutError, hold_lock
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._systemd.journal import Tail, build_journal_matches
 
 # The user of all builds on a host. Only one build at a time runs as this user, so that builds cannot access each
@@ -139,14 +140,10 @@ def _is_application(path: str) -> bool:
     return os.path.isdir(os.path.join(path, ".deploy")) or os.path.isdir(os.path.join(path, "shared"))
 
 
-def _is_below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
-
-
 def needs_bind_mount(path: str, hidden: tuple[str, ...]) -> bool:
     """Return whether a path is visible in the unit only with a bind mount."""
     return any(
-        _is_below(path, directory) for directory in (*hidden, *HIDDEN_DIRECTORIES, "/tmp", "/var/tmp", "/run/user")
+        is_within(path, directory) for directory in (*hidden, *HIDDEN_DIRECTORIES, "/tmp", "/var/tmp", "/run/user")
     )
 
 

@@ -9,12 +9,7 @@ import os
 from typing import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
-    MAX_SCANNED,
-    Node,
-    has_permission,
-    is_within,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import MAX_SCANNED, Node, has_permission
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import (
     Finding,
     create_finding,
@@ -27,6 +22,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.names 
     SECRETS,
     UPLOADS,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 
 
 def examine_code_and_data(facts: Facts) -> Iterator[Finding]:

@@ -11,8 +11,8 @@ import time
 from typing import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import Finding, create_finding
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._nginx.parser import Location, find_conflicts
 
 # The days before its expiry at which a certificate should be renewed.

@@ -10,7 +10,7 @@ from typing import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.checks.code import find_data
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Node, has_permission, is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Node, has_permission
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import (
     Finding,
     create_finding,
@@ -24,6 +24,7 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.names 
     PUBLIC_ENV,
     SECRETS,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 
 
 def examine_owners(facts: Facts) -> Iterator[Finding]:

@@ -11,12 +11,12 @@ from typing import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import find_working_directory
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, find_venv
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import (
     Finding,
     create_finding,
     format_paths,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 
 
 def examine_process(facts: Facts) -> Iterator[Finding]:

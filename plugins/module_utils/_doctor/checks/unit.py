@@ -10,12 +10,13 @@ from typing import Iterator
 
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import find_working_directory
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account, is_within
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import Account
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.finding import (
     Finding,
     create_finding,
     format_paths,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 
 MAX_RESTARTS = 3
 # Results of units that have reached their start limit: of services, and of their sockets.

@@ -12,12 +12,8 @@ import re
 from ansible_collections.flaskops.production.plugins.module_utils._app.health import ENVIRONMENT_BYTES
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.discovery import find_working_directory
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
-    is_within,
-    list_route,
-    read_node,
-    scan_tree,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import list_route, read_node, scan_tree
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._files.walk import read_file
 
 

@@ -16,8 +16,8 @@ from ansible_collections.flaskops.production.plugins.module_utils._app.rollout i
 from ansible_collections.flaskops.production.plugins.module_utils._app.store import ReleaseStore
 from ansible_collections.flaskops.production.plugins.module_utils._core.errors import ReleaseError
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts, find_venv
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.readers.packages import list_packages
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._python.venv_content import is_complete
 
 

@@ -17,12 +17,9 @@ from ansible_collections.flaskops.production.plugins.module_utils._doctor.discov
     parse_exec_start,
 )
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
-from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
-    find_account,
-    is_within,
-    resolve_safely,
-)
+from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import find_account, resolve_safely
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.system import HostSystem, read_process_account
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 
 
 def read_units(facts: Facts, system: HostSystem) -> None:

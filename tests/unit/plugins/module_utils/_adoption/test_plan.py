@@ -19,11 +19,11 @@ from ansible_collections.flaskops.production.plugins.module_utils._adoption.plan
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.facts import Facts
 from ansible_collections.flaskops.production.plugins.module_utils._doctor.files import (
     Account,
-    is_within,
     read_node,
     resolve_safely,
     scan_tree,
 )
+from ansible_collections.flaskops.production.plugins.module_utils._files.paths import is_within
 from ansible_collections.flaskops.production.plugins.module_utils._nginx import parser
 
 ROOT = "/srv/shop"
