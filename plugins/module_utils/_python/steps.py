@@ -190,7 +190,9 @@ class StepPlanner:
             steps.append(Step(paths, self.settings.require_hashes, bool(steps), list(dict.fromkeys(options))))
         if self.projects:
             path = self.installer.write_input("later", "\n".join(self.projects))
-            steps.append(Step([path], constrained=bool(steps)))
+            # A package that only the project asks for has no hash in the lock file.
+            without = ["--no-deps"] if self.settings.require_hashes else []
+            steps.append(Step([path], constrained=bool(steps), options=without))
         return steps
 
     def _convert_pyproject(self, file: RequirementFile) -> str:

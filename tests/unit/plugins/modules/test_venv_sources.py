@@ -559,3 +559,14 @@ def test_project_is_not_built_if_no_code_may_run(application, installer, tmp_pat
     result = application.build(requirements=[listed], **options)
     assert result.get("msg") is None
     assert "mylib==1.0" in result["packages"] and "shop==1.0" not in result["packages"]
+
+
+def test_project_brings_no_package_without_a_hash(application, tmp_path):
+    """The lock file is older than the dependencies of the project."""
+    require("uv")
+    lines = hash_wheels(tmp_path / "wheels", "mylib", "flaskops_other")
+    application.stage(project("shop", "one", dependencies='"mylib", "flaskops_other"', src=True))
+    write_lock(application, lines[0])
+    options = {"installer": "uv", "find_links": [str(tmp_path / "wheels")], "require_hashes": True}
+    result = application.build(requirements=["uv.lock"], **options)
+    assert "flaskops-other" in result["msg"] and "uv pip check ended with 1" in result["msg"]
