@@ -89,7 +89,7 @@ def parse_deployment(values: dict) -> OldDeployment:
     try:
         found = {name: value for name, value in values.items() if name in known}
         found["moves"] = [Move(**move) for move in found.get("moves", [])]
-        found["rewrites"] = [tuple(pair) for pair in found.get("rewrites", [])]
+        found["rewrites"] = [(str(old), str(new)) for old, new in found.get("rewrites", [])]
         return OldDeployment(**found)
     except (TypeError, ValueError) as error:
         raise ReleaseError(f"The option adoption is not a result of the module adoption_plan: {error}.") from error

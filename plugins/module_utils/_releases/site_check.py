@@ -11,7 +11,7 @@ import os
 import re
 import ssl
 import time
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import urljoin, urlsplit
 
 from ansible_collections.flaskops.production.plugins.module_utils._app.health import (
@@ -195,9 +195,8 @@ def _send_request(listener: Listener, url: str, name: str, health: dict) -> tupl
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             context.sslsocket_class = _BoundedTls
-            tls = context.wrap_socket(connection.sock, server_hostname=name)
-            if isinstance(tls, _BoundedTls):
-                tls.deadline = deadline
+            tls = cast(_BoundedTls, context.wrap_socket(connection.sock, server_hostname=name))
+            tls.deadline = deadline
             connection.sock = tls
         headers = {"Host": _format_authority(name, scheme, port), "User-Agent": "release-health", **health["headers"]}
         connection.request("GET", target, headers={**headers, "Connection": "close"})

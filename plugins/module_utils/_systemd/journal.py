@@ -9,7 +9,7 @@ import os
 import select
 import subprocess
 import time
-from typing import Iterable
+from typing import IO, Iterable, cast
 
 from ansible_collections.flaskops.production.plugins.module_utils._core.secrets import (
     hide_secrets,
@@ -59,8 +59,8 @@ def _read_end(*command: str) -> bytes:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        stream = process.stdout
-        while stream and select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+        stream = cast(IO[bytes], process.stdout)
+        while select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
             block = os.read(stream.fileno(), 1 << 16)
             if not block:
                 break

@@ -42,6 +42,10 @@ def test_missing_options_are_named(run):
             {**DEPLOYMENT, "moves": [{"kind": "data"}]},
             "The option adoption is not a result of the module adoption_plan: ",
         ),
+        (
+            {**DEPLOYMENT, "rewrites": [["/home/ada/shop"]]},
+            "The option adoption is not a result of the module adoption_plan: ",
+        ),
     ],
 )
 def test_invalid_options_change_nothing(run, tmp_path, adoption, message):
