@@ -21,7 +21,6 @@ from ansible_collections.flaskops.production.plugins.plugin_utils._settings.name
 VARIABLE = re.compile(r"(adopt|flask_app|layout|venv|gunicorn_systemd|nginx_site|release)_[a-z0-9_]+\Z")
 # Variables of a whole play.
 RUN_VARIABLES = ("flask_app_hosts", "flask_app_max_fail_percentage", "flask_app_only")
-BATCH = re.compile(r"[1-9][0-9]*%?\Z")
 
 
 def check_applications(apps: object) -> list[Mapping]:
